@@ -1,0 +1,323 @@
+"""Frames of the WebSocket, one per binary message.
+
+The first byte is the type, then fixed fields in network order, then for some
+types a payload that runs to the end of the frame. There is no JSON and no
+CBOR here: this is the path that every message takes.
+
+| type | frame     | direction | fields                                                        |
+|------|-----------|-----------|---------------------------------------------------------------|
+| 01   | Hello     | to relay  | version u8, flags u8, limit u64, state version u64            |
+| 02   | Send      | to relay  | request u32, channel 16, message id 16, state version u64, payload |
+| 03   | Ack       | to relay  | number u64                                                    |
+| 04   | Credit    | to relay  | limit u64                                                     |
+| 81   | Ready     | to client | time u64 (ms), state version u64                              |
+| 82   | Accepted  | to client | request u32, flags u8, seq u64, time u64 (ms), digest 32, log index u64 |
+| 83   | Refused   | to client | request u32, problem document                                 |
+| 84   | Deliver   | to client | number u64, kind u8, precedence u8, channel 16, seq u64, epoch u64, time u64 (ms), payload |
+| 85   | CaughtUp  | to client | number u64                                                    |
+| 86   | Notice    | to client | code as text                                                  |
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, TypeVar
+
+from liaison.errors import MalformedError
+from liaison.model import ChannelId, Epoch, MessageId, Precedence, Seq
+from liaison.wire.problems import Problem
+
+VERSION: Final = 1
+SUBPROTOCOL: Final = "liaison.v1"
+MAX_FRAME: Final = 1 << 20
+"""Bytes in one frame, either way; larger content is an attachment."""
+NOT_LOGGED: Final = (1 << 64) - 1
+"""The log index of an item that no log has yet."""
+
+
+class FrameError(MalformedError):
+    """The frame is not well formed."""
+
+    code = "frame.malformed"
+
+
+class Close(IntEnum):
+    """WebSocket close codes; each names why, and whether to come back."""
+
+    GOING_AWAY = 1001
+    MALFORMED = 4400
+    UNAUTHENTICATED = 4401
+    REVOKED = 4403
+    FLOW = 4408
+    SUPERSEDED = 4409
+    OVERSIZE = 4413
+    VERSION = 4426
+    RATE = 4429
+    UNAVAILABLE = 4503
+
+
+class ItemKind(IntEnum):
+    """What a delivered item is."""
+
+    MESSAGE = 0
+    COMMIT = 1
+    PROPOSAL = 2
+    WELCOME = 3
+    GAP = 4
+    """The item expired or was erased; its number is spent, its payload is empty."""
+
+    @property
+    def is_handshake(self) -> bool:
+        """Commits and proposals: nothing sequenced after one overtakes it."""
+        return self in (ItemKind.COMMIT, ItemKind.PROPOSAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first frame on a connection.
+
+    Args:
+        deliver: whether this connection wants deliveries; a device has one
+            that does, and a newer one takes over.
+        limit: highest delivery number that the client is ready for.
+        state_version: counter of the client's store, so that the relay can
+            tell it that a later one was seen (a store restored from a backup).
+    """
+
+    deliver: bool
+    limit: int
+    state_version: int
+    version: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """An application message; `payload` is the MLSMessage, a PrivateMessage."""
+
+    request: int
+    channel: ChannelId
+    message_id: MessageId
+    state_version: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Everything delivered up to `number` on this connection is in the client's store."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """The relay may deliver up to `limit` on this connection; it never shrinks."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The relay's answer to Hello: its clock and the latest state version it has seen."""
+
+    time_ms: int
+    state_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The message is durable; `digest` is the SHA-256 of the stored payload.
+
+    `duplicate` says that it was accepted before, with the same bytes.
+    """
+
+    request: int
+    duplicate: bool
+    seq: Seq
+    time_ms: int
+    digest: bytes
+    log_index: int = NOT_LOGGED
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing of the request was stored."""
+
+    request: int
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """One item of a channel; for Welcomes `seq` is that of the commit that added us."""
+
+    number: int
+    kind: ItemKind
+    precedence: Precedence
+    channel: ChannelId
+    seq: Seq
+    epoch: Epoch
+    time_ms: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """Nothing is left beyond delivery `number`; more may come later."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something changed that the client may want to fetch, such as `key-packages.low`."""
+
+    code: str
+
+
+ClientFrame = Hello | Send | Ack | Credit
+RelayFrame = Ready | Accepted | Refused | Deliver | CaughtUp | Notice
+
+_HELLO: Final = struct.Struct("!BBBQQ")
+_SEND: Final = struct.Struct("!BI16s16sQ")
+_NUMBER: Final = struct.Struct("!BQ")
+_READY: Final = struct.Struct("!BQQ")
+_ACCEPTED: Final = struct.Struct("!BIBQQ32sQ")
+_REFUSED: Final = struct.Struct("!BI")
+_DELIVER: Final = struct.Struct("!BQBB16sQQQ")
+
+
+def encode(frame: ClientFrame | RelayFrame) -> bytes:
+    """Return the frame's bytes."""
+    match frame:
+        case Send(request, channel, message_id, state_version, payload):
+            return _SEND.pack(2, request, channel.value, message_id.value, state_version) + payload
+        case Deliver():
+            return deliver_head(frame.number, frame) + frame.payload
+        case Ack(number):
+            return _NUMBER.pack(3, number)
+        case Accepted():
+            head = (0x82, frame.request, frame.duplicate, frame.seq, frame.time_ms)
+            return _ACCEPTED.pack(*head, frame.digest, frame.log_index)
+        case Refused(request, problem):
+            return _REFUSED.pack(0x83, request) + problem.encode()
+        case Credit(limit):
+            return _NUMBER.pack(4, limit)
+        case Hello():
+            return _HELLO.pack(1, frame.version, frame.deliver, frame.limit, frame.state_version)
+        case Ready(time_ms, state_version):
+            return _READY.pack(0x81, time_ms, state_version)
+        case CaughtUp(number):
+            return _NUMBER.pack(0x85, number)
+        case Notice(code):
+            return b"\x86" + code.encode()
+
+
+def deliver_head(number: int, item: Deliver) -> bytes:
+    """Return a Deliver frame's fields without its payload.
+
+    The payload is shared by every reader of the item; only the head differs.
+    """
+    return _DELIVER.pack(
+        0x84, number, item.kind, item.precedence, item.channel.value, item.seq, item.epoch,
+        item.time_ms,
+    )  # fmt: skip
+
+
+def decode_client(data: bytes) -> ClientFrame:
+    """Read a frame that a client sent.
+
+    Raises:
+        FrameError: unknown type, wrong length, a flag that is neither 0 nor 1.
+    """
+    return _decode(data, _CLIENT)
+
+
+def decode_relay(data: bytes) -> RelayFrame:
+    """Read a frame that a relay sent.
+
+    Raises:
+        FrameError: unknown type, wrong length, a flag that is neither 0 nor 1.
+    """
+    return _decode(data, _RELAY)
+
+
+_F = TypeVar("_F")
+
+
+def _decode(data: bytes, table: dict[int, Callable[[bytes], _F]]) -> _F:
+    if not data:
+        raise FrameError("the frame is empty")
+    if len(data) > MAX_FRAME:
+        raise FrameError(f"the frame has {len(data)} bytes, over the limit of {MAX_FRAME}")
+    reader = table.get(data[0])
+    if reader is None:
+        raise FrameError(f"frame type {data[0]:#04x} is not known")
+    try:
+        return reader(data)
+    except (struct.error, ValueError) as e:
+        raise FrameError(f"frame type {data[0]:#04x} is malformed") from e
+
+
+def _flag(value: int) -> bool:
+    if value > 1:
+        raise FrameError("a flag is neither 0 nor 1")
+    return bool(value)
+
+
+def _hello(data: bytes) -> Hello:
+    _, version, deliver, limit, state_version = _HELLO.unpack(data)
+    return Hello(_flag(deliver), limit, state_version, version)
+
+
+def _send(data: bytes) -> Send:
+    _, request, channel, message_id, state_version = _SEND.unpack_from(data)
+    return Send(
+        request, ChannelId(channel), MessageId(message_id), state_version, data[_SEND.size :]
+    )
+
+
+def _accepted(data: bytes) -> Accepted:
+    _, request, duplicate, seq, time_ms, digest, index = _ACCEPTED.unpack(data)
+    return Accepted(request, _flag(duplicate), Seq(seq), time_ms, digest, index)
+
+
+def _refused(data: bytes) -> Refused:
+    _, request = _REFUSED.unpack_from(data)
+    return Refused(request, Problem.decode(data[_REFUSED.size :]))
+
+
+def _deliver(data: bytes) -> Deliver:
+    _, number, kind, precedence, channel, seq, epoch, time_ms = _DELIVER.unpack_from(data)
+    return Deliver(
+        number, ItemKind(kind), Precedence(precedence), ChannelId(channel), Seq(seq), Epoch(epoch),
+        time_ms, data[_DELIVER.size :],
+    )  # fmt: skip
+
+
+def _number(data: bytes) -> int:
+    value: int = _NUMBER.unpack(data)[1]
+    return value
+
+
+def _ready(data: bytes) -> Ready:
+    _, time_ms, state_version = _READY.unpack(data)
+    return Ready(time_ms, state_version)
+
+
+_CLIENT: Final[dict[int, Callable[[bytes], ClientFrame]]] = {
+    0x01: _hello,
+    0x02: _send,
+    0x03: lambda data: Ack(_number(data)),
+    0x04: lambda data: Credit(_number(data)),
+}
+_RELAY: Final[dict[int, Callable[[bytes], RelayFrame]]] = {
+    0x81: _ready,
+    0x82: _accepted,
+    0x83: _refused,
+    0x84: _deliver,
+    0x85: lambda data: CaughtUp(_number(data)),
+    0x86: lambda data: Notice(data[1:].decode()),
+}

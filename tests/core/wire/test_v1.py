@@ -1,0 +1,33 @@
+"""Bodies are strict: one spelling, no unknown members, bounded sizes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from liaison.wire import v1
+
+
+@given(data=st.binary(min_size=1, max_size=200))
+def test_bytes_travel_unharmed(data: bytes) -> None:
+    body = v1.EnrolmentRequest(sealed=data)
+
+    assert v1.EnrolmentRequest.model_validate_json(body.model_dump_json()) == body
+
+
+@pytest.mark.parametrize("text", ["AA==", "A", "AB", "A A", "+/8", "é"])
+def test_a_second_spelling_of_bytes_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        v1.EnrolmentRequest.model_validate({"sealed": text})
+
+
+def test_an_unknown_member_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        v1.SealedReply.model_validate({"sealed": "AA", "extra": 1})
+
+
+def test_a_body_over_its_bound_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        v1.EnrolmentRequest.model_validate({"sealed": v1.b64encode(bytes((64 << 10) + 1))})
