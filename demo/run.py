@@ -1,0 +1,50 @@
+"""Run the demo: `make demo`.
+
+Everything it makes is in `.demo/` (or the folder given as the first argument),
+which is emptied first. Ends with `demo: ok`, or with the failed step and a
+non-zero exit code.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from demo.scenes import SCENES, Play
+from demo.stage import StepFailedError
+from demo.transcript import Transcript
+
+INTRO = """\
+Liaison: secure messaging between nations, under an agreement both have signed.
+One relay, two nations, every actor a process of its own, on this machine only."""
+
+
+def main(folder: Path) -> int:
+    """Play all scenes; return the exit code."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    transcript = Transcript(folder / "transcript.txt")
+    transcript.plain(INTRO)
+    play = Play(folder, transcript)
+    try:
+        for title, scene in SCENES:
+            transcript.scene(title)
+            try:
+                scene(play)
+            except StepFailedError as error:
+                transcript.plain(f"\ndemo: failed at “{title}”: {error}")
+                return 1
+        transcript.plain(f"\nEverything is kept in {folder.name}/. The same words: transcript.txt.")
+        transcript.plain("demo: ok")
+        return 0
+    finally:
+        play.relay.stop()
+        transcript.close()
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(".demo")
+    sys.exit(main(target.resolve()))

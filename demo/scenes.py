@@ -1,0 +1,269 @@
+"""The scenes of the demo, in order. Each tests what it shows."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from demo.stage import Person, Relay, finish, require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from demo.transcript import Transcript
+
+CHANNEL: Final = "berlin-watch"
+AGREEMENT: Final = "nor-deu-2026"
+ATTACHE, OFFICER, NEWCOMER = "nor/defatt-berlin", "deu/lno-j3", "nor/milrep-brussels"
+FIRST_WORDS: Final = os.environ.get("DEMO_TEXT") or (
+    "Good morning. Exercise NORDIC BRIDGE begins 0600Z tomorrow; our liaison team is in place."
+)
+_MIB: Final = 1 << 20
+
+
+@dataclass
+class Play:
+    """Everybody on stage, and what has been said so far."""
+
+    folder: Path
+    transcript: Transcript
+    relay: Relay = field(init=False)
+    people: dict[str, Person] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.relay = Relay(self.folder / "relay")
+
+    def enter(self, name: str) -> Person:
+        """Bring a person (or one device of a person) on stage."""
+        self.people[name] = Person(self.folder / "people", name, self.relay)
+        return self.people[name]
+
+    def say(self, who: str, words: str, *options: str) -> dict[str, Any]:
+        """Send words to the channel; the answer names what the relay stored."""
+        sent = self.people[who].ask_one("send", CHANNEL, words, *options)
+        require(sent["state"] == "accepted", f"the message of {who} was not accepted: {sent}")
+        self.said.append(words)
+        self.transcript.says(who, words)
+        return sent
+
+    def heard(self, who: str, *options: str) -> list[dict[str, Any]]:
+        """Return the channel's messages as one reader has them."""
+        return self.people[who].ask("read", CHANNEL, *options)
+
+
+def curtain_up(play: Play) -> None:
+    """Start the relay."""
+    play.relay.command("init", "--origin", play.relay.url)
+    pid = play.relay.start()
+    play.transcript.does(
+        "operator", f"starts a relay at {play.relay.url} (process {pid}), with TLS of its own"
+    )
+
+
+def parties(play: Play) -> None:
+    """Two registrars set up their parties; the operator admits both."""
+    for code, name in (("NOR", "Norway"), ("DEU", "Germany")):
+        registrar = play.enter(f"registrar-{code.lower()}")
+        file = play.folder / f"{code.lower()}.party.json"
+        registrar.run("party", "init", code, "--name", name, "-o", str(file))
+        play.relay.command("party", "add", str(file))
+        registrar.run("party", "connect", play.relay.url, "--identity", str(play.relay.identity))
+        play.transcript.does(
+            f"registrar of {name}", f"makes a root CA and an authority key; publishes {file.name}"
+        )
+    play.transcript.does("operator", "admits NOR and DEU by their public files")
+
+
+def agreement(play: Play) -> None:
+    """Both authorities sign; the operator admits what both signed."""
+    nor, deu = play.people["registrar-nor"], play.people["registrar-deu"]
+    draft, first, both = (
+        play.folder / n for n in ("agreement.yaml", "agreement.nor.json", "agreement.json")
+    )
+    files = [play.folder / "nor.party.json", play.folder / "deu.party.json"]
+    words = ["agreement", "new", "--kind", "bilateral", "--id", AGREEMENT]
+    words += [w for f in files for w in ("--party", str(f))]
+    nor.run(*words, "--relay", str(play.relay.identity), "-o", str(draft))
+    nor.run("agreement", "sign", str(draft), "--party", "NOR", "-o", str(first))
+    deu.run("agreement", "sign", str(first), "--party", "DEU", "-o", str(both))
+    state = deu.ask_one("agreement", "check", str(both))
+    require(state["complete"], f"the agreement is not signed by all: {state}")
+    play.relay.command("agreement", "add", str(both))
+    play.transcript.does("authority of Norway", f"drafts and signs {AGREEMENT} (agreement.yaml)")
+    play.transcript.does("authority of Germany", "reads it and signs the same bytes")
+    play.transcript.check(
+        f"agreement {state['id']} version {state['version']} carries both signatures"
+    )
+
+
+def enrolment(play: Play) -> None:
+    """Devices make their own keys; the registrar's code vouches both ways."""
+    wanted = (
+        ("registrar-nor", ATTACHE, "d1"),
+        ("registrar-nor", ATTACHE, "d2"),
+        ("registrar-deu", OFFICER, "d1"),
+        ("registrar-nor", NEWCOMER, "d1"),
+    )
+    waiting = []
+    for registrar, endpoint, device in wanted:
+        office = play.people[registrar]
+        invitation = office.ask_one("party", "invite", endpoint, "--device", device)
+        name = endpoint if device == "d1" else f"{endpoint}#{device}"
+        person = play.enter(name)
+        process = person.begin("enrol", play.relay.url, "--code", invitation["code"])
+        waiting.append((name, process))
+        play.transcript.does(endpoint, f"device {device}: makes its keys, sends a sealed request")
+    for registrar, endpoint, device in wanted:
+        office = play.people[registrar]
+        office.run("party", "approve", f"{endpoint}#{device}", "--wait", "30")
+    for name, process in waiting:
+        done = finish(process, f"enrolment of {name}")
+        require(done[-1]["state"] == "enrolled", f"{name} is not enrolled: {done}")
+    play.transcript.check("four devices hold certificates; no private key ever left its device")
+
+
+def first_words(play: Play) -> None:
+    """A channel is opened and messages go both ways."""
+    attache = play.people[ATTACHE]
+    opened = attache.ask_one(
+        "channels", "create", CHANNEL, "--agreement", AGREEMENT, "--add", ATTACHE, "--add", OFFICER
+    )
+    play.transcript.does(
+        ATTACHE, f"opens the channel {CHANNEL} (epoch {opened['epoch']}), adds {OFFICER}"
+    )
+    sent = play.say(ATTACHE, FIRST_WORDS, "--to", OFFICER)
+    received = _message(play.heard(OFFICER), sent["id"])
+    require(received["text"] == FIRST_WORDS, "the officer reads other words than were sent")
+    require(received["from"] == f"{ATTACHE}#d1", f"the sender reads as {received['from']}")
+    play.people[OFFICER].run("ack", sent["id"], "will-comply")
+    play.transcript.does(OFFICER, f"reads it ({received['dtg']}) and answers: WILL COMPLY")
+    play.say(OFFICER, "Received with thanks. Request your point of contact for the movement cell.")
+    on_first, on_second = play.heard(ATTACHE), play.heard(f"{ATTACHE}#d2")
+    require(
+        [m["id"] for m in on_first] == [m["id"] for m in on_second],
+        "the attaché's two devices do not show the same",
+    )
+    receipts = _message(on_first, sent["id"])["receipts"]
+    require(any(r["answer"] == "will-comply" for r in receipts), f"no answer came: {receipts}")
+    play.transcript.check("both devices of the attaché show the same two messages and the answer")
+
+
+def attachment(play: Play) -> None:
+    """Five MiB travel as a sealed attachment."""
+    map_file = play.folder / "crossing-points.tif"
+    map_file.write_bytes(os.urandom(5 * _MIB))
+    sent = play.say(ATTACHE, "Map of the crossing points attached.", "--attach", str(map_file))
+    officer = play.people[OFFICER]
+    officer.run("read", CHANNEL)
+    target = play.folder / "received"
+    target.mkdir()
+    saved = officer.ask_one("save", sent["id"], "--to", str(target))
+    digest = hashlib.sha256(map_file.read_bytes()).hexdigest()
+    require(saved["sha256"] == digest, "the saved file is not the one that was sent")
+    require(
+        hashlib.sha256(Path(saved["file"]).read_bytes()).hexdigest() == digest,
+        "the file on disk is not the one that was sent",
+    )
+    play.transcript.does(OFFICER, f"saves {map_file.name}, {saved['size'] // _MIB} MiB")
+    play.transcript.check(f"same SHA-256 on both sides: {digest[:16]}…")
+
+
+def offline_and_flash(play: Play) -> None:
+    """The reader is away; a FLASH overtakes the queue that waits."""
+    play.transcript.does(OFFICER, "is off watch: no process of theirs runs")
+    routine = [f"Routine traffic {n}: convoy log, serial {n}" for n in range(1, 6)]
+    ids = [play.say(ATTACHE, words)["id"] for words in routine]
+    flash = play.say(
+        ATTACHE, "FLASH: shots reported near crossing point 4, hold all movement", "--precedence",
+        "FLASH",
+    )  # fmt: skip
+    watcher = play.people[OFFICER].begin("watch", CHANNEL, "--count", "6", "--for", "30")
+    order = [m["id"] for m in finish(watcher, "the officer's watch")]
+    require(set(order) == {*ids, flash["id"]}, "the officer did not get all that waited")
+    require(order[0] == flash["id"], "the FLASH did not come first")
+    play.transcript.does(OFFICER, "comes on watch")
+    play.transcript.check("all six arrive, and the FLASH, sent last, is read first")
+
+
+def joins(play: Play) -> None:
+    """A third officer joins and can't read what came before."""
+    play.people[ATTACHE].run("channels", "add", CHANNEL, NEWCOMER)
+    play.transcript.does(ATTACHE, f"adds {NEWCOMER} to the channel")
+    words = "Welcome to the watch. All movement resumes at 1400Z."
+    sent = play.say(OFFICER, words)
+    seen = play.heard(NEWCOMER)
+    require([m["id"] for m in seen] == [sent["id"]], f"the newcomer sees {len(seen)} messages")
+    require(seen[0]["text"] == words, "the newcomer reads other words")
+    play.transcript.check(f"{NEWCOMER} reads this message, and none of the nine before it")
+
+
+def power_cut(play: Play) -> None:
+    """The relay is killed while messages flow; nothing acknowledged is missing."""
+    words = [f"Situation report {n}: nothing significant to report" for n in range(1, 5)]
+    accepted = [play.say(OFFICER, w)["id"] for w in words[:2]]
+    play.relay.kill()
+    play.transcript.does("operator", "loses power: kill -9, no farewell")
+    play.people[OFFICER].run("send", CHANNEL, words[2], expect=1)
+    play.said.append(words[2])
+    play.transcript.does(OFFICER, "writes on; the message stays queued on their device")
+    pid = play.relay.start()
+    play.transcript.does("operator", f"starts the relay again (process {pid})")
+    play.people[OFFICER].run("channels", "sync")
+    accepted.append(play.say(OFFICER, words[3])["id"])
+    seen = {m["id"]: m["text"] for m in play.heard(ATTACHE)}
+    require(all(i in seen for i in accepted), "an acknowledged message is missing")
+    texts = [t for t in seen.values() if t in words]
+    require(sorted(texts) == sorted(words), f"reports arrived as {texts}")
+    play.transcript.check("four of four reports are there, each once, the queued one too")
+
+
+def leaves(play: Play) -> None:
+    """The third officer is removed and can't read what comes after."""
+    before = {m["id"] for m in play.heard(NEWCOMER)}
+    play.people[OFFICER].run("channels", "remove", CHANNEL, NEWCOMER)
+    play.transcript.does(OFFICER, f"removes {NEWCOMER} from the channel")
+    sent = play.say(ATTACHE, "For the two of us only: the next meeting is at the embassy.")
+    after = {m["id"] for m in play.heard(NEWCOMER)}
+    require(after == before, "the removed officer received something")
+    require(
+        any(m["id"] == sent["id"] for m in play.heard(OFFICER)), "the officer lacks the message"
+    )
+    play.transcript.check(f"{NEWCOMER} reads nothing that was said since")
+
+
+def search_the_relay(play: Play) -> None:
+    """Look for every sentence in every file the relay wrote."""
+    play.relay.stop()
+    files = [f for f in play.relay.data.rglob("*") if f.is_file()] + [play.folder / "relay.log"]
+    contents = [(f, f.read_bytes()) for f in files]
+    needles = [words.encode() for words in play.said]
+    found = [f.name for f, data in contents for needle in needles if needle in data]
+    require(not found, f"plaintext stands in {sorted(set(found))}")
+    size = sum(len(data) for _, data in contents)
+    play.transcript.does("auditor", f"searches {len(files)} files of the relay, {size:,} bytes")
+    play.transcript.check(f"none of the {len(needles)} sentences that were sent is in any of them")
+
+
+def _message(messages: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
+    found = [m for m in messages if m["id"] == wanted]
+    require(len(found) == 1, f"message {wanted} is there {len(found)} times")
+    return found[0]
+
+
+SCENES: Final[tuple[tuple[str, Callable[[Play], None]], ...]] = (
+    ("A relay starts", curtain_up),
+    ("Two nations set up their parties", parties),
+    ("An agreement, signed by both", agreement),
+    ("Devices enrol", enrolment),
+    ("A channel opens; words go both ways", first_words),
+    ("An attachment of 5 MiB", attachment),
+    ("Off watch, and a FLASH that overtakes", offline_and_flash),
+    ("A third officer joins", joins),
+    ("The relay loses power", power_cut),
+    ("An officer is removed", leaves),
+    ("What the relay knows", search_the_relay),
+)
