@@ -8,7 +8,16 @@ from __future__ import annotations
 from liaison.errors import MalformedError, VerificationError
 
 
-class DecryptionError(VerificationError):
+class CryptoError(VerificationError):
+    """A cryptographic check did not hold.
+
+    The family of the three below, for callers that treat them alike.
+    """
+
+    code = "crypto.failed"
+
+
+class DecryptionError(CryptoError):
     """The ciphertext does not open with this key.
 
     Wrong key, wrong nonce, wrong associated data and altered ciphertext all
@@ -18,13 +27,13 @@ class DecryptionError(VerificationError):
     code = "crypto.decryption_failed"
 
 
-class SignatureError(VerificationError):
+class SignatureError(CryptoError):
     """The signature does not hold under this public key."""
 
     code = "crypto.signature_invalid"
 
 
-class MACError(VerificationError):
+class MACError(CryptoError):
     """The authentication tag does not hold under this key."""
 
     code = "crypto.mac_invalid"

@@ -157,14 +157,51 @@ def _verifier(scheme: SignatureScheme, public: bytes) -> _Verify:
         raise KeyFormatError(f"not a public key of {scheme}") from None
 
 
-_P25519: Final = 2**255 - 19
-_ORDER_8_Y: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7
-# The y of every point whose order divides 8, also as p and p + 1 for 0 and 1.
-# Under such a key one signature holds for many messages, so nobody could be
-# held to what they signed; the library does not refuse them.
-_SMALL_ORDER_Y: Final = frozenset(
-    {0, 1, _P25519 - 1, _P25519, _P25519 + 1, _ORDER_8_Y, _P25519 - _ORDER_8_Y}
-)
+@dataclass(frozen=True, slots=True)
+class _Edwards:
+    """The curve a·x² + y² = 1 + d·x²·y² modulo p. Source: RFC 8032 §5.1 and 5.2."""
+
+    p: int
+    a: int
+    d: int
+    sign_bit: int
+    small_order_y: frozenset[int]
+
+    def check(self, raw: bytes) -> None:
+        """Refuse what no honest key generation gives; the library takes any bytes.
+
+        Under a key of small order one signature holds for many messages, so
+        nobody could be held to what they signed.
+        """
+        y = int.from_bytes(raw, "little") & ~self.sign_bit
+        u, v = y * y - 1, self.d * y * y - self.a
+        # A point has x² = u / v, which is a square exactly where u · v is one.
+        if y >= self.p or pow(u * v, (self.p - 1) // 2, self.p) > 1:
+            raise KeyFormatError("the public key is not a point on its curve")
+        if y in self.small_order_y:
+            raise KeyFormatError("the public key has a small order")
+
+
+def _edwards25519() -> _Edwards:
+    p = 2**255 - 19
+    order_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7
+    return _Edwards(
+        p=p,
+        a=-1,
+        d=-121665 * pow(121666, -1, p) % p,
+        sign_bit=1 << 255,
+        small_order_y=frozenset({0, 1, p - 1, order_8, p - order_8}),
+    )
+
+
+def _edwards448() -> _Edwards:
+    p = 2**448 - 2**224 - 1
+    small = frozenset({0, 1, p - 1})
+    return _Edwards(p=p, a=1, d=-39081, sign_bit=1 << 455, small_order_y=small)
+
+
+_EDWARDS25519: Final = _edwards25519()
+_EDWARDS448: Final = _edwards448()
 
 
 def _ed25519_private(raw: bytes) -> tuple[_Sign, bytes]:
@@ -173,8 +210,7 @@ def _ed25519_private(raw: bytes) -> tuple[_Sign, bytes]:
 
 
 def _ed25519_public(raw: bytes) -> _Verify:
-    if int.from_bytes(raw, "little") & (2**255 - 1) in _SMALL_ORDER_Y:
-        raise KeyFormatError("the Ed25519 public key has a small order")
+    _EDWARDS25519.check(raw)
     return ed25519.Ed25519PublicKey.from_public_bytes(raw).verify
 
 
@@ -184,6 +220,7 @@ def _ed448_private(raw: bytes) -> tuple[_Sign, bytes]:
 
 
 def _ed448_public(raw: bytes) -> _Verify:
+    _EDWARDS448.check(raw)
     return ed448.Ed448PublicKey.from_public_bytes(raw).verify
 
 
