@@ -1,0 +1,1 @@
+"""Liaison on the command line: `liaison ...`, one module per group of commands."""

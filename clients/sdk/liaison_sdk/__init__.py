@@ -1,0 +1,1 @@
+"""Liaison's client library for asyncio programs."""
