@@ -1,0 +1,433 @@
+"""The relay's HTTP API: a session that both sides authenticated, and a method per route.
+
+Nothing that comes back is trusted here beyond its form: whoever asked for a
+signed thing checks its signatures. The session opens on first use, is renewed
+before it ends, and once more when the relay says that it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final, Self, TypeVar
+from urllib.parse import quote, urlencode
+
+from pydantic import BaseModel, ValidationError
+
+from liaison.crypto import secret
+from liaison.crypto.errors import SignatureError
+from liaison.crypto.signing import Signer
+from liaison.model import BlobId, ChannelId, Epoch, MessageId, PartyCode
+from liaison.policy.relay_identity import RelayIdentity
+from liaison.wire import handshake, v1
+from liaison.wire.problems import Problem, RemoteError
+from liaison_sdk.errors import RelayBrokenError, RelayUntrustedError
+from liaison_sdk.transport import AiohttpTransport, Answer, Socket, Transport
+
+DIGEST_HEADER: Final = "Liaison-Digest"
+_RENEW_BEFORE: Final = 60
+"""Seconds before a token's end at which it is renewed."""
+_B = TypeVar("_B", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who opens the session, and the key that proves it."""
+
+    principal: handshake.Principal
+    signer: Signer
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    session: v1.Session
+    renew_at: float
+
+    def __repr__(self) -> str:
+        return "<token>"
+
+
+class RelayAPI:
+    """One relay's API, as one principal or as nobody.
+
+    Args:
+        transport: closed with this object.
+        relay: the pinned identity; None where no session is opened (enrolment).
+        login: who opens sessions; None as above.
+        clock: Unix time in seconds, to know when a token ends.
+        rng: source of nonces.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        relay: RelayIdentity | None = None,
+        login: Login | None = None,
+        clock: Callable[[], float] = time.time,
+        rng: Callable[[int], bytes] = secret.random_bytes,
+    ) -> None:
+        self._transport = transport
+        self._relay = relay
+        self._login = login
+        self._clock = clock
+        self._rng = rng
+        self._token: _Token | None = None
+        self._opening = asyncio.Lock()
+
+    @classmethod
+    def to(
+        cls,
+        url: str,
+        *,
+        ca_file: Path | None = None,
+        ca_pem: str | None = None,
+        relay: RelayIdentity | None = None,
+        login: Login | None = None,
+    ) -> Self:
+        """Reach a relay over TLS."""
+        transport = AiohttpTransport(url, ca_file=ca_file, ca_pem=ca_pem)
+        return cls(transport, relay=relay, login=login)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; the token runs out by itself."""
+        await self._transport.close()
+
+    # --- session ------------------------------------------------------------------------
+
+    async def session(self) -> v1.Session:
+        """Return a session that lasts a while yet, opening one where needed.
+
+        Raises:
+            RelayUntrustedError: the relay did not prove the pinned identity.
+            RemoteError: the relay refused.
+            ConnectionLostError: it can't be reached.
+        """
+        async with self._opening:
+            if self._token is None or self._clock() >= self._token.renew_at:
+                session = await self._authenticate()
+                # The token's end is on the relay's clock; what counts is how long it lasts.
+                left = (session.expires_ms - session.time_ms) / 1000
+                margin = min(_RENEW_BEFORE, left / 2)
+                self._token = _Token(session, self._clock() + left - margin)
+            return self._token.session
+
+    async def token(self) -> str:
+        """Return a bearer token; see `session`."""
+        return (await self.session()).token
+
+    def forget_session(self) -> None:
+        """Open a new session at the next call."""
+        self._token = None
+
+    async def logout(self) -> None:
+        """End the session at the relay."""
+        if self._token is not None:
+            await self._call("DELETE", "/v1/session")
+            self._token = None
+
+    async def _authenticate(self) -> v1.Session:
+        relay, login = self._relay, self._login
+        if relay is None or login is None:
+            raise RelayUntrustedError("no relay is pinned, so no session can be opened")
+        key = handshake.key_fingerprint(login.signer.public_bytes)
+        nonce = self._rng(handshake.NONCE_SIZE)
+        asked = v1.ChallengeRequest(
+            principal=login.principal.uri, key=key, client_nonce=nonce, origin=relay.origin
+        )
+        challenge = await self._open_call(
+            v1.Challenge, "POST", "/v1/session/challenges", body=asked
+        )
+        transcript = handshake.Transcript(
+            principal=login.principal.uri,
+            key=key,
+            client_nonce=nonce,
+            relay_nonce=challenge.relay_nonce,
+            relay_key=challenge.relay_key,
+            origin=relay.origin,
+        )
+        # The relay first: a stranger gets no signature of ours.
+        _verify_relay(relay, challenge, transcript)
+        answer = v1.SessionRequest(
+            challenge=challenge.challenge, signature=login.signer.sign(transcript.for_client())
+        )
+        return await self._open_call(v1.Session, "POST", "/v1/session", body=answer)
+
+    # --- without a session --------------------------------------------------------------
+
+    async def relay_info(self) -> v1.RelayInfo:
+        """Ask the relay who it says it is; never an anchor."""
+        return await self._open_call(v1.RelayInfo, "GET", "/v1/relay")
+
+    async def request_enrolment(self, lookup: str, sealed: bytes) -> None:
+        """Leave the sealed certificate request; the same bytes again are fine."""
+        body = v1.EnrolmentRequest(sealed=sealed)
+        await self._open_send("POST", f"/v1/enrolments/{lookup}/request", body)
+
+    async def enrolment_reply(self, lookup: str) -> bytes:
+        """Fetch the sealed reply.
+
+        Raises:
+            RemoteError: `enrolment.pending` while the registrar has not answered.
+        """
+        path = f"/v1/enrolments/{lookup}/reply"
+        return (await self._open_call(v1.SealedReply, "GET", path)).sealed
+
+    # --- registrar ----------------------------------------------------------------------
+
+    async def invite(self, lookup: str, device: str, expires_ms: int) -> None:
+        """Announce that a request under this lookup id is expected."""
+        body = v1.Invitation(lookup=lookup, device=device, expires_ms=expires_ms)
+        await self._send("POST", "/v1/enrolments", body)
+
+    async def enrolments(self) -> list[v1.Enrolment]:
+        """List the own party's invitations."""
+        return (await self._get(v1.Enrolments, "/v1/enrolments")).enrolments
+
+    async def reply_enrolment(
+        self, lookup: str, chains: Sequence[Sequence[bytes]], sealed: bytes
+    ) -> None:
+        """Answer a request: the chains for the relay, and the sealed reply."""
+        body = v1.EnrolmentReply(certificates=[list(c) for c in chains], sealed=sealed)
+        await self._send("POST", f"/v1/enrolments/{lookup}/reply", body)
+
+    async def withdraw_enrolment(self, lookup: str) -> None:
+        """Take an invitation back."""
+        await self._call("DELETE", f"/v1/enrolments/{lookup}")
+
+    async def publish_revocations(self, envelope: bytes) -> None:
+        """Publish the next signed revocation list."""
+        await self._send("POST", "/v1/revocations", v1.Document(envelope=envelope))
+
+    # --- documents and directory --------------------------------------------------------
+
+    async def revocations(self, party: PartyCode) -> bytes:
+        """Fetch a party's signed revocation list; the caller verifies it."""
+        document = await self._get(v1.Document, f"/v1/parties/{quote(str(party))}/revocations")
+        return document.envelope
+
+    async def agreements(self) -> list[v1.AgreementSummary]:
+        """List the agreements of the own party."""
+        return (await self._get(v1.Agreements, "/v1/agreements")).agreements
+
+    async def agreement(self, agreement: str, version: int | None = None) -> bytes:
+        """Fetch a signed agreement, the latest version by default; the caller verifies it."""
+        query = "" if version is None else f"?version={version}"
+        path = f"/v1/agreements/{quote(agreement, safe='')}{query}"
+        return (await self._get(v1.Document, path)).envelope
+
+    async def directory(self, agreement: str | None = None) -> list[v1.RegisteredDevice]:
+        """List the devices of an agreement's parties, or of a registrar's own."""
+        query = "" if agreement is None else "?" + urlencode({"agreement": agreement})
+        return (await self._get(v1.Directory, f"/v1/devices{query}")).devices
+
+    # --- key packages -------------------------------------------------------------------
+
+    async def upload_key_packages(
+        self, suite: int, packages: Sequence[bytes], last_resort: bytes | None = None
+    ) -> list[v1.KeyPackageCount]:
+        """Publish key packages."""
+        body = v1.KeyPackages(suite=suite, key_packages=list(packages), last_resort=last_resort)
+        return (await self._post(v1.KeyPackageCounts, "/v1/key-packages", body)).counts
+
+    async def key_package_counts(self) -> list[v1.KeyPackageCount]:
+        """Ask how many are left."""
+        return (await self._get(v1.KeyPackageCounts, "/v1/key-packages")).counts
+
+    async def claim(self, agreement: str, endpoint: str, suite: int) -> v1.Claimed:
+        """Take one key package of each device of an endpoint; single-use ones are then gone."""
+        body = v1.Claim(agreement=agreement, endpoint=endpoint, suite=suite)
+        return await self._post(v1.Claimed, "/v1/key-packages/claims", body)
+
+    # --- channels -----------------------------------------------------------------------
+
+    async def create_channel(
+        self, channel: ChannelId, group_info: bytes, tree: bytes
+    ) -> v1.Sequenced:
+        """Register a new group with its creator as the only member."""
+        body = v1.NewChannel(channel=str(channel), group_info=group_info, tree=tree)
+        return await self._post(v1.Sequenced, "/v1/channels", body)
+
+    async def channels(self) -> list[v1.Channel]:
+        """List the channels that the relay has this device in."""
+        return (await self._get(v1.Channels, "/v1/channels")).channels
+
+    async def channel(self, channel: ChannelId) -> v1.Channel:
+        """Ask what the relay knows of a channel."""
+        return await self._get(v1.Channel, f"/v1/channels/{channel}")
+
+    async def commit(self, channel: ChannelId, body: v1.Commit) -> v1.Sequenced:
+        """Upload a commit; the same bytes again give the same answer.
+
+        Raises:
+            RemoteError: `channel.epoch_conflict` where another commit was first.
+        """
+        return await self._post(v1.Sequenced, f"/v1/channels/{channel}/commits", body)
+
+    async def propose(self, channel: ChannelId, body: v1.Proposal) -> v1.Sequenced:
+        """Upload a proposal."""
+        return await self._post(v1.Sequenced, f"/v1/channels/{channel}/proposals", body)
+
+    async def group(self, channel: ChannelId) -> v1.GroupState:
+        """Fetch what an external commit needs."""
+        return await self._get(v1.GroupState, f"/v1/channels/{channel}/group")
+
+    async def tree(self, channel: ChannelId, epoch: Epoch | int) -> v1.GroupState:
+        """Fetch the ratchet tree that a Welcome needs."""
+        return await self._get(v1.GroupState, f"/v1/channels/{channel}/trees/{epoch}")
+
+    async def outcome(self, channel: ChannelId, message: MessageId) -> v1.Outcome | None:
+        """Ask what became of an own message; None where the relay never accepted it."""
+        try:
+            return await self._get(v1.Outcome, f"/v1/channels/{channel}/outcomes/{message}")
+        except RemoteError as e:
+            if e.remote_code == "message.unknown":
+                return None
+            raise
+
+    # --- blobs and the stream -----------------------------------------------------------
+
+    async def put_blob(
+        self,
+        channel: ChannelId,
+        blob: BlobId,
+        digest: bytes,
+        size: int,
+        chunks: AsyncIterable[bytes],
+    ) -> v1.Blob:
+        """Upload an attachment's ciphertext piece by piece.
+
+        Args:
+            channel: whose members may read it.
+            blob: random id.
+            digest: SHA-256 of all pieces together.
+            size: their length together.
+            chunks: the pieces; read once.
+        """
+        headers = {
+            DIGEST_HEADER: v1.b64encode(digest),
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(size),
+        }
+        # An upload can't be repeated from here, so an old token must not spoil it half-way.
+        answer = await self._request("PUT", f"/v1/channels/{channel}/blobs/{blob}", headers, chunks)
+        return _parse(v1.Blob, await _checked(answer))
+
+    async def get_blob(self, channel: ChannelId, blob: BlobId) -> AsyncIterator[bytes]:
+        """Download an attachment's ciphertext piece by piece."""
+        answer = await self._request("GET", f"/v1/channels/{channel}/blobs/{blob}", {}, None)
+        try:
+            if answer.status != HTTPStatus.OK:
+                raise _problem(answer.status, await answer.read())
+            async for piece in answer.chunks():
+                yield piece
+        finally:
+            answer.close()
+
+    async def stream(self) -> Socket:
+        """Open the WebSocket.
+
+        Raises:
+            ConnectionLostError: it did not open.
+        """
+        return await self._transport.connect(
+            "/v1/stream", headers={"Authorization": f"Bearer {await self.token()}"}
+        )
+
+    # --- plumbing -----------------------------------------------------------------------
+
+    async def _get(self, kind: type[_B], path: str) -> _B:
+        return _parse(kind, await self._call("GET", path))
+
+    async def _post(self, kind: type[_B], path: str, body: v1.Body) -> _B:
+        return _parse(kind, await self._call("POST", path, body))
+
+    async def _send(self, method: str, path: str, body: v1.Body) -> None:
+        await self._call(method, path, body)
+
+    async def _call(self, method: str, path: str, body: v1.Body | None = None) -> bytes:
+        headers, data = _encoded(body)
+        try:
+            return await _checked(await self._request(method, path, headers, data))
+        except RemoteError as e:
+            if e.problem.status != HTTPStatus.UNAUTHORIZED:
+                raise
+        # The token may have ended early, for instance by a restart of the relay.
+        self.forget_session()
+        return await _checked(await self._request(method, path, headers, data))
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | AsyncIterable[bytes] | None,
+    ) -> Answer:
+        bearer = {"Authorization": f"Bearer {await self.token()}"}
+        return await self._transport.request(method, path, headers={**headers, **bearer}, body=body)
+
+    async def _open_call(
+        self, kind: type[_B], method: str, path: str, body: v1.Body | None = None
+    ) -> _B:
+        return _parse(kind, await self._open_send(method, path, body))
+
+    async def _open_send(self, method: str, path: str, body: v1.Body | None) -> bytes:
+        headers, data = _encoded(body)
+        return await _checked(
+            await self._transport.request(method, path, headers=headers, body=data)
+        )
+
+
+def _verify_relay(
+    relay: RelayIdentity, challenge: v1.Challenge, transcript: handshake.Transcript
+) -> None:
+    for key in relay.identity_keys:
+        if key.public == challenge.relay_key:
+            try:
+                key.verify(challenge.signature, transcript.for_relay())
+            except SignatureError as e:
+                raise RelayUntrustedError(
+                    f"the server does not hold the key of the relay {relay.origin}"
+                ) from e
+            return
+    raise RelayUntrustedError(
+        f"the server names a key that is not one of the relay {relay.origin}",
+        hint="an impostor, or a relay whose new key is in an agreement that is not here yet",
+    )
+
+
+def _encoded(body: v1.Body | None) -> tuple[dict[str, str], bytes | None]:
+    if body is None:
+        return {}, None
+    return {"Content-Type": "application/json"}, body.model_dump_json().encode()
+
+
+def _parse(kind: type[_B], data: bytes) -> _B:
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as e:
+        raise RelayBrokenError(f"the relay's answer is not a {kind.__name__}") from e
+
+
+async def _checked(answer: Answer) -> bytes:
+    try:
+        data = await answer.read()
+    finally:
+        answer.close()
+    if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        raise _problem(answer.status, data)
+    return data
+
+
+def _problem(status: int, data: bytes) -> RemoteError:
+    return RemoteError(Problem.decode(data, status))
