@@ -22,7 +22,7 @@ TEST_FLAGS ?= -q -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help setup demo serve test check fmt faults lock clean
+.PHONY: help setup demo serve test check fmt faults vectors lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -46,10 +46,11 @@ $(STAMP): $(LOCKS) $(PROJECTS)
 demo: $(STAMP) ## two nations exchange messages; everything it makes is kept in .demo/
 	@$(BIN)/python demo/run.py
 
-serve: $(STAMP) ## run a relay for trials on https://127.0.0.1:8443, its files in .demo/serve
-	@test -e .demo/serve/liaison-relay.toml || $(BIN)/liaison-relay init --data .demo/serve
-	@$(BIN)/liaison-relay migrate --data .demo/serve
-	@$(BIN)/liaison-relay serve --data .demo/serve --listen 127.0.0.1:8443 --dev-tls
+serve: $(STAMP) ## run a relay for trials on https://127.0.0.1:8443; its files are kept in .relay/
+	@test -e .relay/liaison-relay.toml \
+		|| $(BIN)/liaison-relay init --data .relay --origin https://127.0.0.1:8443
+	@$(BIN)/liaison-relay migrate --data .relay
+	@$(BIN)/liaison-relay serve --data .relay --listen 127.0.0.1:8443 --dev-tls
 
 test: $(STAMP) ## run the tests, with short seeded rounds of the long ones
 	@$(BIN)/python -m pytest $(TEST_FLAGS)
@@ -60,7 +61,9 @@ check: $(STAMP) ## format, lint, types, layers; changes nothing
 	@$(BIN)/ruff check --quiet $(SOURCES)
 	@$(BIN)/codespell
 	@$(BIN)/mypy $(SOURCES)
-	@$(BIN)/lint-imports --no-cache | tail -n 4
+	@$(BIN)/lint-imports --no-cache --no-logo >$(VENV)/layers.txt \
+		|| { cat $(VENV)/layers.txt >&2; exit 1; }
+	@echo "make check: format, lint, spelling, types and layers are in order"
 
 fmt: $(STAMP) ## format, and mend what the linter can
 	@$(BIN)/ruff format --quiet $(SOURCES)
@@ -69,13 +72,16 @@ fmt: $(STAMP) ## format, and mend what the linter can
 faults: $(STAMP) ## kill relay and clients at 200 random points; nothing may be lost
 	@LIAISON_FAULT_ROUNDS=$${LIAISON_FAULT_ROUNDS:-200} $(BIN)/python -m pytest -m faults tests/faults
 
+vectors: $(STAMP) ## check the published test vectors, which have to be there (LIAISON_VECTORS)
+	@CI=true $(BIN)/python -m pytest $(TEST_FLAGS) -m vectors
+
 lock: ## compile requirements/*.txt anew (needs uv; nothing else here does)
 	@cd requirements && $(LOCK) dev.in -o dev.txt
 	@cd requirements && $(LOCK) -c dev.txt build.in -o build.txt
 	@cd requirements && $(LOCK) -c dev.txt relay.in -o relay.txt
 	@cd requirements && $(LOCK) -c dev.txt clients.in -o clients.txt
 
-clean: ## remove what make made; state of relays and clients elsewhere stays
+clean: ## remove what make made, but not the relay of `make serve`
 	@rm -rf $(VENV) .venv-313 .demo build dist bench/results .hypothesis .mypy_cache \
 		.pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

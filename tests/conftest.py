@@ -53,6 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _area(item.path) in WITHOUT_SOCKETS:
             item.add_marker(pytest.mark.disable_socket)
+        if "vectors" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.vectors)
 
 
 @pytest.fixture(autouse=True)
