@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 _BIN: Final = Path(sys.executable).parent
+LIAISON: Final = str(_BIN / "liaison")
+RELAY: Final = str(_BIN / "liaison-relay")
 _PATIENCE: Final = 60
 """Seconds that one command may take before the demo calls it stuck."""
 
@@ -75,18 +77,18 @@ class Relay:
         self.ca = data / "ca.pem"
         self.identity = data / "relay.json"
         self._process: subprocess.Popen[str] | None = None
-        self._log = data.parent / "relay.log"
+        self.log = data.parent / "relay.log"
 
     def command(self, *words: str) -> str:
         """Run one `liaison-relay` command and return what it printed."""
-        command = [str(_BIN / "liaison-relay"), *words, "--data", str(self.data)]
+        command = [RELAY, *words, "--data", str(self.data)]
         return _run(command, stdin=None, env=_environment(), expect=0)
 
     def start(self) -> int:
         """Start serving; return the process id once it says that it listens."""
-        command = [str(_BIN / "liaison-relay"), "serve", "--dev-tls"]
+        command = [RELAY, "serve", "--dev-tls"]
         command += ["--data", str(self.data), "--listen", f"127.0.0.1:{self.port}"]
-        with self._log.open("a") as log:
+        with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()
             )
@@ -95,8 +97,14 @@ class Relay:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         line = self._process.stdout.readline()
         watchdog.cancel()
-        require("listening on" in line, f"the relay did not start; see {self._log}")
+        require("listening on" in line, f"the relay did not start; see {self.log}")
         return self._process.pid
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running relay."""
+        require(self._process is not None, "the relay does not run")
+        return self._process.pid if self._process is not None else 0
 
     def kill(self) -> None:
         """Kill the relay's process as a power cut would: SIGKILL, no farewell."""
@@ -126,7 +134,7 @@ class Person:
         passphrase = self.home.parent / f"{self.home.name}.passphrase"
         passphrase.touch(0o600)
         passphrase.write_text(secrets.token_urlsafe(18) + "\n")
-        self._environment = _environment() | {
+        self.environment = _environment() | {
             "LIAISON_HOME": str(self.home),
             "LIAISON_PASSPHRASE_FILE": str(passphrase),
             "LIAISON_CA": str(relay.ca),
@@ -134,8 +142,8 @@ class Person:
 
     def run(self, *words: str, stdin: str | None = None, expect: int = 0) -> str:
         """Run one `liaison` command and return what it printed."""
-        command = [str(_BIN / "liaison"), *words]
-        return _run(command, stdin=stdin, env=self._environment, expect=expect)
+        command = [LIAISON, *words]
+        return _run(command, stdin=stdin, env=self.environment, expect=expect)
 
     def ask(self, *words: str, stdin: str | None = None) -> list[dict[str, Any]]:
         """Run one `liaison` command with `--json` and return its objects."""
@@ -150,12 +158,12 @@ class Person:
     def begin(self, *words: str) -> subprocess.Popen[str]:
         """Start a `liaison` command and let it run; `finish` collects it."""
         return subprocess.Popen(
-            [str(_BIN / "liaison"), "--json", *words],
+            [LIAISON, "--json", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=self._environment,
+            env=self.environment,
         )
 
 

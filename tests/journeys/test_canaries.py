@@ -1,0 +1,78 @@
+"""What people say is nowhere in what the relay keeps: files, log, memory."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from demo.scenes import OFFICER
+from tests.support.theatre import Theatre, read_all, start_actor
+
+
+def memory_of(pid: int) -> bytes:
+    """Every readable private mapping of a process."""
+    found = []
+    with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/mem").open("rb") as mem:
+        for line in maps:
+            span, rights, _, _, _, *name = line.split(maxsplit=5)
+            if not rights.startswith("rw") or (name and name[0].startswith("[v")):
+                continue
+            start, end = (int(x, 16) for x in span.split("-"))
+            mem.seek(start)
+            found.append(mem.read(end - start))
+    return b"".join(found)
+
+
+def forms(canary: str) -> list[bytes]:
+    """A canary as it might stand somewhere: UTF-8, UTF-16, hex."""
+    return [canary.encode(), canary.encode("utf-16-le"), canary.encode().hex().encode()]
+
+
+@pytest.fixture(scope="module")
+def canaries(theatre: Theatre, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Fifty strings in texts, a channel's name, a subject, a note, a file's name and its bytes."""
+    words = [f"canary-{secrets.token_hex(12)}" for _ in range(5)]
+    prefix = f"canary-{secrets.token_hex(12)}"
+    name, subject, note, file_name, inside = words
+    channel = theatre.open_channel(name, OFFICER)
+    actor = start_actor(theatre.attache, channel, "--prefix", prefix, "--count", "45")
+    _, err = actor.communicate(timeout=120)
+    assert actor.returncode == 0, err
+    attachment = tmp_path_factory.mktemp("canary") / f"{file_name}.txt"
+    attachment.write_text(inside * 100)
+    sent = theatre.attache.ask_one(
+        "send", channel, "see attachment", "--subject", subject, "--attach", str(attachment)
+    )
+    assert len(read_all(theatre.officer, channel)) == 46
+    theatre.officer.run("ack", sent["id"], "will-comply", "--note", note)
+    return [*words, *(f"{prefix} {n}" for n in range(1, 46))]
+
+
+def test_no_file_and_no_log_of_the_relay_holds_a_canary(
+    theatre: Theatre, canaries: list[str]
+) -> None:
+    relay = theatre.play.relay
+    files = [f for f in relay.data.rglob("*") if f.is_file()] + [relay.log]
+    contents = [(f.name, f.read_bytes()) for f in files]
+
+    found = [(n, c) for n, data in contents for c in canaries for form in forms(c) if form in data]
+
+    assert len(canaries) == 50
+    assert sum(len(data) for _, data in contents) > 50_000
+    assert found == []
+
+
+def test_the_relays_memory_holds_no_canary(theatre: Theatre, canaries: list[str]) -> None:
+    pid = theatre.play.relay.pid
+    if os.geteuid() != 0:
+        pytest.skip("only root may read the memory of a process that forbids dumps")
+    memory = memory_of(pid)
+
+    found = [c for c in canaries for form in forms(c) if form in memory]
+
+    # The search itself works: what the relay must know is there.
+    assert OFFICER.encode() in memory
+    assert found == []
