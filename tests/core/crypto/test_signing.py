@@ -28,8 +28,8 @@ SMALL_ORDER_ED25519 = [
         ED25519_P - 1,
         ED25519_P,
         ED25519_P + 1,
-        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
-        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027C2C28F95E826,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
     )
 ]
 
@@ -120,6 +120,24 @@ def test_a_compressed_point_is_refused() -> None:
 
     with pytest.raises(KeyFormatError):
         signing.validate_public(SignatureScheme.P256, compressed)
+
+
+def test_the_refused_points_are_all_those_of_small_order() -> None:
+    # On a·x² + y² = 1 + d·x²·y², doubling gives y' = (y² - a·x²) / (2 - a·x² - y²).
+    curve = signing._EDWARDS25519
+    p = curve.p
+    small = {1}
+    for _ in range(3):
+        doubles_into_small = set()
+        for y in curve.small_order_y:
+            ax2 = curve.a * (y * y - 1) * pow(curve.d * y * y - curve.a, -1, p) % p
+            if (y * y - ax2) * pow(2 - ax2 - y * y, -1, p) % p in small:
+                doubles_into_small.add(y)
+        small |= doubles_into_small
+
+    # One point each has y = 1 and y = -1, two each have the other three: eight.
+    assert small == curve.small_order_y
+    assert len(small) == 5
 
 
 @pytest.mark.parametrize("y", SMALL_ORDER_ED25519)
