@@ -10,6 +10,7 @@ point. Whatever a peer sent is checked here and nowhere else.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec, x448, x25519
@@ -116,9 +117,15 @@ class Montgomery:
         return _MontgomeryKey(self.key_class.from_private_bytes(private))
 
     def validate(self, public: bytes) -> None:
-        # Every clamped scalar is a multiple of the cofactor, so any private key
-        # finds out whether the point is of low order; this one is no secret.
-        self.load(b"\x2a" * self.nsk).exchange(public)
+        _probe(self).exchange(public)
+
+
+# Every clamped scalar is a multiple of the cofactor, so any private key finds
+# out whether a point is of low order. This one is no secret; loading it costs
+# as much as using it, and a joiner checks a thousand keys.
+@lru_cache
+def _probe(group: Montgomery) -> GroupKey:
+    return group.load(b"\x2a" * group.nsk)
 
 
 @dataclass(frozen=True, slots=True)
