@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ u64 = st.integers(0, (1 << 64) - 1)
 u32 = st.integers(0, (1 << 32) - 1)
 ids = st.binary(min_size=16, max_size=16)
 payloads = st.binary(max_size=300)
-text = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+text = st.text(st.characters(codec="utf-8"), max_size=40)
 
 client_frames = st.one_of(
     st.builds(
@@ -79,18 +81,14 @@ def test_every_relay_frame_reads_back_as_itself(frame: frames.RelayFrame) -> Non
     assert frames.decode_relay(frames.encode(frame)) == frame
 
 
-@given(
-    data=st.binary(max_size=200), first=st.sampled_from(sorted({*range(1, 5), *range(0x81, 0x87)}))
-)
+@given(data=st.binary(max_size=200), first=st.sampled_from([*range(1, 5), *range(0x81, 0x87)]))
 def test_arbitrary_bytes_are_a_frame_or_a_frame_error(data: bytes, first: int) -> None:
     for decode in (frames.decode_client, frames.decode_relay):
         for candidate in (data, bytes([first]) + data):
-            try:
+            frame: object = None
+            with contextlib.suppress(frames.FrameError):
                 frame = decode(candidate)
-            except frames.FrameError as error:
-                assert error.code == "frame.malformed"
-            else:
-                assert frame is not None
+            assert frame is None or frame.__class__.__module__ == frames.__name__
 
 
 @given(frame=client_frames)
