@@ -1,0 +1,398 @@
+"""The agreement: what its parties have signed, as a value.
+
+Its canonical JSON is the payload of a DSSE envelope signed by the authority of
+every party (`liaison.policy.signing`); people write it as YAML
+(`liaison.policy.agreement_yaml`). It embeds the anchors of all its parties and
+of the relay: whoever trusts one signature under it trusts those. A value of
+this class says nothing about signatures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, Self
+
+from liaison.crypto import kdf, suites
+from liaison.errors import LiaisonError, UnknownError
+from liaison.labels import LabelPolicies
+from liaison.labels.builtin import BUILT_IN
+from liaison.model import EndpointId, PartyCode
+from liaison.policy import canonical, who
+from liaison.policy.canonical import JSON
+from liaison.policy.channel_policy import ChannelPolicy, who_document, who_from_node
+from liaison.policy.fields import Node, format_duration, format_instant
+from liaison.policy.keys import VerifyKey
+from liaison.policy.party import Party
+from liaison.policy.relay_identity import RelayIdentity
+from liaison.policy.who import Who
+
+FORMAT: Final = "liaison.agreement/1"
+MAX_AGREEMENT_BYTES: Final = 2 * 1024 * 1024
+MAX_PARTIES: Final = 64
+MAX_CHANNELS: Final = 64
+MAX_ROLES: Final = 64
+MAX_WITNESSES: Final = 64
+_ID: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_ROLE: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_SUITE: Final = re.compile(r"0x[0-9A-F]{4}")
+_REQUIRED: Final = (
+    "format",
+    "id",
+    "version",
+    "previous",
+    "kind",
+    "title",
+    "legal_basis",
+    "valid_from",
+    "valid_until",
+    "parties",
+    "relay",
+    "witnesses",
+    "cipher_suite",
+    "labels",
+    "times",
+    "retention_days",
+    "roles",
+    "channels",
+)
+
+
+class AgreementKind(StrEnum):
+    """The relation that an agreement establishes."""
+
+    BILATERAL = "bilateral"
+    MULTILATERAL = "multilateral"
+    HUMANITARIAN = "humanitarian"
+    EXERCISE = "exercise"
+
+
+class UnknownChannelPolicyError(UnknownError):
+    """The agreement has no channel policy of this name."""
+
+    code = "agreement.channel_policy_unknown"
+
+
+class UnknownPartyError(UnknownError):
+    """The party does not belong to the agreement."""
+
+    code = "agreement.party_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A party's witness: the name and key of its cosignatures."""
+
+    party: PartyCode
+    name: str
+    key: VerifyKey
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRules:
+    """The label policy in force, the highest level allowed, the level when none is chosen."""
+
+    policy: str
+    ceiling: str
+    default: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRules:
+    """How far a message's DTG may be ahead of its acceptance and behind it, seconds."""
+
+    ahead: int
+    behind: int
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the parties have agreed.
+
+    Args:
+        agreement_id: names the agreement over all its versions.
+        version: from 1.
+        previous: 32-byte digest of the version before; None for the first.
+        kind: the relation it establishes.
+        title: for people.
+        legal_basis: for people.
+        valid_from: Unix seconds.
+        valid_until: Unix seconds; the last second that counts.
+        parties: with their anchors.
+        relay: with its keys.
+        witnesses: whose cosignatures count.
+        cipher_suite: of every channel's group.
+        labels: confidentiality.
+        times: bounds on DTGs.
+        retention_days: how long the relay keeps what it must not lose sooner.
+        roles: names for sets of endpoints.
+        channels: the channel policies.
+    """
+
+    agreement_id: str
+    version: int
+    previous: bytes | None
+    kind: AgreementKind
+    title: str
+    legal_basis: str
+    valid_from: int
+    valid_until: int
+    parties: tuple[Party, ...]
+    relay: RelayIdentity
+    witnesses: tuple[Witness, ...]
+    cipher_suite: int
+    labels: LabelRules
+    times: TimeRules
+    retention_days: int
+    roles: Mapping[str, Who]
+    channels: tuple[ChannelPolicy, ...]
+
+    @classmethod
+    def from_payload(cls, payload: bytes) -> Self:
+        """Read the canonical JSON that was signed.
+
+        Raises:
+            DocumentError: not canonical, or a field is missing, unknown or wrong.
+        """
+        node = Node.of(canonical.decode_canonical(payload, limit=MAX_AGREEMENT_BYTES))
+        agreement = cls.from_node(node)
+        if agreement.payload() != payload:
+            # A second spelling ("24h" for "1d") would give one agreement two digests.
+            node.fail("is not spelled as this program would spell it")
+        return agreement
+
+    @classmethod
+    def from_node(cls, node: Node, label_policies: LabelPolicies = BUILT_IN) -> Self:
+        """Read the document, from whichever source.
+
+        Raises:
+            DocumentError: a field is missing, unknown or wrong; the message says
+                which, and in which line where the source has lines.
+        """
+        fields = node.fields(_REQUIRED)
+        if fields["format"].value != FORMAT:
+            fields["format"].fail(f"must be {FORMAT}")
+        agreement = cls(
+            agreement_id=_matching(fields["id"], _ID, "small letters, digits and hyphens"),
+            version=fields["version"].integer(1, 2**32 - 1),
+            previous=_previous(fields["previous"]),
+            kind=fields["kind"].choice(AgreementKind),
+            title=fields["title"].text(most=200),
+            legal_basis=fields["legal_basis"].text(),
+            valid_from=fields["valid_from"].instant(),
+            valid_until=fields["valid_until"].instant(),
+            parties=tuple(
+                Party.from_node(n) for n in fields["parties"].items(least=2, most=MAX_PARTIES)
+            ),
+            relay=RelayIdentity.from_node(fields["relay"]),
+            witnesses=tuple(_witness(n) for n in fields["witnesses"].items(most=MAX_WITNESSES)),
+            cipher_suite=int(_matching(fields["cipher_suite"], _SUITE, "such as 0xF002"), 16),
+            labels=_labels(fields["labels"], label_policies),
+            times=_times(fields["times"]),
+            retention_days=fields["retention_days"].integer(1, 3660),
+            roles=_roles(fields["roles"]),
+            channels=tuple(
+                ChannelPolicy.from_node(n) for n in fields["channels"].items(most=MAX_CHANNELS)
+            ),
+        )
+        _check_together(agreement, fields)
+        return agreement
+
+    @property
+    def codes(self) -> tuple[PartyCode, ...]:
+        """The parties' codes, in the document's order."""
+        return tuple(party.code for party in self.parties)
+
+    def has_party(self, code: PartyCode) -> bool:
+        """Whether a party belongs to the agreement."""
+        return code in self.codes
+
+    def party(self, code: PartyCode) -> Party:
+        """Return a party with its anchors.
+
+        Raises:
+            UnknownPartyError: it does not belong to the agreement.
+        """
+        for party in self.parties:
+            if party.code == code:
+                return party
+        raise UnknownPartyError(f"{code} is not a party of {self.agreement_id}")
+
+    def channel(self, name: str) -> ChannelPolicy:
+        """Return a channel policy.
+
+        Raises:
+            UnknownChannelPolicyError: no such policy.
+        """
+        for policy in self.channels:
+            if policy.name == name:
+                return policy
+        known = ", ".join(policy.name for policy in self.channels)
+        raise UnknownChannelPolicyError(
+            f"{self.agreement_id} has no channel policy {name[:40]!r}", hint=f"it has: {known}"
+        )
+
+    def is_in_force(self, now: int) -> bool:
+        """Whether `now` lies in the agreed period; says nothing about signatures."""
+        return self.valid_from <= now <= self.valid_until
+
+    def includes(self, people: Who, endpoint: EndpointId) -> bool:
+        """Whether a list of people of this agreement includes an endpoint of one of its parties."""
+        return self.has_party(endpoint.party) and who.matches(people, endpoint, self.roles)
+
+    def payload(self) -> bytes:
+        """Return the canonical JSON that the authorities sign."""
+        return canonical.encode(self.document())
+
+    def digest(self) -> bytes:
+        """Return what names exactly this version: SHA-256 of the payload, 32 bytes."""
+        return kdf.sha256(self.payload())
+
+    def document(self) -> dict[str, JSON]:
+        """Return the agreement as it stands in JSON and in YAML."""
+        return {
+            "format": FORMAT,
+            "id": self.agreement_id,
+            "version": self.version,
+            "previous": None if self.previous is None else f"sha256:{self.previous.hex()}",
+            "kind": self.kind.value,
+            "title": self.title,
+            "legal_basis": self.legal_basis,
+            "valid_from": format_instant(self.valid_from),
+            "valid_until": format_instant(self.valid_until),
+            "cipher_suite": f"0x{self.cipher_suite:04X}",
+            "labels": {
+                "policy": self.labels.policy,
+                "ceiling": self.labels.ceiling,
+                "default": self.labels.default,
+            },
+            "times": {
+                "dtg_ahead": format_duration(self.times.ahead),
+                "dtg_behind": format_duration(self.times.behind),
+            },
+            "retention_days": self.retention_days,
+            "roles": {name: who_document(members) for name, members in self.roles.items()},
+            "channels": [policy.document() for policy in self.channels],
+            "witnesses": [
+                {"party": str(w.party), "name": w.name, "key": w.key.document()}
+                for w in self.witnesses
+            ],
+            "parties": [party.document() for party in self.parties],
+            "relay": self.relay.document(),
+        }
+
+
+def _check_together(agreement: Agreement, fields: dict[str, Node]) -> None:
+    if agreement.valid_until <= agreement.valid_from:
+        fields["valid_until"].fail("must be after valid_from")
+    if (agreement.previous is None) != (agreement.version == 1):
+        fields["previous"].fail("must name the version before, and be null in version 1 only")
+    if len(set(agreement.codes)) != len(agreement.parties):
+        fields["parties"].fail("names a party twice")
+    if agreement.kind is AgreementKind.BILATERAL and len(agreement.parties) != 2:
+        fields["parties"].fail("must be two in a bilateral agreement")
+    names = [policy.name for policy in agreement.channels]
+    if len(set(names)) != len(names):
+        fields["channels"].fail("has two policies of one name")
+    for node, witness in zip(fields["witnesses"].items(), agreement.witnesses, strict=True):
+        if not agreement.has_party(witness.party):
+            node.fail(f"is of {witness.party}, which is not a party here")
+    _check_keys(agreement, fields)
+    _check_suite(agreement, fields)
+    _check_people(agreement, fields)
+
+
+def _check_keys(agreement: Agreement, fields: dict[str, Node]) -> None:
+    # A key that two parties share would let one sign for both.
+    for node, party in zip(fields["parties"].items(), agreement.parties, strict=True):
+        for other in agreement.parties:
+            shared = {*party.authority_keys, *party.registrar_keys} & {
+                *other.authority_keys,
+                *other.registrar_keys,
+            }
+            if other is not party and shared:
+                node.fail(f"shares a key with {other.code}")
+
+
+def _check_suite(agreement: Agreement, fields: dict[str, Node]) -> None:
+    try:
+        suite = suites.suite(agreement.cipher_suite)
+        agreement.relay.sender_key(suite.signature)
+    except LiaisonError as error:
+        fields["cipher_suite"].fail(f"can't be used: {error.message}")
+
+
+def _check_people(agreement: Agreement, fields: dict[str, Node]) -> None:
+    for name, members in agreement.roles.items():
+        _check_who(agreement, members, fields["roles"].mapping()[name])
+    for node, policy in zip(fields["channels"].items(), agreement.channels, strict=True):
+        for people in policy.every_who():
+            _check_who(agreement, people, node)
+
+
+def _check_who(agreement: Agreement, people: Who, node: Node) -> None:
+    for pattern in people:
+        if pattern.role is not None and pattern.role not in agreement.roles:
+            node.fail(f"names the role {pattern.role}, which is not defined under roles")
+        if pattern.party is not None and not agreement.has_party(pattern.party):
+            node.fail(f"names {pattern}, but {pattern.party} is not a party here")
+
+
+def _matching(node: Node, pattern: re.Pattern[str], form: str) -> str:
+    text = node.text(most=100)
+    if not pattern.fullmatch(text):
+        node.fail(f"must be {form}")
+    return text
+
+
+def _previous(node: Node) -> bytes | None:
+    if node.is_null:
+        return None
+    text = _matching(node, _DIGEST, "null or sha256: and 64 hex digits")
+    return bytes.fromhex(text.removeprefix("sha256:"))
+
+
+def _witness(node: Node) -> Witness:
+    fields = node.fields(("party", "name", "key"))
+    return Witness(
+        fields["party"].parsed(PartyCode.parse),
+        fields["name"].text(most=200),
+        VerifyKey.from_node(fields["key"]),
+    )
+
+
+def _labels(node: Node, known: LabelPolicies) -> LabelRules:
+    fields = node.fields(("policy", "ceiling", "default"))
+    policy = known.find(fields["policy"].text(most=100))
+    if policy is None:
+        fields["policy"].fail(
+            "is not a label policy known here", hint=f"known are {', '.join(known.ids)}"
+        )
+    try:
+        ceiling = policy.rank(fields["ceiling"].text(most=100))
+        default = policy.rank(fields["default"].text(most=100))
+    except LiaisonError as error:
+        node.fail(f"is wrong: {error.message}")
+    if default > ceiling:
+        fields["default"].fail("is above the ceiling")
+    return LabelRules(policy.policy_id, fields["ceiling"].text(), fields["default"].text())
+
+
+def _times(node: Node) -> TimeRules:
+    fields = node.fields(("dtg_ahead", "dtg_behind"))
+    return TimeRules(fields["dtg_ahead"].duration(), fields["dtg_behind"].duration())
+
+
+def _roles(node: Node) -> Mapping[str, Who]:
+    roles: dict[str, Who] = {}
+    for name, child in node.mapping(MAX_ROLES).items():
+        if not _ROLE.fullmatch(name):
+            child.fail("is not a role's name: small letters, digits and hyphens")
+        roles[name] = who_from_node(child)
+        if any(pattern.role is not None for pattern in roles[name]):
+            child.fail("names a role inside a role")
+    return MappingProxyType(roles)
