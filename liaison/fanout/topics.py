@@ -1,0 +1,18 @@
+"""What one can be woken about. Keys are the database's, the same on every node."""
+
+from __future__ import annotations
+
+from typing import Final
+
+REVOCATIONS: Final = "revocations"
+"""Something was revoked: check whether your session still holds."""
+
+
+def channel(key: int) -> str:
+    """Return the topic for new items in a channel."""
+    return f"channel.{key}"
+
+
+def device(key: int) -> str:
+    """Return the topic for what concerns a device alone, such as being added to a channel."""
+    return f"device.{key}"

@@ -1,0 +1,283 @@
+"""The one write path: everything that waits goes into one transaction.
+
+An operation is applied inside a savepoint of its own, so a refusal undoes that
+operation and no other. After the commit, and never before, the callers get
+their results, and then the wake-ups go out: an acknowledgement means durable,
+and a reader who is woken finds what woke it. When the database fails, the
+whole group fails and nothing of it was acknowledged.
+
+Urgent operations go first: the waiting ones are taken by precedence, so a FLASH
+waits for at most the group that is being committed. There is one writer per
+process, and on SQLite one process; on PostgreSQL several nodes write, and what
+two of them could both change is locked by row where it is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count, groupby
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.errors import LiaisonError, UnavailableError
+from liaison.model import Precedence
+from liaison.storage.engine import Database
+
+_R = TypeVar("_R")
+
+MAX_WAITING: Final = 4096
+MAX_WAITING_BYTES: Final = 64 << 20
+GROUP: Final = 512
+"""Operations in one transaction: so many may a FLASH have to wait for."""
+
+
+class BusyError(UnavailableError):
+    """More is waiting to be written than the relay holds in memory."""
+
+    code = "unavailable"
+    retry_after = 1
+
+
+@dataclass(slots=True)
+class Work:
+    """What an operation may use: the transaction, and a place for what follows the commit."""
+
+    tx: AsyncConnection
+    _callbacks: list[Callable[[], object]] = field(default_factory=list)
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Call it once the transaction is durable; never when the operation was undone.
+
+        It must not raise or block: it updates a cache or wakes a reader.
+        """
+        self._callbacks.append(callback)
+
+
+class Operation(Generic[_R]):
+    """One change of the database; subclasses say how.
+
+    Attributes:
+        precedence: what is higher is written first.
+        size: bytes that it keeps in memory while it waits.
+    """
+
+    precedence: int = Precedence.OVERRIDE
+    size: int = 0
+
+    async def apply(self, work: Work) -> _R:
+        """Make the change.
+
+        Raises:
+            LiaisonError: refused; what was written is undone, its caller gets the error.
+        """
+        raise NotImplementedError
+
+    def batch(self) -> Batch[Any, _R] | None:
+        """Return who applies many of these at once, if anyone does."""
+        return None
+
+
+_O_contra = TypeVar("_O_contra", contravariant=True)
+_R_co = TypeVar("_R_co", covariant=True)
+
+
+class Batch(Protocol[_O_contra, _R_co]):
+    """Applies neighbouring operations of one kind in few statements."""
+
+    async def apply_all(
+        self, work: Work, operations: Sequence[_O_contra]
+    ) -> Sequence[_R_co | LiaisonError]:
+        """Return a result or a refusal for each, in order.
+
+        A refused operation has written nothing. Raising undoes them all; the
+        writer then tries them one by one, so that one bad one harms only itself.
+        """
+        ...
+
+
+@dataclass(order=True, slots=True)
+class _Waiting:
+    urgency: int
+    order: int
+    operation: Operation[Any] = field(compare=False)
+    result: asyncio.Future[Any] = field(compare=False)
+
+
+_Outcome = tuple[_Waiting, Any]
+
+
+class Writer:
+    """The writer task and its queue."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        max_waiting: int = MAX_WAITING,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
+        group: int = GROUP,
+    ) -> None:
+        self._database = database
+        self._max_waiting = max_waiting
+        self._max_waiting_bytes = max_waiting_bytes
+        self._group = group
+        self._waiting: list[_Waiting] = []
+        self._waiting_bytes = 0
+        self._order = count()
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether operations are being taken."""
+        return self._task is not None and not self._task.done() and not self._stopping
+
+    async def start(self) -> None:
+        """Begin to write."""
+        self._task = asyncio.create_task(self._run(), name="writer")
+
+    async def stop(self) -> None:
+        """Take nothing more, write what waits, and end."""
+        self._stopping = True
+        self._news.set()
+        if self._task is not None:
+            await self._task
+
+    async def submit(self, operation: Operation[_R]) -> _R:
+        """Write it; when this returns it is durable.
+
+        Cancelling the caller does not take the operation back.
+
+        Raises:
+            UnavailableError: the queue is full, the writer is stopping, or the
+                database failed; it is not known to be written, and may be sent again.
+            LiaisonError: the operation's own refusal.
+        """
+        if not self.alive:
+            raise UnavailableError("the relay is stopping and takes nothing more")
+        too_much = self._waiting_bytes + operation.size > self._max_waiting_bytes
+        if len(self._waiting) >= self._max_waiting or (too_much and self._waiting):
+            raise BusyError(hint="wait a second and send it again")
+        result: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(-operation.precedence, next(self._order), operation, result)
+        heapq.heappush(self._waiting, waiting)
+        self._waiting_bytes += operation.size
+        self._news.set()
+        return await result
+
+    async def _run(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._waiting:
+                await self._write(self._take())
+            if self._stopping:
+                return
+
+    def _take(self) -> list[_Waiting]:
+        taken = [heapq.heappop(self._waiting) for _ in range(min(self._group, len(self._waiting)))]
+        self._waiting_bytes -= sum(w.operation.size for w in taken)
+        return taken
+
+    async def _write(self, group: list[_Waiting]) -> None:
+        try:
+            async with self._database.write() as tx:
+                outcomes, callbacks = await _apply(tx, group)
+        except Exception as e:  # noqa: BLE001 - whatever it was, every caller must hear of it
+            _fail(group, e)
+            return
+        # Durable from here on: first the answers, then the wake-ups.
+        for waiting, outcome in outcomes:
+            _resolve(waiting, outcome)
+        for callback in callbacks:
+            callback()
+
+
+async def _apply(
+    tx: AsyncConnection, group: list[_Waiting]
+) -> tuple[list[_Outcome], list[Callable[[], object]]]:
+    outcomes: list[_Outcome] = []
+    callbacks: list[Callable[[], object]] = []
+    for handler, run in groupby(group, lambda w: w.operation.batch()):
+        waiting = list(run)
+        if handler is not None:
+            done = await _together(tx, handler, waiting, callbacks)
+            if done is not None:
+                outcomes += done
+                continue
+        for one in waiting:
+            outcomes.append((one, await _alone(tx, one.operation, callbacks)))
+    return outcomes, callbacks
+
+
+async def _together(
+    tx: AsyncConnection,
+    handler: Batch[Any, Any],
+    waiting: list[_Waiting],
+    callbacks: list[Callable[[], object]],
+) -> list[_Outcome] | None:
+    """Apply a run of operations at once; None if one of them spoils it for all."""
+    work = Work(tx)
+    savepoint = await tx.begin_nested()
+    try:
+        results = await handler.apply_all(work, [w.operation for w in waiting])
+    except Exception as e:
+        if _is_failure(e):
+            raise
+        await savepoint.rollback()
+        return None
+    await savepoint.commit()
+    callbacks += work._callbacks  # noqa: SLF001 - Work belongs to this module
+    return list(zip(waiting, results, strict=True))
+
+
+async def _alone(
+    tx: AsyncConnection, operation: Operation[Any], callbacks: list[Callable[[], object]]
+) -> Any:
+    """Apply one operation; return its result, or the exception for its caller."""
+    work = Work(tx)
+    savepoint = await tx.begin_nested()
+    try:
+        handler = operation.batch()
+        if handler is None:
+            result = await operation.apply(work)
+        else:
+            (result,) = await handler.apply_all(work, [operation])
+    except Exception as e:
+        if _is_failure(e):
+            raise
+        await savepoint.rollback()
+        return e
+    await savepoint.commit()
+    callbacks += work._callbacks  # noqa: SLF001 - Work belongs to this module
+    return result
+
+
+def _is_failure(error: Exception) -> bool:
+    """Whether the database failed, and not the one operation."""
+    refused = isinstance(error, IntegrityError | DataError)
+    return isinstance(error, DBAPIError | OSError) and not refused
+
+
+def _fail(group: list[_Waiting], error: Exception) -> None:
+    for waiting in group:
+        unavailable = UnavailableError(
+            "the database could not write this", hint="send it again; doing so is safe"
+        )
+        unavailable.__cause__ = error
+        _resolve(waiting, unavailable)
+
+
+def _resolve(waiting: _Waiting, outcome: Any) -> None:
+    if waiting.result.done():
+        return  # the caller was cancelled
+    if isinstance(outcome, BaseException):
+        waiting.result.set_exception(outcome)
+    else:
+        waiting.result.set_result(outcome)

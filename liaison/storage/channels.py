@@ -1,0 +1,124 @@
+"""Channels: their head and epoch, their public group, the removals that are due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.storage.tables import channels, groups, removals
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRow:
+    """A channel as its row has it; see `tables.channels` for what the numbers mean."""
+
+    key: int
+    id: bytes
+    group_id: bytes
+    agreement: int
+    policy: str
+    suite: int
+    epoch: int
+    oldest_epoch: int
+    past_epochs: int
+    head: int
+    removals_pending: int
+    group_version: int
+
+
+_t = channels.c
+_ROW = select(*(_t[name] for name in ChannelRow.__slots__))
+
+
+async def find(tx: AsyncConnection, id_: bytes) -> ChannelRow | None:
+    """Return the channel with this id."""
+    row = (await tx.execute(_ROW.where(_t.id == id_))).one_or_none()
+    return ChannelRow(*row) if row else None
+
+
+async def by_keys(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, ChannelRow]:
+    """Return channels by their keys."""
+    rows = await tx.execute(_ROW.where(_t.key.in_(list(keys))))
+    return {row.key: ChannelRow(*row) for row in rows}
+
+
+async def lock(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, ChannelRow]:
+    """Return channels by id; nobody else changes them before the commit.
+
+    PostgreSQL locks the rows, in the order of their keys, so that two nodes
+    never wait for each other in a circle; SQLite has one writer anyway. Whoever
+    gives out a sequence number holds this lock: that is why there are no gaps.
+    """
+    query = _ROW.where(_t.id.in_(list(ids))).order_by(_t.key).with_for_update()
+    return {row.id: ChannelRow(*row) for row in await tx.execute(query)}
+
+
+async def add(tx: AsyncConnection, **values: Any) -> int:
+    """Add a channel; return its key."""
+    row = await tx.execute(insert(channels).values(**values).returning(_t.key))
+    return int(row.scalar_one())
+
+
+_SET_HEAD = (
+    update(channels).where(_t.key == bindparam("channel_key")).values(head=bindparam("new_head"))
+)
+
+
+async def set_heads(tx: AsyncConnection, heads: dict[int, int]) -> None:
+    """Set the last sequence number of channels that the caller has locked."""
+    if heads:
+        rows = [{"channel_key": key, "new_head": head} for key, head in heads.items()]
+        await tx.execute(_SET_HEAD, rows)
+
+
+async def change(tx: AsyncConnection, key: int, **values: Any) -> None:
+    """Set columns of a channel that the caller has locked."""
+    await tx.execute(update(channels).where(_t.key == key).values(**values))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """The public group of the channel's current epoch, and its signed GroupInfo."""
+
+    snapshot: bytes
+    group_info: bytes
+
+
+async def group(tx: AsyncConnection, channel: int) -> GroupRow:
+    """Return the channel's public group."""
+    query = select(groups.c.snapshot, groups.c.group_info).where(groups.c.channel == channel)
+    return GroupRow(*(await tx.execute(query)).one())
+
+
+async def add_group(tx: AsyncConnection, channel: int, row: GroupRow) -> None:
+    """Store a new channel's public group."""
+    await tx.execute(
+        insert(groups).values(channel=channel, snapshot=row.snapshot, group_info=row.group_info)
+    )
+
+
+async def save_group(
+    tx: AsyncConnection, channel: int, snapshot: bytes, group_info: bytes | None = None
+) -> None:
+    """Replace the public group; without `group_info` the old one stays (same epoch)."""
+    values = {"snapshot": snapshot} | ({"group_info": group_info} if group_info else {})
+    await tx.execute(update(groups).where(groups.c.channel == channel).values(values))
+
+
+async def removals_of(tx: AsyncConnection, channel: int) -> list[int]:
+    """Return the leaves that a revocation excludes and that are still there."""
+    query = select(removals.c.leaf).where(removals.c.channel == channel).order_by(removals.c.leaf)
+    return list((await tx.execute(query)).scalars())
+
+
+async def set_removals(tx: AsyncConnection, channel: int, leaves: Iterable[int]) -> None:
+    """Replace that list, and its count in the channel's row."""
+    rows = [{"channel": channel, "leaf": leaf} for leaf in sorted(leaves)]
+    await tx.execute(delete(removals).where(removals.c.channel == channel))
+    if rows:
+        await tx.execute(insert(removals), rows)
+    await change(tx, channel, removals_pending=len(rows))

@@ -1,0 +1,186 @@
+"""Registered devices and their certificates."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import Row, Select, and_, bindparam, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.storage.tables import certificates, devices
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRow:
+    """One certificate, with the device that it names."""
+
+    key: int
+    device: int
+    name: str
+    party: int
+    scheme: str
+    public_key: bytes
+    serial: str
+    chain: tuple[bytes, ...]
+    not_after: int
+    revoked_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewCertificate:
+    """A certificate to register; times in ms."""
+
+    scheme: str
+    key_fingerprint: bytes
+    public_key: bytes
+    serial: str
+    chain: tuple[bytes, ...]
+    not_after: int
+
+
+def _pack(chain: Sequence[bytes]) -> bytes:
+    return json.dumps([b64encode(der).decode() for der in chain]).encode()
+
+
+def _unpack(data: bytes) -> tuple[bytes, ...]:
+    return tuple(b64decode(der) for der in json.loads(data))
+
+
+_c, _d = certificates.c, devices.c
+_CERTIFICATE = select(
+    _c.key, _c.device, _d.name, _d.party, _c.scheme, _c.public_key, _c.serial, _c.chain,
+    _c.not_after, _c.revoked_at,
+).join_from(certificates, devices, _c.device == _d.key)  # fmt: skip
+
+
+def _certificate(row: Row[tuple[object, ...]]) -> CertificateRow:
+    values = row._asdict()
+    return CertificateRow(**{**values, "chain": _unpack(values["chain"])})
+
+
+async def _rows(tx: AsyncConnection, query: Select[tuple[object, ...]]) -> list[CertificateRow]:
+    return [_certificate(row) for row in await tx.execute(query.order_by(_d.name, _c.key))]
+
+
+async def key_of(tx: AsyncConnection, name: str) -> int | None:
+    """Return the key of a device."""
+    return await tx.scalar(select(_d.key).where(_d.name == name))
+
+
+async def keys_of(tx: AsyncConnection, names: Iterable[str]) -> dict[str, int]:
+    """Return the keys of those of the devices that are registered."""
+    rows = await tx.execute(select(_d.name, _d.key).where(_d.name.in_(list(names))))
+    return dict(rows.all())
+
+
+async def by_fingerprint(
+    tx: AsyncConnection, name: str, fingerprint: bytes
+) -> list[CertificateRow]:
+    """Return the device's certificates for this public key, newest last."""
+    return await _rows(tx, _CERTIFICATE.where(_d.name == name, _c.key_fingerprint == fingerprint))
+
+
+async def certificate(tx: AsyncConnection, key: int) -> CertificateRow | None:
+    """Return one certificate."""
+    found = await _rows(tx, _CERTIFICATE.where(_c.key == key))
+    return found[0] if found else None
+
+
+async def of_parties(tx: AsyncConnection, parties: Iterable[int]) -> list[CertificateRow]:
+    """Return every certificate of these parties' devices, by device."""
+    return await _rows(tx, _CERTIFICATE.where(_d.party.in_(list(parties))))
+
+
+async def of_endpoint(tx: AsyncConnection, endpoint: str) -> list[CertificateRow]:
+    """Return every certificate of an endpoint's devices, by device."""
+    return await _rows(tx, _CERTIFICATE.where(_d.endpoint == endpoint))
+
+
+async def register(
+    tx: AsyncConnection, name: str, endpoint: str, party: int, *, now_ms: int
+) -> int:
+    """Return the device's key, adding the device if it is new."""
+    key = await key_of(tx, name)
+    if key is not None:
+        return key
+    row = await tx.execute(
+        insert(devices)
+        .values(name=name, endpoint=endpoint, party=party, registered_at=now_ms)
+        .returning(_d.key)
+    )
+    return int(row.scalar_one())
+
+
+async def add_certificate(tx: AsyncConnection, device: int, new: NewCertificate) -> None:
+    """Add a certificate; one that is there already stays as it is."""
+    known = select(func.count()).where(
+        _c.device == device, _c.key_fingerprint == new.key_fingerprint, _c.serial == new.serial
+    )
+    if await tx.scalar(known):
+        return
+    await tx.execute(
+        insert(certificates).values(
+            device=device,
+            scheme=new.scheme,
+            key_fingerprint=new.key_fingerprint,
+            public_key=new.public_key,
+            serial=new.serial,
+            chain=_pack(new.chain),
+            not_after=new.not_after,
+        )
+    )
+
+
+async def revoke(
+    tx: AsyncConnection, party: int, serials: Iterable[str], *, now_ms: int
+) -> list[CertificateRow]:
+    """Mark certificates of a party's devices as revoked; return those that were not before."""
+    hit = await _rows(
+        tx,
+        _CERTIFICATE.where(
+            _d.party == party, _c.serial.in_(list(serials)), _c.revoked_at.is_(None)
+        ),
+    )
+    await tx.execute(
+        update(certificates).where(_c.key.in_([h.key for h in hit])).values(revoked_at=now_ms)
+    )
+    return hit
+
+
+class Standing(NamedTuple):
+    """Whether a certificate still speaks for its device."""
+
+    revoked_at: int | None
+    not_after: int
+
+
+async def standing(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Standing]:
+    """Return the standing of certificates, read in the caller's transaction."""
+    rows = await tx.execute(
+        select(_c.key, _c.revoked_at, _c.not_after).where(_c.key.in_(list(keys)))
+    )
+    return {key: Standing(revoked_at, not_after) for key, revoked_at, not_after in rows}
+
+
+async def state_version(tx: AsyncConnection, device: int) -> int:
+    """Return the latest state version that the device was seen with."""
+    return int(await tx.scalar(select(_d.state_version).where(_d.key == device)) or 0)
+
+
+_SEEN = (
+    update(devices)
+    .where(and_(_d.key == bindparam("device_key"), _d.state_version < bindparam("seen")))
+    .values(state_version=bindparam("seen"))
+)
+
+
+async def saw_state_versions(tx: AsyncConnection, seen: Mapping[int, int]) -> None:
+    """Remember the greatest state version seen of each device."""
+    if seen:
+        # In the order of keys: two nodes that lock the same rows never wait in a circle.
+        rows = [{"device_key": key, "seen": version} for key, version in sorted(seen.items())]
+        await tx.execute(_SEEN, rows)

@@ -1,0 +1,165 @@
+"""Opening the database, so that a commit means durable on both kinds.
+
+SQLite: WAL, synchronous=FULL, foreign keys on, one writer that takes its lock
+at BEGIN (a deferred transaction that turns into a writer late can be refused),
+readers on connections of their own that can't write. PostgreSQL: one pool;
+READ COMMITTED, with row locks where statements say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from sqlalchemy import URL, event, make_url, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from liaison.storage import tables
+from liaison.storage.errors import SchemaError
+
+BUSY_TIMEOUT_MS: Final = 5_000
+"""How long SQLite waits for another process, such as a backup, before it gives up."""
+_READERS: Final = 4
+_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+
+
+@dataclass(frozen=True)
+class Database:
+    """Two engines over one database: one that writes, one that reads."""
+
+    url: URL
+    _writing: AsyncEngine
+    _reading: AsyncEngine
+
+    @classmethod
+    def open(cls, url: str) -> Database:
+        """Prepare the engines; nothing is connected yet.
+
+        Args:
+            url: `sqlite:///path` or `postgresql://user@host/name`; the async
+                driver is filled in.
+
+        Raises:
+            SchemaError: another kind of database.
+        """
+        address = _with_driver(url)
+        if address.get_backend_name() == "postgresql":
+            engine = create_async_engine(address, pool_size=_READERS + 1, max_overflow=_READERS)
+            return cls(address, engine, engine)
+        return cls(address, _sqlite(address, writer=True), _sqlite(address, writer=False))
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded database."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """One read transaction; on SQLite it sees one moment."""
+        async with self._reading.connect() as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """One write transaction, committed at the end, rolled back by an exception.
+
+        Only the writer uses it (and tests): two users would wait for each other.
+        """
+        async with self._writing.begin() as tx:
+            yield tx
+
+    async def check(self) -> None:
+        """Check that this program may work on the database's schema.
+
+        Raises:
+            SchemaError: there is none, it is older (migrate), or a newer
+                program changed it in a way that this one can't work with.
+        """
+        try:
+            async with self.read() as tx:
+                rows = await tx.execute(select(tables.meta.c.name, tables.meta.c.value))
+                found = dict(rows.all())
+        except DBAPIError as e:
+            raise SchemaError(
+                "the database has no schema or cannot be read", hint="liaison-relay migrate"
+            ) from e
+        if found.get("schema_version", 0) < tables.SCHEMA_VERSION:
+            raise SchemaError("the database's schema is older", hint="liaison-relay migrate")
+        if found.get("schema_compat", 0) > tables.SCHEMA_VERSION:
+            raise SchemaError(
+                "a newer release changed the database's schema", hint="install that release"
+            )
+
+    async def durability(self) -> list[str]:
+        """Say what about the database's settings weakens `acknowledged means durable`."""
+        if self.is_sqlite:
+            return []
+        async with self.read() as tx:
+            commit = await tx.scalar(text("SHOW synchronous_commit"))
+            fsync = await tx.scalar(text("SHOW fsync"))
+            standby = await tx.scalar(text("SHOW synchronous_standby_names"))
+        found = []
+        if commit == "off":
+            found.append("synchronous_commit is off: an acknowledged message can be lost")
+        if fsync == "off":
+            found.append("fsync is off: a power cut can destroy the database")
+        if not standby:
+            found.append(
+                "synchronous_standby_names is empty: a failover can lose acknowledged messages"
+            )
+        return found
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._writing.dispose()
+        if self._reading is not self._writing:
+            await self._reading.dispose()
+
+
+def _with_driver(url: str) -> URL:
+    address = make_url(url)
+    backend = address.get_backend_name()
+    if backend not in _DRIVERS:
+        raise SchemaError(f"a {backend} database is not supported", hint="sqlite or postgresql")
+    return address.set(drivername=_DRIVERS[backend])
+
+
+def _sqlite(address: URL, *, writer: bool) -> AsyncEngine:
+    path = Path(address.database or "").absolute()
+    # As a URI: a plain path would be looked up again in the event loop, at each connection.
+    address = address.set(database=f"file:{quote(str(path))}", query={"uri": "true"})
+    engine = create_async_engine(
+        address,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=1 if writer else _READERS,
+        max_overflow=0,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        # The driver would begin transactions of its own choice; `start` says BEGIN.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if writer:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA temp_store = MEMORY")
+        if not writer:
+            cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def start(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

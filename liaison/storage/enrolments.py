@@ -1,0 +1,90 @@
+"""Invitations, sealed requests and sealed replies. The code's secret never comes here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.storage.tables import enrolments
+
+
+class State(StrEnum):
+    """Where an enrolment stands."""
+
+    INVITED = "invited"
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+
+
+class EnrolmentRow(NamedTuple):
+    """One invitation and what came of it; times in ms."""
+
+    lookup: bytes
+    party: int
+    device: str
+    state: str
+    expires_at: int
+    sealed_request: bytes | None
+    sealed_reply: bytes | None
+
+
+_t = enrolments.c
+_ROW = select(
+    _t.lookup, _t.party, _t.device, _t.state, _t.expires_at, _t.sealed_request, _t.sealed_reply
+)
+
+
+async def find(tx: AsyncConnection, lookup: bytes, *, lock: bool = False) -> EnrolmentRow | None:
+    """Return an enrolment; with `lock`, nobody else changes it before the commit."""
+    query = _ROW.where(_t.lookup == lookup)
+    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
+    return EnrolmentRow(*row) if row else None
+
+
+async def of_party(tx: AsyncConnection, party: int) -> list[EnrolmentRow]:
+    """Return the party's enrolments, oldest first."""
+    rows = await tx.execute(_ROW.where(_t.party == party).order_by(_t.invited_at, _t.lookup))
+    return [EnrolmentRow(*row) for row in rows]
+
+
+async def add(
+    tx: AsyncConnection, lookup: bytes, party: int, device: str, *, expires_at: int, now_ms: int
+) -> None:
+    """Add an invitation."""
+    await tx.execute(
+        insert(enrolments).values(
+            lookup=lookup,
+            party=party,
+            device=device,
+            state=State.INVITED,
+            invited_at=now_ms,
+            expires_at=expires_at,
+        )
+    )
+
+
+async def set_state(
+    tx: AsyncConnection, lookup: bytes, state: State, **sealed: bytes | None
+) -> None:
+    """Move on; `sealed` sets `sealed_request` or `sealed_reply`."""
+    await tx.execute(update(enrolments).where(_t.lookup == lookup).values(state=state, **sealed))
+
+
+async def expire(tx: AsyncConnection, *, now_ms: int, limit: int) -> int:
+    """Close invitations whose time is over and forget what was sealed; return how many."""
+    due = (
+        select(_t.lookup)
+        .where(_t.expires_at <= now_ms, _t.state.in_([State.INVITED, State.REQUESTED]))
+        .limit(limit)
+    )
+    done = await tx.execute(
+        update(enrolments)
+        .where(_t.lookup.in_(due.scalar_subquery()))
+        .values(state=State.EXPIRED, sealed_request=None)
+    )
+    return int(done.rowcount)

@@ -1,0 +1,11 @@
+"""What can be wrong with the database itself."""
+
+from __future__ import annotations
+
+from liaison.errors import UnavailableError
+
+
+class SchemaError(UnavailableError):
+    """The database's schema is not the one that this program works with."""
+
+    code = "schema.mismatch"

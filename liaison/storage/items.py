@@ -1,0 +1,215 @@
+"""What was sequenced: messages, commits and proposals, each stored once per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    CompoundSelect,
+    Select,
+    and_,
+    bindparam,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.storage.tables import GAP, HANDSHAKE_LANE, MESSAGE, beyond, items
+
+
+class Item(NamedTuple):
+    """One item; `size` is that of the payload as it was accepted."""
+
+    channel: int
+    seq: int
+    kind: int
+    lane: int
+    precedence: int
+    epoch: int
+    sender: int | None
+    message_id: bytes
+    accepted_at: int
+    expires_at: int | None
+    size: int
+    digest: bytes
+    payload: bytes
+
+
+_t = items.c
+_INSERT = insert(items)
+
+
+async def append(tx: AsyncConnection, new: Sequence[Item]) -> None:
+    """Store items under numbers that the caller took from the channels that it has locked."""
+    if new:
+        await tx.execute(_INSERT, [item._asdict() for item in new])
+
+
+class Stored(NamedTuple):
+    """What a resend is answered with."""
+
+    seq: int
+    epoch: int
+    accepted_at: int
+    digest: bytes
+
+
+Ident = tuple[int, int, bytes]
+"""Channel, sender, message id: unique."""
+
+
+async def find(tx: AsyncConnection, idents: Iterable[Ident]) -> dict[Ident, Stored]:
+    """Return those items that are stored already."""
+    key = (_t.channel, _t.sender, _t.message_id)
+    query = select(*key, _t.seq, _t.epoch, _t.accepted_at, _t.digest)
+    rows = await tx.execute(query.where(tuple_(*key).in_(list(idents))))
+    return {(row[0], row[1], row[2]): Stored(*row[3:]) for row in rows}
+
+
+# --- a reader's queue -------------------------------------------------------------------
+
+
+class Waiting(NamedTuple):
+    """An item that waits for a reader, without its payload."""
+
+    lane: int
+    seq: int
+    kind: int
+    precedence: int
+    epoch: int
+    accepted_at: int
+    size: int
+
+
+_WAITING = tuple(_t[name] for name in Waiting._fields)
+
+
+def _lane(number: int) -> Select[Any]:
+    inner = select(*_WAITING).where(
+        _t.channel == bindparam("channel"),
+        _t.lane == number,
+        _t.seq > bindparam(f"after{number}"),
+        _t.seq <= bindparam("upto"),
+    )
+    if number != HANDSHAKE_LANE:
+        # A device knows what it sent; its own commits it has to see in their order.
+        inner = inner.where(_t.sender.is_distinct_from(bindparam("device")))
+    # SQLite takes ORDER BY and LIMIT within a UNION only from a subquery.
+    part = inner.order_by(_t.seq).limit(bindparam("per_lane")).subquery()
+    return select(part)
+
+
+@cache
+def _lanes(numbers: tuple[int, ...]) -> Select[Any] | CompoundSelect[Any]:
+    parts = [_lane(number) for number in numbers]
+    return parts[0] if len(parts) == 1 else union_all(*parts)
+
+
+async def waiting(
+    tx: AsyncConnection,
+    channel: int,
+    device: int,
+    after: Mapping[int, int],
+    *,
+    upto: int,
+    per_lane: int,
+) -> list[Waiting]:
+    """Return the next items of some lanes for one reader, in no particular order.
+
+    Each lane costs one descent of the index, however long the backlog is.
+
+    Args:
+        after: by lane, the number that the reader has got to.
+        upto: the last number that the reader may see.
+        per_lane: how many of each lane at most.
+    """
+    values = {"channel": channel, "device": device, "upto": upto, "per_lane": per_lane}
+    values |= {f"after{lane}": seq for lane, seq in after.items()}
+    rows = await tx.execute(_lanes(tuple(sorted(after))), values)
+    return [Waiting(*row) for row in rows]
+
+
+async def has_older_epoch(
+    tx: AsyncConnection,
+    channel: int,
+    device: int,
+    member: int,
+    after: Mapping[int, int],
+    *,
+    before_seq: int,
+    before_epoch: int,
+) -> int | None:
+    """Return the first message of an older epoch that waits before a number, if there is one.
+
+    Args:
+        after: by lane, the number that the reader has got to.
+    """
+    acknowledged = (
+        select(beyond.c.seq)
+        .where(beyond.c.member == member, beyond.c.seq == _t.seq)
+        .correlate(items)
+        .exists()
+    )
+    query = (
+        select(_t.seq)
+        .where(
+            _t.channel == channel,
+            or_(*(and_(_t.lane == lane, _t.seq > seq) for lane, seq in after.items())),
+            _t.seq < before_seq,
+            _t.epoch < before_epoch,
+            _t.sender.is_distinct_from(device),
+            ~acknowledged,
+        )
+        .order_by(_t.seq)
+        .limit(1)
+    )
+    return await tx.scalar(query)
+
+
+class Payload(NamedTuple):
+    """An item's bytes, and its kind at the moment of reading."""
+
+    seq: int
+    kind: int
+    payload: bytes
+
+
+async def payloads(tx: AsyncConnection, channel: int, seqs: Iterable[int]) -> dict[int, Payload]:
+    """Return the payloads of items of a channel, by number."""
+    query = select(_t.seq, _t.kind, _t.payload).where(_t.channel == channel, _t.seq.in_(list(seqs)))
+    return {row[0]: Payload(*row) for row in await tx.execute(query)}
+
+
+async def between(tx: AsyncConnection, channel: int, after: int, upto: int) -> list[Item]:
+    """Return a stretch of a channel, in order."""
+    query = (
+        select(*(_t[name] for name in Item._fields))
+        .where(_t.channel == channel, _t.seq > after, _t.seq <= upto)
+        .order_by(_t.seq)
+    )
+    return [Item(*row) for row in await tx.execute(query)]
+
+
+async def expire(tx: AsyncConnection, *, now_ms: int, limit: int) -> int:
+    """Turn messages whose time is over into gaps: the number stays, the bytes go."""
+    due = (
+        select(_t.channel, _t.seq)
+        .where(_t.expires_at.is_not(None), _t.expires_at <= now_ms)
+        .order_by(_t.expires_at)
+        .limit(limit)
+    )
+    keys = [(row.channel, row.seq) for row in await tx.execute(due)]
+    if keys:
+        await tx.execute(
+            update(items)
+            .where(tuple_(_t.channel, _t.seq).in_(keys), _t.kind == MESSAGE)
+            .values(kind=GAP, payload=literal(b""), expires_at=None)
+        )
+    return len(keys)

@@ -1,0 +1,328 @@
+"""Who is, or was, a member of a channel, and how far each has read.
+
+A row is one stay of a device in a channel; it reads what stands after
+`joined_seq` up to `left_seq`. Its cursor says that everything up to there is
+acknowledged; single numbers beyond it are in `beyond` until the cursor reaches
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.storage.tables import (
+    HANDSHAKE_LANE,
+    beyond,
+    channels,
+    devices,
+    items,
+    members,
+    trees,
+    welcomes,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """One stay of a device in a channel."""
+
+    key: int
+    channel: int
+    device: int
+    leaf: int
+    joined_seq: int
+    joined_epoch: int
+    left_seq: int | None
+    cursor: int
+
+
+_t = members.c
+_ROW = select(*(_t[name] for name in MemberRow.__slots__))
+_PRESENT = _t.left_seq.is_(None)
+
+
+class Present(NamedTuple):
+    """A leaf and whose it is."""
+
+    leaf: int
+    device: int
+    name: str
+
+
+async def present(tx: AsyncConnection, channel: int) -> list[Present]:
+    """Return the channel's members, by leaf."""
+    query = (
+        select(_t.leaf, _t.device, devices.c.name)
+        .join_from(members, devices, _t.device == devices.c.key)
+        .where(_t.channel == channel, _PRESENT)
+        .order_by(_t.leaf)
+    )
+    return [Present(*row) for row in await tx.execute(query)]
+
+
+async def find(tx: AsyncConnection, channel: int, device: int) -> MemberRow | None:
+    """Return the device's present stay in the channel."""
+    query = _ROW.where(_t.channel == channel, _t.device == device, _PRESENT)
+    row = (await tx.execute(query)).one_or_none()
+    return MemberRow(*row) if row else None
+
+
+async def find_pairs(
+    tx: AsyncConnection, pairs: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], MemberRow]:
+    """Return the present stays of (channel, device) pairs."""
+    query = _ROW.where(tuple_(_t.channel, _t.device).in_(list(pairs)), _PRESENT)
+    return {(row.channel, row.device): MemberRow(*row) for row in await tx.execute(query)}
+
+
+async def channels_of(tx: AsyncConnection, device: int) -> list[int]:
+    """Return the channels that the device is a member of now."""
+    query = select(_t.channel).where(_t.device == device, _PRESENT).order_by(_t.channel)
+    return list((await tx.execute(query)).scalars())
+
+
+async def ever(tx: AsyncConnection, channel: int, device: int) -> bool:
+    """Return whether the device was in the channel at any time."""
+    query = select(_t.key).where(_t.channel == channel, _t.device == device).limit(1)
+    return await tx.scalar(query) is not None
+
+
+async def join(
+    tx: AsyncConnection,
+    channel: int,
+    device: int,
+    leaf: int,
+    *,
+    seq: int,
+    epoch: int,
+    echo: bool = False,
+) -> int:
+    """Begin a stay at the commit with number `seq`, which made `epoch`; return its key.
+
+    Args:
+        echo: whether the device reads that commit too, because it made it.
+    """
+    row = await tx.execute(
+        insert(members)
+        .values(
+            channel=channel,
+            device=device,
+            leaf=leaf,
+            joined_seq=seq,
+            joined_epoch=epoch,
+            cursor=seq - 1 if echo else seq,
+        )
+        .returning(_t.key)
+    )
+    return int(row.scalar_one())
+
+
+async def leave(tx: AsyncConnection, channel: int, leaf: int, *, seq: int) -> None:
+    """End the stay of a leaf with the commit `seq`, which is the last that it reads."""
+    await tx.execute(
+        update(members).where(_t.channel == channel, _t.leaf == leaf, _PRESENT).values(left_seq=seq)
+    )
+
+
+async def replace(tx: AsyncConnection, channel: int, leaf: int, *, seq: int) -> None:
+    """End the stay of a leaf whose device begins anew and can't read what is left of it."""
+    stay = and_(_t.channel == channel, _t.leaf == leaf, _PRESENT)
+    keys = list((await tx.execute(select(_t.key).where(stay))).scalars())
+    await tx.execute(delete(beyond).where(beyond.c.member.in_(keys)))
+    await drop_welcomes(tx, keys)
+    await tx.execute(update(members).where(_t.key.in_(keys)).values(left_seq=seq, cursor=seq))
+
+
+# --- Welcomes ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WelcomeRow:
+    """A Welcome that its device has not acknowledged."""
+
+    member: int
+    channel: int
+    epoch: int
+    accepted_at: int
+    payload: bytes
+
+
+_w = welcomes.c
+
+
+async def add_welcomes(tx: AsyncConnection, new: Sequence[WelcomeRow], *, tree: bytes) -> None:
+    """Store the Welcomes of one commit, and the tree of the epoch that they lead into."""
+    await tx.execute(
+        insert(welcomes),
+        [{name: getattr(w, name) for name in WelcomeRow.__slots__} for w in new],
+    )
+    await tx.execute(insert(trees).values(channel=new[0].channel, epoch=new[0].epoch, tree=tree))
+
+
+async def welcome(tx: AsyncConnection, member: int) -> WelcomeRow | None:
+    """Return the Welcome that waits for a stay."""
+    query = select(*(_w[name] for name in WelcomeRow.__slots__)).where(_w.member == member)
+    row = (await tx.execute(query)).one_or_none()
+    return WelcomeRow(*row) if row else None
+
+
+async def tree(tx: AsyncConnection, channel: int, epoch: int) -> bytes | None:
+    """Return the public tree that Welcomes into an epoch need, while one waits."""
+    query = select(trees.c.tree).where(trees.c.channel == channel, trees.c.epoch == epoch)
+    return await tx.scalar(query)
+
+
+async def drop_welcomes(tx: AsyncConnection, stays: Iterable[int]) -> None:
+    """Forget Welcomes that were received, and trees that no other Welcome needs."""
+    keys = list(stays)
+    waiting = select(_w.channel, _w.epoch).where(_w.member.in_(keys))
+    epochs = {(row.channel, row.epoch) for row in await tx.execute(waiting)}
+    if not epochs:
+        return
+    await tx.execute(delete(welcomes).where(_w.member.in_(keys)))
+    needed = select(_w.channel, _w.epoch).where(tuple_(_w.channel, _w.epoch).in_(list(epochs)))
+    kept = {(row.channel, row.epoch) for row in await tx.execute(needed)}
+    for channel, epoch in epochs - kept:
+        await tx.execute(delete(trees).where(trees.c.channel == channel, trees.c.epoch == epoch))
+
+
+# --- reading and acknowledging ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A stay with something to read: where it stands, and what its channel has."""
+
+    member: int
+    channel: int
+    id: bytes
+    joined_seq: int
+    left_seq: int | None
+    cursor: int
+    past_epochs: int
+    head: int
+    welcomed: bool
+
+
+_STAY = (
+    select(
+        _t.key,
+        _t.channel,
+        channels.c.id,
+        _t.joined_seq,
+        _t.left_seq,
+        _t.cursor,
+        channels.c.past_epochs,
+        channels.c.head,
+        _w.member.is_not(None),
+    )
+    .join_from(members, channels, _t.channel == channels.c.key)
+    .outerjoin(welcomes, _w.member == _t.key)
+    .order_by(_t.key)
+)
+_READABLE = or_(_PRESENT, _t.cursor < _t.left_seq, _w.member.is_not(None))
+
+
+async def stays(tx: AsyncConnection, device: int, channel: int | None = None) -> list[Stay]:
+    """Return the device's stays that are not read to their end, oldest first."""
+    query = _STAY.where(_t.device == device, _READABLE)
+    if channel is not None:
+        query = query.where(_t.channel == channel)
+    return [Stay(*row) for row in await tx.execute(query)]
+
+
+async def acknowledged_beyond(tx: AsyncConnection, stays_: Iterable[int]) -> dict[int, set[int]]:
+    """Return, by stay, the numbers that are acknowledged beyond the cursor."""
+    query = select(beyond.c.member, beyond.c.seq).where(beyond.c.member.in_(list(stays_)))
+    found: dict[int, set[int]] = {}
+    for member, seq in await tx.execute(query):
+        found.setdefault(member, set()).add(seq)
+    return found
+
+
+async def of_pairs(
+    tx: AsyncConnection, pairs: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], list[MemberRow]]:
+    """Return all stays of (channel, device) pairs, locked, oldest first."""
+    query = (
+        _ROW.where(tuple_(_t.channel, _t.device).in_(list(pairs)))
+        .order_by(_t.key)
+        .with_for_update()
+    )
+    found: dict[tuple[int, int], list[MemberRow]] = {}
+    for row in await tx.execute(query):
+        found.setdefault((row.channel, row.device), []).append(MemberRow(*row))
+    return found
+
+
+_SET_CURSOR = update(members).where(_t.key == bindparam("stay")).values(cursor=bindparam("reached"))
+
+
+async def set_cursors(tx: AsyncConnection, cursors: dict[int, int]) -> None:
+    """Move cursors of stays that the caller has locked, and forget what they passed."""
+    if not cursors:
+        return
+    rows = [{"stay": key, "reached": cursor} for key, cursor in cursors.items()]
+    await tx.execute(_SET_CURSOR, rows)
+
+
+_PASSED = delete(beyond).where(
+    beyond.c.member == bindparam("stay"), beyond.c.seq <= bindparam("reached")
+)
+
+
+async def forget_passed(tx: AsyncConnection, cursors: dict[int, int]) -> None:
+    """Delete single acknowledgements that the cursors have reached."""
+    rows = [{"stay": key, "reached": cursor} for key, cursor in cursors.items()]
+    if rows:
+        await tx.execute(_PASSED, rows)
+
+
+async def add_beyond(tx: AsyncConnection, new: Iterable[tuple[int, int]]) -> None:
+    """Remember acknowledgements (stay, seq) beyond a cursor; none of them is known yet."""
+    rows = [{"member": member, "seq": seq} for member, seq in sorted(new)]
+    if rows:
+        await tx.execute(insert(beyond), rows)
+
+
+async def first_unread(tx: AsyncConnection, stay: MemberRow, after: int) -> int | None:
+    """Return the first number after `after` that the stay still has to acknowledge.
+
+    A device's own messages count as acknowledged; its own commits do not. The
+    scan ends at the first hit, and what it passes it never passes again.
+    """
+    i = items.c
+    acknowledged = (
+        select(beyond.c.seq)
+        .where(beyond.c.member == stay.key, beyond.c.seq == i.seq)
+        .correlate(items)
+        .exists()
+    )
+    query = (
+        select(i.seq)
+        .where(
+            i.channel == stay.channel,
+            i.seq > after,
+            or_(i.lane == HANDSHAKE_LANE, i.sender.is_distinct_from(stay.device)),
+            ~acknowledged,
+        )
+        .order_by(i.seq)
+        .limit(1)
+    )
+    return await tx.scalar(query)
+
+
+async def head(tx: AsyncConnection, channel: int) -> int:
+    """Return the channel's last sequence number."""
+    return int(await tx.scalar(select(channels.c.head).where(channels.c.key == channel)) or 0)
+
+
+async def count(tx: AsyncConnection, channel: int) -> int:
+    """Return how many members the channel has."""
+    query = select(func.count()).where(_t.channel == channel, _PRESENT)
+    return int(await tx.scalar(query) or 0)

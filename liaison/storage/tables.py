@@ -1,0 +1,316 @@
+"""The tables. `migrations/` makes them; a test compares the two.
+
+Rows refer to each other by small integer keys; names and 16-byte ids appear
+once. Times are Unix milliseconds. Secrets have no column: what members
+encrypt arrives encrypted, and the relay's own keys are files.
+
+An item's *lane* is the queue it waits in: its precedence for messages (0 to 5),
+`HANDSHAKE_LANE` for commits and proposals. Within a lane items leave in the
+order of their sequence numbers, so a reader's place is one number per lane.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    UniqueConstraint,
+    false,
+    text,
+)
+
+SCHEMA_VERSION: Final = 1
+"""The schema that this program was written for."""
+SCHEMA_COMPAT: Final = 1
+"""The oldest program (by its SCHEMA_VERSION) that may work on this schema."""
+
+MESSAGE: Final = 0
+GAP: Final = 4
+"""The kinds that storage itself tells apart; the numbers are those of the wire."""
+HANDSHAKE_LANE: Final = 6
+LANES: Final = 7
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only where the column is called INTEGER.
+Key = BigInteger().with_variant(Integer, "sqlite")
+Digest = LargeBinary(32)
+Id16 = LargeBinary(16)
+
+
+def _key() -> Column[int]:
+    return Column("key", Key, primary_key=True, autoincrement=True)
+
+
+def _ref(name: str, target: str, *, nullable: bool = False, index: bool = False) -> Column[int]:
+    return Column(name, Key, ForeignKey(f"{target}.key"), nullable=nullable, index=index)
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+parties = Table(
+    "parties",
+    metadata,
+    _key(),
+    Column("code", String(67), nullable=False, unique=True),
+    Column("document", LargeBinary, nullable=False),
+    Column("admitted_at", BigInteger, nullable=False),
+)
+
+revocation_lists = Table(
+    "revocation_lists",
+    metadata,
+    _key(),
+    _ref("party", "parties"),
+    Column("number", BigInteger, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("accepted_at", BigInteger, nullable=False),
+    UniqueConstraint("party", "number"),
+)
+
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("lookup", Id16, primary_key=True),
+    _ref("party", "parties", index=True),
+    Column("device", String(256), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("invited_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+    Column("sealed_request", LargeBinary),
+    Column("sealed_reply", LargeBinary),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    _key(),
+    Column("name", String(256), nullable=False, unique=True),
+    Column("endpoint", String(192), nullable=False, index=True),
+    _ref("party", "parties", index=True),
+    Column("registered_at", BigInteger, nullable=False),
+    Column("state_version", BigInteger, nullable=False, server_default=text("0")),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    _key(),
+    _ref("device", "devices"),
+    Column("scheme", String(32), nullable=False),
+    Column("key_fingerprint", Digest, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("serial", String(64), nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    UniqueConstraint("device", "key_fingerprint", "serial"),
+)
+
+agreements = Table(
+    "agreements",
+    metadata,
+    _key(),
+    Column("id", String(200), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("digest", Digest, nullable=False, unique=True),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("admitted_at", BigInteger, nullable=False),
+    UniqueConstraint("id", "version"),
+)
+
+agreement_parties = Table(
+    "agreement_parties",
+    metadata,
+    Column("agreement", Key, ForeignKey("agreements.key"), primary_key=True),
+    Column("party", Key, ForeignKey("parties.key"), primary_key=True, index=True),
+)
+
+key_packages = Table(
+    "key_packages",
+    metadata,
+    _key(),
+    _ref("device", "devices"),
+    _ref("certificate", "certificates", nullable=True, index=True),
+    Column("suite", Integer, nullable=False),
+    Column("ref", LargeBinary, nullable=False, unique=True),
+    Column("last_resort", Boolean, nullable=False, server_default=false()),
+    Column("not_after", BigInteger, nullable=False, index=True),
+    Column("data", LargeBinary, nullable=False),
+    Index("ix_key_packages_device_suite", "device", "suite", "last_resort", "key"),
+)
+
+channels = Table(
+    "channels",
+    metadata,
+    _key(),
+    Column("id", Id16, nullable=False, unique=True),
+    Column("group_id", LargeBinary(255), nullable=False),
+    _ref("agreement", "agreements", index=True),
+    Column("policy", String(200), nullable=False),
+    Column("suite", Integer, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    # Messages of earlier epochs are refused: a Remove or an amendment was committed since.
+    Column("oldest_epoch", BigInteger, nullable=False),
+    # Members keep the keys of so many past epochs (from the policy, for the delivery's order).
+    Column("past_epochs", Integer, nullable=False),
+    Column("head", BigInteger, nullable=False),
+    # Leaves that a revocation excludes and no commit has removed yet.
+    Column("removals_pending", Integer, nullable=False, server_default=text("0")),
+    # Compare-and-swap of the public group: counts each change of it, proposals included.
+    Column("group_version", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("channel", Key, ForeignKey("channels.key"), primary_key=True, autoincrement=False),
+    Column("snapshot", LargeBinary, nullable=False),
+    Column("group_info", LargeBinary, nullable=False),
+)
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("channel", Key, ForeignKey("channels.key"), primary_key=True),
+    Column("leaf", BigInteger, primary_key=True, autoincrement=False),
+)
+
+# One row for each time that a device was a member: it reads (joined_seq, left_seq] and nothing
+# else. `cursor` is acknowledged without a hole; the few beyond it are in `beyond`.
+members = Table(
+    "members",
+    metadata,
+    _key(),
+    _ref("channel", "channels"),
+    _ref("device", "devices"),
+    Column("leaf", BigInteger, nullable=False),
+    Column("joined_seq", BigInteger, nullable=False),
+    Column("joined_epoch", BigInteger, nullable=False),
+    Column("left_seq", BigInteger),
+    Column("cursor", BigInteger, nullable=False),
+    Index("ix_members_device", "device", "channel"),
+    Index(
+        "uq_members_present",
+        "channel",
+        "device",
+        unique=True,
+        sqlite_where=text("left_seq IS NULL"),
+        postgresql_where=text("left_seq IS NULL"),
+    ),
+)
+
+beyond = Table(
+    "beyond",
+    metadata,
+    Column("member", Key, ForeignKey("members.key"), primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("channel", Key, ForeignKey("channels.key"), primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("precedence", SmallInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    _ref("sender", "devices", nullable=True),
+    # The envelope's id for messages, the start of the digest for handshakes.
+    Column("message_id", Id16, nullable=False),
+    Column("accepted_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("size", Integer, nullable=False),
+    Column("digest", Digest, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    UniqueConstraint("channel", "sender", "message_id"),
+    Index("ix_items_channel_lane_seq", "channel", "lane", "seq"),
+    Index(
+        "ix_items_expires_at",
+        "expires_at",
+        sqlite_where=text("expires_at IS NOT NULL"),
+        postgresql_where=text("expires_at IS NOT NULL"),
+    ),
+)
+
+welcomes = Table(
+    "welcomes",
+    metadata,
+    Column("member", Key, ForeignKey("members.key"), primary_key=True, autoincrement=False),
+    _ref("channel", "channels"),
+    Column("epoch", BigInteger, nullable=False),
+    Column("accepted_at", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Index("ix_welcomes_channel_epoch", "channel", "epoch"),
+)
+
+# The public tree of an epoch, kept while a Welcome into that epoch waits.
+trees = Table(
+    "trees",
+    metadata,
+    Column("channel", Key, ForeignKey("channels.key"), primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("tree", LargeBinary, nullable=False),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    _key(),
+    _ref("channel", "channels"),
+    Column("id", Id16, nullable=False),
+    _ref("uploader", "devices"),
+    Column("digest", Digest, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("complete", Boolean, nullable=False, server_default=false()),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Index(
+        "uq_blobs_complete",
+        "channel",
+        "id",
+        unique=True,
+        sqlite_where=text("complete = 1"),
+        postgresql_where=text("complete"),
+    ),
+    Index("ix_blobs_complete_created_at", "complete", "created_at"),
+    Index(
+        "ix_blobs_expires_at",
+        "expires_at",
+        sqlite_where=text("expires_at IS NOT NULL"),
+        postgresql_where=text("expires_at IS NOT NULL"),
+    ),
+)
+
+blob_chunks = Table(
+    "blob_chunks",
+    metadata,
+    Column("blob", Key, ForeignKey("blobs.key"), primary_key=True, autoincrement=False),
+    Column("index", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, update
+
+from liaison.storage import migrate, tables
+from liaison.storage.engine import Database
+from liaison.storage.errors import SchemaError
+
+
+def test_the_migrations_make_exactly_the_tables(database_url: str) -> None:
+    migrate.compare(database_url)
+
+    assert migrate.current(database_url) == migrate.head()
+
+
+def test_migrating_twice_changes_nothing(database_url: str) -> None:
+    migrate.upgrade(database_url)
+
+    assert migrate.current(database_url) == migrate.head()
+
+
+async def test_a_migrated_database_passes_the_check(database: Database) -> None:
+    await database.check()
+
+
+async def test_an_empty_database_is_refused_with_a_hint(tmp_path: Path) -> None:
+    database = Database.open(f"sqlite:///{tmp_path}/empty.db")
+
+    with pytest.raises(SchemaError) as caught:
+        await database.check()
+
+    assert caught.value.hint == "liaison-relay migrate"
+    await database.close()
+
+
+@pytest.mark.parametrize(("name", "value"), [("schema_version", 0), ("schema_compat", 2)])
+async def test_a_schema_of_another_time_is_refused(
+    database: Database, name: str, value: int
+) -> None:
+    async with database.write() as tx:
+        await tx.execute(update(tables.meta).where(tables.meta.c.name == name).values(value=value))
+
+    with pytest.raises(SchemaError):
+        await database.check()
+
+
+async def test_a_sqlite_reader_cannot_write(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/relay.db"
+    await asyncio.to_thread(migrate.upgrade, url)
+    database = Database.open(url)
+
+    with pytest.raises(Exception, match="readonly"):
+        async with database.read() as tx:
+            await tx.execute(delete(tables.meta))
+
+    await database.close()

