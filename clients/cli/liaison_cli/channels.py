@@ -1,0 +1,182 @@
+"""`liaison channels ...`: the channels of this device and who is in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from liaison.model import DeviceId, EndpointId
+from liaison_cli import clients
+from liaison_cli.context import Context, command
+
+if TYPE_CHECKING:
+    from liaison_sdk import Channel, Client
+
+app = typer.Typer(
+    help="Channels: list, create, change members.", no_args_is_help=True, rich_markup_mode=None
+)
+ChannelArgument = Annotated[str, typer.Argument(help="A channel's name, or digits of its id.")]
+
+
+@command(app, "list")
+async def list_(
+    cli: Context,
+    offline: Annotated[bool, typer.Option("--no-sync", help="Do not ask the relay.")] = False,
+) -> None:
+    """List the channels that this device is or was in."""
+    async with clients.open_client(cli, offline=offline) as client:
+        if not offline:
+            await clients.sync(cli, client)
+        rows = [await _summary(client, channel) for channel in await client.channels()]
+    columns = ("name", "channel", "agreement", "policy", "members", "unread", "state")
+    cli.out.table(rows, columns, "there is no channel yet")
+
+
+@command(app)
+async def create(
+    cli: Context,
+    name: Annotated[str, typer.Argument(help="What members call it; the relay never sees it.")],
+    agreement: Annotated[
+        str | None, typer.Option(help="The agreement's id, where there are several.")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="The agreement's channel policy, where it has several.")
+    ] = None,
+    add: Annotated[
+        list[str] | None, typer.Option(help="An endpoint to add at once; repeatable.")
+    ] = None,
+) -> None:
+    """Open a channel under an agreement."""
+    members = [EndpointId.parse(endpoint) for endpoint in add or ()]
+    async with clients.open_client(cli) as client:
+        await clients.reach(client)
+        if agreement is None:
+            known = await client.agreements()
+            chosen = clients.only(known, "agreement", lambda a: a.agreement_id)
+        else:
+            chosen = await client.agreement(agreement)
+        if policy is None:
+            rules = clients.only(chosen.channels, "channel policy", lambda p: p.name).name
+        else:
+            rules = chosen.channel(policy).name
+        channel = await client.create_channel(chosen.agreement_id, rules, name, members)
+        record = _channel(channel)
+    cli.out.record(record, f"channel {name} is open ({record['channel'][:8]})")
+
+
+@command(app)
+async def members(cli: Context, channel: ChannelArgument) -> None:
+    """List the devices in a channel."""
+    async with clients.open_client(cli) as client:
+        await clients.sync(cli, client)
+        found = await client.channel(channel)
+        rows = [
+            {
+                "leaf": member.leaf,
+                "device": str(member.device),
+                "endpoint": str(member.device.endpoint),
+                "party": str(member.device.party),
+                "own": member.own,
+            }
+            for member in await found.members()
+        ]
+    cli.out.table(rows, ("device", "party", "own"), "the channel has no members")
+
+
+@command(app)
+async def add(
+    cli: Context,
+    channel: ChannelArgument,
+    endpoint: Annotated[list[str], typer.Argument(help="Endpoints, such as deu/lno-j3.")],
+) -> None:
+    """Add all devices of endpoints. They can't read what was sent before."""
+    wanted = [EndpointId.parse(name) for name in endpoint]
+    async with clients.open_client(cli) as client:
+        found = await _synced_channel(cli, client, channel)
+        for each in wanted:
+            added = [str(device) for device in await found.add(each)]
+            now = await client.channel(found.id)
+            record = _changed(now) | {"endpoint": str(each), "added": added}
+            cli.out.record(record, f"{', '.join(added) or each} added to {now.name}")
+
+
+@command(app)
+async def remove(
+    cli: Context,
+    channel: ChannelArgument,
+    member: Annotated[list[str], typer.Argument(help="Endpoints or single devices.")],
+) -> None:
+    """Remove devices. They can't read what is sent from then on."""
+    wanted = [DeviceId.parse(name) if "#" in name else EndpointId.parse(name) for name in member]
+    async with clients.open_client(cli) as client:
+        found = await _synced_channel(cli, client, channel)
+        for each in wanted:
+            removed = [str(device) for device in await found.remove(each)]
+            now = await client.channel(found.id)
+            record = _changed(now) | {"removed": removed}
+            cli.out.record(record, f"{', '.join(removed) or each} removed from {now.name}")
+
+
+@command(app)
+async def leave(cli: Context, channel: ChannelArgument) -> None:
+    """Leave a channel, with this device alone."""
+    async with clients.open_client(cli) as client:
+        found = await _synced_channel(cli, client, channel)
+        await found.leave()
+    record = {"channel": str(found.id), "name": found.name, "state": "leaving"}
+    cli.out.record(record, f"leaving {found.name}: another member completes it")
+
+
+@command(app)
+async def sync(
+    cli: Context,
+    seconds: Annotated[
+        float, typer.Option("--timeout", help="Seconds to wait at most.", min=0)
+    ] = 60,
+) -> None:
+    """Fetch everything that waits at the relay and send everything queued."""
+    async with clients.open_client(cli) as client:
+        before = len(await client.history())
+        waiting = len(await client.outbox())
+        await clients.reach(client)
+        try:
+            await client.sync(seconds)
+        except TimeoutError as e:
+            raise clients.UnreachableError(
+                f"not everything was fetched within {seconds:.0f} seconds",
+                hint="run it again: it goes on where it stopped",
+            ) from e
+        received = len(await client.history()) - before
+        sent = waiting - len(await client.outbox())
+    cli.out.record({"received": received, "sent": sent}, f"{received} received, {sent} sent")
+
+
+async def _synced_channel(cli: Context, client: Client, name: str) -> Channel:
+    # A change of members is made on the newest epoch, so everything before it is fetched first.
+    await clients.reach(client)
+    await clients.sync(cli, client)
+    return await client.channel(name)
+
+
+async def _summary(client: Client, channel: Channel) -> dict[str, Any]:
+    return _channel(channel) | {
+        "members": len(await channel.members()),
+        "unread": len(await client.unread(channel)),
+        "state": str(channel.state),
+        "reason": channel.reason or None,
+    }
+
+
+def _channel(channel: Channel) -> dict[str, Any]:
+    return {
+        "channel": str(channel.id),
+        "name": channel.name,
+        "agreement": channel.agreement_id,
+        "policy": channel.policy,
+        "epoch": channel.epoch,
+    }
+
+
+def _changed(channel: Channel) -> dict[str, Any]:
+    return {"channel": str(channel.id), "name": channel.name, "epoch": channel.epoch}

@@ -1,0 +1,145 @@
+"""The device's client, opened for one command, and the things that people name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from liaison.errors import UnavailableError
+from liaison_cli.context import Context
+from liaison_cli.errors import AmbiguousError, NotFoundError
+
+if TYPE_CHECKING:
+    from liaison_sdk import Client, Sent
+
+T = TypeVar("T")
+CONNECT_SECONDS: Final = 10.0
+"""How long a command that needs the relay waits for the connection."""
+SYNC_SECONDS: Final = 15.0
+"""How long a command that can do without the relay waits for it."""
+
+
+class QueuedError(UnavailableError):
+    """The message is stored but the relay has not taken it yet."""
+
+    code = "cli.queued"
+
+
+class UnreachableError(UnavailableError):
+    """The relay can't be reached."""
+
+    code = "cli.relay_unreachable"
+
+
+def open_client(cli: Context, *, receive: bool = True, offline: bool = False) -> Client:
+    """Return the device's client; use it as an async context manager.
+
+    Args:
+        cli: where the state is.
+        receive: take what the relay has for this device, unless another process does.
+        offline: use the store alone and never connect.
+
+    Raises:
+        NotEnrolledError: there is no device here; nobody was asked for a passphrase.
+    """
+    from liaison_sdk import Client
+    from liaison_sdk.errors import NotEnrolledError
+    from liaison_sdk.keystore import Keystore
+
+    if not Keystore.exists(cli.home):
+        raise NotEnrolledError(
+            f"no device is enrolled in {cli.home}",
+            hint="enrol it with: liaison enrol URL --code CODE",
+        )
+    return Client.open(
+        cli.home,
+        passphrase=cli.passphrase() if Keystore.needs_passphrase(cli.home) else None,
+        ca_file=cli.ca,
+        receive=receive,
+        offline=offline,
+    )
+
+
+async def reach(client: Client) -> None:
+    """Wait for the relay.
+
+    Raises:
+        UnreachableError: it did not answer in time; nothing was sent.
+    """
+    try:
+        await client.wait_connected(CONNECT_SECONDS)
+    except TimeoutError as e:
+        raise UnreachableError(
+            f"the relay {client.account.url} did not answer within {CONNECT_SECONDS:.0f} seconds",
+            hint="check the network, the relay's address and --ca",
+            unchanged="nothing was changed",
+        ) from e
+
+
+async def accepted(client: Client, sending: Coroutine[Any, Any, Sent], seconds: float) -> Sent:
+    """Wait until the relay has taken what `sending` sends.
+
+    Args:
+        client: whose message it is.
+        sending: a call of `Channel.send` or `Message.acknowledge`.
+        seconds: to wait at most; without a connection no longer than `CONNECT_SECONDS`.
+
+    Raises:
+        QueuedError: the relay has not taken it; it is stored and goes out later.
+        UnreachableError: the relay can't be reached, and it was not stored.
+    """
+    import asyncio
+
+    before = {message.id for message in await client.outbox()}
+    task = asyncio.ensure_future(sending)
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.wait({task}, timeout=CONNECT_SECONDS)
+            if task.done() or client.connected:
+                return await task
+            why = "the relay can't be reached"
+    except TimeoutError:
+        why = f"the relay did not answer within {seconds:.0f} seconds"
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    if all(message.id in before for message in await client.outbox()):
+        raise UnreachableError(why, unchanged="nothing was sent or stored")
+    raise QueuedError(why, hint="it is stored, and goes out with liaison channels sync")
+
+
+async def sync(cli: Context, client: Client, seconds: float = SYNC_SECONDS) -> bool:
+    """Fetch what is waiting and send what is queued; say so where that fails.
+
+    Returns:
+        Whether the relay was reached. Without it the store still has what came before.
+    """
+    try:
+        await client.sync(seconds)
+    except TimeoutError:
+        cli.out.note("the relay did not answer in time; this is what came before")
+        return False
+    except UnavailableError as e:
+        cli.out.note(f"{e.message}; this is what came before")
+        return False
+    return True
+
+
+def only(found: Sequence[T], what: str, name: Callable[[T], str]) -> T:
+    """Return the only element of a list.
+
+    Args:
+        found: the elements.
+        what: their noun.
+        name: gives an element's name, for the hint.
+
+    Raises:
+        NotFoundError: there is none.
+        AmbiguousError: there are several.
+    """
+    if not found:
+        raise NotFoundError(f"there is no {what} yet")
+    if len(found) > 1:
+        names = ", ".join(name(element) for element in found)
+        raise AmbiguousError(f"there are several {what}s", hint=f"name one of: {names}")
+    return found[0]

@@ -1,0 +1,139 @@
+"""`liaison enrol | whoami | devices`: this device, and those of the partners."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from liaison_cli import clients, documents
+from liaison_cli.context import Context, command
+from liaison_cli.errors import UsageProblemError
+from liaison_cli.party_devices import Scheme, signature_scheme
+
+if TYPE_CHECKING:
+    from liaison_sdk.enrol import Account
+
+
+async def enrol(
+    cli: Context,
+    url: Annotated[str, typer.Argument(help="The relay, https://host:port.")],
+    code: Annotated[str | None, typer.Option(help="The code from your registrar.")] = None,
+    code_file: Annotated[
+        Path | None, typer.Option(help="File with the code; - is stdin. Safer than --code.")
+    ] = None,
+    scheme: Annotated[
+        list[Scheme] | None,
+        typer.Option(help="Signature schemes to get certificates for; repeatable."),
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until the registrar has answered.")] = True,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--timeout", help="Seconds to wait at most. [default: no limit]", min=0),
+    ] = None,
+) -> None:
+    """Make this device's keys and have its registrar certify them.
+
+    The private keys are made here and never leave. What waits for the registrar
+    survives a restart: the same command goes on where it stopped.
+    """
+    from liaison_sdk.enrol import enrol as enrol_device
+    from liaison_sdk.errors import EnrolmentWaitingError
+    from liaison_sdk.keystore import Keystore
+
+    given = _code(code, code_file)
+    phrase = cli.passphrase(new=not Keystore.exists(cli.home))
+    schemes = [signature_scheme(s) for s in scheme or (Scheme.ED25519,)]
+    try:
+        account = await enrol_device(
+            cli.home,
+            url,
+            given,
+            passphrase=phrase,
+            ca_file=cli.ca,
+            schemes=schemes,
+            wait=seconds if wait else 0,
+        )
+    except EnrolmentWaitingError:
+        if wait:
+            raise
+        waiting = {"device": None, "endpoint": None, "party": None, "relay": url}
+        text = "the request is with the registrar; run the same command again after approval"
+        cli.out.record(waiting | {"state": "waiting"}, text)
+        return
+    cli.out.record(_account(account) | {"state": "enrolled"}, f"this device is {account.device}")
+
+
+async def whoami(cli: Context) -> None:
+    """Say who this device is."""
+    async with clients.open_client(cli, offline=True) as client:
+        account = client.account
+    certificates = [
+        {
+            "scheme": c.scheme.value,
+            "fingerprint": c.fingerprint,
+            "serial": c.serial,
+            "not_after": c.not_after,
+        }
+        for c in account.certificates
+    ]
+    lines = [
+        f"device   {account.device}",
+        f"party    {account.party.code} ({account.party.name})",
+        f"relay    {account.relay.origin}",
+    ]
+    lines += [f"key      {c.scheme.value} {c.fingerprint}" for c in account.certificates]
+    cli.out.record(_account(account) | {"certificates": certificates}, "\n".join(lines))
+
+
+async def devices(
+    cli: Context,
+    agreement: Annotated[
+        str | None, typer.Option(help="Only those of this agreement's parties.")
+    ] = None,
+) -> None:
+    """List the devices of one's partners.
+
+    Those are all parties that share an agreement with one's own, and one's own.
+    """
+    rows = []
+    async with clients.open_client(cli, receive=False) as client:
+        await clients.reach(client)
+        if agreement is None:
+            ids = [a.agreement_id for a in await client.agreements()]
+        else:
+            ids = [agreement]
+        for agreement_id in ids:
+            rows += [
+                {
+                    "device": str(entry.device),
+                    "endpoint": str(entry.device.endpoint),
+                    "party": str(entry.device.party),
+                    "agreement": agreement_id,
+                    "revoked": entry.revoked,
+                }
+                for entry in await client.devices(agreement_id)
+            ]
+    cli.out.table(rows, ("device", "agreement", "revoked"), "there are no devices yet")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `liaison`."""
+    for verb in (enrol, whoami, devices):
+        command(app)(verb)
+
+
+def _code(code: str | None, file: Path | None) -> str:
+    if (code is None) == (file is None):
+        raise UsageProblemError("give the code with --code or with --code-file")
+    return code if code is not None else documents.read_text(file or documents.STANDARD).strip()
+
+
+def _account(account: Account) -> dict[str, Any]:
+    return {
+        "device": str(account.device),
+        "endpoint": str(account.device.endpoint),
+        "party": str(account.party.code),
+        "relay": account.relay.origin,
+    }

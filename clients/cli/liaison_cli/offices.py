@@ -1,0 +1,68 @@
+"""Opening a registrar's office, and its desk at the relay, for one command."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from liaison.model import PartyCode
+from liaison_cli.context import Context
+from liaison_cli.errors import AmbiguousError, NotFoundError
+
+if TYPE_CHECKING:
+    from liaison_sdk.registrar.desk import RelayDesk
+    from liaison_sdk.registrar.office import RegistrarOffice
+
+
+def now() -> int:
+    """Return the time in Unix seconds."""
+    return int(time.time())
+
+
+def choose(cli: Context, code: str | None) -> PartyCode:
+    """Return the party that a command is for: the named one, or the only one here.
+
+    Raises:
+        NotFoundError: there is none here.
+        AmbiguousError: there are several.
+    """
+    from liaison_sdk.registrar.store import RegistrarStore
+
+    if code is not None:
+        return PartyCode.parse(code.upper())
+    parties = RegistrarStore.parties(cli.home)
+    if not parties:
+        raise NotFoundError(
+            f"there is no registrar in {cli.home}",
+            hint="make one with: liaison party init CODE --name NAME",
+        )
+    if len(parties) > 1:
+        names = ", ".join(map(str, parties))
+        raise AmbiguousError(f"there are several parties here: {names}", hint="say --party CODE")
+    return parties[0]
+
+
+def open_office(cli: Context, code: str | None) -> RegistrarOffice:
+    """Open the office under the passphrase."""
+    from liaison_sdk.registrar.office import RegistrarOffice
+    from liaison_sdk.registrar.store import RegistrarStore
+
+    party = choose(cli, code)
+    # Before anybody is asked for a passphrase.
+    RegistrarStore.public_party(cli.home, party)
+    return RegistrarOffice.open(cli.home, cli.passphrase(), party)
+
+
+async def open_desk(cli: Context, code: str | None) -> RelayDesk:
+    """Open the office and return its desk at the relay; use it as a context manager."""
+    from liaison_sdk.registrar.desk import RelayDesk
+
+    return await RelayDesk.open(open_office(cli, code), time.time, ca_pem=ca_pem(cli.ca))
+
+
+def ca_pem(file: Path | None) -> str | None:
+    """Read the CA certificates that were named on the command line."""
+    from liaison_cli import documents
+
+    return documents.read_text(file) if file is not None else None

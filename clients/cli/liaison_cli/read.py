@@ -1,0 +1,68 @@
+"""`liaison read`: the messages in the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from liaison_cli import clients, messages
+from liaison_cli.context import Context, command
+
+if TYPE_CHECKING:
+    from liaison_sdk import Channel, Client
+
+_POLL_SECONDS: Final = 0.2
+
+
+async def read(
+    cli: Context,
+    channel: Annotated[
+        str | None, typer.Argument(help="A channel's name, or digits of its id. [default: all]")
+    ] = None,
+    unread: Annotated[
+        bool,
+        typer.Option("--unread/--all", help="Only what was not read yet."),
+    ] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for unread messages.", min=0)] = 0,
+    count: Annotated[
+        int, typer.Option(help="With --wait: until there are so many unread.", min=1)
+    ] = 1,
+    offline: Annotated[bool, typer.Option("--no-sync", help="Do not ask the relay.")] = False,
+) -> None:
+    """Print messages and mark them as read.
+
+    The oldest come first. Fetches what waits; if the relay can't be reached, it says so and prints what came
+    before.
+    """
+    async with clients.open_client(cli, offline=offline) as client:
+        if not offline:
+            await clients.sync(cli, client)
+        found = await client.channel(channel) if channel is not None else None
+        if wait:
+            await _await_unread(client, found, wait, count)
+        listed = await (client.unread(found) if unread else client.history(found))
+        # Before they are printed, so that no `watch` prints them once more.
+        await client.mark_shown([m for m in listed if not (m.outgoing or m.shown)])
+    for message in listed:
+        cli.out.record(messages.record(message), messages.text(message))
+    if not listed:
+        cli.out.note("there are no messages" if not unread else "there is nothing unread")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `liaison`."""
+    command(app)(read)
+
+
+async def _await_unread(
+    client: Client, channel: Channel | None, seconds: float, count: int
+) -> None:
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        if len(await client.unread(channel)) >= count or loop.time() >= deadline:
+            return
+        await asyncio.sleep(_POLL_SECONDS)

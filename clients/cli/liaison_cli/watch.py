@@ -1,0 +1,91 @@
+"""`liaison watch`: messages as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from liaison_cli import clients, messages
+from liaison_cli.context import Context, command
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from liaison_sdk import Channel, Client
+
+
+async def watch(
+    cli: Context,
+    channel: Annotated[
+        str | None, typer.Argument(help="A channel's name, or digits of its id. [default: all]")
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="End after so many messages.", min=1)] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--for", help="End after so many seconds.", min=0)
+    ] = None,
+) -> None:
+    """Print messages as they come, each once.
+
+    Goes on until it is interrupted. A message counts as read before it is printed, so none is printed twice even
+    if this is killed; `liaison read` always has all of them.
+    """
+    import asyncio
+
+    async with clients.open_client(cli) as client:
+        found = await client.channel(channel) if channel is not None else None
+        work = asyncio.create_task(_print(cli, client, found, count))
+        told = asyncio.create_task(_tell(cli, client))
+        try:
+            with _ended_by_signals(work):
+                async with asyncio.timeout(seconds):
+                    await work
+        except (TimeoutError, asyncio.CancelledError):
+            # Both are ways of saying "enough"; every message printed is marked already.
+            if not work.cancelled():
+                raise
+        finally:
+            told.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await told
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `liaison`."""
+    command(app)(watch)
+
+
+async def _print(cli: Context, client: Client, channel: Channel | None, count: int | None) -> None:
+    printed = 0
+    async for message in client.messages(channel):
+        cli.out.record(messages.record(message), messages.text(message))
+        printed += 1
+        if printed == count:
+            return
+
+
+async def _tell(cli: Context, client: Client) -> None:
+    """Say on stderr when the watch is complete, and when the relay comes and goes."""
+    await client.sync(None)
+    cli.out.note("watching")
+    async for event in client.events():
+        if event.kind in {"connected", "disconnected"}:
+            cli.out.note(event.text or str(event.kind))
+
+
+@contextlib.contextmanager
+def _ended_by_signals(task: asyncio.Task[None]) -> Iterator[None]:
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,215 @@
+"""What a registrar remembers: a value, and its JSON form under the seal.
+
+Everything that changes is here, in one document, so that one atomic write moves
+the office from one state to the next. The private keys are not: they have sealed
+files of their own (`store`), each opened only by what signs with it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self
+
+from liaison.crypto.signing import SignatureScheme
+from liaison.model import DeviceId
+from liaison.policy.canonical import from_base64, to_base64
+from liaison.policy.relay_identity import RelayIdentity
+from liaison_sdk.registrar.errors import OfficeStateError
+
+FORMAT: Final = "liaison.registrar/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The reply to an enrolment request, kept so that a lost upload repeats the same bytes.
+
+    Args:
+        request_digest: of the request that it answers.
+        chains: one DER chain per signature scheme, leaf first.
+        sealed: the reply under the code's secret.
+    """
+
+    request_digest: bytes
+    chains: tuple[tuple[bytes, ...], ...] = field(repr=False)
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A device that may enrol.
+
+    Args:
+        lookup: names the invitation at the relay, 32 hex digits.
+        device: who is invited.
+        code: what the officer is given; secret.
+        schemes: what the device may ask for; empty means whatever it needs.
+        expires: Unix seconds.
+        answered: set once certificates were issued.
+    """
+
+    lookup: str
+    device: DeviceId
+    code: str = field(repr=False)
+    schemes: tuple[SignatureScheme, ...]
+    expires: int
+    answered: Answered | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCertificate:
+    """A certificate that left this office; `serial` is lower-case hex, times are Unix seconds."""
+
+    device: DeviceId
+    scheme: SignatureScheme
+    serial: str
+    issued_at: int
+    not_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The relay that the party uses, as it was pinned. `ca_pem` replaces the system's CAs."""
+
+    url: str
+    identity: RelayIdentity
+    ca_pem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfficeState:
+    """The whole state; every change is a new value."""
+
+    invitations: tuple[Invitation, ...] = ()
+    certificates: tuple[IssuedCertificate, ...] = ()
+    revocations: bytes | None = None
+    """The newest signed revocation list."""
+    connection: Connection | None = None
+
+    def with_invitation(self, invitation: Invitation) -> OfficeState:
+        """Add an invitation, or replace the one of the same lookup id."""
+        others = tuple(i for i in self.invitations if i.lookup != invitation.lookup)
+        return replace(self, invitations=(*others, invitation))
+
+    def without_invitation(self, lookup: str) -> OfficeState:
+        """Forget an invitation and its code."""
+        return replace(self, invitations=tuple(i for i in self.invitations if i.lookup != lookup))
+
+    def without_expired(self, before: int) -> OfficeState:
+        """Forget the invitations, and their codes, that ran out before this moment."""
+        return replace(self, invitations=tuple(i for i in self.invitations if i.expires >= before))
+
+    def encode(self) -> bytes:
+        """Return the JSON form. It holds enrolment codes: seal it."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "invitations": [_invitation(i) for i in self.invitations],
+                "certificates": [_certificate(c) for c in self.certificates],
+                "revocations": _maybe(self.revocations),
+                "connection": _connection(self.connection),
+            }
+        ).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read the JSON form.
+
+        Raises:
+            OfficeStateError: it is of another version or damaged.
+        """
+        try:
+            document = json.loads(data)
+            if document["format"] != FORMAT:
+                raise OfficeStateError(f"the registrar's state is not of the form {FORMAT}")
+            return cls(
+                invitations=tuple(_read_invitation(i) for i in document["invitations"]),
+                certificates=tuple(_read_certificate(c) for c in document["certificates"]),
+                revocations=_read_maybe(document["revocations"]),
+                connection=_read_connection(document["connection"]),
+            )
+        except (KeyError, TypeError, ValueError) as e:
+            # Not the text of `e`: it may quote a code.
+            raise OfficeStateError(
+                f"the registrar's state is damaged: {type(e).__name__}"
+            ) from None
+
+
+def _invitation(invitation: Invitation) -> dict[str, Any]:
+    answered = invitation.answered
+    return {
+        "lookup": invitation.lookup,
+        "device": str(invitation.device),
+        "code": invitation.code,
+        "schemes": [s.value for s in invitation.schemes],
+        "expires": invitation.expires,
+        "answered": None
+        if answered is None
+        else {
+            "request": to_base64(answered.request_digest),
+            "chains": [[to_base64(der) for der in chain] for chain in answered.chains],
+            "sealed": to_base64(answered.sealed),
+        },
+    }
+
+
+def _read_invitation(node: dict[str, Any]) -> Invitation:
+    answered = node["answered"]
+    return Invitation(
+        lookup=node["lookup"],
+        device=DeviceId.parse(node["device"]),
+        code=node["code"],
+        schemes=tuple(SignatureScheme(s) for s in node["schemes"]),
+        expires=node["expires"],
+        answered=None
+        if answered is None
+        else Answered(
+            from_base64(answered["request"]),
+            tuple(tuple(from_base64(der) for der in chain) for chain in answered["chains"]),
+            from_base64(answered["sealed"]),
+        ),
+    )
+
+
+def _certificate(certificate: IssuedCertificate) -> dict[str, Any]:
+    return {
+        "device": str(certificate.device),
+        "scheme": certificate.scheme.value,
+        "serial": certificate.serial,
+        "issued_at": certificate.issued_at,
+        "not_after": certificate.not_after,
+    }
+
+
+def _read_certificate(node: dict[str, Any]) -> IssuedCertificate:
+    return IssuedCertificate(
+        DeviceId.parse(node["device"]),
+        SignatureScheme(node["scheme"]),
+        node["serial"],
+        node["issued_at"],
+        node["not_after"],
+    )
+
+
+def _connection(connection: Connection | None) -> dict[str, Any] | None:
+    if connection is None:
+        return None
+    return {
+        "url": connection.url,
+        "identity": connection.identity.encode().decode(),
+        "ca_pem": connection.ca_pem,
+    }
+
+
+def _read_connection(node: dict[str, Any] | None) -> Connection | None:
+    if node is None:
+        return None
+    return Connection(node["url"], RelayIdentity.parse(node["identity"]), node["ca_pem"])
+
+
+def _maybe(data: bytes | None) -> str | None:
+    return None if data is None else to_base64(data)
+
+
+def _read_maybe(text: str | None) -> bytes | None:
+    return None if text is None else from_base64(text)
