@@ -1,0 +1,33 @@
+"""The operator's program, `liaison-relay`.
+
+Results go to stdout, everything else to stderr as `liaison-relay: error: ...`
+and `liaison-relay: hint: ...`. Exit status: 0 done, 1 failed, 2 usage, 3 a
+signature or certificate does not hold. Only what a command needs is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from liaison.errors import LiaisonError, VerificationError
+
+_FAILED = 1
+_UNVERIFIED = 3
+
+
+def main() -> None:
+    """Run the command line; exits with its status."""
+    from liaison.relay.commands import app  # noqa: PLC0415 - typer is of no use to `import liaison`
+
+    try:
+        app(prog_name="liaison-relay")
+    except LiaisonError as error:
+        sys.stderr.write(f"liaison-relay: error: {error.message}\n")
+        for line in (error.unchanged, error.hint):
+            if line:
+                sys.stderr.write(f"liaison-relay: hint: {line}\n")
+        sys.exit(_UNVERIFIED if isinstance(error, VerificationError) else _FAILED)
+
+
+if __name__ == "__main__":
+    main()

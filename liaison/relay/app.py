@@ -1,0 +1,164 @@
+"""The composition root: the one place that knows what everything is made of.
+
+`Relay.open` opens the database and starts the writer and the workers; `web`
+makes the application that serves it; `close` undoes it in the order that loses
+nothing. Reading files (settings, keys, certificates) is done before, by `serve`
+and `admin`: nothing here blocks the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+from aiohttp import web
+
+from liaison.crypto.secret import random_bytes
+from liaison.errors import LiaisonError
+from liaison.fanout import LocalBus
+from liaison.relay import appkeys, log, middleware, workers
+from liaison.relay.errors import NotReadyError
+from liaison.relay.identity import RelayKeys
+from liaison.relay.limits import Limits
+from liaison.relay.routes import TABLES
+from liaison.relay.services import Services
+from liaison.relay.sessions import Sessions
+from liaison.relay.settings import Settings
+from liaison.relay.streams import Streams
+from liaison.relay.writer import Writer
+from liaison.storage.engine import Database
+from liaison.wire.frames import Close
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Where the relay's time comes from; tests turn it by hand.
+
+    Args:
+        now_ms: wall clock, Unix milliseconds.
+        monotonic: seconds that only grow, for rates.
+    """
+
+    now_ms: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
+    monotonic: Callable[[], float] = time.monotonic
+
+
+@dataclass(slots=True)
+class Relay:
+    """A relay at work, without its sockets."""
+
+    settings: Settings
+    keys: RelayKeys
+    clocks: Clocks
+    database: Database
+    writer: Writer
+    bus: LocalBus
+    services: Services
+    streams: Streams
+    _workers: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @classmethod
+    async def open(
+        cls, settings: Settings, keys: RelayKeys, url: str, clocks: Clocks | None = None
+    ) -> Self:
+        """Open the database and start the writer.
+
+        Args:
+            settings: checked.
+            keys: the relay's own.
+            url: the database's.
+            clocks: the system's where left out.
+
+        Raises:
+            SchemaError: the database needs `migrate`, or a newer program.
+        """
+        clocks = clocks or Clocks()
+        database = Database.open(url)
+        try:
+            await database.check()
+        except LiaisonError:
+            await database.close()
+            raise
+        writer, bus = Writer(database), LocalBus()
+        await writer.start()
+        services = Services.build(
+            database=database,
+            writer=writer,
+            bus=bus,
+            clock=clocks.now_ms,
+            rng=random_bytes,
+            identity=keys.public,
+            senders=keys.senders,
+        )
+        streams = Streams(settings.max_streams, settings.max_streams_per_device)
+        return cls(settings, keys, clocks, database, writer, bus, services, streams)
+
+    def start_workers(self) -> None:
+        """Start what runs beside requests; `close` ends it."""
+        settings, logger = self.settings, log.logger()
+        poll = settings.revocation_poll_ms / 1000
+        self._workers += [
+            asyncio.create_task(
+                workers.watch_revocations(self.services, self.bus, self.streams, logger, poll=poll),
+                name="revocations",
+            ),
+            asyncio.create_task(
+                workers.erase_expired(self.services, logger, interval=settings.retention_interval),
+                name="retention",
+            ),
+        ]
+
+    async def check_ready(self) -> None:
+        """Check that messages could be accepted now.
+
+        Raises:
+            LiaisonError: the database or its schema is unfit, or the writer has ended.
+        """
+        if not self.writer.alive:
+            raise NotReadyError("the writer has ended")
+        await self.database.check()
+
+    def web(self) -> web.Application:
+        """Return the application that serves this relay."""
+        app = web.Application(
+            middlewares=[middleware.log_request, middleware.problems, middleware.authenticate],
+        )
+        app[appkeys.SERVICES] = self.services
+        app[appkeys.SETTINGS] = self.settings
+        app[appkeys.SESSIONS] = self._sessions()
+        app[appkeys.LIMITS] = Limits(self.settings, self.clocks.monotonic)
+        app[appkeys.STREAMS] = self.streams
+        app[appkeys.IDENTITY] = self.keys.public
+        app[appkeys.LOG] = log.logger()
+        app[appkeys.NOW_MS] = self.clocks.now_ms
+        app[appkeys.READY] = self.check_ready
+        app.on_response_prepare.append(middleware.security_headers)
+        app.on_shutdown.append(self._end_streams)
+        for table in TABLES:
+            app.add_routes(table)
+        return app
+
+    def _sessions(self) -> Sessions:
+        return Sessions(
+            signer=self.keys.identity,
+            secret=self.keys.session_secret,
+            origin=self.keys.public.url,
+            clock=lambda: self.clocks.now_ms() / 1000,
+            rng=random_bytes,
+        )
+
+    async def _end_streams(self, _app: web.Application) -> None:
+        await self.streams.end_all(Close.GOING_AWAY)
+
+    async def close(self) -> None:
+        """Stop: workers, then the writer with all it was given, then the database."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        # What was submitted is committed and answered before the database goes.
+        await self.writer.stop()
+        await self.bus.close()
+        await self.database.close()

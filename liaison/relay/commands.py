@@ -1,0 +1,186 @@
+"""The commands of `liaison-relay`; each reads its options, calls one thing, prints.
+
+`__main__` has the rules for output and exit status.
+"""
+
+# Only what a command needs is imported, inside it: `--help` answers at once and
+# `serve` is ready within a second.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from liaison.relay.errors import BodyError
+from liaison.relay.files import DataDir
+
+if TYPE_CHECKING:
+    from liaison.relay.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Run and administer a Liaison relay.",
+)
+party = typer.Typer(no_args_is_help=True, help="Parties that this relay serves.")
+agreement = typer.Typer(no_args_is_help=True, help="Agreements that this relay serves.")
+app.add_typer(party, name="party")
+app.add_typer(agreement, name="agreement")
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="The relay's data directory; else LIAISON_RELAY_DATA."),
+]
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The signed document.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_MAX_FILE = 2 << 20
+DEFAULT_ORIGIN = "https://127.0.0.1:8443"
+
+
+@app.command()
+def init(
+    data: Data = None,
+    origin: Annotated[
+        str, typer.Option(help="Where clients reach it: scheme, host and port.")
+    ] = DEFAULT_ORIGIN,
+) -> None:
+    """Make a relay: its keys, its identity document, its settings, its database.
+
+    Prints the path of the public identity document, which registrars and
+    agreements need. A directory that holds a relay is left as it is.
+    """
+    from liaison.crypto.secret import random_bytes
+    from liaison.relay import files, identity, settings
+    from liaison.storage import migrate
+
+    found = DataDir.find(data)
+    url = settings.check_origin(origin)
+    files.make_private_directory(found.path)
+    with files.exclusive(found):
+        if not found.settings.exists():
+            port = url.rpartition(":")[2] if url.count(":") > 1 else "8443"
+            files.write_public(found.settings, settings.template(f"127.0.0.1:{port}").encode())
+        migrate.upgrade(found.database_url(settings.load(found.path)))
+        identity.create(found, url, random_bytes)
+    typer.echo(found.identity)
+
+
+@app.command(name="migrate")
+def migrate_command(data: Data = None) -> None:
+    """Bring the database to this release's schema; the relay may be running."""
+    from liaison.storage import migrate
+
+    found = _relay(data)
+    url = found.database_url(_settings(found))
+    migrate.upgrade(url)
+    typer.echo(f"schema {migrate.head()}")
+
+
+@app.command(name="serve")
+def serve_command(
+    data: Data = None,
+    listen: Annotated[
+        str | None, typer.Option(help="Address and port; port 0 takes a free one.")
+    ] = None,
+    dev_tls: Annotated[  # noqa: FBT002 - typer turns it into a flag
+        bool, typer.Option("--dev-tls", help="Make a local CA for trials: ca.pem in the data.")
+    ] = False,
+) -> None:
+    """Serve until SIGTERM; prints `listening on https://...` when ready."""
+    from liaison.relay import serve
+
+    found = _relay(data)
+    serve.run(found, _settings(found, listen=listen, tls="dev" if dev_tls else None))
+
+
+@app.command()
+def check(data: Data = None) -> None:
+    """Look at settings, keys, TLS, database and disk; exit 1 where one would fail."""
+    from liaison.relay import checks
+
+    found = _relay(data)
+    findings = checks.run(found, lambda: _settings(found))
+    for finding in findings:
+        typer.echo(f"{finding.verdict:8}{finding.check:12}{finding.text}")
+    if any(finding.verdict is checks.Verdict.FAILED for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def identity(data: Data = None) -> None:
+    """Print the public identity document."""
+    typer.echo(_relay(data).identity.read_text(), nl=False)
+
+
+@party.command("add")
+def party_add(file: File, data: Data = None) -> None:
+    """Admit a party, or its new keys, from its public party file."""
+    done = _admin(data, {"do": "party.add", "document": _document(file)})
+    typer.echo(f"admitted {done['party']} ({done['name']})")
+
+
+@party.command("list")
+def party_list(data: Data = None, as_json: AsJSON = False) -> None:  # noqa: FBT002 - a flag
+    """List the admitted parties with the fingerprints of their roots."""
+    parties = _admin(data, {"do": "party.list"})
+    if as_json:
+        typer.echo(json.dumps(parties, ensure_ascii=False))
+        return
+    for one in parties:
+        typer.echo(f"{one['party']:10}{one['name']}")
+        for root in one["roots"]:
+            typer.echo(f"          root {root}")
+
+
+@agreement.command("add")
+def agreement_add(file: File, data: Data = None) -> None:
+    """Admit an agreement that all its parties have signed."""
+    done = _admin(data, {"do": "agreement.add", "document": _document(file)})
+    typer.echo(f"admitted {done['agreement']} version {done['version']} ({done['digest'][:16]})")
+
+
+@agreement.command("list")
+def agreement_list(data: Data = None, as_json: AsJSON = False) -> None:  # noqa: FBT002 - a flag
+    """List the admitted agreements."""
+    agreements = _admin(data, {"do": "agreement.list"})
+    if as_json:
+        typer.echo(json.dumps(agreements, ensure_ascii=False))
+        return
+    for one in agreements:
+        parties = " ".join(one["parties"])
+        typer.echo(f"{one['agreement']}  version {one['version']}  {parties}  {one['title']}")
+
+
+def _relay(data: Path | None) -> DataDir:
+    found = DataDir.find(data)
+    found.require()
+    return found
+
+
+def _settings(found: DataDir, **overrides: object) -> Settings:
+    from liaison.relay import settings
+
+    return settings.load(found.path, **overrides)
+
+
+def _document(file: Path) -> str:
+    if file.stat().st_size > _MAX_FILE:
+        raise BodyError(f"{file} is larger than {_MAX_FILE} bytes")
+    try:
+        return file.read_text()
+    except UnicodeDecodeError:
+        raise BodyError(f"{file} is not text") from None
+
+
+def _admin(data: Path | None, request: dict[str, str]) -> Any:
+    from liaison.relay import admin, identity
+
+    found = _relay(data)
+    return admin.run(found, _settings(found), lambda: identity.load(found), request)

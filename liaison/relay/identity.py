@@ -1,0 +1,143 @@
+"""The relay's own keys and its public identity document.
+
+`init` makes them once. The identity key signs the session handshake, the sender
+keys sign the relay's Remove proposals (one for each signature scheme of the
+cipher suites), and the session secret seals challenges and tokens. They are in
+files of mode 0600: the relay starts unattended, so no passphrase could protect
+them better than the file system does. None of them opens a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from liaison.crypto.errors import KeyFormatError
+from liaison.crypto.signing import SignatureScheme, Signer, SigningKey
+from liaison.errors import UnknownError
+from liaison.policy.keys import VerifyKey
+from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay import files
+from liaison.relay.errors import AlreadyInitialisedError, KeyFileError
+from liaison.relay.files import DataDir
+
+IDENTITY_SCHEME: Final = SignatureScheme.ED25519
+SENDER_SCHEMES: Final = (SignatureScheme.ED25519, SignatureScheme.P256, SignatureScheme.P384)
+SECRET_SIZE: Final = 32
+
+_IDENTITY: Final = "identity"
+_SENDER: Final = "sender"
+_SECRET: Final = "session.key"  # noqa: S105 - a file's name
+
+
+@dataclass(frozen=True, slots=True)
+class RelayKeys:
+    """Everything private of a relay, in memory while it runs."""
+
+    public: RelayIdentity
+    identity: Signer = field(repr=False)
+    senders: Mapping[SignatureScheme, Signer] = field(repr=False)
+    session_secret: bytes = field(repr=False)
+
+
+def create(data: DataDir, url: str, rng: Callable[[int], bytes]) -> RelayIdentity:
+    """Make the keys and the identity document of a new relay.
+
+    The document is written last: while it is absent there is no relay here, so
+    an `init` that was cut short is simply repeated.
+
+    Args:
+        data: an existing directory.
+        url: the relay's origin as clients reach it, `https://relay.example:8443`.
+        rng: gives random bytes.
+
+    Raises:
+        AlreadyInitialisedError: there is a relay here; nothing was changed.
+    """
+    if data.identity.exists():
+        raise AlreadyInitialisedError(
+            f"there is a relay in {data.path} already", unchanged="its keys are as they were"
+        )
+    files.make_private_directory(data.keys)
+    identity = SigningKey.generate(IDENTITY_SCHEME)
+    senders = [SigningKey.generate(scheme) for scheme in SENDER_SCHEMES]
+    files.write_private(_path(data, _IDENTITY, identity.scheme), identity.private_bytes())
+    for key in senders:
+        files.write_private(_path(data, _SENDER, key.scheme), key.private_bytes())
+    files.write_private(data.keys / _SECRET, rng(SECRET_SIZE))
+    public = RelayIdentity(
+        origin=url.removeprefix("https://"),
+        url=url,
+        identity_keys=(VerifyKey.of(identity),),
+        sender_keys=tuple(VerifyKey.of(key) for key in senders),
+    )
+    files.write_public(data.identity, public.encode())
+    return public
+
+
+def load(data: DataDir) -> RelayKeys:
+    """Read the keys, and check that they are those of the identity document.
+
+    Raises:
+        NotInitialisedError: there is no relay here.
+        KeyFileError: a key is missing, readable by others, or another one.
+    """
+    data.require()
+    public = RelayIdentity.parse(data.identity.read_bytes())
+    identity = _read(data, _IDENTITY, IDENTITY_SCHEME)
+    if VerifyKey.of(identity) not in public.identity_keys:
+        raise KeyFileError(f"the identity key is not the one that {data.identity} names")
+    senders: dict[SignatureScheme, Signer] = {}
+    for named in public.sender_keys:
+        key = _read(data, _SENDER, named.scheme)
+        if VerifyKey.of(key) != named:
+            raise KeyFileError(
+                f"the sender key {named.scheme} is not the one that {data.identity} names"
+            )
+        senders[named.scheme] = key
+    secret = read_private(data.keys / _SECRET)
+    if len(secret) != SECRET_SIZE:
+        raise KeyFileError(f"{data.keys / _SECRET} has not {SECRET_SIZE} bytes")
+    return RelayKeys(public, identity, senders, secret)
+
+
+def sender(keys: RelayKeys, scheme: SignatureScheme) -> Signer:
+    """Return the key for proposals in groups of a scheme.
+
+    Raises:
+        UnknownError: the relay has none.
+    """
+    try:
+        return keys.senders[scheme]
+    except KeyError:
+        raise UnknownError(f"the relay has no {scheme} key for proposals") from None
+
+
+def read_private(path: Path) -> bytes:
+    """Read a key file that nobody but its owner can read.
+
+    Raises:
+        KeyFileError: it is missing, or its mode lets others in.
+    """
+    try:
+        mode = path.stat().st_mode & 0o777
+        data = path.read_bytes()
+    except OSError as e:
+        raise KeyFileError(f"{path} can't be read: {e.strerror}") from None
+    if mode & 0o077:
+        raise KeyFileError(f"{path} has mode {mode:04o}", hint=f"chmod 0600 {path}")
+    return data
+
+
+def _path(data: DataDir, use: str, scheme: SignatureScheme) -> Path:
+    return data.keys / f"{use}.{scheme.value}.key"
+
+
+def _read(data: DataDir, use: str, scheme: SignatureScheme) -> SigningKey:
+    path = _path(data, use, scheme)
+    try:
+        return SigningKey.from_bytes(scheme, read_private(path))
+    except KeyFormatError:
+        raise KeyFileError(f"{path} holds no {scheme} key") from None

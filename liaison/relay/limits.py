@@ -1,0 +1,110 @@
+"""Token buckets: how often a device, a party or an address may ask.
+
+A bucket holds up to `burst` tokens and gains `rate` a second. State is bounded:
+when there are too many buckets, the one used longest ago goes, which is as good
+as full by then in all but an attack from very many addresses.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from liaison.relay.errors import RateExceededError
+from liaison.relay.settings import Settings
+from liaison.wire.handshake import Principal
+
+MAX_BUCKETS: Final = 50_000
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(slots=True)
+class Buckets(Generic[K]):
+    """One bucket for each key.
+
+    Args:
+        rate: tokens a second.
+        burst: most tokens in a bucket; a new one is full.
+        clock: monotonic seconds.
+        what: whose limit it is, for the refusal.
+    """
+
+    rate: float
+    burst: float
+    clock: Callable[[], float]
+    what: str
+    _levels: OrderedDict[K, tuple[float, float]] = field(default_factory=OrderedDict)
+
+    def take(self, key: K, cost: float = 1.0) -> None:
+        """Take tokens from the key's bucket.
+
+        Raises:
+            RateExceededError: too few are left; none were taken.
+        """
+        now = self.clock()
+        level, at = self._levels.get(key, (self.burst, now))
+        level = min(self.burst, level + (now - at) * self.rate)
+        if level < cost:
+            self._keep(key, level, now)
+            wait = math.ceil((cost - level) / self.rate)
+            raise RateExceededError(
+                f"the rate of this {self.what} is exceeded", retry_after=max(1, wait)
+            )
+        self._keep(key, level - cost, now)
+
+    def _keep(self, key: K, level: float, now: float) -> None:
+        self._levels[key] = (level, now)
+        self._levels.move_to_end(key)
+        if len(self._levels) > MAX_BUCKETS:
+            self._levels.popitem(last=False)
+
+
+class Limits:
+    """All of the relay's rates."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self._principals: Buckets[Principal] = Buckets(
+            settings.rate_device, settings.burst_device, clock, "device"
+        )
+        self._parties: Buckets[str] = Buckets(
+            settings.rate_party, settings.burst_party, clock, "party"
+        )
+        self._addresses: Buckets[str] = Buckets(
+            settings.rate_address, settings.burst_address, clock, "address"
+        )
+
+    def principal(self, principal: Principal) -> None:
+        """Count one request or message of a device or an office, and of its party.
+
+        Raises:
+            RateExceededError: one of the two has used up its rate.
+        """
+        self._principals.take(principal)
+        self._parties.take(principal.party.code)
+
+    def address(self, address: str) -> None:
+        """Count one request without a session.
+
+        Raises:
+            RateExceededError: the address has used up its rate.
+        """
+        self._addresses.take(network_of(address))
+
+
+def network_of(address: str) -> str:
+    """Return what counts as one address: an IPv4 address, or an IPv6 network of 64 bits."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    # Whoever has one address of a /64 usually has all of them.
+    return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -1,0 +1,139 @@
+"""Deliveries of one connection: from the database to the socket, and acknowledged back.
+
+Items are read from the database only when three things hold: the client granted
+them (credit), it has not left too many unacknowledged, and the socket took what
+was written before. So a client that is slow at any of these costs no memory. A
+batch is small: what is urgent and comes later overtakes all that is not yet read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from liaison.relay.outbox import Outbox
+from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.delivery import Delivery, Feed
+from liaison.wire import frames
+from liaison.wire.stream import Delivered, RelayStream
+
+MAX_OUTSTANDING: Final = 4_096
+"""Deliveries sent and not acknowledged; a client that grants more still gets no more."""
+MAX_BATCH_BYTES: Final = 256 << 10
+"""Payload read from the database at once, except where one item is larger."""
+
+
+class Pump:
+    """Moves one device's items to one connection.
+
+    Args:
+        caller: the device.
+        delivery: the service that chooses what comes next.
+        outbox: the connection's.
+        limit: highest delivery number that the client granted at first.
+        batch: items read at once.
+        failed: called when an acknowledgement can't be made durable; the items
+            will be delivered again, so the connection has to end.
+    """
+
+    def __init__(
+        self,
+        caller: DeviceCaller,
+        delivery: Delivery,
+        outbox: Outbox,
+        *,
+        limit: int,
+        batch: int,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._caller = caller
+        self._delivery = delivery
+        self._outbox = outbox
+        self._flow = RelayStream(limit)
+        self._batch = batch
+        self._failed = failed
+        self._room = asyncio.Event()
+        self._waiting: list[Delivered] = []
+        self._acknowledging: asyncio.Task[None] | None = None
+
+    def grant(self, limit: int) -> None:
+        """Take more credit.
+
+        Raises:
+            FlowError: it would be less.
+        """
+        self._flow.grant(limit)
+        self._room.set()
+
+    def acknowledge(self, number: int) -> None:
+        """Take a cumulative acknowledgement; it is made durable in the background, in order.
+
+        Raises:
+            FlowError: the number was not sent, or went back.
+        """
+        self._waiting.extend(self._flow.acknowledge(number))
+        self._room.set()
+        if self._waiting and self._acknowledging is None:
+            self._acknowledging = asyncio.create_task(self._store())
+
+    async def _store(self) -> None:
+        # One write at a time, each with all that came meanwhile: the cursor never
+        # goes back, and a busy client costs one row update for many deliveries.
+        try:
+            while self._waiting:
+                done, self._waiting = self._waiting, []
+                await self._delivery.acknowledge(self._caller, done)
+        except Exception as error:  # noqa: BLE001 - handed to the connection, which tells and ends
+            self._failed(error)
+        finally:
+            self._acknowledging = None
+
+    async def settled(self) -> None:
+        """Wait until every acknowledgement that came is durable, or has failed."""
+        if self._acknowledging is not None:
+            await self._acknowledging
+
+    async def run(self) -> None:
+        """Deliver until cancelled.
+
+        Raises:
+            LiaisonError: the device may not read any more, or the database is out of reach.
+            ConnectionResetError: the client went away.
+        """
+        feed = await self._delivery.open(self._caller)
+        try:
+            while True:
+                await self._burst(feed)
+                self._outbox.put(frames.encode(frames.CaughtUp(self._flow.sent)))
+                await self._news(feed)
+        finally:
+            feed.close()
+
+    async def _burst(self, feed: Feed) -> None:
+        """Deliver until the feed is empty."""
+        while True:
+            items = await feed.next(await self._granted(), MAX_BATCH_BYTES)
+            if not items:
+                return
+            for item in items:
+                number = self._flow.number(Delivered(item.channel, item.seq, item.kind))
+                # The payload is the database's own bytes; only the head is made here.
+                self._outbox.put(frames.deliver_head(number, item), item.payload)
+            await self._outbox.drained()
+
+    async def _granted(self) -> int:
+        """Wait until something may be sent; return how much at once."""
+        while (room := self._allowed()) <= 0:
+            self._room.clear()
+            await self._room.wait()
+        return room
+
+    def _allowed(self) -> int:
+        return min(self._flow.credit, MAX_OUTSTANDING - self._flow.outstanding, self._batch)
+
+    async def _news(self, feed: Feed) -> None:
+        """Wait for something new; tell the client what is meant for it alone."""
+        for note in sorted(await feed.wait()):
+            if note:
+                self._outbox.put(frames.encode(frames.Notice(note)))

@@ -1,0 +1,236 @@
+"""What every handler does first and last: read the request, write the answer.
+
+Everything is bounded before it is read, and parsed before a service sees it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Awaitable, Callable
+from enum import Enum
+from typing import Final, TypeVar
+
+import pydantic
+from aiohttp import web
+
+from liaison.errors import LiaisonError
+from liaison.model import BlobId, ChannelId, MessageId
+from liaison.relay.appkeys import CALLER, SETTINGS
+from liaison.relay.errors import BodyError, EncodedBodyError, ParameterError, WrongPrincipalError
+from liaison.relay.services.callers import Caller, DeviceCaller, OfficeCaller
+from liaison.wire import v1
+from liaison.wire.problems import CONTENT_TYPE, OversizeError, Problem
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+B = TypeVar("B", bound=v1.Body)
+
+REGISTRAR: Final = "registrar"
+_OPEN: Final = "liaison_needs_no_session"
+_DIGEST_SIZE: Final = 32
+
+
+class Size(Enum):
+    """How large a body may be; the setting's name."""
+
+    OPEN = "max_open_body"
+    SMALL = "max_small_body"
+    LARGE = "max_body"
+
+
+def without_session(handler: Handler) -> Handler:
+    """Mark a handler that anyone may call; every other one needs a session."""
+    setattr(handler, _OPEN, True)
+    return handler
+
+
+def needs_session(handler: object) -> bool:
+    """Say whether a handler was not marked by `without_session`."""
+    return not getattr(handler, _OPEN, False)
+
+
+async def read(request: web.Request, model: type[B], size: Size = Size.SMALL) -> B:
+    """Read and parse the body.
+
+    Raises:
+        OversizeError: it is larger than its kind may be; the rest was not read.
+        BodyError: it is no JSON of this model, or did not arrive in time.
+    """
+    settings = request.app[SETTINGS]
+    limit: int = getattr(settings, size.value)
+    try:
+        async with asyncio.timeout(settings.request_timeout):
+            data = b"".join([chunk async for chunk in body_chunks(request, limit)])
+    except TimeoutError:
+        raise BodyError("the body did not arrive in time") from None
+    try:
+        return model.model_validate_json(data)
+    except pydantic.ValidationError as e:
+        raise BodyError(_words(e)) from None
+
+
+async def body_chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
+    """Read the body piece by piece, up to `limit` bytes.
+
+    Raises:
+        OversizeError: it is larger.
+        EncodedBodyError: it is compressed; its size would say nothing.
+    """
+    if "Content-Encoding" in request.headers:
+        raise EncodedBodyError
+    if (request.content_length or 0) > limit:
+        raise _oversize(limit)
+    patience = request.app[SETTINGS].request_timeout
+    size = 0
+    while chunk := await _next(request, patience):
+        size += len(chunk)
+        if size > limit:
+            raise _oversize(limit)
+        yield chunk
+
+
+async def _next(request: web.Request, patience: float) -> bytes:
+    try:
+        async with asyncio.timeout(patience):
+            return await request.content.readany()
+    except TimeoutError:
+        raise BodyError("the body did not arrive in time") from None
+
+
+def _oversize(limit: int) -> OversizeError:
+    return OversizeError(f"the body is larger than {limit} bytes", unchanged="nothing was stored")
+
+
+def _words(error: pydantic.ValidationError) -> str:
+    """Say which members are wrong, without what stood in them."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    shown = (
+        f"{'.'.join(str(part) for part in e['loc'])[:80] or 'body'}: {e['msg']}" for e in found[:4]
+    )
+    return f"the body is malformed: {'; '.join(shown)}".lower()
+
+
+def answer(body: v1.Body, status: int = 200) -> web.Response:
+    """Return a body as JSON."""
+    return web.Response(
+        body=body.model_dump_json().encode(), status=status, content_type="application/json"
+    )
+
+
+def problem(error: LiaisonError) -> web.Response:
+    """Return an error as its problem document."""
+    return problem_response(Problem.of(error))
+
+
+def problem_response(document: Problem) -> web.Response:
+    """Return a problem document as a response."""
+    headers = {}
+    if document.retry_after is not None:
+        headers["Retry-After"] = str(document.retry_after)
+    return web.Response(
+        body=document.encode(),
+        status=document.status,
+        content_type=CONTENT_TYPE,
+        headers=headers,
+    )
+
+
+# --- who asks ---------------------------------------------------------------------------
+
+
+def caller(request: web.Request) -> Caller:
+    """Return whoever opened the request's session."""
+    return request[CALLER]
+
+
+def device(request: web.Request) -> DeviceCaller:
+    """Return the device that asks.
+
+    Raises:
+        WrongPrincipalError: an office asks.
+    """
+    match request[CALLER]:
+        case DeviceCaller() as found:
+            return found
+    raise WrongPrincipalError("only a device can do this")
+
+
+def registrar(request: web.Request) -> OfficeCaller:
+    """Return the registrar that asks.
+
+    Raises:
+        WrongPrincipalError: a device or another office asks.
+    """
+    match request[CALLER]:
+        case OfficeCaller() as found if found.office.name == REGISTRAR:
+            return found
+    raise WrongPrincipalError("only a party's registrar can do this")
+
+
+# --- parameters -------------------------------------------------------------------------
+
+
+def channel_id(request: web.Request) -> ChannelId:
+    """Return the channel in the path."""
+    return ChannelId.parse(request.match_info["channel"])
+
+
+def message_id(request: web.Request) -> MessageId:
+    """Return the message in the path."""
+    return MessageId.parse(request.match_info["message"])
+
+
+def blob_id(request: web.Request) -> BlobId:
+    """Return the blob in the path."""
+    return BlobId.parse(request.match_info["blob"])
+
+
+def lookup_id(request: web.Request) -> bytes:
+    """Return the enrolment's lookup id in the path, 16 bytes."""
+    # It has the same form as every id, so that parser checks it.
+    return MessageId.parse(request.match_info["lookup"]).value
+
+
+def number(text: str, what: str) -> int:
+    """Read a decimal number of a path or query, at most 64 bits.
+
+    Raises:
+        ParameterError: it is none.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 1 << 64):
+        raise ParameterError(f"{what} is not a number")
+    return int(text)
+
+
+def query(request: web.Request, *known: str) -> dict[str, str]:
+    """Return the query's parameters.
+
+    Raises:
+        ParameterError: one is unknown, or stands twice.
+    """
+    for name in request.query:
+        if name not in known:
+            raise ParameterError(f"there is no parameter {name[:40]!r} here")
+        if len(request.query.getall(name)) > 1:
+            raise ParameterError(f"the parameter {name} stands twice")
+    return dict(request.query)
+
+
+def digest(request: web.Request) -> bytes:
+    """Return the header `Liaison-Digest`, 32 bytes.
+
+    Raises:
+        ParameterError: it is missing or malformed.
+    """
+    text = request.headers.get("Liaison-Digest", "")
+    try:
+        value = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        value = b""
+    if len(value) != _DIGEST_SIZE or v1.b64encode(value) != text:
+        raise ParameterError(
+            "the header Liaison-Digest is missing or malformed",
+            hint="the SHA-256 of the body in base64url without padding",
+        )
+    return value

@@ -1,0 +1,20 @@
+"""The directory of devices and their certificates."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from liaison.relay.appkeys import SERVICES
+from liaison.relay.requests import answer, caller, query, registrar
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/v1/devices")
+async def directory(request: web.Request) -> web.Response:
+    """List the devices under `?agreement=ID`; without it, those of a registrar's own party."""
+    agreement = query(request, "agreement").get("agreement")
+    registry = request.app[SERVICES].registry
+    if agreement is None:
+        return answer(await registry.own_devices(registrar(request)))
+    return answer(await registry.devices(caller(request), agreement))

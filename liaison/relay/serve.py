@@ -1,0 +1,156 @@
+"""A relay with its sockets: from the data directory to a process that serves.
+
+Files are read and sockets bound before the event loop starts; then `serving`
+opens the relay, listens, and at the end takes everything down in the order that
+loses nothing: no new connections, streams told to go away, requests answered,
+the writer drained, the database closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiohttp import web
+
+import liaison
+from liaison.relay import admin, hardening, identity, log, tls
+from liaison.relay.app import Clocks, Relay
+from liaison.relay.errors import SettingsError
+from liaison.relay.files import DataDir, exclusive
+from liaison.relay.identity import RelayKeys
+from liaison.relay.settings import Settings
+
+BACKLOG: Final = 1_024
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that was read and bound before the loop starts."""
+
+    settings: Settings
+    keys: RelayKeys
+    database_url: str
+    listener: socket.socket
+    admin: socket.socket
+    context: ssl.SSLContext | None = field(repr=False)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, `https://127.0.0.1:8443`, with the port that was taken."""
+        host, port = self.listener.getsockname()[:2]
+        scheme = "http" if self.context is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+@contextlib.contextmanager
+def prepared(data: DataDir, settings: Settings) -> Iterator[Prepared]:
+    """Take the relay's lock, read its files and bind its sockets.
+
+    Raises:
+        NotInitialisedError: there is no relay in the directory.
+        LockedError: another process uses it.
+        SettingsError: the address can't be listened on, or TLS is not set up.
+        KeyFileError: a key of the relay can't be used.
+    """
+    data.require()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(exclusive(data))
+        keys = identity.load(data)
+        context = tls.server_context(data, settings, int(time.time()))
+        listener = stack.enter_context(_listener(settings))
+        socket_ = stack.enter_context(admin.bound(data))
+        yield Prepared(settings, keys, data.database_url(settings), listener, socket_, context)
+
+
+def _listener(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as e:
+        raise SettingsError(f"can't listen on {settings.listen}: {e.strerror}") from None
+
+
+@contextlib.asynccontextmanager
+async def serving(prepared: Prepared, clocks: Clocks | None = None) -> AsyncIterator[Relay]:
+    """Serve until the block ends, then stop without losing anything."""
+    settings = prepared.settings
+    relay = await Relay.open(settings, prepared.keys, prepared.database_url, clocks)
+    runner = web.AppRunner(
+        relay.web(),
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=settings.shutdown_grace,
+    )
+    try:
+        relay.start_workers()
+        await runner.setup()
+        site = web.SockSite(
+            runner, prepared.listener, ssl_context=prepared.context, backlog=BACKLOG
+        )
+        await site.start()
+        async with admin.listening(prepared.admin, relay):
+            yield relay
+    finally:
+        await runner.cleanup()
+        await relay.close()
+
+
+def run(data: DataDir, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; prints the address once requests are answered.
+
+    Raises:
+        LiaisonError: it could not start.
+    """
+    log.configure(settings.log_level)
+    hardening.forbid_core_dumps()
+    with prepared(data, settings) as ready:
+        _run_loop(_until_signalled(ready))
+
+
+async def _until_signalled(ready: Prepared) -> None:
+    stop: asyncio.Event = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    logger = log.logger()
+
+    def ask_to_stop(number: signal.Signals) -> None:
+        logger.info("stopping", signal=number.name)
+        stop.set()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, ask_to_stop, number)
+    async with serving(ready):
+        logger.info(
+            "listening",
+            listen=ready.address,
+            origin=ready.keys.public.origin,
+            version=liaison.__version__,
+            pid=os.getpid(),
+        )
+        sys.stdout.write(f"listening on {ready.address}\n")
+        sys.stdout.flush()
+        await stop.wait()
+    logger.info("stopped")
+
+
+def _run_loop(main: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - an extra, and not made for every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,267 @@
+"""What an operator can set, each with its default and its reason.
+
+Settings come from the environment (`LIAISON_RELAY_<NAME>`), then from
+`liaison-relay.toml` in the data directory, then from the defaults here. An
+unknown name in the file is an error: a misspelt limit must not pass unnoticed.
+`docs/operating/settings.md` is made from this module and compared in a test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, ClassVar, Final
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from liaison.relay.errors import SettingsError
+
+FILE_NAME: Final = "liaison-relay.toml"
+ENV_PREFIX: Final = "LIAISON_RELAY_"
+ENV_DATA: Final = "LIAISON_RELAY_DATA"
+"""Names the data directory where `--data` is left out; not a setting, for the file lies in it."""
+
+_ORIGIN = re.compile(r"https://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
+_LISTEN = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):([0-9]{1,5})")
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class TLSMode(StrEnum):
+    """Who ends the TLS connection."""
+
+    FILES = "files"
+    DEV = "dev"
+    PROXY = "proxy"
+
+
+class Settings(BaseSettings):
+    """The relay's settings. Times are seconds and sizes bytes unless the name says otherwise."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    listen: str = Field(
+        "127.0.0.1:8443",
+        description="Address and port to listen on; port 0 takes a free one and prints it.",
+    )
+    database_url: str = Field(
+        "",
+        description="SQLAlchemy URL of the database, `sqlite+aiosqlite:///...` or "
+        "`postgresql+asyncpg://...`; empty: `relay.db` in the data directory.",
+        repr=False,
+    )
+    tls: TLSMode = Field(
+        TLSMode.FILES,
+        description="`files`: the relay ends TLS with the two files below; `dev`: with a "
+        "certificate of a local CA that it makes itself, for trials; `proxy`: a reverse proxy "
+        "on the same host ends TLS and the relay speaks plain HTTP on a loopback address.",
+    )
+    tls_certificate: Path | None = Field(
+        None, description="PEM file with the server's certificate chain, leaf first."
+    )
+    tls_key: Path | None = Field(None, description="PEM file with the server's private key.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="Addresses whose `X-Forwarded-For` is believed, for the limits by address.",
+    )
+    log_level: str = Field(
+        "info", description="Least severity that is logged: `debug`, `info`, `warning`, `error`."
+    )
+    request_timeout: Rate = Field(
+        30.0, description="How long a request's body may take to arrive, blobs excepted."
+    )
+    shutdown_grace: Rate = Field(
+        10.0, description="How long requests and streams have to end when the relay stops."
+    )
+    max_body: Positive = Field(
+        24 << 20,
+        description="Largest body of a commit or a new channel, which carry ratchet trees.",
+    )
+    max_small_body: Positive = Field(
+        2 << 20, description="Largest body of every other authenticated request."
+    )
+    max_open_body: Positive = Field(
+        128 << 10, description="Largest body of a request without a session."
+    )
+    max_blob: Positive = Field(256 << 20, description="Largest ciphertext of one attachment.")
+    max_streams: Positive = Field(
+        20_000, description="WebSocket connections that the relay keeps open at once."
+    )
+    max_streams_per_device: Positive = Field(
+        4, description="WebSocket connections of one device; one of them takes deliveries."
+    )
+    max_in_flight: Positive = Field(
+        64,
+        description="Messages of one connection that wait for their acknowledgement; beyond it "
+        "the relay reads no further from that connection.",
+    )
+    delivery_batch: Positive = Field(
+        64, description="Items read from the database at once for one connection."
+    )
+    heartbeat: Rate = Field(
+        25.0, description="Time between WebSocket pings; a silent connection ends after half more."
+    )
+    rate_device: Rate = Field(200.0, description="Requests and messages a second of one device.")
+    burst_device: Rate = Field(1_000.0, description="How many of them at once.")
+    rate_party: Rate = Field(2_000.0, description="Requests and messages a second of one party.")
+    burst_party: Rate = Field(10_000.0, description="How many of them at once.")
+    rate_address: Rate = Field(
+        20.0, description="Requests without a session a second of one address (IPv6: of a /64)."
+    )
+    burst_address: Rate = Field(200.0, description="How many of them at once.")
+    revocation_poll_ms: Positive = Field(
+        500, description="Milliseconds between looks for revocations that other nodes accepted."
+    )
+    retention_interval: Rate = Field(
+        60.0,
+        description="Time between runs that erase expired messages, attachments and invitations.",
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        match = _LISTEN.fullmatch(value)
+        if match is None or int(match[2]) > 65535:
+            raise ValueError("an address and a port, such as 127.0.0.1:8443 or [::1]:8443")
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        if value not in ("debug", "info", "warning", "error"):
+            raise ValueError("one of debug, info, warning, error")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        if self.tls is TLSMode.PROXY and not is_loopback(self.host):
+            # Plain HTTP carries session tokens; it must not leave the machine.
+            raise ValueError("tls = proxy needs a loopback address in listen")
+        return self
+
+    @property
+    def host(self) -> str:
+        """The address of `listen`, without brackets."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port of `listen`."""
+        return int(self.listen.rpartition(":")[2])
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings' signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the command line win over the environment, and that over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address never leaves the machine."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def check_origin(origin: str) -> str:
+    """Return an origin, `https://relay.example:8443`, as clients will spell it.
+
+    Raises:
+        SettingsError: it has a path, capitals, or is no https URL.
+    """
+    if not _ORIGIN.fullmatch(origin):
+        raise SettingsError(
+            f"{origin[:100]!r} is not an origin",
+            hint="scheme, host and port only, such as https://relay.example:8443",
+        )
+    return origin
+
+
+def load(data: Path, **overrides: object) -> Settings:
+    """Read the settings of the relay in `data`.
+
+    Args:
+        data: the data directory; its settings file may be absent.
+        overrides: options of the command line, which win over everything.
+
+    Raises:
+        SettingsError: the file is no TOML, or a setting is unknown or out of range.
+    """
+    path = data / FILE_NAME
+    unknown = _unknown_variables()
+    if unknown:
+        raise SettingsError(f"no setting is called {', '.join(unknown)}")
+
+    class Located(Settings):
+        model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(toml_file=path)
+
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        if path.exists():
+            # Here, because pydantic would take a TOML error for one of a setting.
+            tomllib.loads(path.read_text())
+    except ValueError as e:
+        raise SettingsError(f"{path} is not TOML: {e}") from None
+    try:
+        return Located.model_validate(given)
+    except ValidationError as e:
+        raise SettingsError(_words(e), hint=f"see {path} and {ENV_PREFIX}*") from None
+
+
+def _unknown_variables() -> list[str]:
+    known = {ENV_DATA, *(ENV_PREFIX + name.upper() for name in Settings.model_fields)}
+    return sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
+
+
+def _words(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg'].removeprefix('Value error, ')}"
+        for e in error.errors(include_input=False, include_url=False)
+    ).lower()
+
+
+def table() -> str:
+    """Return the settings as the Markdown table of the operating guide."""
+    rows = ["| setting | default | what it does |", "|---|---|---|"]
+    for name, info in Settings.model_fields.items():
+        default = info.default
+        shown = "" if default in (None, "", ()) else f"`{default}`"
+        rows.append(f"| `{name}` | {shown} | {info.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def template(listen: str) -> str:
+    """Return the settings file that `init` writes: every setting, all but one commented out."""
+    lines = ["# Settings of this relay; a line that is commented out shows its default.", ""]
+    for name, info in Settings.model_fields.items():
+        lines += [f"# {line}" for line in textwrap.wrap(str(info.description), 90)]
+        shown = f'{name} = "{listen}"' if name == "listen" else f"# {name} = {_toml(info.default)}"
+        lines += [shown, ""]
+    return "\n".join(lines)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, tuple):
+        return "[]"
+    return f'"{value or ""}"'

@@ -1,0 +1,310 @@
+"""One WebSocket connection: messages in, deliveries out.
+
+Nothing waits in memory for a slow client. Messages are read only while fewer
+than `max_in_flight` wait for their acknowledgement; deliveries are read from
+the database only when the client granted them, has acknowledged enough of what
+it has, and has read what was written. The protocol's rules are in
+`liaison.wire.stream`; here they meet a socket.
+
+What closes a connection is a frame that can't be understood or breaks the flow
+rules. A message that is refused closes nothing: its Refused frame says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from aiohttp import WSMsgType, web
+
+from liaison.errors import LiaisonError, MalformedError, RefusedError, UnknownError
+from liaison.relay import log
+from liaison.relay.errors import RateExceededError
+from liaison.relay.limits import Limits
+from liaison.relay.outbox import Outbox
+from liaison.relay.pump import Pump
+from liaison.relay.services import Services
+from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.settings import Settings
+from liaison.relay.streams import Streams
+from liaison.wire import frames
+from liaison.wire.frames import Close
+from liaison.wire.problems import OversizeError, Problem, UnsupportedVersionError
+from liaison.wire.stream import FlowError
+
+HELLO_WAIT: Final = 10.0
+"""Seconds that a new connection has for its first frame."""
+CLOSE_WAIT: Final = 0.5
+"""Seconds that the client has to answer a close before the connection is dropped."""
+MAX_MESSAGE: Final = frames.MAX_FRAME + 4_096
+"""Beyond it aiohttp closes (1009); up to it an oversize message is refused by name."""
+_SEND: Final = 0x02
+_PATIENCE: Final = 256
+"""Messages over the rate, in a row, after which the connection is closed."""
+
+_INTERNAL: Final = Problem("internal", 500, "the relay failed")
+
+
+class _CloseError(Exception):
+    """The connection has to be closed with a code."""
+
+    def __init__(self, code: Close) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Connection:
+    """The relay's end of one device's stream.
+
+    Args:
+        caller: the device, authenticated.
+        services: the relay's.
+        settings: the relay's.
+        limits: the relay's rates.
+        streams: where the connection is counted.
+        now_ms: the relay's clock.
+        logger: where its beginning and end are told.
+    """
+
+    def __init__(
+        self,
+        caller: DeviceCaller,
+        services: Services,
+        settings: Settings,
+        limits: Limits,
+        streams: Streams,
+        now_ms: Callable[[], int],
+        logger: log.Log,
+    ) -> None:
+        self.caller = caller
+        self._services = services
+        self._settings = settings
+        self._limits = limits
+        self._streams = streams
+        self._now_ms = now_ms
+        self._log = logger
+        self._ws = web.WebSocketResponse(
+            protocols=(frames.SUBPROTOCOL,),
+            heartbeat=settings.heartbeat,
+            timeout=CLOSE_WAIT,
+            compress=False,
+            max_msg_size=MAX_MESSAGE,
+        )
+        self._transport: asyncio.Transport | None = None
+        self._pump: Pump | None = None
+        self._delivering: asyncio.Task[None] | None = None
+        self._slots = asyncio.Semaphore(settings.max_in_flight)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over_rate = 0
+        self._close: Close | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+
+    # --- life of the connection ---------------------------------------------------------
+
+    async def run(self, request: web.Request) -> web.WebSocketResponse:
+        """Serve the connection until it ends; returns aiohttp's response."""
+        # Counted before the first await, or two openings could both find room.
+        self._streams.check_room(self.caller.id)
+        self._streams.add(self)
+        try:
+            await self._ws.prepare(request)
+            transport = request.transport
+            if transport is None:
+                return self._ws
+            self._transport = transport
+            self._outbox = Outbox(transport, request.writer, asyncio.get_running_loop())
+            self._log.info("stream_opened", device=str(self.caller.id))
+            await self._serve()
+        finally:
+            await self._finish()
+            self._log.info(
+                "stream_closed",
+                device=str(self.caller.id),
+                close=int(self._close or self._ws.close_code or 0),
+            )
+        return self._ws
+
+    async def _serve(self) -> None:
+        try:
+            await self._greet()
+            while (data := await self._receive()) is not None:
+                await self._handle(data)
+                await self._outbox.drained()
+        except _CloseError as error:
+            self.stop(error.code)
+        except FlowError:
+            self.stop(Close.FLOW)
+        except ConnectionResetError:
+            # The client went away while we wrote; there is nobody to tell.
+            self._close = self._close or Close.GOING_AWAY
+        except Exception as error:  # noqa: BLE001 - told to the operator and, by its code, the client
+            self._fail(error)
+
+    async def _finish(self) -> None:
+        try:
+            if self._delivering is not None:
+                self._delivering.cancel()
+            # What was begun is finished: a message is accepted or refused, and an
+            # acknowledgement that came is not forgotten.
+            await asyncio.gather(
+                *(task for task in (self._delivering, self._closing, *self._tasks) if task),
+                return_exceptions=True,
+            )
+            if self._pump is not None:
+                await self._pump.settled()
+        finally:
+            self._streams.remove(self)
+            self._ended.set()
+
+    def stop(self, code: Close) -> None:
+        """Begin to close the connection with a code; later calls change nothing."""
+        if self._close is None:
+            self._close = code
+            self._closing = asyncio.create_task(self._shut(code))
+
+    async def _shut(self, code: Close) -> None:
+        if self._delivering is not None:
+            self._delivering.cancel()
+        if self._transport is None:
+            return
+        self._outbox.flush()
+        try:
+            async with asyncio.timeout(2 * CLOSE_WAIT):
+                await self._ws.close(code=code)
+        except TimeoutError:
+            # It reads nothing, so it will not read the close frame either.
+            self._transport.abort()
+
+    async def stopped(self) -> None:
+        """Wait until the connection has ended and nothing that it began is under way."""
+        await self._ended.wait()
+
+    # --- frames in ----------------------------------------------------------------------
+
+    async def _receive(self) -> bytes | None:
+        message = await self._ws.receive()
+        if message.type is WSMsgType.BINARY:
+            data: bytes = message.data
+            return data
+        if message.type is WSMsgType.TEXT:
+            raise _CloseError(Close.MALFORMED)
+        return None
+
+    async def _greet(self) -> None:
+        try:
+            async with asyncio.timeout(HELLO_WAIT):
+                data = await self._receive()
+        except TimeoutError:
+            raise _CloseError(Close.MALFORMED) from None
+        if data is None:
+            return
+        hello = _decode(data)
+        if not isinstance(hello, frames.Hello):
+            raise _CloseError(Close.MALFORMED)
+        if hello.version != frames.VERSION:
+            self._put(frames.Refused(0, Problem.of(UnsupportedVersionError())))
+            raise _CloseError(Close.VERSION)
+        known = await self._services.registry.state_version(self.caller)
+        self._put(frames.Ready(self._now_ms(), known))
+        if hello.deliver:
+            await self._streams.take_over(self)
+            self._pump = Pump(
+                self.caller,
+                self._services.delivery,
+                self._outbox,
+                limit=hello.limit,
+                batch=self._settings.delivery_batch,
+                failed=self._fail,
+            )
+            self._delivering = asyncio.create_task(self._deliver(self._pump))
+
+    async def _handle(self, data: bytes) -> None:
+        if len(data) > frames.MAX_FRAME:
+            self._refuse_oversize(data)
+            return
+        match _decode(data):
+            case frames.Send() as send:
+                await self._send(send)
+            case frames.Ack(number):
+                self._delivery_frames().acknowledge(number)
+            case frames.Credit(limit):
+                self._delivery_frames().grant(limit)
+            case frames.Hello():
+                raise _CloseError(Close.MALFORMED)
+
+    def _delivery_frames(self) -> Pump:
+        if self._pump is None:
+            raise FlowError("this connection takes no deliveries")
+        return self._pump
+
+    def _refuse_oversize(self, data: bytes) -> None:
+        if data[0] != _SEND:
+            raise _CloseError(Close.OVERSIZE)
+        # Its head is whole, so the client can be told which message it was.
+        head = frames.decode_client(data[: frames.MAX_FRAME])
+        if isinstance(head, frames.Send):
+            error = OversizeError(f"a message has at most {frames.MAX_FRAME} bytes with its head")
+            self._refuse(head.request, error)
+
+    async def _send(self, send: frames.Send) -> None:
+        try:
+            self._limits.principal(self.caller.id)
+        except RateExceededError as error:
+            self._over_rate += 1
+            if self._over_rate > _PATIENCE:
+                raise _CloseError(Close.RATE) from None
+            self._refuse(send.request, error)
+            return
+        self._over_rate = 0
+        await self._slots.acquire()
+        self._spawn(self._accept(send))
+
+    async def _accept(self, send: frames.Send) -> None:
+        try:
+            self._put(await self._services.messages.accept(self.caller, send))
+        except LiaisonError as error:
+            self._refuse(send.request, error)
+        except Exception as error:  # noqa: BLE001 - told to the operator and to the client
+            self._log.error("accept_failed", device=str(self.caller.id), **log.failure(error))
+            self._put(frames.Refused(send.request, _INTERNAL))
+        finally:
+            self._slots.release()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- frames out ---------------------------------------------------------------------
+
+    def _put(self, frame: frames.RelayFrame) -> None:
+        self._outbox.put(frames.encode(frame))
+
+    def _refuse(self, request: int, error: LiaisonError) -> None:
+        self._put(frames.Refused(request, Problem.of(error)))
+
+    async def _deliver(self, pump: Pump) -> None:
+        try:
+            await pump.run()
+        except ConnectionResetError:
+            self.stop(Close.GOING_AWAY)
+        except Exception as error:  # noqa: BLE001 - told to the operator and, by its code, the client
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, LiaisonError):
+            # Revoked or unknown by now; or the database is out of reach.
+            self._log.warning("stream_ended", device=str(self.caller.id), code=error.code)
+        else:
+            self._log.error("stream_failed", device=str(self.caller.id), **log.failure(error))
+        refused = isinstance(error, (RefusedError, UnknownError))
+        self.stop(Close.REVOKED if refused else Close.UNAVAILABLE)
+
+
+def _decode(data: bytes) -> frames.ClientFrame:
+    try:
+        return frames.decode_client(data)
+    except MalformedError:
+        raise _CloseError(Close.MALFORMED) from None

@@ -1,0 +1,69 @@
+"""What the relay does without being asked: ending revoked streams, erasing what expired.
+
+Each worker is a loop over one small step. A step that fails is logged and tried
+again at its next turn: none of them may take the relay down, and none of them is
+what keeps a revoked device from sending, for that is checked at every send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from liaison.fanout import Bus, topics
+from liaison.relay import log
+from liaison.relay.services import Services
+from liaison.relay.streams import Streams
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+async def watch_revocations(
+    services: Services, bus: Bus, streams: Streams, logger: log.Log, *, poll: float
+) -> None:
+    """End streams whose certificate was revoked: at once here, after `poll` for other nodes.
+
+    The bus tells of revocations that this node accepted; the database, looked at
+    every `poll` seconds, of all others.
+    """
+
+    async def end() -> None:
+        ended = await streams.end_invalid(services.registry.check_valid)
+        if ended:
+            logger.info("streams_revoked", count=ended)
+
+    with bus.subscribe(topics.REVOCATIONS) as woken:
+        mark = await _attempt(services.registry.revocation_mark, logger, "revocations")
+        while True:
+            told = await _wait(woken.wait(), poll)
+            latest = await _attempt(services.registry.revocation_mark, logger, "revocations")
+            if not told and latest == mark:
+                continue
+            mark = latest
+            await _attempt(end, logger, "revocations")
+
+
+async def erase_expired(
+    services: Services, logger: log.Log, *, interval: float, sleep: Sleep = asyncio.sleep
+) -> None:
+    """Erase what has expired, one bounded pass each `interval` seconds."""
+    while True:
+        await sleep(interval)
+        await _attempt(services.retention.expire, logger, "retention")
+
+
+async def _wait(waiting: Awaitable[object], seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await waiting
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _attempt(step: Callable[[], Awaitable[object]], logger: log.Log, worker: str) -> object:
+    try:
+        return await step()
+    except Exception as error:  # noqa: BLE001 - logged; the next turn tries again
+        logger.error("worker_failed", worker=worker, **log.failure(error))  # noqa: TRY400 - see log.failure
+        return None

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liaison.model import DeviceId
+from liaison.relay import limits
+from liaison.relay.errors import RateExceededError
+from liaison.relay.limits import Buckets, Limits
+from liaison.relay.settings import Settings
+from liaison.wire.problems import Problem
+
+NOR = DeviceId.parse("nor/defatt-berlin#d1")
+NOR2 = DeviceId.parse("nor/duty-desk#d1")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=60))
+def test_no_more_than_burst_and_rate_allow_ever_pass(pauses: list[float]) -> None:
+    clock = Clock()
+    buckets: Buckets[str] = Buckets(rate=2, burst=5, clock=clock, what="device")
+    passed = 0
+
+    for pause in pauses:
+        clock.now += pause
+        try:
+            buckets.take("k")
+        except RateExceededError:
+            continue
+        passed += 1
+
+    assert passed <= 5 + 2 * clock.now + 1e-6
+
+
+def test_after_the_time_that_the_refusal_names_the_same_request_passes() -> None:
+    clock = Clock()
+    buckets: Buckets[str] = Buckets(rate=0.25, burst=1, clock=clock, what="device")
+    buckets.take("k")
+
+    with pytest.raises(RateExceededError) as caught:
+        buckets.take("k")
+    clock.now += caught.value.retry_after
+
+    assert Problem.of(caught.value).retry_after == 4
+    assert Problem.of(caught.value).status == 429
+    buckets.take("k")
+
+
+def test_a_refused_request_takes_nothing_from_others() -> None:
+    buckets: Buckets[str] = Buckets(rate=1, burst=1, clock=Clock(), what="device")
+    buckets.take("a")
+
+    with pytest.raises(RateExceededError):
+        buckets.take("a")
+
+    buckets.take("b")
+
+
+def test_devices_of_one_party_share_its_rate() -> None:
+    found = Limits(Settings(burst_device=10, burst_party=3, rate_party=1), Clock())
+    for device in (NOR, NOR2, NOR):
+        found.principal(device)
+
+    with pytest.raises(RateExceededError, match="party"):
+        found.principal(NOR2)
+
+
+def test_memory_stays_bounded_under_very_many_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_BUCKETS", 10)
+    buckets: Buckets[int] = Buckets(rate=1, burst=1, clock=Clock(), what="address")
+
+    for key in range(100):
+        buckets.take(key)
+
+    assert len(buckets._levels) == 10
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("local", "local"),
+    ],
+)
+def test_an_ipv6_network_counts_as_one_address(address: str, network: str) -> None:
+    assert limits.network_of(address) == network

@@ -1,0 +1,184 @@
+"""Relays to test against: one in this process, and one in a process of its own.
+
+Both are whole: they listen on a loopback port with TLS by a trial authority and
+keep their data in a folder of the test's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liaison.crypto.secret import random_bytes
+from liaison.crypto.signing import Signer
+from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay import files, identity, log, serve, settings
+from liaison.relay.app import Clocks, Relay
+from liaison.relay.files import DataDir
+from liaison.storage import migrate
+from liaison.wire.handshake import Principal
+from tests.support.client import RawClient
+
+START_WAIT = 30
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def make(path: Path, port: int) -> DataDir:
+    """Do what `liaison-relay init` does; blocks."""
+    data = DataDir(path.resolve())
+    files.make_private_directory(data.path)
+    migrate.upgrade(data.database_url(settings.load(data.path)))
+    identity.create(data, f"https://127.0.0.1:{port}", random_bytes)
+    return data
+
+
+@dataclass(frozen=True)
+class RunningRelay:
+    """A relay in this process."""
+
+    url: str
+    data: Path
+    ca: Path
+    identity: RelayIdentity
+    app: Relay
+
+    @property
+    def origin(self) -> str:
+        """What stands in the handshake's transcript."""
+        return self.identity.url
+
+    async def admit_party(self, document: bytes) -> None:
+        """Do what `liaison-relay party add` does."""
+        await self.app.services.registry.add_party(document)
+
+    async def admit_agreement(self, envelope: bytes) -> None:
+        """Do what `liaison-relay agreement add` does."""
+        await self.app.services.agreements.admit(envelope)
+
+    def client(self, principal: Principal | None = None, signer: Signer | None = None) -> RawClient:
+        """Return a bare client of this relay, not yet logged in."""
+        return RawClient(self.url, self.ca, self.identity, principal, signer)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    path: Path, *, port: int | None = None, clocks: Clocks | None = None, **overrides: Any
+) -> AsyncIterator[RunningRelay]:
+    """Run a relay in this process; made first where the folder holds none."""
+    port = free_port() if port is None else port
+    data = DataDir(path)
+    if not await asyncio.to_thread(data.identity.exists):
+        data = await asyncio.to_thread(make, path, port)
+    chosen = {"listen": f"127.0.0.1:{port}", "tls": "dev", **overrides}
+    loaded = await asyncio.to_thread(settings.load, data.path, **chosen)
+    with contextlib.ExitStack() as stack:
+        ready = await asyncio.to_thread(stack.enter_context, serve.prepared(data, loaded))
+        try:
+            async with serve.serving(ready, clocks) as relay:
+                yield RunningRelay(
+                    ready.address, data.path, data.authority, ready.keys.public, relay
+                )
+        finally:
+            await asyncio.to_thread(stack.close)
+
+
+@pytest.fixture
+async def relay(tmp_path: Path) -> AsyncIterator[RunningRelay]:
+    """A relay in this process, on a loopback port with TLS."""
+    log.configure("warning")
+    async with running(tmp_path / "relay") as found:
+        yield found
+
+
+class RelayProcess:
+    """A relay in a process of its own, through the public commands. Blocks: call it from threads.
+
+    Args:
+        data: its data directory.
+        port: its port; a free one where left out.
+    """
+
+    def __init__(self, data: Path, port: int | None = None) -> None:
+        self.data = data
+        self.port = port or free_port()
+        self.log = data.parent / f"{data.name}.log"
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it."""
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def ca(self) -> Path:
+        """The certificate authority of its TLS."""
+        return self.data / "ca.pem"
+
+    @property
+    def identity_file(self) -> Path:
+        """Its public identity document."""
+        return self.data / "relay.json"
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run one `liaison-relay` command on its data directory."""
+        command = [*_PROGRAM, *map(str, arguments), "--data", str(self.data)]
+        return subprocess.run(command, check=check, capture_output=True, text=True, timeout=60)
+
+    def init(self) -> None:
+        """Make the relay."""
+        self.run("init", "--origin", self.url)
+
+    def start(self, *options: str) -> None:
+        """Start it and wait until it says that it listens."""
+        command = [*_PROGRAM, "serve", "--data", str(self.data), "--dev-tls"]
+        command += ["--listen", f"127.0.0.1:{self.port}", *options]
+        with self.log.open("a") as log_file:
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log_file, text=True, env=dict(os.environ)
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line == f"listening on {self.url}\n", self.log.read_text()
+
+    def kill(self) -> None:
+        """Kill it with -9."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> int:
+        """Ask it to stop, wait, and return its exit status."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(number)
+        status = self._process.wait(START_WAIT)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process = None
+        return status
+
+
+_PROGRAM = (sys.executable, "-m", "liaison.relay")
