@@ -164,7 +164,7 @@ class Content:
     replaces: bytes | None = None
     expires: Expiration | None = None
     in_reply_to: bytes | None = None
-    extensions: Mapping[int | str, Item] = MappingProxyType({})
+    extensions: Mapping[int | str, Item] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """Return the plaintext to encrypt.
