@@ -188,7 +188,7 @@ class Reader:
         """Read `T items<V>` with `read` for each item; the items fill the vector exactly."""
         inner = self.nested()
         items = []
-        while inner._pos < inner._end:
+        while inner.remaining:
             items.append(read(inner))
         return tuple(items)
 

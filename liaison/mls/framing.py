@@ -283,9 +283,7 @@ class PublicMessage:
         signature, confirmation_tag = read_auth(framed.content_type, reader)
         member = framed.sender.kind is SenderKind.MEMBER
         return cls(
-            AuthenticatedContent(
-                WireFormat.PUBLIC_MESSAGE, framed, signature, confirmation_tag
-            ),
+            AuthenticatedContent(WireFormat.PUBLIC_MESSAGE, framed, signature, confirmation_tag),
             reader.opaque() if member else None,
         )
 

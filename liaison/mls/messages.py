@@ -221,9 +221,7 @@ class GroupInfo:
             SignatureInvalidError: it does not hold.
         """
         try:
-            suite.verify_with_label(
-                signature_key, b"GroupInfoTBS", self._fields(), self.signature
-            )
+            suite.verify_with_label(signature_key, b"GroupInfoTBS", self._fields(), self.signature)
         except (CryptoError, KeyFormatError) as error:
             raise SignatureInvalidError("the GroupInfo's signature does not hold") from error
 

@@ -90,9 +90,7 @@ class PreSharedKeyID:
         if self.type is PskType.EXTERNAL:
             body = codec.opaque(self.psk_id)
         else:
-            body = (
-                codec.uint8(self.usage) + codec.opaque(self.group_id) + codec.uint64(self.epoch)
-            )
+            body = codec.uint8(self.usage) + codec.opaque(self.group_id) + codec.uint64(self.epoch)
         return codec.uint8(self.type) + body + codec.opaque(self.nonce)
 
     @classmethod

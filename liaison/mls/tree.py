@@ -47,10 +47,15 @@ class RatchetTree:
 
     __slots__ = ("_hashes", "_nodes", "suite")
 
-    def __init__(self, suite: CipherSuite, nodes: Sequence[Node | None]) -> None:
+    def __init__(
+        self,
+        suite: CipherSuite,
+        nodes: Sequence[Node | None],
+        hashes: Sequence[bytes | None] = (),
+    ) -> None:
         self.suite = suite
         self._nodes = list(nodes)
-        self._hashes: list[bytes | None] = [None] * len(self._nodes)
+        self._hashes = list(hashes) or [None] * len(self._nodes)
 
     @classmethod
     def of_one(cls, suite: CipherSuite, leaf: LeafNode) -> Self:
@@ -59,9 +64,7 @@ class RatchetTree:
 
     def copy(self) -> Self:
         """Give a tree that can be changed without changing this one."""
-        other = type(self)(self.suite, self._nodes)
-        other._hashes = self._hashes.copy()
-        return other
+        return type(self)(self.suite, self._nodes, self._hashes)
 
     # --- reading --------------------------------------------------------------------------
 

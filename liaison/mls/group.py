@@ -1,0 +1,449 @@
+"""What a member can do in a group: the verbs.
+
+Members only. Each verb takes a `Group` and gives a new one with what is to be
+sent; the old one stays as it was. Store the new state before sending: a key that
+was used twice is worse than a message that was lost.
+
+Source: RFC 9420 §11, §12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from liaison.crypto import suites
+from liaison.crypto.signing import Signer
+from liaison.mls import commit, framing, key_schedule, protection, receive, transcript
+from liaison.mls.commit import StagedCommit
+from liaison.mls.credentials import Credential, CredentialValidator
+from liaison.mls.extensions import Extension
+from liaison.mls.framing import FramedContent, Sender, SenderKind, WireFormat
+from liaison.mls.key_packages import new_leaf
+from liaison.mls.key_schedule import NO_PSKS, PskStore
+from liaison.mls.leaf import Capabilities, LeafSource, Lifetime
+from liaison.mls.messages import GroupContext
+from liaison.mls.proposals import (
+    Add,
+    GroupContextExtensions,
+    PreSharedKey,
+    PreSharedKeyID,
+    Proposal,
+    ReInit,
+    Remove,
+    Update,
+)
+from liaison.mls.protection import DEFAULT_BUCKETS
+from liaison.mls.public_group import PublicGroup, check_proposal, enqueue
+from liaison.mls.receive import (
+    ApplicationReceived,
+    CommitStaged,
+    OwnCommitEcho,
+    Processed,
+    ProposalStored,
+)
+from liaison.mls.secret_tree import Limits
+from liaison.mls.state import Group, begin
+from liaison.mls.tree import RatchetTree
+from liaison.mls.validation import leaf as leaf_checks
+from liaison.mls.validation import proposals as proposal_checks
+from liaison.mls.validation.judge import Judge
+
+__all__ = [
+    "ApplicationReceived",
+    "CommitStaged",
+    "Group",
+    "Limits",
+    "OwnCommitEcho",
+    "Processed",
+    "ProposalStored",
+    "PskStore",
+    "StagedCommit",
+    "clear_pending",
+    "create",
+    "encrypt",
+    "export",
+    "forget_epochs",
+    "group_info",
+    "process",
+    "propose_add",
+    "propose_extensions",
+    "propose_psk",
+    "propose_reinit",
+    "propose_remove",
+    "propose_self_remove",
+    "propose_update",
+    "stage_commit",
+]
+
+
+def create(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
+    suite_code: int,
+    group_id: bytes,
+    signer: Signer,
+    credential: Credential,
+    *,
+    lifetime: Lifetime,
+    rng: Callable[[int], bytes],
+    now: int,
+    validator: CredentialValidator,
+    extensions: Iterable[Extension] = (),
+    leaf_extensions: Iterable[Extension] = (),
+    capabilities: Capabilities | None = None,
+    limits: Limits | None = None,
+) -> Group:
+    """Create a group with this client as its only member.
+
+    Args:
+        group_id: unlike any other's.
+        signer: the key that `credential` stands for.
+        lifetime: of the own leaf.
+        rng: gives fresh random bytes.
+        now: Unix seconds.
+        extensions: of the group context.
+        capabilities: `Capabilities.default()` if left out; must cover `extensions`.
+
+    Raises:
+        InvalidLeafNodeError, CredentialInvalidError: the own leaf would not be valid.
+        UnsupportedSuiteError: the suite is not known here.
+
+    Source: RFC 9420 §11.
+    """
+    suite = suites.suite(suite_code)
+    extensions = tuple(extensions)
+    judge = Judge(validator, now)
+    leaf, private = new_leaf(
+        suite, signer, credential, lifetime, rng, leaf_extensions, capabilities
+    )
+    identity = leaf_checks.check_leaf(leaf, suite, extensions, judge)
+    judge.check_external_senders(extensions)
+    tree = RatchetTree.of_one(suite, leaf)
+    context = GroupContext(suite.code, group_id, 0, tree.root_hash(), b"", extensions)
+    secrets = key_schedule.derive_epoch(suite, rng(suite.nh))
+    tag = suite.mac(secrets.confirmation_key, b"")
+    public = PublicGroup(
+        suite, context, tree, {0: identity}, transcript.interim_hash(suite, b"", tag), tag
+    )
+    return begin(public, 0, {0: private}, secrets, limits or Limits())
+
+
+# --- proposals by reference -------------------------------------------------------------------
+
+
+def _propose(
+    group: Group, proposal: Proposal, signer: Signer, authenticated_data: bytes
+) -> tuple[Group, bytes, bytes]:
+    """Sign a checked proposal and keep it as pending; give state, message and reference."""
+    group.check_active()
+    group.check_signer(signer)
+    framed = FramedContent(
+        group.group_id,
+        group.epoch,
+        Sender(SenderKind.MEMBER, group.own_leaf),
+        authenticated_data,
+        proposal,
+    )
+    content = framing.sign(
+        group.suite, signer, WireFormat.PUBLIC_MESSAGE, framed, group.keys.context
+    )
+    public, queued = enqueue(group.public, content, proposal)
+    message = protection.protect_public(
+        group.suite, group.secrets.membership_key, content, group.keys.context
+    )
+    return replace(group, public=public), framing.encode_message(message), queued.ref
+
+
+def propose_add(
+    group: Group,
+    key_package: bytes,
+    *,
+    signer: Signer,
+    validator: CredentialValidator,
+    now: int,
+    authenticated_data: bytes = b"",
+) -> tuple[Group, bytes]:
+    """Propose to add the client of a key package (MLSMessage).
+
+    Raises:
+        InvalidKeyPackageError, InvalidLeafNodeError, SignatureInvalidError,
+        CredentialInvalidError: the key package is not valid for this group.
+    """
+    package = framing.decode_key_package(key_package)
+    extensions = group.context.extensions
+    leaf_checks.check_key_package(package, group.suite, extensions, Judge(validator, now))
+    return _propose(group, Add(package), signer, authenticated_data)[:2]
+
+
+def propose_remove(
+    group: Group, leaf: int, *, signer: Signer, authenticated_data: bytes = b""
+) -> tuple[Group, bytes]:
+    """Propose to remove the member at a leaf.
+
+    Raises:
+        InvalidProposalError: there is none.
+    """
+    proposal = Remove(leaf)
+    proposal_checks.check_remove(group.public.tree, proposal)
+    return _propose(group, proposal, signer, authenticated_data)[:2]
+
+
+def propose_self_remove(
+    group: Group, *, signer: Signer, authenticated_data: bytes = b""
+) -> tuple[Group, bytes]:
+    """Propose the own removal; another member has to commit it."""
+    return propose_remove(
+        group, group.own_leaf, signer=signer, authenticated_data=authenticated_data
+    )
+
+
+def propose_update(
+    group: Group,
+    *,
+    signer: Signer,
+    rng: Callable[[int], bytes],
+    validator: CredentialValidator,
+    now: int,
+    credential: Credential | None = None,
+    new_signer: Signer | None = None,
+    authenticated_data: bytes = b"",
+) -> tuple[Group, bytes]:
+    """Propose to replace the own leaf with fresh keys.
+
+    Args:
+        signer: of the present leaf.
+        credential: the new leaf's, if it changes.
+        new_signer: of the new leaf, if it changes.
+
+    Raises:
+        InvalidLeafNodeError, CredentialInvalidError: the new leaf would not be valid.
+    """
+    suite = group.suite
+    pair = suite.derive_key_pair(rng(suite.nh))
+    leaf_signer = new_signer or signer
+    leaf = replace(
+        group.own_leaf_node,
+        encryption_key=pair.public,
+        signature_key=leaf_signer.public_bytes,
+        credential=credential or group.own_leaf_node.credential,
+        source=LeafSource.UPDATE,
+        lifetime=None,
+        parent_hash=b"",
+    ).signed(suite, leaf_signer, group.group_id, group.own_leaf)
+    proposal = Update(leaf)
+    own = Sender(SenderKind.MEMBER, group.own_leaf)
+    check_proposal(group.public, own, proposal, Judge(validator, now))
+    after, message, ref = _propose(group, proposal, signer, authenticated_data)
+    updates = {**group.own_updates, ref: pair.private}
+    return replace(after, own_updates=updates), message
+
+
+def propose_extensions(
+    group: Group,
+    extensions: Iterable[Extension],
+    *,
+    signer: Signer,
+    validator: CredentialValidator,
+    now: int,
+    authenticated_data: bytes = b"",
+) -> tuple[Group, bytes]:
+    """Propose to replace all extensions of the group context.
+
+    Raises:
+        InvalidProposalError: a member does not support one of them.
+        CredentialInvalidError: an external sender among them is not valid.
+    """
+    proposal = GroupContextExtensions(tuple(extensions))
+    proposal_checks.check_extensions_supported(group.public.tree.leaves(), proposal.extensions)
+    Judge(validator, now).check_external_senders(proposal.extensions)
+    return _propose(group, proposal, signer, authenticated_data)[:2]
+
+
+def propose_psk(
+    group: Group, psk: PreSharedKeyID, *, signer: Signer, authenticated_data: bytes = b""
+) -> tuple[Group, bytes]:
+    """Propose to mix a pre-shared key into the next epoch.
+
+    Raises:
+        InvalidProposalError: the id's usage or nonce is not valid.
+    """
+    proposal_checks.check_psk_usage(psk)
+    proposal_checks.check_psk_nonce(psk, group.suite.nh)
+    return _propose(group, PreSharedKey(psk), signer, authenticated_data)[:2]
+
+
+def propose_reinit(
+    group: Group, proposal: ReInit, *, signer: Signer, authenticated_data: bytes = b""
+) -> tuple[Group, bytes]:
+    """Propose to end the group in favour of a new one.
+
+    Raises:
+        InvalidProposalError: it names a lower protocol version.
+    """
+    proposal_checks.check_reinit_version(proposal)
+    return _propose(group, proposal, signer, authenticated_data)[:2]
+
+
+def clear_pending(group: Group) -> Group:
+    """Forget the proposals that wait for a commit, the own ones too."""
+    return replace(group, public=group.public.clear_pending(), own_updates={})
+
+
+# --- commits ------------------------------------------------------------------------------------
+
+
+def stage_commit(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
+    group: Group,
+    *,
+    signer: Signer,
+    rng: Callable[[int], bytes],
+    now: int,
+    validator: CredentialValidator,
+    by_value: Iterable[Proposal] = (),
+    include_pending: bool | Sequence[bytes] = True,
+    path: bool = True,
+    authenticated_data: bytes = b"",
+    credential: Credential | None = None,
+    new_signer: Signer | None = None,
+    group_info_extensions: Iterable[Extension] = (),
+    tree_in_welcome: bool = False,
+    psks: PskStore = NO_PSKS,
+) -> StagedCommit:
+    """Make a commit without taking it into effect.
+
+    Nothing has changed until the caller stores `StagedCommit.group`, after the relay
+    accepted the commit; dropping it discards the commit.
+
+    Args:
+        signer: of the own leaf.
+        rng: gives fresh random bytes.
+        now: Unix seconds.
+        by_value: proposals that the commit itself brings.
+        include_pending: True: every waiting proposal that is valid together with the
+            others; False: none; else exactly these references.
+        path: whether to renew the own keys even where the proposals do not require it.
+        authenticated_data: readable by all, covered by signature and tags.
+        credential: for the own leaf, if it changes.
+        new_signer: for the own leaf, if the key changes; `signer` still signs the commit.
+        group_info_extensions: told to those who join.
+        tree_in_welcome: whether the Welcome carries the tree itself.
+
+    Raises:
+        InvalidProposalError, InvalidLeafNodeError, ...: the proposals are not valid together.
+        InactiveGroupError: the group has ended.
+        ForbiddenOperationError: `signer` is not the own leaf's.
+        MissingPskError: a PSK is not known here.
+
+    Source: RFC 9420 §12.4.1.
+    """
+    options = commit.Options(
+        signer=signer,
+        rng=rng,
+        judge=Judge(validator, now),
+        by_value=tuple(by_value),
+        include_pending=include_pending,
+        path=path,
+        authenticated_data=authenticated_data,
+        credential=credential,
+        new_signer=new_signer,
+        group_info_extensions=tuple(group_info_extensions),
+        tree_in_welcome=tree_in_welcome,
+        psks=psks,
+    )
+    return commit.stage(group, options)
+
+
+def group_info(group: Group, *, signer: Signer, extensions: Iterable[Extension] = ()) -> bytes:
+    """Make the GroupInfo of the current epoch, with a key for external commits; MLSMessage.
+
+    Raises:
+        ForbiddenOperationError: `signer` is not the own leaf's.
+    """
+    group.check_signer(signer)
+    info = commit.group_info(group, signer, tuple(extensions), external=True)
+    return framing.encode_message(info)
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+
+def process(
+    group: Group,
+    message: bytes,
+    *,
+    now: int,
+    validator: CredentialValidator,
+    psks: PskStore = NO_PSKS,
+) -> Processed:
+    """Open and check a message of the group.
+
+    Args:
+        message: MLSMessage, public or private.
+        now: Unix seconds: the time of acceptance, where it is known.
+
+    Returns:
+        `ApplicationReceived`, `ProposalStored`, `CommitStaged` or `OwnCommitEcho`; its
+        `group` is the state to store.
+
+    Raises:
+        MalformedMessageError: it has another form.
+        WrongGroupError, StaleEpochError, FutureEpochError, EpochForgottenError: it does not
+            belong to a state that is held here.
+        KeyUsedError: it is a replay.
+        OwnMessageError: it is an own application message.
+        MLSError: it is not valid; the class and `check` say why.
+
+    Source: RFC 9420 §6, §12.4.2.
+    """
+    return receive.receive(group, message, now=now, validator=validator, psks=psks)
+
+
+def encrypt(
+    group: Group,
+    plaintext: bytes,
+    *,
+    signer: Signer,
+    rng: Callable[[int], bytes],
+    authenticated_data: bytes = b"",
+    buckets: Sequence[int] = DEFAULT_BUCKETS,
+) -> tuple[Group, bytes]:
+    """Encrypt a message of the application; give the new state and the MLSMessage.
+
+    Store the state before sending: encrypting twice from one state uses a key twice.
+
+    Args:
+        signer: of the own leaf.
+        authenticated_data: readable by all, covered by the signature and the AEAD.
+        buckets: rising sizes that the content is padded up to; empty: no padding.
+
+    Raises:
+        InactiveGroupError: the group has ended.
+        ForbiddenOperationError: `signer` is not the own leaf's.
+
+    Source: RFC 9420 §6.3, §15.
+    """
+    group.check_active()
+    group.check_signer(signer)
+    content = protection.sign_application(
+        group.keys, signer, group.own_leaf, plaintext, authenticated_data
+    )
+    keys, message, _ = protection.protect_private(group.keys, content, rng=rng, buckets=buckets)
+    return replace(group, keys=keys), framing.encode_message(message)
+
+
+def export(group: Group, label: bytes, context: bytes, length: int) -> bytes:
+    """Derive a secret of the epoch for the application.
+
+    Args:
+        label: what it is for; unlike every other use's.
+        length: in bytes.
+
+    Source: RFC 9420 §8.5.
+    """
+    return key_schedule.export(group.suite, group.secrets.exporter, label, context, length)
+
+
+def forget_epochs(group: Group, before: int) -> Group:
+    """Drop the keys of all epochs before one: their messages can't be read any more."""
+    past = tuple(keys for keys in group.past if keys.epoch >= before)
+    resumption = {epoch: psk for epoch, psk in group.resumption.items() if epoch >= before}
+    return replace(group, past=past, resumption=resumption)
