@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 
 from liaison.crypto.signing import Signer
 from liaison.mls import evolution, framing, tree_kem
-from liaison.mls import extensions as ext
 from liaison.mls.commit import Draft, StagedCommit, finish, publish
 from liaison.mls.credentials import Credential, CredentialValidator
 from liaison.mls.effects import QueuedProposal
@@ -103,7 +102,7 @@ def join(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
         encryption_key=b"",
         signature_key=signer.public_bytes,
         credential=credential,
-        capabilities=capabilities or Capabilities.default(extensions=(ext.LAST_RESORT,)),
+        capabilities=capabilities or Capabilities.default(),
         source=LeafSource.COMMIT,
         extensions=tuple(leaf_extensions),
     )

@@ -383,11 +383,3 @@ def decode_group_info(data: bytes) -> GroupInfo:
     if not isinstance(body, GroupInfo):
         raise WrongWireFormatError("the message is not a GroupInfo")
     return body
-
-
-def decode_key_package(data: bytes) -> KeyPackage:
-    """Decode an MLSMessage that must be a key package."""
-    body = decode_message(data)
-    if not isinstance(body, KeyPackage):
-        raise WrongWireFormatError("the message is not a key package")
-    return body

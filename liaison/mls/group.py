@@ -19,6 +19,7 @@ from liaison.mls.commit import StagedCommit
 from liaison.mls.credentials import Credential, CredentialValidator
 from liaison.mls.extensions import Extension
 from liaison.mls.framing import FramedContent, Sender, SenderKind, WireFormat
+from liaison.mls.key_package import KeyPackage
 from liaison.mls.key_packages import new_leaf
 from liaison.mls.key_schedule import NO_PSKS, PskStore
 from liaison.mls.leaf import Capabilities, LeafSource, Lifetime
@@ -168,7 +169,7 @@ def propose_add(
         InvalidKeyPackageError, InvalidLeafNodeError, SignatureInvalidError,
         CredentialInvalidError: the key package is not valid for this group.
     """
-    package = framing.decode_key_package(key_package)
+    package = KeyPackage.parse(key_package)
     extensions = group.context.extensions
     leaf_checks.check_key_package(package, group.suite, extensions, Judge(validator, now))
     return _propose(group, Add(package), signer, authenticated_data)[:2]

@@ -8,17 +8,20 @@ Source: RFC 9420 §10.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Final, Self
 
 from liaison import codec
-from liaison.codec import Reader
+from liaison.codec import MalformedMessageError, Reader
 from liaison.crypto import suites
 from liaison.crypto.errors import CryptoError, KeyFormatError
 from liaison.crypto.signing import Signer
 from liaison.mls import extensions as ext
-from liaison.mls.errors import SignatureInvalidError
+from liaison.mls.errors import SignatureInvalidError, WrongWireFormatError
 from liaison.mls.extensions import Extension, read_extensions
-from liaison.mls.leaf import LeafNode
+from liaison.mls.leaf import MLS10, LeafNode
+
+WIRE_FORMAT: Final = 5
+"""The wire format of a key package in an MLSMessage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,28 @@ class KeyPackage:
             read_extensions(reader),
             reader.opaque(),
         )
+
+    @classmethod
+    def parse(cls, message: bytes) -> Self:
+        """Decode an MLSMessage that must be a key package; nothing is verified.
+
+        Raises:
+            MalformedMessageError: it has another form.
+            WrongWireFormatError: it is a message of another kind.
+        """
+        return codec.decode(cls._read_message, message)
+
+    @classmethod
+    def _read_message(cls, reader: Reader) -> Self:
+        if reader.uint16() != MLS10:
+            raise MalformedMessageError("the protocol version is not known")
+        if reader.uint16() != WIRE_FORMAT:
+            raise WrongWireFormatError("the message is not a key package")
+        return cls.read(reader)
+
+    def message(self) -> bytes:
+        """Encode as an MLSMessage."""
+        return codec.uint16(MLS10) + codec.uint16(WIRE_FORMAT) + self.encode()
 
     def signed(self, signer: Signer) -> Self:
         """Give the same key package with a fresh signature."""

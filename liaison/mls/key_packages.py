@@ -17,7 +17,6 @@ from liaison.crypto import suites
 from liaison.crypto.signing import Signer
 from liaison.crypto.suites import CipherSuite
 from liaison.mls import extensions as ext
-from liaison.mls import framing
 from liaison.mls.credentials import Credential
 from liaison.mls.errors import SnapshotError
 from liaison.mls.extensions import Extension
@@ -48,7 +47,7 @@ class KeyPackageBundle:
     @property
     def package(self) -> KeyPackage:
         """The decoded key package."""
-        return framing.decode_key_package(self.key_package)
+        return KeyPackage.parse(self.key_package)
 
     def encode(self) -> bytes:
         """Encode for storage. The result is secret."""
@@ -79,7 +78,7 @@ class KeyPackageBundle:
     @classmethod
     def of(cls, key_package: bytes, init_private: bytes, leaf_private: bytes) -> Self:
         """Put a key package (MLSMessage) and its private keys together."""
-        package = framing.decode_key_package(key_package)
+        package = KeyPackage.parse(key_package)
         return cls(key_package, package.ref(), package.last_resort, init_private, leaf_private)
 
 
@@ -119,7 +118,7 @@ def new_key_package(  # noqa: PLR0913 - keyword arguments, each one decision of 
     )
     marks = (Extension(ext.LAST_RESORT, b""),) if last_resort else ()
     package = KeyPackage(MLS10, suite.code, init.public, leaf, (*extensions, *marks))
-    message = framing.encode_message(package.signed(signer))
+    message = package.signed(signer).message()
     return KeyPackageBundle.of(message, init.private, leaf_private)
 
 
@@ -138,7 +137,7 @@ def new_leaf(
         encryption_key=pair.public,
         signature_key=signer.public_bytes,
         credential=credential,
-        capabilities=capabilities or Capabilities.default(extensions=(ext.LAST_RESORT,)),
+        capabilities=capabilities or Capabilities.default(),
         source=LeafSource.KEY_PACKAGE,
         lifetime=lifetime,
         extensions=tuple(extensions),

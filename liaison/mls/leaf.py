@@ -17,7 +17,7 @@ from liaison.crypto.signing import Signer
 from liaison.crypto.suites import SUPPORTED, CipherSuite
 from liaison.mls.credentials import BASIC, X509, Credential
 from liaison.mls.errors import SignatureInvalidError
-from liaison.mls.extensions import Extension, read_extensions
+from liaison.mls.extensions import LAST_RESORT, Extension, read_extensions
 
 MLS10: Final = 1
 """The only protocol version."""
@@ -69,7 +69,8 @@ class Capabilities:
         cls, extensions: Iterable[int] = (), credentials: Iterable[int] = (X509, BASIC)
     ) -> Self:
         """Make what this engine supports, with further extension types of the application."""
-        return cls((MLS10,), tuple(SUPPORTED), tuple(extensions), (), tuple(credentials))
+        kinds = (LAST_RESORT, *extensions)
+        return cls((MLS10,), tuple(SUPPORTED), kinds, (), tuple(credentials))
 
     def encode(self) -> bytes:
         """Give the canonical bytes."""

@@ -62,6 +62,15 @@ class RatchetTree:
         """Make the tree of a group with one member."""
         return cls(suite, [leaf])
 
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, RatchetTree)
+            and self.suite is other.suite
+            and self._nodes == other._nodes
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it can be changed, so it is no key
+
     def copy(self) -> Self:
         """Give a tree that can be changed without changing this one."""
         return type(self)(self.suite, self._nodes, self._hashes)

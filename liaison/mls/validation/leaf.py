@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from liaison.crypto import suites
 from liaison.crypto.errors import KeyFormatError
 from liaison.crypto.suites import CipherSuite
 from liaison.mls import extensions as ext
 from liaison.mls import proposals
+from liaison.mls.credentials import CredentialValidator
 from liaison.mls.errors import InvalidKeyPackageError, InvalidLeafNodeError
 from liaison.mls.extensions import Extension, RequiredCapabilities
 from liaison.mls.key_package import KeyPackage
@@ -183,3 +185,28 @@ def check_key_package(
     check_init_key(key_package, suite)
     key_package.verify_signature()
     return check_leaf(key_package.leaf_node, suite, extensions, judge)
+
+
+def validate_key_package(
+    message: bytes, *, validator: CredentialValidator, now: int
+) -> tuple[KeyPackage, bytes]:
+    """Decode and check a key package apart from any group, as a directory does on upload.
+
+    Args:
+        message: MLSMessage.
+        now: Unix seconds.
+
+    Returns:
+        The key package, and its client's identity.
+
+    Raises:
+        MalformedMessageError, WrongWireFormatError: it has another form.
+        UnsupportedSuiteError: its suite is not known here.
+        InvalidKeyPackageError, InvalidLeafNodeError, SignatureInvalidError,
+        CredentialInvalidError: a check failed.
+
+    Source: RFC 9420 §10.1.
+    """
+    package = KeyPackage.parse(message)
+    suite = suites.suite(package.cipher_suite)
+    return package, check_key_package(package, suite, (), Judge(validator, now))
