@@ -42,7 +42,6 @@ def open_client(cli: Context, *, receive: bool = True, offline: bool = False) ->
     Raises:
         NotEnrolledError: there is no device here; nobody was asked for a passphrase.
     """
-    from liaison_sdk import Client
     from liaison_sdk.errors import NotEnrolledError
     from liaison_sdk.keystore import Keystore
 
@@ -51,6 +50,8 @@ def open_client(cli: Context, *, receive: bool = True, offline: bool = False) ->
             f"no device is enrolled in {cli.home}",
             hint="enrol it with: liaison enrol URL --code CODE",
         )
+    from liaison_sdk import Client
+
     return Client.open(
         cli.home,
         passphrase=cli.passphrase() if Keystore.needs_passphrase(cli.home) else None,

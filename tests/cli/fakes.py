@@ -1,0 +1,286 @@
+"""A relay and a client in memory, as far as the command line sees them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from liaison.envelope.header import Kind, MessageRef
+from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, PartyCode, Precedence
+from liaison.policy.relay_identity import RelayIdentity
+from liaison.wire import v1
+from liaison.wire.problems import Problem, RemoteError
+from liaison_sdk.errors import ChannelUnknownError, MessageUnknownError
+
+ME = DeviceId.parse("nor/defatt-berlin#d1")
+PARTNER = DeviceId.parse("deu/lno-j3#d1")
+CHANNEL = ChannelId(bytes(range(32, 48)))
+MESSAGE = MessageId(bytes(range(16)))
+
+
+class FakeRelay:
+    """Stands in for the class `RelayAPI` and for its one instance."""
+
+    def __init__(self, identity: RelayIdentity) -> None:
+        self.identity = identity
+        self.expected: dict[str, v1.Enrolment] = {}
+        self.replies: list[tuple[str, list[list[bytes]], bytes]] = []
+        self.lists: list[bytes] = []
+        self.logins: list[Any] = []
+        self.failing: str | None = None
+        self.closed = 0
+
+    def to(self, url: str, **options: Any) -> FakeRelay:
+        self.logins.append({"url": url, **options})
+        return self
+
+    def request(self, lookup: str, sealed: bytes) -> None:
+        """Do as a device does that asks to be enrolled."""
+        self.expected[lookup] = self.expected[lookup].model_copy(
+            update={"state": "requested", "sealed_request": sealed}
+        )
+
+    async def session(self) -> v1.Session:
+        self._check("session")
+        return v1.Session(token="t", expires_ms=1, time_ms=0)
+
+    async def invite(self, lookup: str, device: str, expires_ms: int) -> None:
+        self._check("invite")
+        self.expected[lookup] = v1.Enrolment(
+            lookup=lookup, device=device, state="invited", expires_ms=expires_ms
+        )
+
+    async def enrolments(self) -> list[v1.Enrolment]:
+        return list(self.expected.values())
+
+    async def reply_enrolment(
+        self, lookup: str, chains: Sequence[Sequence[bytes]], sealed: bytes
+    ) -> None:
+        self._check("reply_enrolment")
+        self.replies.append((lookup, [list(c) for c in chains], sealed))
+        self.expected[lookup] = self.expected[lookup].model_copy(update={"state": "approved"})
+
+    async def withdraw_enrolment(self, lookup: str) -> None:
+        del self.expected[lookup]
+
+    async def publish_revocations(self, envelope: bytes) -> None:
+        self._check("publish_revocations")
+        self.lists.append(envelope)
+
+    async def revocations(self, party: PartyCode) -> bytes:
+        return self.lists[-1]
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    def _check(self, route: str) -> None:
+        if self.failing == route:
+            raise RemoteError(Problem("unavailable", 503, "the relay is busy"))
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    ACCEPTED = "accepted"
+    RECEIVED = "received"
+    WITHHELD = "withheld"
+
+
+@dataclass(frozen=True)
+class FakeAttachment:
+    index: int
+    filename: str
+    media_type: str = "image/tiff"
+    size: int = 5 * 1024 * 1024
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class FakeReceipt:
+    sender: DeviceId
+    status: str
+    answer: str | None = None
+    note: str = ""
+    code: str = ""
+    at: datetime = datetime(2026, 11, 21, 15, 31, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class FakeSent:
+    message_id: MessageId
+    state: State = State.ACCEPTED
+    seq: int | None = 7
+
+
+@dataclass(frozen=True)
+class FakeMessage:
+    text: str
+    client: FakeClient = field(repr=False, compare=False)
+    id: MessageId = MESSAGE
+    channel_id: ChannelId = CHANNEL
+    channel_name: str = "berlin-watch"
+    sender: DeviceId | None = PARTNER
+    outgoing: bool = False
+    state: State = State.RECEIVED
+    reason: str = ""
+    reason_code: str = ""
+    kind: Kind = Kind.TEXT
+    precedence: Precedence = Precedence.ROUTINE
+    action: Precedence = Precedence.ROUTINE
+    info: Precedence = Precedence.ROUTINE
+    dtg: datetime = datetime(2026, 11, 21, 15, 30, tzinfo=UTC)
+    dtg_text: str = "211530Z NOV 26"
+    to: tuple[EndpointId, ...] = ()
+    copy: tuple[EndpointId, ...] = ()
+    marking: str = "UNMARKED"
+    subject: str = ""
+    in_reply_to: MessageRef | None = None
+    seq: int | None = 1
+    shown: bool = False
+    attachments: tuple[FakeAttachment, ...] = ()
+    receipts: tuple[FakeReceipt, ...] = ()
+
+    async def acknowledge(self, answer: str, note: str = "") -> FakeSent:
+        self.client.acknowledged.append((self.id, answer, note))
+        return FakeSent(self.id)
+
+    async def save(
+        self, attachment: FakeAttachment, target: Path, *, overwrite: bool, progress: object
+    ) -> Path:
+        assert progress is None, "there is no bar where nobody looks"
+        self.client.saved.append((attachment.filename, overwrite))
+        await asyncio.to_thread(target.write_bytes, b"content")
+        return target
+
+
+@dataclass(frozen=True)
+class FakeMember:
+    device: DeviceId
+    leaf: int
+    own: bool = False
+
+
+@dataclass
+class FakeChannel:
+    client: FakeClient = field(repr=False)
+    name: str = "berlin-watch"
+    id: ChannelId = CHANNEL
+    agreement_id: str = "nor-deu-2026"
+    policy: str = "liaison"
+    epoch: int = 3
+    state: str = "active"
+    reason: str = ""
+    devices: list[DeviceId] = field(default_factory=lambda: [ME, PARTNER])
+
+    async def members(self) -> list[FakeMember]:
+        return [FakeMember(d, leaf, d == ME) for leaf, d in enumerate(self.devices)]
+
+    async def send(self, text: str, **options: Any) -> FakeSent:
+        number = MessageId(len(self.client.sent).to_bytes(16, "big"))
+        message = FakeMessage(
+            text, self.client, number, sender=ME, outgoing=True, state=State.QUEUED
+        )
+        if self.client.cut_off:
+            self.client.queue.append(message)
+            await asyncio.Event().wait()
+        self.client.sent.append({"text": text, **options})
+        accepted = replace(message, state=State.ACCEPTED)
+        self.client.stored.append(accepted)
+        return FakeSent(number)
+
+    async def add(self, endpoint: EndpointId) -> list[DeviceId]:
+        added = DeviceId(endpoint, "d1")
+        self.devices.append(added)
+        self.epoch += 1
+        return [added]
+
+    async def remove(self, member: EndpointId | DeviceId) -> list[DeviceId]:
+        gone = [d for d in self.devices if member in {d, d.endpoint}]
+        self.devices = [d for d in self.devices if d not in gone]
+        self.epoch += 1
+        return gone
+
+    async def leave(self) -> None:
+        self.state = "left"
+
+
+@dataclass(frozen=True)
+class FakeEvent:
+    kind: str
+    text: str
+
+
+class FakeClient:
+    """Stands in for `liaison_sdk.Client`."""
+
+    def __init__(self) -> None:
+        self.opened: list[dict[str, bool]] = []
+        self.rooms = [FakeChannel(self)]
+        self.stored: list[FakeMessage] = []
+        self.queue: list[FakeMessage] = []
+        self.sent: list[dict[str, Any]] = []
+        self.acknowledged: list[tuple[MessageId, str, str]] = []
+        self.saved: list[tuple[str, bool]] = []
+        self.shown: set[MessageId] = set()
+        self.cut_off = False
+        self.happened: list[FakeEvent] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    @property
+    def connected(self) -> bool:
+        return not self.cut_off
+
+    async def wait_connected(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  as theirs
+        if self.cut_off:
+            raise TimeoutError
+
+    async def sync(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  as theirs
+        await self.wait_connected(timeout)
+
+    async def channels(self) -> list[FakeChannel]:
+        return self.rooms
+
+    async def channel(self, name: object) -> FakeChannel:
+        for room in self.rooms:
+            if name in {room.name, room.id}:
+                return room
+        raise ChannelUnknownError(f"no channel {name}")
+
+    async def history(self, channel: FakeChannel | None = None) -> list[FakeMessage]:
+        return [m for m in self.stored if channel is None or m.channel_id == channel.id]
+
+    async def unread(self, channel: FakeChannel | None = None) -> list[FakeMessage]:
+        mine = await self.history(channel)
+        return [m for m in mine if not m.outgoing and m.id not in self.shown]
+
+    async def mark_shown(self, messages: Sequence[FakeMessage]) -> None:
+        self.shown |= {m.id for m in messages}
+
+    async def outbox(self) -> list[FakeMessage]:
+        return self.queue
+
+    async def message(self, prefix: str) -> FakeMessage:
+        for message in self.stored:
+            if str(message.id).startswith(prefix):
+                return message
+        raise MessageUnknownError(f"no message {prefix}")
+
+    async def messages(self, channel: FakeChannel | None = None) -> AsyncIterator[FakeMessage]:
+        for message in await self.unread(channel):
+            self.shown.add(message.id)
+            yield message
+        await asyncio.Event().wait()
+
+    async def events(self) -> AsyncIterator[FakeEvent]:
+        for event in self.happened:
+            yield event
+        await asyncio.Event().wait()

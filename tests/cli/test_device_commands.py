@@ -1,0 +1,435 @@
+"""The officer's commands, with a client in memory."""
+
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liaison.model import EndpointId, MessageId, Precedence
+from liaison_cli import clients
+from liaison_cli.save import safe_name
+from tests.cli.conftest import Liaison
+from tests.cli.fakes import (
+    ME,
+    MESSAGE,
+    PARTNER,
+    FakeAttachment,
+    FakeClient,
+    FakeEvent,
+    FakeMessage,
+    FakeReceipt,
+    State,
+)
+
+DIGITS = str(MESSAGE)[:8]
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
+    """Whatever is written here before the command runs is its stdin."""
+    data = io.BytesIO()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(data, encoding="utf-8"))
+    return data
+
+
+# --- send -------------------------------------------------------------------------------
+
+
+def test_a_text_goes_out_as_it_was_given(liaison: Liaison, client: FakeClient) -> None:
+    done = liaison(
+        *("send", "berlin-watch", "Bridge open", "--to", "deu/lno-j3", "--info", "nor/desk"),
+        *("--precedence", "flash", "--info-precedence", "ROUTINE", "--subject", "Bridge"),
+    )
+
+    assert done.code == 0, done.err
+    (sent,) = client.sent
+    assert (sent["text"], sent["subject"]) == ("Bridge open", "Bridge")
+    assert (sent["precedence"], sent["info"]) == (Precedence.FLASH, Precedence.ROUTINE)
+    assert sent["to"] == [EndpointId.parse("deu/lno-j3")]
+    assert sent["copy"] == [EndpointId.parse("nor/desk")]
+
+
+def test_json_names_what_the_relay_took(liaison: Liaison, client: FakeClient) -> None:
+    done = liaison("send", "berlin-watch", "x", "--json")
+
+    assert done.record == {
+        "id": str(MessageId(bytes(16))),
+        "channel": str(client.rooms[0].id),
+        "channel_name": "berlin-watch",
+        "dtg": "211530Z NOV 26",
+        "precedence": "ROUTINE",
+        "state": "accepted",
+        "seq": 7,
+    }
+
+
+@pytest.mark.parametrize("words", [["-"], []])
+def test_a_pipe_is_read_to_its_end(
+    liaison: Liaison, client: FakeClient, stdin: io.BytesIO, words: list[str]
+) -> None:
+    stdin.write("two\nlines: æøå\n".encode())
+    stdin.seek(0)
+
+    liaison("send", "berlin-watch", *words)
+
+    assert client.sent[0]["text"] == "two\nlines: æøå"
+
+
+def test_an_empty_pipe_sends_nothing(
+    liaison: Liaison, client: FakeClient, stdin: io.BytesIO
+) -> None:
+    assert liaison("send", "berlin-watch").code == 2
+    assert stdin.read() == b""
+    assert client.sent == []
+
+
+def test_a_file_can_go_without_a_text(liaison: Liaison, client: FakeClient, tmp_path: Path) -> None:
+    file = tmp_path / "map.tif"
+    file.write_bytes(b"pixels")
+
+    assert liaison("send", "berlin-watch", "--attach", file).code == 0
+
+    assert client.sent[0]["attach"] == [file]
+
+
+def test_a_missing_file_is_noticed_before_anything_is_sent(
+    liaison: Liaison, client: FakeClient, tmp_path: Path
+) -> None:
+    done = liaison("send", "berlin-watch", "x", "--attach", tmp_path / "missing")
+
+    assert done.code == 1
+    assert "nothing was sent" in done.err
+    assert client.opened == []
+
+
+def test_an_unknown_precedence_names_the_known_ones(liaison: Liaison, client: FakeClient) -> None:
+    done = liaison("send", "berlin-watch", "x", "-p", "URGENT")
+
+    assert done.code == 1
+    assert "DEFERRED, ROUTINE, PRIORITY, IMMEDIATE, FLASH, OVERRIDE" in done.err
+    assert client.sent == []
+
+
+def test_without_the_relay_the_message_stays_queued_and_the_exit_code_says_so(
+    liaison: Liaison, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "CONNECT_SECONDS", 0.01)
+    client.cut_off = True
+
+    done = liaison("send", "berlin-watch", "x")
+
+    assert (done.code, done.out) == (1, "")
+    assert "liaison: hint: it is stored, and goes out with liaison channels sync" in done.err
+    assert [m.text for m in client.queue] == ["x"]
+
+
+def test_an_answer_names_what_it_answers(liaison: Liaison, client: FakeClient) -> None:
+    client.stored.append(FakeMessage("a question", client))
+
+    liaison("send", "berlin-watch", "an answer", "--reply-to", DIGITS)
+
+    assert client.sent[0]["reply_to"] == client.stored[0]
+
+
+# --- read -------------------------------------------------------------------------------
+
+
+def test_a_message_is_shown_with_everything_an_officer_needs(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.stored.append(
+        FakeMessage(
+            "Bridge open\nfrom 1400Z",
+            client,
+            precedence=Precedence.FLASH,
+            to=(ME.endpoint,),
+            subject="Bridge",
+            attachments=(FakeAttachment(0, "map.tif"),),
+            receipts=(FakeReceipt(ME, "acknowledged", "will-comply", "on our way"),),
+        )
+    )
+
+    assert liaison("read").out.splitlines() == [
+        f"211530Z NOV 26  FLASH  UNMARKED  berlin-watch  [{DIGITS}] received",
+        "FROM     deu/lno-j3#d1",
+        "TO       nor/defatt-berlin",
+        "SUBJECT  Bridge",
+        "  Bridge open",
+        "  from 1400Z",
+        "ATTACHED 0: map.tif (image/tiff, 5.0 MiB)",
+        "RECEIPT  nor/defatt-berlin#d1 acknowledged will-comply: on our way",
+        "",
+    ]
+
+
+def test_json_has_the_message_as_one_line(liaison: Liaison, client: FakeClient) -> None:
+    client.stored.append(FakeMessage("line\nline", client))
+
+    record = liaison("read", "berlin-watch", "--json").record
+
+    assert record["id"] == str(MESSAGE)
+    assert (record["from"], record["from_endpoint"]) == ("deu/lno-j3#d1", "deu/lno-j3")
+    assert (record["text"], record["dtg"]) == ("line\nline", "211530Z NOV 26")
+    assert (record["state"], record["own"], record["precedence"]) == (
+        "received",
+        False,
+        "ROUTINE",
+    )
+
+
+def test_a_withheld_message_gives_the_reason(liaison: Liaison, client: FakeClient) -> None:
+    client.stored.append(
+        FakeMessage("", client, state=State.WITHHELD, reason="not cleared for this label")
+    )
+
+    assert "REASON   not cleared for this label" in liaison("read").out
+
+
+ATTACK = "\x1b[2J\x1b]0;owned\x07\rnew\nFROM     nor/defatt-berlin#d1\x9b31m"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize("place", ["text", "subject", "channel_name", "reason", "file", "note"])
+def test_no_escape_sequence_of_a_stranger_reaches_the_terminal(
+    liaison: Liaison, client: FakeClient, place: str, form: list[str]
+) -> None:
+    message = FakeMessage("text", client)
+    if place == "file":
+        message = replace(message, attachments=(FakeAttachment(0, ATTACK),))
+    elif place == "note":
+        message = replace(message, receipts=(FakeReceipt(PARTNER, "acknowledged", note=ATTACK),))
+    else:
+        changed: dict[str, Any] = {place: ATTACK}
+        message = replace(message, **changed)
+    client.stored.append(message)
+
+    out = liaison("read", *form).out
+
+    assert not set(out) & set("\x1b\x9b\x07\r")
+    assert "\nFROM     nor/defatt-berlin#d1" not in out
+
+
+def test_what_was_read_is_not_watched_again(liaison: Liaison, client: FakeClient) -> None:
+    client.stored.append(FakeMessage("once", client))
+
+    first = liaison("read", "--unread")
+    again = liaison("read", "--unread")
+    everything = liaison("read")
+
+    assert "once" in first.out
+    assert (again.code, again.out) == (0, "")
+    assert "once" in everything.out
+    assert client.shown == {MESSAGE}
+
+
+def test_without_the_relay_the_store_is_shown_with_a_note(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.stored.append(FakeMessage("from the store", client))
+    client.cut_off = True
+
+    done = liaison("read")
+
+    assert done.code == 0
+    assert "from the store" in done.out
+    assert "this is what came before" in done.err
+
+
+def test_no_sync_opens_the_store_alone(liaison: Liaison, client: FakeClient) -> None:
+    liaison("read", "--no-sync")
+
+    assert client.opened == [{"receive": True, "offline": True}]
+
+
+def test_waiting_ends_when_there_is_something(liaison: Liaison, client: FakeClient) -> None:
+    client.stored.append(FakeMessage("here", client))
+
+    assert "here" in liaison("read", "--unread", "--wait", "3600").out
+
+
+def test_an_unknown_channel_is_named(liaison: Liaison, client: FakeClient) -> None:
+    done = liaison("read", "nowhere")
+
+    assert (done.code, done.err) == (1, "liaison: error: no channel nowhere\n")
+    assert client.shown == set()
+
+
+# --- watch ------------------------------------------------------------------------------
+
+
+def test_watch_marks_before_it_prints_and_ends_after_count(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.stored += [FakeMessage(str(n), client, MessageId(bytes([n] * 16))) for n in range(3)]
+
+    done = liaison("watch", "--count", "2", "--json")
+
+    assert (done.code, [r["text"] for r in done.records]) == (0, ["0", "1"])
+    assert [r["text"] for r in liaison("watch", "--for", "0.05", "--json").records] == ["2"]
+    assert len(client.shown) == 3
+
+
+def test_watch_tells_when_it_is_complete_and_when_the_relay_goes(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.happened = [FakeEvent("disconnected", "the relay is gone"), FakeEvent("member", "x")]
+
+    done = liaison("watch", "--for", "0.05")
+
+    assert done.code == 0
+    assert done.err.splitlines() == [
+        "liaison: note: watching",
+        "liaison: note: the relay is gone",
+    ]
+
+
+# --- ack, save --------------------------------------------------------------------------
+
+
+def test_an_answer_goes_back(liaison: Liaison, client: FakeClient) -> None:
+    client.stored.append(FakeMessage("do it", client))
+
+    done = liaison("ack", DIGITS, "will-comply", "--note", "by 1400Z", "--json")
+
+    assert client.acknowledged == [(MESSAGE, "will-comply", "by 1400Z")]
+    assert done.record == {"message": str(MESSAGE), "answer": "will-comply", "state": "accepted"}
+
+
+def test_the_plain_answer_is_roger(liaison: Liaison, client: FakeClient) -> None:
+    client.stored.append(FakeMessage("read this", client))
+
+    liaison("ack", DIGITS)
+
+    assert client.acknowledged[0][1] == "roger"
+
+
+def test_an_attachment_stays_in_the_folder_that_was_named(
+    liaison: Liaison, client: FakeClient, tmp_path: Path
+) -> None:
+    client.stored.append(
+        FakeMessage("", client, attachments=(FakeAttachment(0, "../../etc/map\x1b.tif"),))
+    )
+
+    done = liaison("save", DIGITS, "--to", tmp_path, "--json")
+
+    assert Path(done.record["file"]).parent == tmp_path
+    assert client.saved == [("../../etc/map\x1b.tif", False)]
+
+
+def test_one_of_several_attachments_is_chosen(
+    liaison: Liaison, client: FakeClient, tmp_path: Path
+) -> None:
+    both = (FakeAttachment(0, "a.txt"), FakeAttachment(1, "b.txt"))
+    client.stored.append(FakeMessage("", client, attachments=both))
+
+    done = liaison("save", DIGITS, "--to", tmp_path, "--index", "1", "--force")
+
+    assert done.code == 0
+    assert client.saved == [("b.txt", True)]
+
+
+def test_a_message_without_attachments_says_so(
+    liaison: Liaison, client: FakeClient, tmp_path: Path
+) -> None:
+    client.stored.append(FakeMessage("", client))
+
+    done = liaison("save", DIGITS, "--to", tmp_path)
+
+    assert done.code == 1
+    assert f"message {DIGITS} has no attachment" in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("map.tif", "map.tif"),
+        ("/etc/passwd", "passwd"),
+        ("..\\..\\boot.ini", "boot.ini"),
+        ("..", "attachment"),
+        ("", "attachment"),
+        (".bashrc", "bashrc"),
+        ("-rf", "rf"),
+        ("a\x00b\x1b.txt", "a_b_.txt"),
+        ("x\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe", "x_gpj.exe"),
+        ("con: 1?.txt", "con_ 1_.txt"),
+        ("Überblick æøå.pdf", "Überblick æøå.pdf"),
+        ("a" * 400 + ".pdf", "a" * 197 + ".pdf"),
+    ],
+)
+def test_a_strangers_file_name_is_made_harmless(name: str, safe: str) -> None:
+    assert safe_name(name) == safe
+
+
+# --- channels ---------------------------------------------------------------------------
+
+
+def test_channels_are_listed_with_what_is_unread(liaison: Liaison, client: FakeClient) -> None:
+    client.stored.append(FakeMessage("new", client))
+
+    record = liaison("channels", "list", "--json").record
+
+    assert (record["name"], record["members"], record["unread"], record["state"]) == (
+        "berlin-watch",
+        2,
+        1,
+        "active",
+    )
+
+
+@pytest.mark.usefixtures("client")
+def test_members_are_listed(liaison: Liaison) -> None:
+    rows = liaison("channels", "members", "berlin-watch", "--json").records
+
+    assert [(r["device"], r["own"]) for r in rows] == [(str(ME), True), (str(PARTNER), False)]
+
+
+@pytest.mark.usefixtures("client")
+def test_members_are_added_and_removed(liaison: Liaison) -> None:
+    added = liaison("channels", "add", "berlin-watch", "nor/milrep-brussels", "--json").record
+    removed = liaison("channels", "remove", "berlin-watch", "deu/lno-j3#d1", "--json").record
+
+    assert (added["added"], added["epoch"]) == (["nor/milrep-brussels#d1"], 4)
+    assert (removed["removed"], removed["epoch"]) == (["deu/lno-j3#d1"], 5)
+
+
+def test_members_are_not_changed_without_the_relay(liaison: Liaison, client: FakeClient) -> None:
+    client.cut_off = True
+    client.account = type("Account", (), {"url": "https://relay.example"})  # type: ignore[attr-defined]  # reason: a fake
+
+    done = liaison("channels", "remove", "berlin-watch", "deu/lno-j3")
+
+    assert done.code == 1
+    assert "nothing was changed" in done.err
+    assert PARTNER in client.rooms[0].devices
+
+
+def test_leaving_says_that_others_complete_it(liaison: Liaison, client: FakeClient) -> None:
+    done = liaison("channels", "leave", "berlin-watch", "--json")
+
+    assert done.record["state"] == "leaving"
+    assert client.rooms[0].state == "left"
+
+
+def test_a_closed_pipe_ends_quietly(liaison: Liaison, client: FakeClient) -> None:
+    client.stored.append(FakeMessage("x", client))
+
+    class Closed(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+        def fileno(self) -> int:
+            return spare.fileno()
+
+    with open("/dev/null", "w") as spare:  # noqa: PTH123  a descriptor to lose
+        out, sys.stdout = sys.stdout, Closed()
+        try:
+            done = liaison("read")
+        finally:
+            sys.stdout = out
+
+    assert (done.code, done.err) == (1, "")
