@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
@@ -116,6 +116,7 @@ class Certificate:
             x509.InvalidVersion,
             x509.DuplicateExtension,
             x509.UnsupportedGeneralNameType,
+            UnsupportedAlgorithm,
             UnsupportedSchemeError,
         ) as error:
             raise CertificateMalformedError(f"not a usable certificate: {error}") from error
@@ -187,7 +188,7 @@ class Certificate:
             )
         try:
             self._parsed.verify_directly_issued_by(issuer._parsed)
-        except (ValueError, TypeError, InvalidSignature) as error:
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
             raise CertificateSignatureError from error
 
 

@@ -156,14 +156,14 @@ def _anchor(chain: Sequence[Certificate], roots: Sequence[Root]) -> Root:
         if root.der == last.der:
             return root
     candidates = [root for root in roots if root.certificate.subject == last.issuer]
-    for root in candidates:
-        # Two roots of one party may share a name during a roll-over; the
-        # signature tells them apart.
+    if not candidates:
+        raise UnknownRootError
+    # Two roots of one party may share a name during a roll-over; the signature
+    # tells them apart. With one candidate it is checked with the others.
+    for root in candidates[:-1]:
         if _is_issued_by(last, root.certificate):
             return root
-    if candidates:
-        raise CertificateSignatureError
-    raise UnknownRootError
+    return candidates[-1]
 
 
 def _is_issued_by(certificate: Certificate, issuer: Certificate) -> bool:

@@ -1,9 +1,8 @@
 """CBOR, cut down to what cannot be misread.
 
 Integers, byte and text strings, arrays, maps, booleans and null: no tags, no
-fractions, nothing of indefinite length, no key twice. `decode_exact` also
-demands the one deterministic encoding, so two byte strings are never the same
-value.
+fractions, nothing of indefinite length, no key twice, and one encoding for each
+value: two byte strings are never the same item.
 
 Source: RFC 8949 §4.2.1 (core deterministic encoding: map keys sort by their
 encoded bytes).
@@ -39,16 +38,32 @@ def encode(item: Item) -> bytes:
 
 
 def decode(data: bytes) -> Item:
-    """Read one item that fills `data`, in any encoding of definite length.
+    """Read one item that is in its deterministic encoding and fills `data`.
 
     Raises:
-        CBORError: malformed, something after the item, or a kind of value not used here.
+        CBORError: malformed, another encoding of the same item, something after
+            the item, or a kind of value not used here.
+    """
+    item = decode_loosely(data)
+    if cbor2.dumps(_ordered(item)) != data:
+        raise CBORError("not in the deterministic encoding")
+    return item
+
+
+def decode_loosely(data: bytes) -> Item:
+    """Read one item, for a caller that encodes what it made of it and compares with `data`.
+
+    Other encodings and bytes after the item pass here; that comparison, which
+    is all that `decode` does besides, refuses them.
+
+    Raises:
+        CBORError: malformed, or a kind of value not used here.
     """
     try:
         item: Item = cbor2.loads(
             data,
             tag_hook=_no_tag,
-            semantic_decoders=dict.fromkeys(_TAGS, _no_tag),
+            semantic_decoders=_NO_TAGS,
             max_depth=MAX_DEPTH,
             allow_indefinite=False,
             allow_duplicate_keys=False,
@@ -59,16 +74,11 @@ def decode(data: bytes) -> Item:
     return item
 
 
-def decode_exact(data: bytes) -> Item:
-    """Read one item that is in its deterministic encoding.
+def _no_tag(*_: Any) -> NoReturn:
+    raise CBORError("tags are not used here")
 
-    Raises:
-        CBORError: as `decode`, or another encoding of the same item.
-    """
-    item = decode(data)
-    if cbor2.dumps(_ordered(item)) != data:
-        raise CBORError("not in the deterministic encoding")
-    return item
+
+_NO_TAGS: Final = dict.fromkeys(_TAGS, _no_tag)
 
 
 def _ordered(item: Item) -> Item:
@@ -78,10 +88,6 @@ def _ordered(item: Item) -> Item:
     if isinstance(item, list):
         return [_ordered(value) for value in item]
     return item
-
-
-def _no_tag(*_: Any) -> NoReturn:
-    raise CBORError("tags are not used here")
 
 
 def _check(item: object, depth: int) -> None:

@@ -192,7 +192,7 @@ class Content:
         if len(data) > MAX_CONTENT_BYTES:
             raise ContentTooLargeError(f"a message has at most {MAX_CONTENT_BYTES} bytes")
         try:
-            item = cbor.decode_exact(data)
+            item = cbor.decode(data)
         except LiaisonError as error:
             raise ContentError(f"the content is malformed: {error.message}") from error
         salt, replaces, topic, expires, in_reply_to, extensions, body = _array(item, 7)

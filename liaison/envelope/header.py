@@ -228,7 +228,7 @@ class Header:
         if len(data) > MAX_HEADER_BYTES:
             raise HeaderError(f"a header has at most {MAX_HEADER_BYTES} bytes")
         try:
-            header = cls._read(cbor.decode(data))
+            header = cls._read(cbor.decode_loosely(data))
         except HeaderError:
             raise
         except MalformedError as error:

@@ -116,7 +116,7 @@ class Receipt:
         if len(data) > _MAX_RECEIPT_BYTES:
             raise ContentError(f"a receipt has at most {_MAX_RECEIPT_BYTES} bytes")
         try:
-            return cls._read(cbor.decode_exact(data))
+            return cls._read(cbor.decode(data))
         except ContentError:
             raise
         except (LiaisonError, ValueError, TypeError) as error:

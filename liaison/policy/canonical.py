@@ -30,6 +30,7 @@ def encode(value: JSON) -> bytes:
     Source: RFC 8785.
     """
     try:
+        _check_whole(value)
         return rfc8785.dumps(value)
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"the document has no canonical form: {error}") from error
@@ -92,6 +93,18 @@ def from_base64(text: str) -> bytes:
     if to_base64(data) != text:
         raise DocumentError("not base64 in its canonical spelling")
     return data
+
+
+def _check_whole(value: object) -> None:
+    # RFC 8785 has a form for fractions, but no two programs need agree on 0.1.
+    if isinstance(value, float):
+        raise DocumentError(f"documents have no fractions, this has {value}")
+    if isinstance(value, dict):
+        for member in value.values():
+            _check_whole(member)
+    elif isinstance(value, list):
+        for member in value:
+            _check_whole(member)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

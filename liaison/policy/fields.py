@@ -121,7 +121,7 @@ class Node:
 
     def octets(self) -> bytes:
         """Return bytes written as base64."""
-        return self.parsed(canonical.from_base64)
+        return b"" if self.value == "" else self.parsed(canonical.from_base64)
 
     def instant(self) -> int:
         """Return Unix seconds, written `2026-11-21T15:30:00Z`."""

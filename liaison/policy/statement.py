@@ -34,7 +34,7 @@ def read_removal(data: bytes) -> bytes:
         RemovalReasonError: no reason of a known kind is given.
     """
     try:
-        item = cbor.decode_exact(data)
+        item = cbor.decode(data)
     except LiaisonError as error:
         raise RemovalReasonError("the removal gives no readable reason") from error
     if not isinstance(item, dict) or item.keys() != {_V, _KIND, _DOCUMENT}:
