@@ -123,9 +123,10 @@ class Certificate:
 
     @classmethod
     def _read(cls, parsed: x509.Certificate, der: bytes) -> Self:
-        # The library ignores bytes after the structure on some paths; one
-        # certificate must not have two fingerprints.
-        if parsed.public_bytes(serialization.Encoding.DER) != der:
+        # One certificate must not have two fingerprints: the library keeps loose
+        # DER as it came, and passes over unused bits at the signature's end.
+        whole = parsed.public_bytes(serialization.Encoding.DER) == der
+        if not whole or not der.endswith(b"\0" + parsed.signature):
             raise CertificateMalformedError("the certificate is not encoded in strict DER")
         if parsed.version is not x509.Version.v3 or parsed.serial_number <= 0:
             raise CertificateMalformedError("not a version 3 certificate with a positive serial")

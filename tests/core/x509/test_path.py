@@ -9,8 +9,6 @@ from cryptography import x509 as lib
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import given
-from hypothesis import strategies as st
 
 from liaison.crypto import x509_issue, x509_path
 from liaison.crypto.secret import random_bytes
@@ -241,14 +239,16 @@ def test_every_signature_in_the_chain_counts(norway: Authority) -> None:
 
 # The library warns of the serial number that the flipped bit makes negative; we refuse it.
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")
-@given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
-def test_every_altered_bit_of_a_certificate_is_noticed(position: int, bit: int) -> None:
-    authority = AUTHORITY
-    altered = bytearray(CERTIFICATE)
-    altered[position % len(altered)] ^= 1 << bit
+@pytest.mark.parametrize("scheme", [SignatureScheme.ED25519, SignatureScheme.P256])
+def test_every_altered_bit_of_a_certificate_is_noticed(scheme: SignatureScheme) -> None:
+    authority = Authority(scheme=scheme)
+    certificate = authority.device()
 
-    with pytest.raises(LiaisonError):
-        verify_chain([bytes(altered)], [authority.root], NOW)
+    for place in range(8 * len(certificate)):
+        altered = bytearray(certificate)
+        altered[place // 8] ^= 1 << place % 8
+        with pytest.raises(LiaisonError):
+            verify_chain([bytes(altered)], [authority.root], NOW)
 
 
 @pytest.mark.parametrize(
@@ -434,7 +434,3 @@ def test_bytes_after_a_certificate_are_refused(norway: Authority) -> None:
 
 def test_a_listing_reads_a_certificate_without_verifying_it(norway: Authority) -> None:
     assert x509_path.peek_device(norway.device(end=NOW)).device == DEVICE
-
-
-AUTHORITY = Authority()
-CERTIFICATE = AUTHORITY.device()
