@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from liaison.crypto.signing import SignatureScheme
 from liaison.model import EndpointId, MessageId, Precedence
+from liaison.policy.enrolment import Code
 from liaison_cli import clients
 from liaison_cli.save import safe_name
+from liaison_sdk.errors import EnrolmentWaitingError
 from tests.cli.conftest import Liaison
 from tests.cli.fakes import (
     ME,
@@ -433,3 +436,81 @@ def test_a_closed_pipe_ends_quietly(liaison: Liaison, client: FakeClient) -> Non
             sys.stdout = out
 
     assert (done.code, done.err) == (1, "")
+
+
+# --- enrol ------------------------------------------------------------------------------
+
+CODE = str(Code.generate(lambda n: bytes(range(n))))
+
+
+@pytest.fixture
+def enrolments(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What was asked of the SDK; the registrar has not answered yet."""
+    asked: list[dict[str, Any]] = []
+
+    async def enrol(home: Path, url: str | None, code: str | None, **options: Any) -> None:
+        asked.append({"home": home, "url": url, "code": code, **options})
+        raise EnrolmentWaitingError("no answer yet")
+
+    monkeypatch.setattr("liaison_sdk.enrol.enrol", enrol)
+    return asked
+
+
+def test_no_wait_is_done_when_the_request_is_out(
+    liaison: Liaison, enrolments: list[dict[str, Any]], home: Path
+) -> None:
+    done = liaison(
+        *("enrol", "https://r", "--code", CODE, "--no-wait", "--scheme", "p256", "--json")
+    )
+
+    assert (done.code, done.record["state"]) == (0, "waiting")
+    (asked,) = enrolments
+    assert (asked["home"], asked["url"], asked["code"], asked["wait"]) == (
+        home,
+        "https://r",
+        CODE,
+        0,
+    )
+    assert asked["schemes"] == [SignatureScheme.P256]
+
+
+def test_the_code_can_come_from_a_file_and_waiting_can_end(
+    liaison: Liaison, enrolments: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    file = tmp_path / "code"
+    file.write_text(CODE + "\n")
+
+    done = liaison("enrol", "https://r", "--code-file", file, "--timeout", "1")
+
+    assert (done.code, done.out) == (1, "")
+    assert (enrolments[0]["code"], enrolments[0]["wait"]) == (CODE, 1.0)
+
+
+def test_a_mistyped_code_is_noticed_before_anything_is_made(
+    liaison: Liaison, enrolments: list[dict[str, Any]], home: Path
+) -> None:
+    mistyped = CODE[:-1] + ("0" if CODE[-1] != "0" else "1")
+
+    done = liaison("enrol", "https://r", "--code", mistyped)
+
+    assert done.code == 1
+    assert enrolments == []
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["https://r"], ["--code", CODE], ["https://r", "--code", CODE, "--code-file", "x"]]
+)
+def test_an_enrolment_has_a_relay_and_one_code_or_neither(
+    liaison: Liaison, enrolments: list[dict[str, Any]], words: list[str]
+) -> None:
+    assert liaison("enrol", *words).code == 2
+    assert enrolments == []
+
+
+def test_an_enrolment_goes_on_without_either(
+    liaison: Liaison, enrolments: list[dict[str, Any]]
+) -> None:
+    liaison("enrol", "--no-wait")
+
+    assert (enrolments[0]["url"], enrolments[0]["code"]) == (None, None)

@@ -122,13 +122,10 @@ def sign(
     """
     from liaison_cli.agreement_page import Draft
     from liaison_sdk.registrar import authority
-    from liaison_sdk.registrar.store import RegistrarStore
 
     documents.check_new(output, force=force)
     draft = _draft(file)
-    code = offices.choose(cli, party)
-    RegistrarStore.public_party(cli.home, code)
-    store = RegistrarStore.open(cli.home, cli.passphrase(), code)
+    store = offices.open_store(cli, party)
     if draft.envelope is None:
         envelope = authority.sign(store, draft.agreement)
     else:

@@ -131,6 +131,12 @@ class Context:
         return phrase
 
 
+KeyringOption = Annotated[
+    bool,
+    typer.Option("--keyring", help="Keep the key in the system's keyring, without a passphrase."),
+]
+
+
 def common(
     ctx: typer.Context,
     home: HomeOption = None,

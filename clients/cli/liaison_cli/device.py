@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from liaison_cli import clients, documents
-from liaison_cli.context import Context, command
+from liaison_cli.context import Context, KeyringOption, command
 from liaison_cli.errors import UsageProblemError
 from liaison_cli.party_devices import Scheme, signature_scheme
 
 if TYPE_CHECKING:
-    from liaison_sdk.enrol import Account
+    from liaison_sdk.account import Account
 
 
 async def enrol(
     cli: Context,
-    url: Annotated[str, typer.Argument(help="The relay, https://host:port.")],
+    url: Annotated[
+        str | None, typer.Argument(help="The relay, https://host:port. Not needed to go on.")
+    ] = None,
     code: Annotated[str | None, typer.Option(help="The code from your registrar.")] = None,
     code_file: Annotated[
         Path | None, typer.Option(help="File with the code; - is stdin. Safer than --code.")
@@ -32,18 +34,21 @@ async def enrol(
         float | None,
         typer.Option("--timeout", help="Seconds to wait at most. [default: no limit]", min=0),
     ] = None,
+    keyring: KeyringOption = False,
 ) -> None:
     """Make this device's keys and have its registrar certify them.
 
     The private keys are made here and never leave. What waits for the registrar
-    survives a restart: the same command goes on where it stopped.
+    survives a restart: `liaison enrol` alone goes on where it stopped.
     """
     from liaison_sdk.enrol import enrol as enrol_device
     from liaison_sdk.errors import EnrolmentWaitingError
     from liaison_sdk.keystore import Keystore
 
-    given = _code(code, code_file)
-    phrase = cli.passphrase(new=not Keystore.exists(cli.home))
+    given = _code(url, code, code_file)
+    begun = Keystore.exists(cli.home)
+    by_keyring = not Keystore.needs_passphrase(cli.home) if begun else keyring
+    phrase = None if by_keyring else cli.passphrase(new=not begun)
     schemes = [signature_scheme(s) for s in scheme or (Scheme.ED25519,)]
     try:
         account = await enrol_device(
@@ -59,7 +64,7 @@ async def enrol(
         if wait:
             raise
         waiting = {"device": None, "endpoint": None, "party": None, "relay": url}
-        text = "the request is with the registrar; run the same command again after approval"
+        text = "the request is with the registrar; run liaison enrol again after approval"
         cli.out.record(waiting | {"state": "waiting"}, text)
         return
     cli.out.record(_account(account) | {"state": "enrolled"}, f"this device is {account.device}")
@@ -124,10 +129,18 @@ def register(app: typer.Typer) -> None:
         command(app)(verb)
 
 
-def _code(code: str | None, file: Path | None) -> str:
-    if (code is None) == (file is None):
-        raise UsageProblemError("give the code with --code or with --code-file")
-    return code if code is not None else documents.read_text(file or documents.STANDARD).strip()
+def _code(url: str | None, code: str | None, file: Path | None) -> str | None:
+    """Return the code, checked for typing errors before anything is made."""
+    from liaison.policy.enrolment import Code
+
+    if code is not None and file is not None:
+        raise UsageProblemError("give the code with --code or with --code-file, not both")
+    given = documents.read_text(file).strip() if file is not None else code
+    if (url is None) != (given is None):
+        raise UsageProblemError("give both the relay and the code, or neither to go on")
+    if given is not None:
+        Code.parse(given)
+    return given
 
 
 def _account(account: Account) -> dict[str, Any]:

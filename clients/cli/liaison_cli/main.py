@@ -7,6 +7,7 @@ exit codes in `liaison_cli.errors`.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -83,12 +84,16 @@ _Usage: Any = typer.BadParameter.__mro__[1]
 _Problem: Any = _Usage.__mro__[1]
 
 
+@functools.cache
+def _tree() -> Any:
+    return typer.main.get_command(app)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
-    tree = typer.main.get_command(app)
     as_json = "--json" in arguments
     try:
-        result = tree.main(args=list(arguments), prog_name="liaison", standalone_mode=False)
+        result = _tree().main(args=list(arguments), prog_name="liaison", standalone_mode=False)
     except _Usage as e:
         _usage(e, as_json=as_json)
         return Exit.USAGE

@@ -13,6 +13,7 @@ from liaison_cli.errors import AmbiguousError, NotFoundError
 if TYPE_CHECKING:
     from liaison_sdk.registrar.desk import RelayDesk
     from liaison_sdk.registrar.office import RegistrarOffice
+    from liaison_sdk.registrar.store import RegistrarStore
 
 
 def now() -> int:
@@ -46,12 +47,20 @@ def choose(cli: Context, code: str | None) -> PartyCode:
 def open_office(cli: Context, code: str | None) -> RegistrarOffice:
     """Open the office under the passphrase."""
     from liaison_sdk.registrar.office import RegistrarOffice
+
+    return RegistrarOffice(open_store(cli, code))
+
+
+def open_store(cli: Context, code: str | None) -> RegistrarStore:
+    """Open what an office has on disk."""
+    from liaison_sdk.keystore import Keystore
     from liaison_sdk.registrar.store import RegistrarStore
 
     party = choose(cli, code)
     # Before anybody is asked for a passphrase.
     RegistrarStore.public_party(cli.home, party)
-    return RegistrarOffice.open(cli.home, cli.passphrase(), party)
+    locked = Keystore.needs_passphrase(RegistrarStore.folder_of(cli.home, party))
+    return RegistrarStore.open(cli.home, cli.passphrase() if locked else None, party)
 
 
 async def open_desk(cli: Context, code: str | None) -> RelayDesk:

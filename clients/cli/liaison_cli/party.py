@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from liaison_cli import documents, offices, party_devices
-from liaison_cli.context import Context, command
+from liaison_cli.context import Context, KeyringOption, command
 from liaison_cli.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def init(
         Path | None,
         typer.Option("--output", "-o", help="The public party file. [default: CODE.party.json]"),
     ] = None,
+    keyring: KeyringOption = False,
 ) -> None:
     """Make a party: its root CA, its authority's key and its registrar's key.
 
@@ -52,7 +53,7 @@ def init(
     documents.check_new(file)
     office = RegistrarOffice.found(
         cli.home,
-        cli.passphrase(new=True),
+        None if keyring else cli.passphrase(new=True),
         party,
         name,
         now=offices.now(),
