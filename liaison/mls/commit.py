@@ -293,7 +293,8 @@ def publish(
     return StagedCommit(
         finished.message,
         welcome,
-        framing.encode_message(group_info(group, signer, extensions, external=True)),
+        # Without the extensions: this one is for the relay, they are for those who join.
+        framing.encode_message(group_info(group, signer, external=True)),
         group,
         candidate.effect(),
     )

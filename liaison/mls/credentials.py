@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, runtime_checkable
 
 from liaison import codec
 from liaison.codec import MalformedMessageError, Reader
 from liaison.mls.errors import CredentialInvalidError
+
+MAX_LIFETIME_SECONDS: Final = 91 * 86_400
+"""The widest lifetime that a key package may have: ninety days and a day for clock skew."""
 
 BASIC: Final = 0x0001
 X509: Final = 0x0002
@@ -94,11 +97,27 @@ class CredentialValidator(Protocol):
         ...
 
 
+@runtime_checkable
+class LifetimeRule(Protocol):
+    """A validator that also says how long a key package may live, instead of the default."""
+
+    @property
+    def max_lifetime(self) -> int:
+        """The widest lifetime of a key package, in seconds."""
+        ...
+
+
 class BasicValidator:
     """Takes basic credentials at their word.
 
     For test vectors and foreign libraries; the product accepts X.509 only.
+
+    Args:
+        max_lifetime: the widest lifetime of a key package, in seconds.
     """
+
+    def __init__(self, max_lifetime: int = MAX_LIFETIME_SECONDS) -> None:
+        self.max_lifetime = max_lifetime
 
     def validate(self, credential: Credential, signature_key: bytes, now: int) -> bytes:
         """Give the claimed identity."""

@@ -22,9 +22,6 @@ from liaison.mls.extensions import LAST_RESORT, Extension, read_extensions
 MLS10: Final = 1
 """The only protocol version."""
 
-MAX_LIFETIME_SECONDS: Final = 91 * 86_400
-"""The widest lifetime that a key package may have: ninety days and a day for clock skew."""
-
 MAX_LEAF: Final = (1 << 22) - 1
 """The highest leaf index that this engine works with: a larger one is an attack on memory."""
 

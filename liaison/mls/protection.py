@@ -140,7 +140,7 @@ def protect_private(
     head = codec.opaque(framed.group_id) + codec.uint64(framed.epoch) + codec.uint8(kind)
     aad = head + codec.opaque(framed.authenticated_data)
     ciphertext = suite.aead_seal(key, _guarded(nonce, guard), aad, plain)
-    sender_key, sender_nonce = _sender_data_key(keys, ciphertext)
+    sender_key, sender_nonce = sender_data_key(keys, ciphertext)
     sender_data = codec.uint32(leaf) + codec.uint32(generation) + guard
     message = PrivateMessage(
         framed.group_id,
@@ -193,7 +193,7 @@ def open_private(
 def _open_sender_data(
     keys: MessageKeys, message: PrivateMessage, head: bytes
 ) -> tuple[int, int, bytes]:
-    key, nonce = _sender_data_key(keys, message.ciphertext)
+    key, nonce = sender_data_key(keys, message.ciphertext)
     try:
         data = keys.suite.aead_open(key, nonce, head, message.encrypted_sender_data)
     except CryptoError as error:
@@ -245,7 +245,11 @@ def _guarded(nonce: bytes, guard: bytes) -> bytes:
     return first.to_bytes(4, "big") + nonce[4:]
 
 
-def _sender_data_key(keys: MessageKeys, ciphertext: bytes) -> tuple[bytes, bytes]:
+def sender_data_key(keys: MessageKeys, ciphertext: bytes) -> tuple[bytes, bytes]:
+    """Derive key and nonce of a message's sender data from a sample of its ciphertext.
+
+    Source: RFC 9420 §6.3.2.
+    """
     suite, secret = keys.suite, keys.sender_data_secret
     sample = ciphertext[: suite.nh]
     key = suite.expand_with_label(secret, b"key", sample, suite.nk)

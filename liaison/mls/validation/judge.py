@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from liaison.mls import extensions as ext
-from liaison.mls.credentials import CredentialValidator
+from liaison.mls.credentials import MAX_LIFETIME_SECONDS, CredentialValidator, LifetimeRule
 from liaison.mls.extensions import Extension
 from liaison.mls.leaf import LeafNode
 
@@ -22,6 +22,13 @@ class Judge:
 
     validator: CredentialValidator
     now: int
+
+    @property
+    def max_lifetime(self) -> int:
+        """The widest lifetime of a key package, in seconds: the validator's, else the default."""
+        if isinstance(self.validator, LifetimeRule):
+            return self.validator.max_lifetime
+        return MAX_LIFETIME_SECONDS
 
     def identity(self, leaf_node: LeafNode) -> bytes:
         """Check a leaf's credential and give the identity it stands for.

@@ -16,7 +16,7 @@ from liaison.mls.credentials import CredentialValidator
 from liaison.mls.errors import InvalidKeyPackageError, InvalidLeafNodeError
 from liaison.mls.extensions import Extension, RequiredCapabilities
 from liaison.mls.key_package import KeyPackage
-from liaison.mls.leaf import MAX_LIFETIME_SECONDS, MLS10, LeafNode, LeafSource
+from liaison.mls.leaf import MLS10, LeafNode, LeafSource
 from liaison.mls.validation.judge import Judge
 
 
@@ -41,12 +41,12 @@ def check_lifetime(leaf_node: LeafNode, now: int) -> None:
         raise InvalidLeafNodeError("the leaf node's lifetime is not now", check="VAL-0205")
 
 
-def check_lifetime_width(leaf_node: LeafNode) -> None:
+def check_lifetime_width(leaf_node: LeafNode, widest: int) -> None:
     """No leaf claims to live too long. Source: RFC 9420 §7.2. Check: VAL-0206."""
     lifetime = leaf_node.lifetime
     if lifetime is None:
         return
-    if not 0 <= lifetime.not_after - lifetime.not_before <= MAX_LIFETIME_SECONDS:
+    if not 0 <= lifetime.not_after - lifetime.not_before <= widest:
         raise InvalidLeafNodeError("the leaf node's lifetime is too long", check="VAL-0206")
 
 
@@ -136,7 +136,7 @@ def check_leaf(
     check_own_extensions(leaf_node)
     check_context_extensions(leaf_node, extensions)
     check_required_capabilities(leaf_node, ext.required_capabilities(extensions))
-    check_lifetime_width(leaf_node)
+    check_lifetime_width(leaf_node, judge.max_lifetime)
     check_lifetime(leaf_node, judge.now)
     check_keys(leaf_node, suite)
     leaf_node.verify_signature(suite, *place)
