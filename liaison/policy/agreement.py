@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Self
@@ -150,6 +150,13 @@ class Agreement:
     retention_days: int
     roles: Mapping[str, Who]
     channels: tuple[ChannelPolicy, ...]
+    _payload: bytes = field(init=False, repr=False, compare=False)
+    _digest: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Encode once: the digest is asked for with every group and many messages."""
+        object.__setattr__(self, "_payload", canonical.encode(self.document()))
+        object.__setattr__(self, "_digest", kdf.sha256(self._payload))
 
     @classmethod
     def from_payload(cls, payload: bytes) -> Self:
@@ -246,11 +253,11 @@ class Agreement:
 
     def payload(self) -> bytes:
         """Return the canonical JSON that the authorities sign."""
-        return canonical.encode(self.document())
+        return self._payload
 
     def digest(self) -> bytes:
         """Return what names exactly this version: SHA-256 of the payload, 32 bytes."""
-        return kdf.sha256(self.payload())
+        return self._digest
 
     def document(self) -> dict[str, JSON]:
         """Return the agreement as it stands in JSON and in YAML."""
