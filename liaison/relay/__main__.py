@@ -10,9 +10,11 @@ from __future__ import annotations
 import sys
 
 from liaison.errors import LiaisonError, VerificationError
+from liaison.wire.problems import RemoteError
 
 _FAILED = 1
 _UNVERIFIED = 3
+_UNPROCESSABLE = 422
 
 
 def main() -> None:
@@ -26,7 +28,13 @@ def main() -> None:
         for line in (error.unchanged, error.hint):
             if line:
                 sys.stderr.write(f"liaison-relay: hint: {line}\n")
-        sys.exit(_UNVERIFIED if isinstance(error, VerificationError) else _FAILED)
+        sys.exit(_status(error))
+
+
+def _status(error: LiaisonError) -> int:
+    # What the running relay found is as much a verdict as what we found ourselves.
+    remote = isinstance(error, RemoteError) and error.problem.status == _UNPROCESSABLE
+    return _UNVERIFIED if remote or isinstance(error, VerificationError) else _FAILED
 
 
 if __name__ == "__main__":

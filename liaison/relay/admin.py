@@ -199,7 +199,9 @@ def run(data: DataDir, settings: Settings, keys: Callable[[], RelayKeys], reques
     if answer is not None:
         return answer
     with exclusive(data):
-        return asyncio.run(_directly(settings, keys(), data.database_url(settings), request))
+        return asyncio.run(
+            _directly(settings, keys(), data.database_url(settings.database_url), request)
+        )
 
 
 async def _directly(settings: Settings, keys: RelayKeys, url: str, request: Request) -> JSON:

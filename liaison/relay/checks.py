@@ -102,7 +102,7 @@ def _tls(data: DataDir, settings: Settings) -> Iterator[Finding]:
 
 def _database(data: DataDir, settings: Settings) -> list[Finding]:
     try:
-        return asyncio.run(_look(data.database_url(settings)))
+        return asyncio.run(_look(data.database_url(settings.database_url)))
     except LiaisonError as error:
         return [Finding("database", Verdict.FAILED, _words(error))]
 

@@ -67,7 +67,7 @@ def init(
         if not found.settings.exists():
             port = url.rpartition(":")[2] if url.count(":") > 1 else "8443"
             files.write_public(found.settings, settings.template(f"127.0.0.1:{port}").encode())
-        migrate.upgrade(found.database_url(settings.load(found.path)))
+        migrate.upgrade(found.database_url(settings.load(found.path).database_url))
         identity.create(found, url, random_bytes)
     typer.echo(found.identity)
 
@@ -78,7 +78,7 @@ def migrate_command(data: Data = None) -> None:
     from liaison.storage import migrate
 
     found = _relay(data)
-    url = found.database_url(_settings(found))
+    url = found.database_url(_settings(found).database_url)
     migrate.upgrade(url)
     typer.echo(f"schema {migrate.head()}")
 

@@ -13,9 +13,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from liaison.relay.errors import LockedError, NotInitialisedError
-from liaison.relay.settings import ENV_DATA, FILE_NAME, Settings
+
+SETTINGS_FILE: Final = "liaison-relay.toml"
+ENV_DATA: Final = "LIAISON_RELAY_DATA"
+"""Names the data directory where `--data` is left out; not a setting, for the file lies in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class DataDir:
     @property
     def settings(self) -> Path:
         """The settings file."""
-        return self.path / FILE_NAME
+        return self.path / SETTINGS_FILE
 
     @property
     def keys(self) -> Path:
@@ -73,9 +77,9 @@ class DataDir:
         """The file that the one writing process locks."""
         return self.path / "relay.lock"
 
-    def database_url(self, settings: Settings) -> str:
-        """Return the database's URL: as set, else the file in this directory."""
-        return settings.database_url or f"sqlite+aiosqlite:///{self.path / 'relay.db'}"
+    def database_url(self, chosen: str) -> str:
+        """Return the database's URL: as the settings have it, else the file in this directory."""
+        return chosen or f"sqlite+aiosqlite:///{self.path / 'relay.db'}"
 
     def require(self) -> None:
         """Check that `init` was run here.

@@ -70,7 +70,9 @@ def prepared(data: DataDir, settings: Settings) -> Iterator[Prepared]:
         context = tls.server_context(data, settings, int(time.time()))
         listener = stack.enter_context(_listener(settings))
         socket_ = stack.enter_context(admin.bound(data))
-        yield Prepared(settings, keys, data.database_url(settings), listener, socket_, context)
+        yield Prepared(
+            settings, keys, data.database_url(settings.database_url), listener, socket_, context
+        )
 
 
 def _listener(settings: Settings) -> socket.socket:

@@ -25,12 +25,9 @@ from pydantic_settings import (
 )
 
 from liaison.relay.errors import SettingsError
+from liaison.relay.files import ENV_DATA, SETTINGS_FILE
 
-FILE_NAME: Final = "liaison-relay.toml"
 ENV_PREFIX: Final = "LIAISON_RELAY_"
-ENV_DATA: Final = "LIAISON_RELAY_DATA"
-"""Names the data directory where `--data` is left out; not a setting, for the file lies in it."""
-
 _ORIGIN = re.compile(r"https://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
 _LISTEN = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):([0-9]{1,5})")
 
@@ -206,7 +203,7 @@ def load(data: Path, **overrides: object) -> Settings:
     Raises:
         SettingsError: the file is no TOML, or a setting is unknown or out of range.
     """
-    path = data / FILE_NAME
+    path = data / SETTINGS_FILE
     unknown = _unknown_variables()
     if unknown:
         raise SettingsError(f"no setting is called {', '.join(unknown)}")

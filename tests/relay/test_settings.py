@@ -6,13 +6,14 @@ import pytest
 
 from liaison.relay import settings
 from liaison.relay.errors import SettingsError
+from liaison.relay.files import SETTINGS_FILE
 from liaison.relay.settings import TLSMode
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "operating" / "settings.md"
 
 
 def write(folder: Path, text: str) -> None:
-    (folder / settings.FILE_NAME).write_text(text)
+    (folder / SETTINGS_FILE).write_text(text)
 
 
 def test_without_a_file_every_setting_has_its_default(tmp_path: Path) -> None:

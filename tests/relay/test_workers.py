@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import structlog
+
+from liaison.fanout import LocalBus, topics
+from liaison.relay import log, workers
+
+NEVER = 3600.0
+AT_ONCE = 0.001
+
+
+class Registry:
+    def __init__(self) -> None:
+        self.mark = 1
+        self.broken = False
+        self.looks = asyncio.Queue[int]()
+
+    async def revocation_mark(self) -> int:
+        self.looks.put_nowait(self.mark)
+        if self.broken:
+            raise ConnectionError("postgres://user:secret@host")
+        return self.mark
+
+    async def check_valid(self, _caller: object) -> None:
+        raise AssertionError("the streams of this test ask for nothing")
+
+
+class Streams:
+    def __init__(self) -> None:
+        self.checks = asyncio.Queue[Callable[[Any], Awaitable[None]]]()
+        self.error: Exception | None = None
+
+    async def end_invalid(self, check: Callable[[Any], Awaitable[None]]) -> int:
+        self.checks.put_nowait(check)
+        if self.error is not None:
+            raise self.error
+        return 1
+
+
+@asynccontextmanager
+async def watching(
+    registry: Registry, streams: Streams, bus: LocalBus, poll: float
+) -> AsyncIterator[None]:
+    services = SimpleNamespace(registry=registry)
+    task = asyncio.create_task(
+        workers.watch_revocations(
+            cast("Any", services), bus, cast("Any", streams), log.logger(), poll=poll
+        )
+    )
+    try:
+        async with asyncio.timeout(10):
+            yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+
+
+async def test_a_revocation_on_this_node_ends_streams_without_waiting_for_the_poll() -> None:
+    registry, streams, bus = Registry(), Streams(), LocalBus()
+    async with watching(registry, streams, bus, NEVER):
+        await registry.looks.get()
+        bus.wake(topics.REVOCATIONS)
+
+        assert await streams.checks.get() == registry.check_valid
+
+
+async def test_a_revocation_on_another_node_is_found_by_looking() -> None:
+    registry, streams = Registry(), Streams()
+    async with watching(registry, streams, LocalBus(), AT_ONCE):
+        for _ in range(3):
+            await registry.looks.get()
+        assert streams.checks.empty()
+        registry.mark = 2
+
+        await streams.checks.get()
+
+
+async def test_a_database_that_fails_is_logged_without_its_words_and_asked_again() -> None:
+    lines = io.StringIO()
+    log.configure("info", lines)
+    registry, streams, bus = Registry(), Streams(), LocalBus()
+    async with watching(registry, streams, bus, AT_ONCE):
+        await registry.looks.get()
+        registry.broken = True
+        streams.error = ConnectionError("secret")
+        for _ in range(3):
+            await registry.looks.get()
+        registry.broken = False
+        streams.error = None
+        registry.mark = 3
+        while not streams.checks.empty():
+            streams.checks.get_nowait()
+        await streams.checks.get()
+    structlog.reset_defaults()
+
+    found = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert {line["error"] for line in found if line["event"] == "worker_failed"} == {
+        "ConnectionError"
+    }
+    assert "secret" not in lines.getvalue()
+
+
+async def test_what_expired_is_erased_each_interval_and_a_failure_stops_nothing() -> None:
+    turns: list[float] = []
+    passes = 0
+
+    async def sleep(seconds: float) -> None:
+        turns.append(seconds)
+        if len(turns) > 3:
+            raise asyncio.CancelledError
+
+    async def expire() -> None:
+        nonlocal passes
+        passes += 1
+        if passes == 1:
+            raise ConnectionError
+
+    log.configure("error", io.StringIO())
+    services = SimpleNamespace(retention=SimpleNamespace(expire=expire))
+    task = asyncio.create_task(
+        workers.erase_expired(cast("Any", services), log.logger(), interval=60, sleep=sleep)
+    )
+    await asyncio.gather(task, return_exceptions=True)
+    structlog.reset_defaults()
+
+    assert turns == [60] * 4
+    assert passes == 3
