@@ -31,7 +31,7 @@ SALT = bytes(range(16))
 HELLO = Content(SALT, content.text("Hei fra Berlin", language="nb"))
 
 # examples/original.cbor and examples/reply.cbor of draft-ietf-mimi-content, commit 961ea5a, with
-# the message ids that the draft's examples/*.edn state.
+# the message ids that the draft states for them.
 ORIGINAL = bytes.fromhex(
     "87505eed9406c2545547ab6f09f20a18b003f640f6f6a20178206d696d693a2f2f6578616d706c652e636f6d2f752f"
     "616c6963652d736d6974680278256d696d693a2f2f6578616d706c652e636f6d2f722f656e67696e656572696e675f"

@@ -12,12 +12,12 @@ from liaison.policy.fields import MAX_SECONDS, Node
 
 
 def test_an_unknown_field_is_named_and_the_likely_one_suggested() -> None:
-    node = Node.of({"a": {"precedense": 1}})
+    node = Node.of({"a": {"kindz": 1}})
 
-    with pytest.raises(DocumentError, match=r"a\.precedense is not a field here") as caught:
-        node.fields(("a",))["a"].fields((), ("precedence",))
+    with pytest.raises(DocumentError, match=r"a\.kindz is not a field here") as caught:
+        node.fields(("a",))["a"].fields((), ("kinds",))
 
-    assert caught.value.hint == "did you mean precedence"
+    assert caught.value.hint == "did you mean kinds"
 
 
 def test_a_missing_field_is_named() -> None:
