@@ -1,9 +1,9 @@
 """The composition root: the one place that knows what everything is made of.
 
-`Relay.open` opens the database and starts the writer and the workers; `web`
-makes the application that serves it; `close` undoes it in the order that loses
-nothing. Reading files (settings, keys, certificates) is done before, by `serve`
-and `admin`: nothing here blocks the loop.
+`Relay.open` opens the database and starts the writer; `application` makes what
+aiohttp serves; `close` undoes it in the order that loses nothing. Reading files
+(settings, keys, certificates) is done before, by `serve` and `admin`: nothing
+here blocks the loop.
 """
 
 from __future__ import annotations
@@ -106,6 +106,9 @@ class Relay:
                 name="revocations",
             ),
             asyncio.create_task(
+                workers.recheck_streams(self.services, self.streams, logger), name="expiry"
+            ),
+            asyncio.create_task(
                 workers.erase_expired(self.services, logger, interval=settings.retention_interval),
                 name="retention",
             ),
@@ -121,7 +124,7 @@ class Relay:
             raise NotReadyError("the writer has ended")
         await self.database.check()
 
-    def web(self) -> web.Application:
+    def application(self) -> web.Application:
         """Return the application that serves this relay."""
         app = web.Application(
             middlewares=[middleware.log_request, middleware.problems, middleware.authenticate],

@@ -129,7 +129,7 @@ def address(request: web.Request) -> str:
     peer = request.remote or "local"
     if peer not in request.app[SETTINGS].trusted_proxies:
         return peer
-    # The last entry is the proxy's own; what stands before it anybody can write.
+    # The last entry is what the proxy added; what stands before it anybody can write.
     forwarded = request.headers.get("X-Forwarded-For", "")
     return forwarded.rpartition(",")[2].strip()[:64] or peer
 

@@ -22,13 +22,13 @@ from typing import Any, Final
 
 from aiohttp import web
 
-import liaison
 from liaison.relay import admin, hardening, identity, log, tls
 from liaison.relay.app import Clocks, Relay
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import DataDir, exclusive
 from liaison.relay.identity import RelayKeys
 from liaison.relay.settings import Settings
+from liaison.relay.version import VERSION
 
 BACKLOG: Final = 1_024
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -89,7 +89,7 @@ async def serving(prepared: Prepared, clocks: Clocks | None = None) -> AsyncIter
     settings = prepared.settings
     relay = await Relay.open(settings, prepared.keys, prepared.database_url, clocks)
     runner = web.AppRunner(
-        relay.web(),
+        relay.application(),
         access_log=None,
         handle_signals=False,
         shutdown_timeout=settings.shutdown_grace,
@@ -136,7 +136,7 @@ async def _until_signalled(ready: Prepared) -> None:
             "listening",
             listen=ready.address,
             origin=ready.keys.public.origin,
-            version=liaison.__version__,
+            version=VERSION,
             pid=os.getpid(),
         )
         sys.stdout.write(f"listening on {ready.address}\n")

@@ -116,7 +116,11 @@ class Connection:
             self._transport = transport
             self._outbox = Outbox(transport, request.writer, asyncio.get_running_loop())
             self._log.info("stream_opened", device=str(self.caller.id))
-            await self._serve()
+            if self._close is None:
+                await self._serve()
+            else:
+                # Revoked, or the relay stops, since the request was admitted.
+                await self._shut(self._close)
         finally:
             await self._finish()
             self._log.info(
@@ -210,6 +214,9 @@ class Connection:
         self._put(frames.Ready(self._now_ms(), known))
         if hello.deliver:
             await self._streams.take_over(self)
+            if self._close is not None:
+                # A still newer connection came while the older one ended.
+                return
             self._pump = Pump(
                 self.caller,
                 self._services.delivery,

@@ -14,6 +14,7 @@ from liaison.fanout import Bus, topics
 from liaison.relay import log
 from liaison.relay.services import Services
 from liaison.relay.streams import Streams
+from liaison.wire.handshake import TOKEN_LIFETIME
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -41,6 +42,20 @@ async def watch_revocations(
                 continue
             mark = latest
             await _attempt(end, logger, "revocations")
+
+
+async def recheck_streams(
+    services: Services,
+    streams: Streams,
+    logger: log.Log,
+    *,
+    interval: float = TOKEN_LIFETIME,
+    sleep: Sleep = asyncio.sleep,
+) -> None:
+    """End streams whose certificate has expired; one is open no longer than a token would be."""
+    while True:
+        await sleep(interval)
+        await _attempt(lambda: streams.end_invalid(services.registry.check_valid), logger, "expiry")
 
 
 async def erase_expired(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -39,7 +39,7 @@ class Writer:
 
 
 def outbox(transport: Recorder, writer: Writer | None = None) -> Outbox:
-    found = cast("web.AbstractStreamWriter", writer or Writer())
+    found = cast("Any", writer or Writer())
     return Outbox(transport, found, asyncio.get_running_loop())
 
 
@@ -105,6 +105,7 @@ async def test_another_implementation_reads_frames_of_every_size(size: int) -> N
 
     app = web.Application()
     app.router.add_get("/", handler)
+    client: TestClient[Any, Any]
     async with (
         TestServer(app) as server,
         TestClient(server) as client,

@@ -138,6 +138,7 @@ class Stage:
     async def client(self) -> AsyncIterator[TestClient[Any, Any]]:
         app = web.Application()
         app.router.add_get("/", self.handler)
+        client: TestClient[Any, Any]
         async with Server(app) as server, TestClient(server) as client:
             yield client
 
@@ -483,6 +484,27 @@ async def test_a_newer_connection_takes_the_deliveries_and_ends_the_older() -> N
         assert await older.close_code() == Close.SUPERSEDED
         assert await newer.receive() == frames.CaughtUp(0)
     assert [feed.closed for feed in stage.feeds] == [True, True]
+
+
+async def test_of_three_connections_at_once_the_last_one_takes_the_deliveries() -> None:
+    stage = Stage()
+    async with (
+        stage.client() as client,
+        stream_of(client) as first,
+        stream_of(client) as second,
+        stream_of(client) as third,
+    ):
+        for stream in (first, second, third):
+            await stream.send(frames.Hello(deliver=True, limit=9, state_version=0))
+
+        codes = [await first.close_code(), await second.close_code()]
+        stage.backlog = [item(1)]
+        stage.woken.set()
+        while not isinstance(found := await third.receive(), frames.Deliver):
+            pass
+
+    assert codes == [Close.SUPERSEDED] * 2
+    assert found.seq == 1
 
 
 async def test_a_connection_that_only_sends_ends_no_other() -> None:

@@ -134,3 +134,23 @@ async def test_what_expired_is_erased_each_interval_and_a_failure_stops_nothing(
 
     assert turns == [60] * 4
     assert passes == 3
+
+
+async def test_streams_are_looked_at_again_after_a_tokens_life() -> None:
+    registry, streams, turns = Registry(), Streams(), []
+
+    async def sleep(seconds: float) -> None:
+        turns.append(seconds)
+        if len(turns) > 1:
+            raise asyncio.CancelledError
+
+    services = SimpleNamespace(registry=registry)
+    task = asyncio.create_task(
+        workers.recheck_streams(
+            cast("Any", services), cast("Any", streams), log.logger(), sleep=sleep
+        )
+    )
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert turns == [600, 600]
+    assert streams.checks.get_nowait() == registry.check_valid

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-import liaison
 from liaison.relay.appkeys import IDENTITY, NOW_MS, SETTINGS
 from liaison.relay.requests import answer, without_session
+from liaison.relay.version import VERSION
 from liaison.wire import frames, v1
 
 routes = web.RouteTableDef()
@@ -19,7 +19,7 @@ async def info(request: web.Request) -> web.Response:
     return answer(
         v1.RelayInfo(
             identity=request.app[IDENTITY].document(),
-            version=liaison.__version__,
+            version=VERSION,
             time_ms=request.app[NOW_MS](),
             max_frame=frames.MAX_FRAME,
             max_blob=request.app[SETTINGS].max_blob,
