@@ -428,7 +428,7 @@ def encrypt(
         group.keys, signer, group.own_leaf, plaintext, authenticated_data
     )
     keys, message, _ = protection.protect_private(group.keys, content, rng=rng, buckets=buckets)
-    return replace(group, keys=keys), framing.encode_message(message)
+    return group.with_keys(keys, group.past), framing.encode_message(message)
 
 
 def export(group: Group, label: bytes, context: bytes, length: int) -> bytes:

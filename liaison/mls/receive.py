@@ -154,10 +154,9 @@ def _keys_of(group: Group, epoch: int) -> MessageKeys:
 
 def _with_keys(group: Group, keys: MessageKeys) -> Group:
     if keys.epoch == group.epoch:
-        return replace(group, keys=keys)
-    return replace(
-        group, past=tuple(keys if old.epoch == keys.epoch else old for old in group.past)
-    )
+        return group.with_keys(keys, group.past)
+    past = tuple(keys if old.epoch == keys.epoch else old for old in group.past)
+    return group.with_keys(group.keys, past)
 
 
 def _receive_handshake(

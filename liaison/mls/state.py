@@ -131,6 +131,21 @@ class Group:
         """Encode the tree, as joiners need it."""
         return self.public.ratchet_tree()
 
+    def with_keys(self, keys: MessageKeys, past: tuple[MessageKeys, ...]) -> Group:
+        """Give the same with other message keys; `replace` is too slow for every message."""
+        return Group(
+            self.public,
+            self.own_leaf,
+            self.private,
+            self.secrets,
+            keys,
+            past,
+            self.resumption,
+            self.own_updates,
+            self.limits,
+            self.reinit,
+        )
+
     # --- for the verbs ------------------------------------------------------------------------
 
     def check_active(self) -> None:
