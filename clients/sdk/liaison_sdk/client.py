@@ -1,0 +1,702 @@
+"""The client: one enrolled device, open in an asyncio program.
+
+    async with Client.open(home, passphrase=...) as client:
+        channel = await client.channel("duty")
+        await channel.send("Convoy at the border.", precedence=Precedence.FLASH)
+        async for message in client.messages():
+            print(message.text)
+
+It keeps no global state, installs no signal handlers and configures no
+logging. Its work is done by the modules around it; here they are put together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from liaison.envelope import content as contents
+from liaison.envelope.content import Null, Part
+from liaison.envelope.header import Kind
+from liaison.envelope.receipt import Answer
+from liaison.errors import LiaisonError
+from liaison.model import ChannelId, DeviceId, EndpointId, MessageId
+from liaison.policy.agreement import Agreement
+from liaison_sdk import account as accounts
+from liaison_sdk import (
+    attachments,
+    committing,
+    composing,
+    creating,
+    directory,
+    judgement,
+    membership,
+    receipts,
+)
+from liaison_sdk import (
+    channel as channel_views,
+)
+from liaison_sdk import (
+    message as message_views,
+)
+from liaison_sdk.account import Account
+from liaison_sdk.attachments import OutgoingFile, Report
+from liaison_sdk.channel import Channel, Member
+from liaison_sdk.committing import Committer
+from liaison_sdk.composing import Composed, Draft
+from liaison_sdk.connection import Connection
+from liaison_sdk.directory import DirectoryEntry
+from liaison_sdk.environment import DEFAULT_OPTIONS, Environment, Options, StoreWatcher
+from liaison_sdk.errors import (
+    ChannelAmbiguousError,
+    ChannelUnknownError,
+    ConnectionLostError,
+    MessageAmbiguousError,
+    MessageRefusedError,
+    MessageUnknownError,
+    NotEnrolledError,
+)
+from liaison_sdk.events import Event
+from liaison_sdk.groups import GroupCache
+from liaison_sdk.http import RelayAPI
+from liaison_sdk.inbound import Inbound
+from liaison_sdk.joining import Joiner
+from liaison_sdk.keystore import Keystore
+from liaison_sdk.maintenance import Maintenance
+from liaison_sdk.message import Attachment, Message, Sent
+from liaison_sdk.outbound import Outbound
+from liaison_sdk.receiver_lock import ReceiverLock
+from liaison_sdk.store import SQLiteStore, Store, Transaction, channels, items, messages, outbox
+from liaison_sdk.store import receipts as receipt_table
+from liaison_sdk.store.channels import ChannelRecord
+from liaison_sdk.store.messages import MessageRecord, MessageState
+from liaison_sdk.transport import AiohttpTransport, Transport
+from liaison_sdk.trust_store import TrustStore
+
+T = TypeVar("T")
+
+_MIN_PREFIX: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What an open client consists of."""
+
+    env: Environment
+    connection: Connection
+    committer: Committer
+    maintenance: Maintenance
+    lock: ReceiverLock | None
+
+
+class Client:
+    """One device. Make it by `Client.open`, use it inside `async with`."""
+
+    def __init__(
+        self,
+        home: Path,
+        passphrase: str | None,
+        *,
+        ca_file: Path | None,
+        receive: bool,
+        offline: bool,
+        options: Options,
+        transport: Transport | None,
+    ) -> None:
+        self._home: Final = home
+        self._passphrase: str | None = passphrase
+        self._ca_file: Final = ca_file
+        self._receive: Final = receive
+        self._offline: Final = offline
+        self._options: Final = options
+        self._transport: Final = transport
+        self._open: _Parts | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._crash: BaseException | None = None
+        self._stack = contextlib.AsyncExitStack()
+
+    @classmethod
+    def open(
+        cls,
+        home: Path,
+        *,
+        passphrase: str | None = None,
+        ca_file: Path | None = None,
+        receive: bool = True,
+        offline: bool = False,
+        options: Options = DEFAULT_OPTIONS,
+        transport: Transport | None = None,
+    ) -> Self:
+        """Prepare a client of the device that is enrolled in a folder; `async with` opens it.
+
+        Args:
+            home: the device's folder.
+            passphrase: of its keystore; None for the system's keyring.
+            ca_file: TLS CA certificates instead of those kept at enrolment.
+            receive: whether to receive, where no other process of the device does.
+            offline: never connect; only what is in the store.
+            options: time, chance and pace.
+            transport: instead of aiohttp.
+        """
+        return cls(
+            home,
+            passphrase,
+            ca_file=ca_file,
+            receive=receive,
+            offline=offline,
+            options=options,
+            transport=transport,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Client {self._home}>"
+
+    async def __aenter__(self) -> Self:
+        """Unlock, open the store, and begin to connect in the background.
+
+        Raises:
+            NotEnrolledError: the folder holds no device.
+            WrongPassphraseError: the passphrase is wrong; nothing was changed.
+        """
+        if not await asyncio.to_thread(Keystore.exists, self._home):
+            raise NotEnrolledError(f"no device is enrolled in {self._home}")
+        keystore = await asyncio.to_thread(Keystore.open, self._home, self._passphrase)
+        self._passphrase = None
+        async with contextlib.AsyncExitStack() as stack:
+            store = await SQLiteStore.open(self._home, keystore)
+            stack.push_async_callback(store.close)
+            account = await store.read(accounts.load)
+            parts = await self._assemble(stack, store, account)
+            self._open = parts
+            if not self._offline:
+                stack.push_async_callback(self._stop)
+                self._start(parts)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close: what is queued stays queued, and goes out when a client is open again."""
+        await self._stack.aclose()
+        self._open = None
+        if error is None and self._crash is not None:
+            raise self._crash
+
+    async def _assemble(
+        self, stack: contextlib.AsyncExitStack, store: Store, account: Account
+    ) -> _Parts:
+        options = self._options
+        transport = self._transport or AiohttpTransport(
+            account.url,
+            ca_file=self._ca_file,
+            ca_pem=None if self._ca_file else account.ca_pem,
+        )
+        api = await stack.enter_async_context(
+            RelayAPI(
+                transport,
+                relay=account.relay,
+                login=account.login,
+                clock=options.clock,
+                rng=options.rng,
+            )
+        )
+        env = Environment(
+            account=account,
+            store=store,
+            api=api,
+            options=options,
+            groups=GroupCache(),
+            trust=TrustStore(account),
+        )
+        lock = None
+        if self._receive and not self._offline:
+            lock = ReceiverLock(self._home)
+            stack.callback(lock.release)
+        committer = Committer(env)
+        connection = Connection(env, lock, Inbound(env, Joiner(env)).take)
+        maintenance = Maintenance(env, committer)
+        env.listeners.add(maintenance.note)
+        connection.on_notice = maintenance.notice
+        env.check = self._check
+        return _Parts(env, connection, committer, maintenance, lock)
+
+    def _start(self, parts: _Parts) -> None:
+        outbound = Outbound(parts.env, parts.connection, parts.committer)
+        jobs = (outbound.run, parts.maintenance.run, parts.maintenance.commit_proposals)
+        for work in (parts.connection.run(jobs), StoreWatcher(parts.env).run()):
+            task = asyncio.create_task(work)
+            task.add_done_callback(self._note_end)
+            self._tasks.append(task)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._crash = self._crash or task.exception()
+        if self._open is not None:
+            self._open.env.changes.notify()
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _check(self) -> None:
+        if self._crash is not None:
+            raise self._crash
+        connection = self._parts.connection
+        if connection.is_over and connection.failure is not None:
+            raise connection.failure
+
+    @property
+    def _parts(self) -> _Parts:
+        if self._open is None:
+            raise RuntimeError("the client is not open: use it inside `async with`")
+        return self._open
+
+    @property
+    def _env(self) -> Environment:
+        return self._parts.env
+
+    # --- the device and its connection --------------------------------------------------
+
+    @property
+    def account(self) -> Account:
+        """The enrolled device with its anchors."""
+        return self._env.account
+
+    @property
+    def device(self) -> DeviceId:
+        """The device's name."""
+        return self.account.device
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the relay now."""
+        return self._parts.connection.is_up
+
+    async def wait_connected(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - part of the contract
+        """Wait for a connection.
+
+        Args:
+            timeout: seconds; None gives up at the first attempt that fails.
+
+        Raises:
+            ConnectionLostError: there is none.
+        """
+        await self._wait(lambda: self.connected, timeout)
+
+    async def sync(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - part of the contract
+        """Wait until everything that waited at the relay is here, and the outbox is empty.
+
+        Args:
+            timeout: seconds; None gives up at the first attempt to connect that fails.
+
+        Raises:
+            ConnectionLostError: the relay can't be reached, or not for long enough.
+        """
+        await self.wait_connected(timeout)
+        connection, env = self._parts.connection, self._env
+        if connection.is_receiving:
+            await self._wait(lambda: connection.caught_up, timeout)
+        else:
+            heads = {c.channel: c.head for c in await env.api.channels()}
+            await self._until(lambda tx: _has_heads(tx, heads) or None, timeout)
+        await self._until(lambda tx: outbox.count(tx) == 0 or None, timeout)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Iterate over what happens from now on; never ends."""
+        queue: asyncio.Queue[Event] = asyncio.Queue()
+        self._env.listeners.add(queue.put_nowait)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._env.listeners.discard(queue.put_nowait)
+
+    async def _wait(self, done: Callable[[], bool], limit: float | None) -> None:
+        env, connection = self._env, self._parts.connection
+        attempts = connection.attempts
+        try:
+            async with asyncio.timeout(limit):
+                while True:
+                    change = env.changes.next()
+                    self._check()
+                    if done():
+                        return
+                    if limit is None and connection.attempts > attempts and connection.failure:
+                        raise connection.failure
+                    await change.wait()
+        except TimeoutError as e:
+            raise self._not_in_time() from e
+
+    async def _until(self, work: Callable[[Transaction], T | None], limit: float | None) -> T:
+        env, connection = self._env, self._parts.connection
+        attempts = connection.attempts
+
+        def look(tx: Transaction) -> T | None:
+            found = work(tx)
+            if found is None and limit is None and connection.attempts > attempts:
+                raise connection.failure or ConnectionLostError()
+            return found
+
+        try:
+            async with asyncio.timeout(limit):
+                return await env.until(look)
+        except TimeoutError as e:
+            raise self._not_in_time() from e
+
+    def _not_in_time(self) -> LiaisonError:
+        failure = self._parts.connection.failure
+        return failure or ConnectionLostError("the relay did not get everything done in time")
+
+    # --- agreements and devices ---------------------------------------------------------
+
+    async def agreements(self) -> list[Agreement]:
+        """Return the agreements of the own party, verified; fetched where connected."""
+        env = self._env
+        if self.connected:
+            return await env.trust.refresh_agreements(env.api, env.store)
+        return await env.read(env.trust.agreements)
+
+    async def agreement(self, agreement_id: str) -> Agreement:
+        """Return one agreement, verified.
+
+        Raises:
+            AgreementMissingError: it is not here, and there is no connection.
+            RemoteError: the relay does not have it.
+        """
+        env = self._env
+        if self.connected:
+            return await env.trust.fetch_agreement(env.api, env.store, agreement_id)
+        return await env.read(lambda tx: env.trust.agreement(tx, agreement_id))
+
+    async def devices(self, agreement_id: str) -> list[DirectoryEntry]:
+        """Return the devices of an agreement's parties that hold valid certificates.
+
+        Raises:
+            ConnectionLostError: the relay can't be reached.
+        """
+        return await directory.devices(self._env, await self.agreement(agreement_id))
+
+    # --- channels -----------------------------------------------------------------------
+
+    async def channels(self) -> list[Channel]:
+        """Return all channels, oldest first, also those that this device has left."""
+        records = await self._env.read(channels.load_all)
+        return [channel_views.view(record, self) for record in records]
+
+    async def channel(self, name: str | ChannelId) -> Channel:
+        """Return a channel by id, by display name, or by the beginning of its id.
+
+        Raises:
+            ChannelUnknownError: there is none.
+            ChannelAmbiguousError: there are several.
+        """
+        found = [c for c in await self.channels() if name in (c.id, str(c.id), c.name)]
+        if not found and isinstance(name, str) and len(name) >= _MIN_PREFIX:
+            found = [c for c in await self.channels() if str(c.id).startswith(name.lower())]
+        open_ones = [c for c in found if c.state.is_open]
+        if len(open_ones) == 1:
+            return open_ones[0]
+        if not found:
+            raise ChannelUnknownError(f"there is no channel {name} here")
+        if len(found) > 1:
+            raise ChannelAmbiguousError(
+                f"{len(found)} channels answer to {name}", hint="use the id"
+            )
+        return found[0]
+
+    async def create_channel(
+        self,
+        agreement_id: str,
+        policy: str,
+        name: str,
+        members: Iterable[EndpointId] = (),
+    ) -> Channel:
+        """Open a channel and add members to it.
+
+        Args:
+            agreement_id: that binds it.
+            policy: one of the agreement's channel policies.
+            name: display name; the relay never learns it.
+            members: endpoints to add with all their devices.
+
+        Raises:
+            PolicyRefusedError: the agreement does not allow it.
+            EndpointNoDevicesError: an endpoint can't be added; the channel is there.
+        """
+        env = self._env
+        await self.wait_connected()
+        agreement = await self.agreement(agreement_id)
+        channel = await creating.open_channel(env, agreement, policy, name)
+        wanted = [endpoint for endpoint in members if endpoint != self.device.endpoint]
+        if wanted:
+            await self.add_members(channel, wanted)
+        return await self.channel(channel)
+
+    async def members(self, channel: ChannelId) -> list[Member]:
+        """See `Channel.members`."""
+        env = self._env
+
+        def look(tx: Transaction) -> list[Member]:
+            record = channels.load(tx, channel)
+            if record is None:
+                raise ChannelUnknownError(f"there is no channel {channel} here")
+            group = env.groups.load(tx, record)
+            found = judgement.devices(group).items()
+            return [Member(device, leaf, leaf == group.own_leaf) for leaf, device in found]
+
+        return await env.read(look)
+
+    async def add_members(
+        self, channel: ChannelId, endpoints: Sequence[EndpointId]
+    ) -> list[DeviceId]:
+        """See `Channel.add`."""
+        return await membership.add(self._env, self._parts.committer, channel, endpoints)
+
+    async def remove_members(
+        self, channel: ChannelId, who: Sequence[EndpointId | DeviceId]
+    ) -> list[DeviceId]:
+        """See `Channel.remove`."""
+        return await membership.remove(self._env, self._parts.committer, channel, who)
+
+    async def leave(self, channel: ChannelId) -> None:
+        """See `Channel.leave`."""
+        await membership.leave(self._env, channel)
+
+    async def update(self, channel: ChannelId) -> None:
+        """See `Channel.update`."""
+        await self._parts.committer.run(channel, lambda *_: committing.Order())
+
+    async def resync(self, channel: ChannelId) -> None:
+        """See `Channel.resync`."""
+        await self._parts.committer.resync(channel)
+
+    async def rename(self, channel: ChannelId, name: str) -> None:
+        """See `Channel.rename`."""
+
+        def rename(tx: Transaction) -> None:
+            record = channels.load(tx, channel)
+            if record is None:
+                raise ChannelUnknownError(f"there is no channel {channel} here")
+            channels.save(tx, replace(record, name=name))
+
+        await self._env.write(rename)
+
+    # --- sending ------------------------------------------------------------------------
+
+    async def send(
+        self,
+        channel: ChannelId,
+        draft: Draft,
+        *,
+        text: str,
+        language: str,
+        files: Sequence[OutgoingFile],
+        report: Report | None,
+        wait: bool,
+    ) -> Sent:
+        """See `Channel.send`, which is the way to call this."""
+        env = self._env
+        record, agreement = await env.read(lambda tx: _open(env, tx, channel))
+        parts: list[Part] = []
+        if text or not files:
+            parts.append(contents.text(text, language=language) if text else Null())
+        # Judged before anything leaves the device; with the files it is judged again.
+        judged = composing.compose(env, record, agreement, replace(draft, parts=(*parts, Null())))
+        composing.judge(env, record, agreement, judged).require()
+        if files:
+            rules = agreement.channel(record.policy).attachments
+            await attachments.check_rules(rules, list(files))
+        for file in files:
+            uploaded = await attachments.upload(env, self._home, channel, file, report)
+            parts.append(uploaded.as_part())
+        kind = Kind.FILE if files and not text and draft.kind is Kind.TEXT else draft.kind
+        ready = replace(draft, parts=tuple(parts), kind=kind)
+
+        def queue(tx: Transaction) -> tuple[int, Composed]:
+            record, agreement = _open(env, tx, channel)
+            composed = composing.compose(env, record, agreement, ready)
+            composing.judge(env, record, agreement, composed).require()
+            return composing.queue(env, tx, record, composed), composed
+
+        number, composed = await env.write(queue)
+        message_id = composed.header.message_id
+        if wait:
+            return await self._ruling(channel, message_id, number)
+        return Sent(message_id, channel, MessageState.QUEUED, number=number)
+
+    async def acknowledge(self, message: Message, answer: Answer, note: str) -> Sent:
+        """See `Message.acknowledge`."""
+        env, ref = self._env, message.ref
+        if ref is None:
+            raise MessageUnknownError("the sender of this message is not known")
+
+        def queue(tx: Transaction) -> int:
+            record, _ = _open(env, tx, message.channel_id)
+            return receipts.queue_answer(
+                env, tx, record, ref, answer, note=note, precedence=message.action
+            )
+
+        number = await env.write(queue)
+        return await self._ruling(message.channel_id, message.id, number)
+
+    async def _ruling(self, channel: ChannelId, message_id: MessageId, number: int) -> Sent:
+        env = self._env
+
+        def ruled(tx: Transaction) -> Sent | None:
+            if outbox.load(tx, number) is not None:
+                return None
+            record = messages.find_own(tx, channel, message_id)
+            return message_views.sent(record, channel, message_id, number)
+
+        result = await env.until(ruled)
+        refusal = env.refusals.pop(number, None)
+        if refusal is None and result.state is MessageState.REFUSED:
+            record = await env.read(lambda tx: messages.find_own(tx, channel, message_id))
+            refusal = (record.reason_code, record.reason) if record else ("", "")
+        if refusal is not None:
+            raise MessageRefusedError(refusal[1], remote_code=refusal[0])
+        return result
+
+    async def outbox(self) -> list[Message]:
+        """Return the own messages that the relay has not accepted yet, oldest first."""
+        return [
+            message
+            for message in await self.history()
+            if message.state in (MessageState.QUEUED, MessageState.SENDING)
+        ]
+
+    # --- reading ------------------------------------------------------------------------
+
+    async def messages(self, channel: ChannelId | None = None) -> AsyncIterator[Message]:
+        """Iterate over messages as they come; never ends.
+
+        Each is given out once, over all processes of the device that iterate: it
+        is marked as shown before it is given out. Highest precedence first.
+
+        Raises:
+            LiaisonError: the relay has turned this device away for good.
+        """
+        env = self._env
+        while True:
+            change = env.changes.next()
+            self._check()
+            if not await env.read(lambda tx: messages.count_unread(tx, channel)):
+                await change.wait()
+                continue
+            message = await env.write(lambda tx: self._take(tx, channel))
+            if message is not None:
+                yield message
+
+    async def unread(self, channel: ChannelId | None = None) -> list[Message]:
+        """Return what nobody was shown yet, without marking it."""
+        return await self.history(channel, unread_only=True)
+
+    async def mark_shown(self, shown: Iterable[Message]) -> list[Message]:
+        """Mark messages as shown; return those that were not before."""
+        by_number = {message.number: message for message in shown}
+        marked = await self._env.write(lambda tx: messages.mark_shown(tx, list(by_number)))
+        return [by_number[number] for number in marked]
+
+    async def history(
+        self,
+        channel: ChannelId | None = None,
+        *,
+        limit: int | None = None,
+        unread_only: bool = False,
+    ) -> list[Message]:
+        """Return messages from the store, own and others', oldest first.
+
+        Args:
+            channel: of one channel only.
+            limit: the latest so many.
+            unread_only: only others' messages that nobody was shown yet.
+        """
+
+        def look(tx: Transaction) -> list[Message]:
+            records = messages.history(tx, channel, limit, unread=unread_only)
+            return [self._view(tx, record) for record in records]
+
+        return await self._env.read(look)
+
+    async def message(self, prefix: str) -> Message:
+        """Return a message by the beginning of its id.
+
+        Raises:
+            MessageUnknownError: there is none.
+            MessageAmbiguousError: there are several.
+        """
+        if len(prefix) < _MIN_PREFIX or not set(prefix.lower()) <= set("0123456789abcdef"):
+            raise MessageUnknownError(
+                f"{prefix[:40]!r} is not the beginning of a message id",
+                hint=f"give at least {_MIN_PREFIX} of its hex digits",
+            )
+
+        def look(tx: Transaction) -> list[Message]:
+            return [self._view(tx, record) for record in messages.find(tx, prefix)]
+
+        found = await self._env.read(look)
+        if not found:
+            raise MessageUnknownError(f"there is no message {prefix} here")
+        if len(found) > 1:
+            raise MessageAmbiguousError(f"several messages begin with {prefix}")
+        return found[0]
+
+    async def save(
+        self,
+        message: Message,
+        attachment: Attachment,
+        target: Path,
+        overwrite: bool,  # noqa: FBT001 - `Message.save` has it by keyword
+        report: Report | None,
+    ) -> Path:
+        """See `Message.save`, which is the way to call this."""
+        return await attachments.download(
+            self._env,
+            message.channel_id,
+            attachment.descriptor,
+            target,
+            overwrite=overwrite,
+            report=report,
+        )
+
+    def _take(self, tx: Transaction, channel: ChannelId | None) -> Message | None:
+        for record in messages.next_unread(tx, channel, 1):
+            if record.number is not None and messages.mark_shown(tx, [record.number]):
+                return self._view(tx, replace(record, shown=True))
+        return None
+
+    def _view(self, tx: Transaction, record: MessageRecord) -> Message:
+        channel = channels.load(tx, record.channel)
+        return message_views.view(
+            record,
+            client=self,
+            channel_name=channel.name if channel else str(record.channel),
+            receipts=receipt_table.load(tx, record.channel, record.message_id),
+            now=self._env.now,
+        )
+
+
+def _open(env: Environment, tx: Transaction, channel: ChannelId) -> tuple[ChannelRecord, Agreement]:
+    record = channels.load(tx, channel)
+    if record is None or record.state is not channels.ChannelState.STALE:
+        # A stale channel takes messages: they wait until it was joined anew.
+        record = committing.open_channel(tx, channel)
+    return record, env.trust.agreement(tx, record.agreement_id, record.agreement_version)
+
+
+def _has_heads(tx: Transaction, heads: dict[str, int]) -> bool:
+    """Tell whether the last item of each channel is here."""
+    return all(
+        head == 0 or items.is_taken(tx, ChannelId.parse(channel), head)
+        for channel, head in heads.items()
+    )

@@ -1,0 +1,439 @@
+"""Changes of a channel's membership and keys: stage, store, upload, merge.
+
+A commit is stored with the epoch that it leads to before it is uploaded, and
+merged when the relay has accepted it, or when it comes back as a delivery,
+whichever is first. Of two commits for one epoch the relay takes one; the other
+is dropped, the winner processed, and the change is made anew on top of it.
+
+One commit per channel is under way at a time, over all processes of the device:
+who finds one staged helps it to its end first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from liaison.crypto import suites
+from liaison.crypto.signing import SignatureScheme
+from liaison.mls import external
+from liaison.mls.credentials import Credential
+from liaison.mls.extensions import Extension
+from liaison.mls.group import Group, Limits, StagedCommit, stage_commit
+from liaison.mls.proposals import Proposal, Remove
+from liaison.model import ChannelId, PartyCode
+from liaison.policy import statement
+from liaison.policy.agreement import Agreement
+from liaison.wire import v1
+from liaison.wire.problems import RemoteError
+from liaison_sdk import joining, judgement, key_packages, merging
+from liaison_sdk.environment import Environment
+from liaison_sdk.errors import (
+    ChannelClosedError,
+    ChannelRejectedError,
+    ChannelUnknownError,
+    ConnectionLostError,
+)
+from liaison_sdk.groups import blobs_of
+from liaison_sdk.store import Transaction, channels, commits, documents, meta
+from liaison_sdk.store.channels import ChannelRecord, ChannelState
+from liaison_sdk.store.commits import StagedRecord
+
+_CONFLICT: Final = "channel.epoch_conflict"
+_OUT: Final = ("channel.not_member", "channel.unknown")
+_ATTEMPTS: Final = 16
+"""Commits that may lose in a row before the caller is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a commit shall do, beside what waits anyway.
+
+    Args:
+        proposals: carried by value.
+        name: the channel's name, for those who join by it; None where nobody does.
+    """
+
+    proposals: Sequence[Proposal] = ()
+    name: str | None = field(default=None, repr=False)
+
+
+Plan = Callable[[Transaction, ChannelRecord, Agreement, Group], Order | None]
+"""Decides on the present state; None where there is nothing to do (any more)."""
+
+
+class Committer:
+    """Makes commits, one at a time per channel."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._env: Final = environment
+        self._locks: dict[ChannelId, asyncio.Lock] = {}
+
+    async def run(self, channel: ChannelId, plan: Plan) -> bool:
+        """Bring a change into effect; return whether there was anything to do.
+
+        Raises:
+            ChannelClosedError, ChannelRejectedError: the channel takes no changes.
+            RemoteError: the relay refused the change; nothing was changed.
+            ConnectionLostError: the relay can't be reached; the commit stays
+                staged and goes out when it can, unless another one is first.
+        """
+        async with self._locks.setdefault(channel, asyncio.Lock()):
+            for _ in range(_ATTEMPTS):
+                staged = await self._env.write(lambda tx: self._stage(tx, channel, plan))
+                if staged is None:
+                    return False
+                ours = isinstance(staged, _Fresh)
+                if await self._settle(staged.record) and ours:
+                    return True
+        raise ConnectionLostError("others keep changing the channel; try again")
+
+    async def settle(self, channel: ChannelId) -> None:
+        """Commit what has to be committed before anything is encrypted; see `urgent`."""
+        await self.run(channel, urgent(self._env))
+
+    async def resume(self) -> None:
+        """Help every commit that was left staged to its end, and resync what is stale."""
+        for channel in await self._env.read(commits.waiting):
+            async with self._locks.setdefault(channel, asyncio.Lock()):
+                staged = await self._env.read(lambda tx, c=channel: commits.load(tx, c))  # type: ignore[misc]  # a default argument binds the loop's value
+                if staged is not None:
+                    await self._settle(staged)
+        for record in await self._env.read(channels.load_all):
+            if record.state is ChannelState.STALE:
+                await self.resync(record.channel)
+
+    async def resync(self, channel: ChannelId) -> None:
+        """Join a channel anew, in the place of the own old leaf.
+
+        Raises:
+            RemoteError: the relay refused.
+            ConnectionLostError: it can't be reached.
+        """
+        async with self._locks.setdefault(channel, asyncio.Lock()):
+            for _ in range(_ATTEMPTS):
+                try:
+                    staged = await self._stage_resync(channel)
+                except RemoteError as e:
+                    if e.remote_code not in _OUT:
+                        raise
+                    await self._env.write(lambda tx: _out(self._env, tx, channel))
+                    return
+                if staged is None or await self._settle(staged):
+                    return
+        raise ConnectionLostError("others keep changing the channel; try again")
+
+    # --- staging ------------------------------------------------------------------------
+
+    def _stage(self, tx: Transaction, channel: ChannelId, plan: Plan) -> _Fresh | _Found | None:
+        env = self._env
+        record = open_channel(tx, channel)
+        waiting = commits.load(tx, channel)
+        if waiting is not None:
+            return _Found(waiting)
+        agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
+        group = env.groups.load(tx, record)
+        order = plan(tx, record, agreement, group)
+        if order is None:
+            return None
+        staged = self._make(tx, agreement, group, order)
+        _check_own(env, tx, record, agreement, group, staged)
+        fresh = StagedRecord(
+            channel=channel,
+            epoch=group.epoch,
+            external=False,
+            commit=staged.commit,
+            welcome=staged.welcome,
+            group_info=staged.group_info,
+            blobs=blobs_of(staged.group),
+            fresh_leaf=True,
+            state_version=meta.next_state_version(tx),
+        )
+        commits.save(tx, fresh)
+        return _Fresh(fresh)
+
+    def _make(
+        self, tx: Transaction, agreement: Agreement, group: Group, order: Order
+    ) -> StagedCommit:
+        env = self._env
+        proposed = {p.proposal.leaf for p in group.pending if isinstance(p.proposal, Remove)}
+        ordered = {p.leaf for p in order.proposals if isinstance(p, Remove)}
+        # Whoever is excluded goes first, whatever the commit is for.
+        excluded, reason = _exclusions(env, tx, agreement, group, proposed)
+        removals = [Remove(leaf) for leaf in excluded if leaf not in ordered]
+        kept = [p for p in order.proposals if not (isinstance(p, Remove) and p.leaf in proposed)]
+        names: Iterable[Extension] = ()
+        if order.name is not None:
+            names = (joining.name_extension(order.name),)
+        return stage_commit(
+            group,
+            signer=env.account.signer(group.suite.signature),
+            rng=env.options.rng,
+            now=env.now,
+            validator=env.trust.strict_validator(tx, agreement),
+            by_value=(*removals, *kept),
+            authenticated_data=reason,
+            group_info_extensions=names,
+        )
+
+    async def _stage_resync(self, channel: ChannelId) -> StagedRecord | None:
+        env = self._env
+        record = await env.read(lambda tx: channels.load(tx, channel))
+        if record is None or record.state not in (ChannelState.STALE, ChannelState.ACTIVE):
+            return None
+        state = await env.api.group(channel)
+        if state.group_info is None:
+            raise ChannelClosedError("the relay gives no GroupInfo to join with")
+        group_info, tree = state.group_info, state.tree
+        hint = await env.api.channel(channel)
+        agreement = await env.trust.fetch_agreement(
+            env.api, env.store, hint.agreement, hint.agreement_version
+        )
+        await env.trust.refresh_revocations(env.api, env.store, agreement)
+
+        def stage(tx: Transaction) -> StagedRecord | None:
+            current = channels.load(tx, channel)
+            if current is None or current.state is not record.state:
+                return None
+            joined = _join_anew(env, agreement, group_info, tree)
+            if joined is None:
+                merging.leave(env, tx, current)
+                return None
+            binding = joining.check_channel(env, channel, agreement, joined.group)
+            channels.save(tx, _bound(current, agreement, binding.policy))
+            staged = StagedRecord(
+                channel=channel,
+                epoch=state.epoch,
+                external=True,
+                commit=joined.commit,
+                welcome=None,
+                group_info=joined.group_info,
+                blobs=blobs_of(joined.group),
+                fresh_leaf=True,
+                state_version=meta.next_state_version(tx),
+            )
+            commits.save(tx, staged)
+            return staged
+
+        return await env.write(stage)
+
+    # --- the relay's ruling -------------------------------------------------------------
+
+    async def _settle(self, staged: StagedRecord) -> bool:
+        """Upload a staged commit; return whether it is the channel's now."""
+        env = self._env
+        body = v1.Commit(
+            commit=staged.commit,
+            welcome=staged.welcome,
+            group_info=staged.group_info,
+            state_version=staged.state_version,
+        )
+        try:
+            accepted = await env.api.commit(staged.channel, body)
+        except RemoteError as e:
+            if e.problem.status >= 500 or e.remote_code == "rate.exceeded":
+                # Nothing was decided; the commit stays staged.
+                raise ConnectionLostError(e.message) from e
+            await env.write(lambda tx: _drop(tx, staged))
+            if e.remote_code != _CONFLICT:
+                raise
+            await self._await_winner(staged)
+            return False
+        await env.write(lambda tx: merging.merge(env, tx, staged, accepted.seq, accepted.time_ms))
+        return True
+
+    async def _await_winner(self, staged: StagedRecord) -> None:
+        """Wait until the commit that was first is in the store."""
+
+        def moved(tx: Transaction) -> bool | None:
+            record = channels.load(tx, staged.channel)
+            if record is None or record.state is not ChannelState.ACTIVE:
+                return True
+            return record.epoch > staged.epoch or None
+
+        if staged.external:
+            # The group is fetched anew, so there is nothing to wait for.
+            return
+        try:
+            async with asyncio.timeout(self._env.options.request_timeout):
+                await self._env.until(moved)
+        except TimeoutError as e:
+            raise ConnectionLostError("the change that was first has not been delivered") from e
+
+
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    record: StagedRecord
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Staged earlier, by whomever."""
+
+    record: StagedRecord
+
+
+def open_channel(tx: Transaction, channel: ChannelId) -> ChannelRecord:
+    """Return a channel in which something can be done.
+
+    Raises:
+        ChannelUnknownError: it is not here.
+        ChannelRejectedError: its members have broken the agreement.
+        ChannelClosedError: this device is no member, is leaving, or out of step.
+    """
+    record = channels.load(tx, channel)
+    if record is None:
+        raise ChannelUnknownError(f"there is no channel {channel} here")
+    if record.state is ChannelState.REJECTED:
+        raise ChannelRejectedError(record.reason)
+    if record.state is not ChannelState.ACTIVE:
+        raise ChannelClosedError(f"the channel {record.name} is {record.state.value}")
+    return record
+
+
+def urgent(env: Environment) -> Plan:
+    """Return the plan that commits what must not wait for an encryption.
+
+    That is every proposal that waits (RFC 9420 §12.4: no application message
+    while there are proposals), and the removal of everyone who is excluded.
+    """
+
+    def plan(
+        tx: Transaction, record: ChannelRecord, agreement: Agreement, group: Group
+    ) -> Order | None:
+        del record
+        if not needs_commit(env, tx, agreement, group):
+            return None
+        if own_removal(group):
+            raise ChannelClosedError("this device is about to be removed")
+        return Order()
+
+    return plan
+
+
+def aged(env: Environment) -> Plan:
+    """Return the plan that gives fresh keys where the policy says that they are too old."""
+
+    def plan(
+        tx: Transaction, record: ChannelRecord, agreement: Agreement, group: Group
+    ) -> Order | None:
+        del tx, group
+        keys = agreement.channel(record.policy).keys
+        # Before the limit, so that a message never has to wait for it.
+        leaf_is_old = env.now - record.leaf_at > keys.leaf_max_age * 3 // 4
+        epoch_is_old = env.now - record.epoch_at > keys.epoch_max_age * 3 // 4
+        return Order() if leaf_is_old or epoch_is_old else None
+
+    return plan
+
+
+def needs_commit(env: Environment, tx: Transaction, agreement: Agreement, group: Group) -> bool:
+    """Tell whether something has to be committed before anything is encrypted."""
+    return bool(group.pending or judgement.excluded_leaves(env, tx, agreement, group))
+
+
+def own_removal(group: Group) -> bool:
+    """Tell whether this device's removal waits to be committed, which others must do."""
+    return any(
+        isinstance(queued.proposal, Remove) and queued.proposal.leaf == group.own_leaf
+        for queued in group.pending
+    )
+
+
+def mark_all_stale(env: Environment, tx: Transaction, relay_version: int) -> list[ChannelId]:
+    """Note that this store is an old copy: the relay has seen a later one.
+
+    Every channel is joined anew before anything is encrypted in it, because keys
+    that this copy thinks fresh have been used.
+    """
+    own = meta.number(tx, meta.STATE_VERSION)
+    if relay_version <= own:
+        return []
+    marked = []
+    for record in channels.load_all(tx):
+        if record.state is ChannelState.ACTIVE:
+            merging.mark_stale(env, tx, record, "this store is an old copy")
+            marked.append(record.channel)
+    meta.set_number(tx, meta.STATE_VERSION, relay_version)
+    return marked
+
+
+def _check_own(
+    env: Environment,
+    tx: Transaction,
+    record: ChannelRecord,
+    agreement: Agreement,
+    group: Group,
+    staged: StagedCommit,
+) -> None:
+    """Ask of an own commit what every receiver will ask; then nobody has to reject it."""
+    judgement.judge_commit(env, tx, record, agreement, group, staged.effect, env.now)
+
+
+def _join_anew(
+    env: Environment, agreement: Agreement, group_info: bytes, tree: bytes
+) -> StagedCommit | None:
+    validator = env.trust.validator(agreement)
+    identity = env.account.device.uri.encode()
+    leaf = external.own_leaf(group_info, tree, identity, validator=validator, now=env.now)
+    if leaf is None:
+        return None
+    scheme = _scheme(agreement)
+    return external.join(
+        group_info,
+        ratchet_tree=tree,
+        signer=env.account.signer(scheme),
+        credential=Credential.x509(env.account.chain(scheme)),
+        rng=env.options.rng,
+        now=env.now,
+        validator=validator,
+        replace_leaf=leaf,
+        capabilities=key_packages.CAPABILITIES,
+        limits=Limits(past_epochs=max(p.keys.past_epochs for p in agreement.channels)),
+    )
+
+
+def _exclusions(
+    env: Environment, tx: Transaction, agreement: Agreement, group: Group, proposed: set[int]
+) -> tuple[list[int], bytes]:
+    """Return who has to go and the reason for it, as members may not have heard yet.
+
+    A commit has room for one registrar's list, so it takes the excluded of one
+    party; `urgent` comes back for the others.
+    """
+    leaves = judgement.excluded_leaves(env, tx, agreement, group)
+    by_party: dict[PartyCode, list[int]] = {}
+    for leaf in leaves:
+        if leaf not in proposed:
+            by_party.setdefault(judgement.device_at(group, leaf).party, []).append(leaf)
+    for party, theirs in by_party.items():
+        signed = documents.load(tx, documents.REVOCATIONS, str(party))
+        return theirs, b"" if signed is None else statement.encode_removal(signed)
+    return [], b""
+
+
+def _scheme(agreement: Agreement) -> SignatureScheme:
+    return suites.suite(agreement.cipher_suite).signature
+
+
+def _bound(record: ChannelRecord, agreement: Agreement, policy: str) -> ChannelRecord:
+    return replace(
+        record,
+        agreement_id=agreement.agreement_id,
+        agreement_version=agreement.version,
+        policy=policy,
+    )
+
+
+def _drop(tx: Transaction, staged: StagedRecord) -> None:
+    current = commits.load(tx, staged.channel)
+    if current is not None and current.digest == staged.digest:
+        commits.delete(tx, staged.channel)
+
+
+def _out(env: Environment, tx: Transaction, channel: ChannelId) -> None:
+    record = channels.load(tx, channel)
+    if record is not None and record.state.is_open:
+        merging.leave(env, tx, record)

@@ -1,0 +1,141 @@
+"""Makes messages: content and header from what the caller wants to say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from liaison.envelope import content as contents
+from liaison.envelope.cbor import Item
+from liaison.envelope.content import Content, Multi, Part, Semantics
+from liaison.envelope.header import Header, Kind, MessageRef
+from liaison.labels import Label
+from liaison.model import EndpointId, MessageId, Precedence
+from liaison.policy import labelling
+from liaison.policy.agreement import Agreement
+from liaison.policy.evaluate import Decision, SendMessage, evaluate
+from liaison_sdk.environment import Environment
+from liaison_sdk.store import Transaction, messages, outbox
+from liaison_sdk.store.channels import ChannelRecord
+from liaison_sdk.store.messages import MessageRecord, MessageState
+from liaison_sdk.store.outbox import OutboxRecord, OutboxState
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message that is not bound to an agreement's version yet.
+
+    Args:
+        parts: what it says; at least one.
+        kind: what it is for.
+        action, info: precedences.
+        to, copy: addressees.
+        label: None for the agreement's default.
+        subject: empty for none.
+        expires: Unix seconds, or None.
+        in_reply_to: an earlier message.
+    """
+
+    parts: tuple[Part, ...] = field(repr=False)
+    kind: Kind = Kind.TEXT
+    action: Precedence = Precedence.ROUTINE
+    info: Precedence = Precedence.ROUTINE
+    to: tuple[EndpointId, ...] = ()
+    copy: tuple[EndpointId, ...] = ()
+    label: Label | None = None
+    subject: str = field(default="", repr=False)
+    expires: int | None = None
+    in_reply_to: MessageRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A message ready for the outbox."""
+
+    header: Header
+    content: bytes = field(repr=False)
+
+
+def default_label(agreement: Agreement) -> Label:
+    """Return the label that an agreement gives to messages without one."""
+    return Label(agreement.labels.policy, agreement.labels.default)
+
+
+def compose(
+    env: Environment, record: ChannelRecord, agreement: Agreement, draft: Draft
+) -> Composed:
+    """Turn a draft into header and content, with a fresh id and salt.
+
+    Raises:
+        HeaderError, ContentError, ContentTooLargeError: the draft has no place in the format.
+    """
+    salt = env.options.rng(contents.SALT_BYTES)
+    label = draft.label or default_label(agreement)
+    extensions: dict[int | str, Item] = {contents.LABEL: labelling.encode_label(label)}
+    if draft.subject:
+        extensions[contents.SUBJECT] = draft.subject
+    header = Header(
+        message_id=MessageId(env.options.rng(16)),
+        kind=draft.kind,
+        action=draft.action,
+        info=min(draft.info, draft.action),
+        dtg=env.now,
+        label=labelling.header_label(label, salt),
+        agreement_id=record.agreement_id,
+        agreement_version=record.agreement_version,
+        to=tuple(sorted(set(draft.to))),
+        copy=tuple(sorted(set(draft.copy) - set(draft.to))),
+        expires=draft.expires,
+        in_reply_to=draft.in_reply_to,
+    )
+    content = Content(salt=salt, body=_body(draft.parts), extensions=extensions)
+    return Composed(header, content.encode())
+
+
+def judge(
+    env: Environment, record: ChannelRecord, agreement: Agreement, composed: Composed
+) -> Decision:
+    """Decide whether the agreement lets this device send it; the relay decides again."""
+    request = SendMessage(
+        env.account.device.endpoint, record.policy, composed.header, len(composed.content)
+    )
+    return evaluate(request, agreement, env.now)
+
+
+def queue(env: Environment, tx: Transaction, record: ChannelRecord, composed: Composed) -> int:
+    """Put a message into the outbox, and show it among the own ones unless it is a receipt.
+
+    Returns its number in the outbox.
+    """
+    header = composed.header
+    encoded = header.encode()
+    if header.kind is not Kind.RECEIPT:
+        shown = MessageRecord(
+            channel=record.channel,
+            sender=env.account.device,
+            message_id=header.message_id,
+            outgoing=True,
+            state=MessageState.QUEUED,
+            precedence=header.action,
+            header=encoded,
+            content=composed.content,
+            shown=True,
+        )
+        messages.insert(tx, shown)
+    return outbox.insert(
+        tx,
+        OutboxRecord(
+            channel=record.channel,
+            message_id=header.message_id,
+            precedence=header.action,
+            state=OutboxState.QUEUED,
+            header=encoded,
+            content=composed.content,
+        ),
+    )
+
+
+def _body(parts: Sequence[Part]) -> Part:
+    if len(parts) == 1:
+        return parts[0]
+    return Multi(Semantics.PROCESS_ALL, tuple(parts))

@@ -1,0 +1,148 @@
+"""What the parts of a client share: time, chance, the store, the relay, and news of change.
+
+Everything that differs between a real client and a test stands here and is
+passed in; there is no other state outside the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from liaison.crypto import secret
+from liaison_sdk.account import Account
+from liaison_sdk.events import Event
+from liaison_sdk.groups import GroupCache
+from liaison_sdk.http import RelayAPI
+from liaison_sdk.store import Store, Transaction
+from liaison_sdk.trust_store import TrustStore
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a client behaves; the defaults suit a device on an ordinary network.
+
+    Args:
+        clock: Unix time in seconds.
+        rng: random bytes for keys, ids and salts.
+        chance: a number from 0 to 1, for jitter only.
+        sleep: waits so many seconds.
+        poll_interval: seconds between looks for what other processes did to the store.
+        backoff_first, backoff_most: bounds of the wait before reconnecting, seconds.
+        commit_jitter: most seconds that a member waits before it commits others' proposals.
+        request_timeout: seconds to wait for the relay's answer to a sent message.
+        window: deliveries that may be under way.
+        key_packages: how many single-use key packages to keep at the relay.
+    """
+
+    clock: Callable[[], float] = time.time
+    rng: Callable[[int], bytes] = secret.random_bytes
+    chance: Callable[[], float] = random.random
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    poll_interval: float = 0.2
+    backoff_first: float = 0.25
+    backoff_most: float = 30.0
+    commit_jitter: float = 1.0
+    request_timeout: float = 30.0
+    window: int = 256
+    key_packages: int = 20
+
+
+DEFAULT_OPTIONS: Final = Options()
+
+
+class Changes:
+    """Tells waiting tasks that the store may look different; a wake-up, never content."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def notify(self) -> None:
+        """Wake everyone who waits."""
+        event, self._event = self._event, asyncio.Event()
+        event.set()
+
+    def next(self) -> asyncio.Event:
+        """Return the event of the next change; take it before looking, then wait."""
+        return self._event
+
+
+@dataclass(slots=True)
+class Environment:
+    """One open client's surroundings."""
+
+    account: Account
+    store: Store
+    api: RelayAPI
+    options: Options
+    groups: GroupCache
+    trust: TrustStore
+    changes: Changes = field(default_factory=Changes)
+    listeners: set[Callable[[Event], None]] = field(default_factory=set)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    refusals: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """Code and reason of what the relay refused for good here, by number in the outbox."""
+    check: Callable[[], None] = lambda: None
+    """Raises where waiting has no sense any more."""
+
+    @property
+    def now(self) -> int:
+        """Unix seconds."""
+        return int(self.options.clock())
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Look at the store."""
+        return await self.store.read(work)
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Change the store in one exclusive transaction, and wake who waits for changes."""
+        result = await self.store.write(work)
+        self.changes.notify()
+        return result
+
+    def publish(self, event: Event) -> None:
+        """Tell the listeners; from the event loop's thread."""
+        for listener in tuple(self.listeners):
+            listener(event)
+
+    def announce(self, tx: Transaction, event: Event) -> None:
+        """Tell the listeners once the transaction is durable; from the store's thread."""
+
+        def tell() -> None:
+            self.loop.call_soon_threadsafe(self.publish, event)
+
+        tx.after_commit(tell)
+
+    async def until(self, work: Callable[[Transaction], T | None]) -> T:
+        """Look at the store until `work` finds something, here or by another process."""
+        while True:
+            change = self.changes.next()
+            self.check()
+            found = await self.store.read(work)
+            if found is not None:
+                return found
+            await change.wait()
+
+
+class StoreWatcher:
+    """Notices what other processes of the device commit."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment: Final = environment
+
+    async def run(self) -> None:
+        """Poll for ever; a poll reads one counter from shared memory."""
+        env = self._environment
+        seen = await env.store.data_version()
+        while True:
+            await env.options.sleep(env.options.poll_interval)
+            version = await env.store.data_version()
+            if version != seen:
+                seen = version
+                env.changes.notify()

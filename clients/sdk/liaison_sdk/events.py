@@ -1,0 +1,33 @@
+"""What a program may want to know while a client is open; no content, no keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from liaison.model import ChannelId
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    CAUGHT_UP = "caught-up"
+    CHANNEL = "channel"
+    MEMBER = "member"
+    PROPOSAL = "proposal"
+    MESSAGE = "message"
+    RECEIPT = "receipt"
+    REFUSED = "refused"
+    RESYNC = "resync"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One piece of news; `text` is for people."""
+
+    kind: EventKind
+    channel: ChannelId | None = None
+    text: str = ""

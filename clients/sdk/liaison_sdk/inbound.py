@@ -1,0 +1,325 @@
+"""Works off what the relay delivers: checks it, decrypts it, stores it.
+
+An item and everything that follows from it (the group's next state, the
+message, a receipt to be sent) are stored in one transaction; only then may the
+item be acknowledged. An item that comes again is recognised and skipped.
+
+No message disappears: one that can't be decrypted, contradicts itself or breaks
+the agreement is stored with the reason. The relay's word is taken for nothing
+but the order of items and the time of acceptance.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+from liaison.crypto import kdf
+from liaison.envelope.content import Content
+from liaison.envelope.header import Header, Kind
+from liaison.envelope.receipt import Receipt
+from liaison.errors import LiaisonError
+from liaison.mls import peek
+from liaison.mls.errors import OwnMessageError, StaleEpochError
+from liaison.mls.group import (
+    ApplicationReceived,
+    CommitStaged,
+    OwnCommitEcho,
+    ProposalStored,
+    process,
+)
+from liaison.model import DeviceId, MessageId, Precedence
+from liaison.wire.frames import Deliver, ItemKind
+from liaison_sdk import judgement, merging, receipts
+from liaison_sdk.environment import Environment
+from liaison_sdk.errors import ChannelClosedError, ChannelRejectedError
+from liaison_sdk.events import Event, EventKind
+from liaison_sdk.joining import Joiner
+from liaison_sdk.store import Transaction, channels, commits, items, messages
+from liaison_sdk.store import receipts as receipt_table
+from liaison_sdk.store.channels import ChannelRecord, ChannelState
+from liaison_sdk.store.messages import MessageRecord, MessageState
+from liaison_sdk.trust_store import device_of
+
+_BATCH: Final = 64
+"""Items in one transaction: one sync of the disk for all of them."""
+
+
+class WrongItemError(ChannelRejectedError):
+    """The relay delivered something under a name that is not its own."""
+
+    code = "item.wrong_kind"
+
+
+class Inbound:
+    """Takes deliveries, in their order."""
+
+    def __init__(self, environment: Environment, joiner: Joiner) -> None:
+        self._env: Final = environment
+        self._joiner: Final = joiner
+
+    async def take(self, delivered: Sequence[Deliver]) -> None:
+        """Store everything that follows from these items; then they may be acknowledged.
+
+        Raises:
+            ConnectionLostError, RemoteError: a Welcome needs something from the
+                relay; nothing of it was stored, and it will be delivered again.
+            StoreError: the store failed; what was not stored comes again.
+        """
+        rest = list(delivered)
+        while rest:
+            if rest[0].kind is ItemKind.WELCOME:
+                await self._joiner.take(rest.pop(0))
+                continue
+            batch = list(itertools.takewhile(_needs_no_relay, rest[:_BATCH]))
+            del rest[: len(batch)]
+            await self._env.write(lambda tx, b=batch: self._take_all(tx, b))  # type: ignore[misc]  # a default argument binds the loop's value
+
+    def _take_all(self, tx: Transaction, batch: Sequence[Deliver]) -> None:
+        for item in batch:
+            if items.is_taken(tx, item.channel, item.seq):
+                continue
+            self._take(tx, item, kdf.sha256(item.payload))
+
+    def _take(self, tx: Transaction, item: Deliver, digest: bytes) -> None:
+        if item.kind is ItemKind.GAP:
+            items.take(tx, item.channel, item.seq, digest)
+            return
+        if items.is_repeated(tx, item.channel, digest):
+            # The relay sequenced the same bytes twice; what they say is known.
+            items.take(tx, item.channel, item.seq, digest)
+            return
+        items.take(tx, item.channel, item.seq, digest)
+        record = channels.load(tx, item.channel)
+        match item.kind:
+            case ItemKind.MESSAGE:
+                self._message(tx, record, item)
+            case ItemKind.COMMIT if record is not None:
+                self._commit(tx, record, item, digest)
+            case ItemKind.PROPOSAL if record is not None:
+                self._proposal(tx, record, item)
+
+    def _time(self, item: Deliver) -> int:
+        """The relay's time of acceptance, which can't lie in the future."""
+        return min(item.time_ms // 1000, self._env.now)
+
+    # --- messages -----------------------------------------------------------------------
+
+    def _message(self, tx: Transaction, record: ChannelRecord | None, item: Deliver) -> None:
+        try:
+            opened, record = self._decrypt(tx, record, item)
+        except LiaisonError as e:
+            self._fail(tx, record, item, e)
+            return
+        sender = device_of(opened.sender.leaf_node.credential)
+        try:
+            header = Header.decode(opened.authenticated_data)
+            content = Content.decode(opened.plaintext)
+            judgement.check_label(header, content)
+        except LiaisonError as e:
+            self._fail(tx, record, item, e, sender=sender)
+            return
+        version = record.version_at(opened.epoch)
+        decision = judgement.judge_message(
+            self._env.trust.agreement(tx, record.agreement_id, version),
+            record.policy,
+            header,
+            sender=sender.endpoint,
+            reader=self._env.account.device.endpoint,
+            size=len(item.payload),
+            accepted_at=self._time(item),
+            now=self._env.now,
+        )
+        stored = MessageRecord(
+            channel=item.channel,
+            sender=sender,
+            message_id=header.message_id,
+            outgoing=False,
+            state=MessageState.RECEIVED if decision.allow else MessageState.WITHHELD,
+            precedence=header.precedence_for(self._env.account.device.endpoint),
+            header=opened.authenticated_data,
+            content=opened.plaintext,
+            seq=item.seq,
+            time_ms=item.time_ms,
+            reason_code="" if decision.allow else decision.rule,
+            reason="" if decision.allow else decision.reason,
+        )
+        self._keep(tx, record, stored, header, content)
+
+    def _decrypt(
+        self, tx: Transaction, record: ChannelRecord | None, item: Deliver
+    ) -> tuple[ApplicationReceived, ChannelRecord]:
+        if record is None:
+            raise ChannelClosedError("the message is for a channel that is not here")
+        if record.state is ChannelState.REJECTED:
+            raise ChannelRejectedError(record.reason)
+        env = self._env
+        group = env.groups.load(tx, record)
+        agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
+        opened = process(
+            group, item.payload, now=self._time(item), validator=env.trust.validator(agreement)
+        )
+        if not isinstance(opened, ApplicationReceived):
+            raise WrongItemError("the relay delivered a handshake message as a message")
+        # Whatever becomes of the message: its key is used, and goes now.
+        return opened, env.groups.save_message(tx, record, opened.group)
+
+    def _keep(
+        self,
+        tx: Transaction,
+        record: ChannelRecord,
+        message: MessageRecord,
+        header: Header,
+        content: Content,
+    ) -> None:
+        if header.kind is Kind.RECEIPT and message.sender is not None:
+            if message.state is MessageState.RECEIVED:
+                self._receipt(tx, record, message.sender, content)
+            return
+        if messages.insert(tx, message) is not None:
+            self._env.announce(tx, Event(EventKind.MESSAGE, record.channel, str(header.kind)))
+
+    def _receipt(
+        self, tx: Transaction, record: ChannelRecord, sender: DeviceId, content: Content
+    ) -> None:
+        try:
+            receipt = Receipt.from_content(content)
+        except LiaisonError as e:
+            self._env.announce(tx, Event(EventKind.PROBLEM, record.channel, e.message))
+            return
+        receipt_table.save(
+            tx,
+            record.channel,
+            receipt.ref.message_id,
+            sender,
+            receipt.status.value,
+            receipt.encode(),
+        )
+        text = f"{sender}: {receipt.status.value}"
+        self._env.announce(tx, Event(EventKind.RECEIPT, record.channel, text))
+
+    def _fail(
+        self,
+        tx: Transaction,
+        record: ChannelRecord | None,
+        item: Deliver,
+        error: LiaisonError,
+        *,
+        sender: DeviceId | None = None,
+    ) -> None:
+        """Store a message that can't be shown, with the reason, and tell its sender."""
+        header, data = _peek(item.payload)
+        if record is not None and sender is None:
+            sender = self._sender(tx, record, error)
+        own = self._env.account.device
+        message = MessageRecord(
+            channel=item.channel,
+            sender=sender,
+            # Without a readable header there is no id; the bytes name the message then.
+            message_id=header.message_id if header else MessageId(kdf.sha256(item.payload)[:16]),
+            outgoing=False,
+            state=MessageState.FAILED,
+            precedence=header.precedence_for(own.endpoint) if header else Precedence.ROUTINE,
+            header=data if header else b"",
+            content=b"",
+            seq=item.seq,
+            time_ms=item.time_ms,
+            reason_code=error.code,
+            reason=error.message,
+        )
+        if messages.insert(tx, message) is None:
+            return
+        self._env.announce(tx, Event(EventKind.PROBLEM, item.channel, error.message))
+        # A receipt for a receipt would answer itself for ever.
+        if record is not None and header is not None and header.kind is not Kind.RECEIPT:
+            receipts.queue_failure(self._env, tx, record, header, sender, error.code)
+
+    def _sender(
+        self, tx: Transaction, record: ChannelRecord, error: LiaisonError
+    ) -> DeviceId | None:
+        leaf = getattr(error, "sender_leaf", None)
+        if leaf is None:
+            return None
+        try:
+            return judgement.device_at(self._env.groups.load(tx, record), leaf)
+        except LiaisonError:
+            # The leaf was another's, or empty, in that epoch; then nobody is named.
+            return None
+
+    # --- handshakes ---------------------------------------------------------------------
+
+    def _proposal(self, tx: Transaction, record: ChannelRecord, item: Deliver) -> None:
+        env = self._env
+        if not record.state.is_open:
+            return
+        group = env.groups.load(tx, record)
+        agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
+        now = self._time(item)
+        try:
+            stored = process(group, item.payload, now=now, validator=env.trust.validator(agreement))
+            if not isinstance(stored, ProposalStored):
+                raise WrongItemError("the relay delivered something else as a proposal")
+            judgement.judge_proposal(env, tx, record, agreement, group, stored.queued, now)
+        except (StaleEpochError, OwnMessageError):
+            # Its epoch is over, or it is our own and was stored before it was sent.
+            return
+        except LiaisonError as e:
+            # A proposal that is not kept is never committed here, and a commit
+            # that contains it is not followed.
+            env.announce(tx, Event(EventKind.PROBLEM, record.channel, e.message))
+            return
+        env.groups.save_epoch(tx, record, stored.group)
+        env.announce(tx, Event(EventKind.PROPOSAL, record.channel))
+
+    def _commit(self, tx: Transaction, record: ChannelRecord, item: Deliver, digest: bytes) -> None:
+        env = self._env
+        staged = commits.load(tx, record.channel)
+        if staged is not None and staged.digest == digest:
+            merging.merge(env, tx, staged, item.seq, item.time_ms)
+            return
+        if record.state not in (ChannelState.ACTIVE, ChannelState.LEAVING):
+            # Stale: the resync takes the group as it is then. Otherwise not a member.
+            return
+        group = env.groups.load(tx, record)
+        agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
+        now = self._time(item)
+        try:
+            result = process(group, item.payload, now=now, validator=env.trust.validator(agreement))
+            if isinstance(result, OwnCommitEcho):
+                # Accepted, and what it led to is not here: this store is an old copy.
+                merging.mark_stale(env, tx, record, "an own commit is not in this store")
+                return
+            if not isinstance(result, CommitStaged):
+                raise WrongItemError("the relay delivered something else as a commit")
+        except StaleEpochError:
+            return
+        except LiaisonError as e:
+            # Whether only we can't follow or nobody can, we can't tell: joining
+            # anew is possible in the first case and fails harmlessly in the second.
+            merging.mark_stale(env, tx, record, f"a commit can't be followed: {e.message}")
+            return
+        try:
+            judgement.judge_commit(env, tx, record, agreement, group, result.effect, now)
+        except LiaisonError as e:
+            merging.reject(env, tx, record, e)
+            return
+        commits.delete(tx, record.channel)
+        if result.group is None:
+            merging.leave(env, tx, record)
+            return
+        merging.save_next_epoch(env, tx, record, result.group, item.time_ms // 1000)
+        merging.announce_members(env, tx, record, result.effect)
+
+
+def _needs_no_relay(item: Deliver) -> bool:
+    return item.kind is not ItemKind.WELCOME
+
+
+def _peek(payload: bytes) -> tuple[Header | None, bytes]:
+    """Read a header that nobody has authenticated: for listing a failure only."""
+    try:
+        data = peek.parse_header(payload).authenticated_data
+        return Header.decode(data), data
+    except LiaisonError:
+        return None, b""

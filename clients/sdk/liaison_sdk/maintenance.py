@@ -1,0 +1,118 @@
+"""What a member owes its channels: fresh documents, fresh keys, others' proposals committed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from liaison.errors import LiaisonError
+from liaison.model import ChannelId
+from liaison.wire.problems import RemoteError
+from liaison_sdk import committing, creating, key_packages
+from liaison_sdk.committing import Committer
+from liaison_sdk.environment import Environment
+from liaison_sdk.errors import ConnectionLostError
+from liaison_sdk.events import Event, EventKind
+from liaison_sdk.store import Transaction, channels
+from liaison_sdk.store.channels import ChannelState
+
+_ROUND: Final = 300.0
+"""Seconds between rounds in which nothing has happened."""
+_LOW: Final = "key-packages.low"
+
+
+class Maintenance:
+    """Does the rounds while there is a connection, and at once when something calls for it."""
+
+    def __init__(self, environment: Environment, committer: Committer) -> None:
+        self._env: Final = environment
+        self._committer: Final = committer
+        self._low = asyncio.Event()
+        self._proposed: asyncio.Queue[ChannelId] = asyncio.Queue()
+
+    def note(self, event: Event) -> None:
+        """Listen for proposals."""
+        if event.kind is EventKind.PROPOSAL and event.channel is not None:
+            self._proposed.put_nowait(event.channel)
+        if event.kind is EventKind.CHANNEL:
+            # A Welcome has used up a key package.
+            self._low.set()
+
+    def notice(self, code: str) -> None:
+        """Listen for the relay's notices."""
+        if code == _LOW:
+            self._low.set()
+
+    async def run(self) -> None:
+        """Do rounds for ever.
+
+        Raises:
+            ConnectionLostError: the relay can't be reached.
+        """
+        while True:
+            await self._try(self._refresh)
+            await self._try(lambda: creating.resume(self._env))
+            await self._try(self._committer.resume)
+            await self._try(self._replenish)
+            await self._renew()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ROUND * (0.5 + self._env.options.chance())):
+                    await self._low.wait()
+
+    async def commit_proposals(self) -> None:
+        """Commit what others propose, each after a while in which another may have done it.
+
+        Raises:
+            ConnectionLostError: the relay can't be reached.
+        """
+        for channel in await self._env.read(self._pending):
+            self._proposed.put_nowait(channel)
+        while True:
+            channel = await self._proposed.get()
+            await self._env.options.sleep(
+                self._env.options.chance() * self._env.options.commit_jitter
+            )
+            await self._try(lambda c=channel: self._committer.settle(c))  # type: ignore[misc]  # a default argument binds the loop's value
+
+    async def _try(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Do one thing; a refusal of it is told, and does not end the others."""
+        try:
+            await work()
+        except ConnectionLostError:
+            raise
+        except LiaisonError as e:
+            if isinstance(e, RemoteError) and e.problem.status == 401:
+                raise
+            self._env.publish(Event(EventKind.PROBLEM, text=e.message))
+
+    async def _refresh(self) -> None:
+        env = self._env
+        for agreement in await env.trust.refresh_agreements(env.api, env.store):
+            if await env.trust.refresh_revocations(env.api, env.store, agreement):
+                for channel in await env.read(self._pending):
+                    self._proposed.put_nowait(channel)
+
+    async def _replenish(self) -> None:
+        self._low.clear()
+        await key_packages.replenish(self._env)
+
+    async def _renew(self) -> None:
+        for record in await self._env.read(channels.load_all):
+            if record.state is ChannelState.ACTIVE:
+                await self._try(
+                    lambda c=record.channel: self._committer.run(c, committing.aged(self._env))  # type: ignore[misc]  # a default argument binds the loop's value
+                )
+
+    def _pending(self, tx: Transaction) -> list[ChannelId]:
+        env = self._env
+        found = []
+        for record in channels.load_all(tx):
+            if record.state is not ChannelState.ACTIVE:
+                continue
+            agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
+            group = env.groups.load(tx, record)
+            if committing.needs_commit(env, tx, agreement, group):
+                found.append(record.channel)
+        return found

@@ -1,0 +1,112 @@
+"""From one epoch of a channel to the next, or out of it: what each means for the store.
+
+Runs inside store transactions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from liaison.errors import LiaisonError
+from liaison.mls import snapshot
+from liaison.mls.effects import CommitEffect
+from liaison.mls.group import Group
+from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
+from liaison_sdk.environment import Environment
+from liaison_sdk.events import Event, EventKind
+from liaison_sdk.store import Transaction, channels, commits, items
+from liaison_sdk.store.channels import ChannelRecord, ChannelState
+from liaison_sdk.store.commits import StagedRecord
+from liaison_sdk.trust_store import device_of
+
+
+def merge(env: Environment, tx: Transaction, staged: StagedRecord, seq: int, time_ms: int) -> bool:
+    """Make an own commit's epoch the channel's, because the relay has accepted it.
+
+    Returns False where that was done already, by another process or by the
+    delivery of the commit.
+    """
+    current = commits.load(tx, staged.channel)
+    record = channels.load(tx, staged.channel)
+    if current is None or current.digest != staged.digest or record is None:
+        return False
+    new = snapshot.restore(staged.blobs.epoch, staged.blobs.ratchets)
+    if not staged.external:
+        # Messages went on in the old epoch while the commit was under way; its
+        # used keys must not come back with the copy that was made then.
+        new = _carry_on(env.groups.load(tx, record), new)
+    if staged.fresh_leaf:
+        record = replace(record, leaf_at=time_ms // 1000)
+    save_next_epoch(env, tx, replace(record, reason=""), new, time_ms // 1000)
+    commits.delete(tx, staged.channel)
+    items.take(tx, staged.channel, seq, staged.digest)
+    return True
+
+
+def save_next_epoch(
+    env: Environment, tx: Transaction, record: ChannelRecord, new: Group, at: int
+) -> ChannelRecord:
+    """Store a new epoch, which began at `at` (Unix seconds)."""
+    binding = ChannelBinding.decode(new.extension(CHANNEL_BINDING_EXTENSION))
+    readable = set(new.epochs)
+    kept = {e: v for e, v in record.versions if e in readable}
+    kept[new.epoch] = binding.version
+    state = record.state if record.state is ChannelState.LEAVING else ChannelState.ACTIVE
+    record = replace(
+        record,
+        state=state,
+        agreement_version=binding.version,
+        epoch_at=at,
+        versions=tuple(sorted(kept.items())),
+    )
+    return env.groups.save_epoch(tx, record, new)
+
+
+def mark_stale(env: Environment, tx: Transaction, record: ChannelRecord, reason: str) -> None:
+    """Note that the channel has to be joined anew before anything is sent in it."""
+    channels.save(tx, replace(record, state=ChannelState.STALE, reason=reason))
+    commits.delete(tx, record.channel)
+    env.announce(tx, Event(EventKind.RESYNC, record.channel, reason))
+
+
+def reject(env: Environment, tx: Transaction, record: ChannelRecord, error: LiaisonError) -> None:
+    """Stop following a channel whose members have broken the agreement.
+
+    The relay should have refused that commit, so what comes after it is not
+    worth more. Nothing is sent, nothing is shown, and the reason is kept.
+    """
+    reason = f"a commit breaks the agreement: {error.message}"
+    channels.save(tx, replace(record, state=ChannelState.REJECTED, reason=reason))
+    commits.delete(tx, record.channel)
+    env.announce(tx, Event(EventKind.PROBLEM, record.channel, reason))
+
+
+def leave(env: Environment, tx: Transaction, record: ChannelRecord) -> None:
+    """Forget the keys of a channel that this device is out of."""
+    left = record.state is ChannelState.LEAVING
+    state = ChannelState.LEFT if left else ChannelState.REMOVED
+    reason = "" if left else "this device was removed"
+    channels.forget_group(tx, replace(record, state=state, reason=reason))
+    commits.delete(tx, record.channel)
+    tx.after_commit(lambda: env.groups.forget(record.channel))
+    env.announce(tx, Event(EventKind.CHANNEL, record.channel, state.value))
+
+
+def announce_members(
+    env: Environment, tx: Transaction, record: ChannelRecord, effect: CommitEffect
+) -> None:
+    """Tell who came and who went."""
+    if effect.external:
+        return
+    for added in effect.added:
+        name = device_of(added.leaf_node.credential)
+        env.announce(tx, Event(EventKind.MEMBER, record.channel, f"{name} was added"))
+    for removed in effect.removed:
+        name = device_of(removed.leaf_node.credential)
+        env.announce(tx, Event(EventKind.MEMBER, record.channel, f"{name} was removed"))
+
+
+def _carry_on(current: Group, staged: Group) -> Group:
+    """Give a staged epoch the past as it is now, instead of as it was when it was staged."""
+    keep = current.limits.past_epochs
+    return replace(staged, past=(current.keys, *current.past)[:keep])

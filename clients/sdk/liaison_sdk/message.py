@@ -1,0 +1,302 @@
+"""Messages as a program sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from liaison.envelope import content as contents
+from liaison.envelope.attachment import Attachment as Descriptor
+from liaison.envelope.content import Content, Disposition, External, Single
+from liaison.envelope.header import Header, Kind, MessageRef
+from liaison.envelope.receipt import Answer, Receipt, Status
+from liaison.errors import LiaisonError
+from liaison.labels import Label
+from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, Precedence, format_dtg
+from liaison.policy import labelling
+from liaison_sdk.attachments import Report, safe_name
+from liaison_sdk.errors import AttachmentMalformedError
+from liaison_sdk.store.messages import MessageRecord, MessageState
+
+if TYPE_CHECKING:
+    from liaison_sdk.client import Client
+
+EXPIRED = "message.expired"
+_NOT_SHOWN = (MessageState.WITHHELD, MessageState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that came with a message; its content is still at the relay.
+
+    Args:
+        index: its place in the message, from zero.
+        filename: safe to use as a name; not the sender's word for word.
+        media_type: as the sender says.
+        size: bytes.
+        description: for people.
+    """
+
+    index: int
+    filename: str
+    media_type: str
+    size: int
+    description: str
+    descriptor: Descriptor = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptView:
+    """What one device said about a message."""
+
+    sender: DeviceId
+    status: Status
+    at: datetime
+    answer: Answer | None = None
+    code: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a message that was sent.
+
+    Args:
+        message_id: its id.
+        channel: its channel.
+        state: QUEUED, SENDING or ACCEPTED.
+        seq: its place in the channel, once accepted.
+        accepted_at: the relay's time, once accepted.
+        number: its place in this device's outbox.
+    """
+
+    message_id: MessageId
+    channel: ChannelId
+    state: MessageState
+    seq: int | None = None
+    accepted_at: datetime | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, own or another's.
+
+    Header and content are there where they could be read and may be shown:
+    `state` says so. Text and names are the sender's: strip control characters
+    before they go to a terminal.
+
+    Args:
+        id: unique with `sender`.
+        channel_id, channel_name: where it is.
+        sender: the device of the MLS leaf; None where it could not be learnt.
+        outgoing: whether this device wrote it.
+        state: where it stands.
+        reason_code, reason: why it is refused, withheld or failed.
+        kind: what it is for.
+        precedence: for this reader.
+        action, info: for those who are to act, and for the others.
+        dtg: the drafter's time.
+        to, copy: addressees.
+        label, marking: confidentiality, as a value and for people.
+        text, subject, language: what it says.
+        attachments: files that came with it.
+        in_reply_to: an earlier message.
+        expires: when it is no longer shown.
+        seq, accepted_at: its place in the channel, and the relay's time.
+        shown: whether a reader was given it.
+        receipts: what others said about it.
+    """
+
+    id: MessageId
+    channel_id: ChannelId
+    channel_name: str
+    sender: DeviceId | None
+    outgoing: bool
+    state: MessageState
+    reason_code: str
+    reason: str
+    kind: Kind
+    precedence: Precedence
+    action: Precedence
+    info: Precedence
+    dtg: datetime | None
+    to: tuple[EndpointId, ...]
+    copy: tuple[EndpointId, ...]
+    label: Label | None
+    text: str = field(repr=False)
+    subject: str = field(repr=False)
+    language: str
+    attachments: tuple[Attachment, ...] = field(repr=False)
+    in_reply_to: MessageRef | None
+    expires: datetime | None
+    seq: int | None
+    accepted_at: datetime | None
+    shown: bool
+    receipts: tuple[ReceiptView, ...]
+    number: int = field(repr=False)
+    client: Client = field(repr=False, compare=False)
+
+    @property
+    def dtg_text(self) -> str:
+        """The date-time group, `211530Z NOV 26`; empty where the header could not be read."""
+        return "" if self.dtg is None else format_dtg(self.dtg)
+
+    @property
+    def marking(self) -> str:
+        """The label as people read it."""
+        return "" if self.label is None else self.label.marking()
+
+    @property
+    def ref(self) -> MessageRef | None:
+        """What replies and receipts name it by."""
+        return None if self.sender is None else MessageRef(self.sender, self.id)
+
+    async def acknowledge(self, answer: Answer | str = Answer.ROGER, note: str = "") -> Sent:
+        """Tell the channel what this reader answers.
+
+        Raises:
+            PolicyRefusedError: the agreement does not let this device send receipts.
+            ValueError: no such answer.
+        """
+        return await self.client.acknowledge(self, Answer(answer), note)
+
+    async def save(
+        self,
+        attachment: Attachment | int,
+        target: Path,
+        *,
+        overwrite: bool = False,
+        progress: Report | None = None,
+    ) -> Path:
+        """Fetch an attachment; see `liaison_sdk.attachments.download`."""
+        if isinstance(attachment, int):
+            if not 0 <= attachment < len(self.attachments):
+                raise AttachmentMalformedError(f"the message has no attachment {attachment}")
+            attachment = self.attachments[attachment]
+        return await self.client.save(self, attachment, target, overwrite, progress)
+
+
+def view(
+    record: MessageRecord,
+    *,
+    client: Client,
+    channel_name: str,
+    receipts: Sequence[tuple[DeviceId, bytes]],
+    now: int,
+) -> Message:
+    """Turn a stored message into what a program sees.
+
+    Args:
+        record: from the store.
+        client: that it acts through.
+        channel_name: display name of its channel.
+        receipts: who sent which receipt about it.
+        now: Unix seconds: what has expired is not shown.
+    """
+    header = Header.decode(record.header) if record.header else None
+    if header is not None and header.expires is not None and header.expires <= now:
+        reason = "the message has expired"
+        record = replace(
+            record, state=MessageState.WITHHELD, reason_code=EXPIRED, reason=reason, content=b""
+        )
+    seen: dict[str, Any] = {"text": "", "subject": "", "language": "", "attachments": ()}
+    if record.content and record.state not in _NOT_SHOWN:
+        seen = _content(record)
+    return Message(
+        id=record.message_id,
+        channel_id=record.channel,
+        channel_name=channel_name,
+        sender=record.sender,
+        outgoing=record.outgoing,
+        state=record.state,
+        reason_code=record.reason_code,
+        reason=record.reason,
+        kind=header.kind if header else Kind.TEXT,
+        precedence=record.precedence,
+        action=header.action if header else record.precedence,
+        info=header.info if header else record.precedence,
+        dtg=_time(header.dtg) if header else None,
+        to=header.to if header else (),
+        copy=header.copy if header else (),
+        label=labelling.label_of(header) if header else None,
+        in_reply_to=header.in_reply_to if header else None,
+        expires=_time(header.expires) if header and header.expires is not None else None,
+        seq=record.seq,
+        accepted_at=None if record.time_ms is None else _time(record.time_ms / 1000),
+        shown=record.shown,
+        receipts=tuple(_receipt(sender, data) for sender, data in receipts),
+        number=record.number or 0,
+        client=client,
+        **seen,
+    )
+
+
+def sent(
+    record: MessageRecord | None, channel: ChannelId, message_id: MessageId, number: int
+) -> Sent:
+    """Return what a sender is told about an own message; a receipt has no record."""
+    if record is None:
+        return Sent(message_id, channel, MessageState.ACCEPTED, number=number)
+    accepted = None if record.time_ms is None else _time(record.time_ms / 1000)
+    return Sent(message_id, channel, record.state, record.seq, accepted, number)
+
+
+def _content(record: MessageRecord) -> dict[str, Any]:
+    content = Content.decode(record.content)
+    subject = content.extensions.get(contents.SUBJECT, "")
+    texts = [
+        part
+        for part in content.parts()
+        if isinstance(part, Single)
+        and part.text is not None
+        and part.disposition is not Disposition.ATTACHMENT
+    ]
+    return {
+        "text": "\n".join(part.text or "" for part in texts),
+        "subject": subject if isinstance(subject, str) else "",
+        "language": texts[0].language if texts else "",
+        "attachments": _attachments(content),
+    }
+
+
+def _attachments(content: Content) -> tuple[Attachment, ...]:
+    found: list[Attachment] = []
+    for part in content.parts():
+        if not isinstance(part, External):
+            continue
+        try:
+            descriptor = Descriptor.from_part(part)
+        except LiaisonError:
+            # A part of another kind, which this program can't fetch: it is no file here.
+            continue
+        found.append(
+            Attachment(
+                index=len(found),
+                filename=safe_name(descriptor.filename),
+                media_type=descriptor.media_type,
+                size=descriptor.size,
+                description=descriptor.description,
+                descriptor=descriptor,
+            )
+        )
+    return tuple(found)
+
+
+def _receipt(sender: DeviceId, data: bytes) -> ReceiptView:
+    receipt = Receipt.decode(data)
+    return ReceiptView(
+        sender=sender,
+        status=receipt.status,
+        at=_time(receipt.at),
+        answer=receipt.answer,
+        code=receipt.code,
+        note=receipt.note,
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,240 @@
+"""Sends what is in the outbox: encrypt, store, send, and believe only the relay's word.
+
+A message is queued in the caller's transaction. Encrypting it is another one:
+exclusive, on the group as it is stored, and it stores the group's next state
+with the ciphertext before anything is sent. So a crash at any point leaves a
+row that says what to do next, and no key is ever used for two messages.
+
+A ciphertext is sent again as it is until the relay has ruled. Where it has to
+be encrypted anew, because its epoch is over, the relay is asked first whether
+the earlier one had arrived after all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from liaison.mls.group import encrypt
+from liaison.model import ChannelId
+from liaison.wire.frames import Accepted, Send
+from liaison.wire.problems import RemoteError
+from liaison_sdk import committing
+from liaison_sdk.committing import Committer
+from liaison_sdk.connection import Connection
+from liaison_sdk.environment import Environment
+from liaison_sdk.errors import ChannelClosedError, ChannelRejectedError
+from liaison_sdk.events import Event, EventKind
+from liaison_sdk.store import Transaction, channels, items, messages, meta, outbox
+from liaison_sdk.store.channels import ChannelState
+from liaison_sdk.store.messages import MessageState
+from liaison_sdk.store.outbox import OutboxRecord, OutboxState
+
+# The epoch has moved on, or has to before anything is sent.
+_EPOCH_OVER: Final = frozenset({"channel.epoch_stale", "channel.removal_pending"})
+# Nothing was decided: the same bytes may be taken later.
+_LATER: Final = frozenset({"rate.exceeded", "queue.full", "unavailable", "internal"})
+_TAKEN: Final = "message.id_conflict"
+_BATCH: Final = 32
+_RETRY_PAUSE: Final = 0.5
+_MOST_PAUSE: Final = 30.0
+
+
+class Outbound:
+    """Works off the outbox while there is a connection."""
+
+    def __init__(
+        self, environment: Environment, connection: Connection, committer: Committer
+    ) -> None:
+        self._env: Final = environment
+        self._connection: Final = connection
+        self._committer: Final = committer
+
+    async def run(self) -> None:
+        """Send whatever waits, now and later, until the connection is lost.
+
+        Raises:
+            ConnectionLostError: it is; what was not ruled on goes out on the next one.
+        """
+        while True:
+            change = self._env.changes.next()
+            if not await self._send_batch():
+                await change.wait()
+
+    async def _send_batch(self) -> bool:
+        """Send the next rows; return whether anything was moved."""
+        rows = await self._env.write(self._prepare)
+        blocked = {channel for channel in rows if isinstance(channel, ChannelId)}
+        for channel in blocked:
+            await self._unblock(channel)
+        ready = [row for row in rows if isinstance(row, OutboxRecord)]
+        answers = await asyncio.gather(*(self._send(row) for row in ready), return_exceptions=True)
+        lost: BaseException | None = None
+        pause = 0.0
+        for row, answer in zip(ready, answers, strict=True):
+            if isinstance(answer, Accepted):
+                await self._env.write(lambda tx, r=row, a=answer: self._accepted(tx, r, a))  # type: ignore[misc]  # default arguments bind the loop's values
+            elif isinstance(answer, RemoteError):
+                pause = max(pause, await self._refused(row, answer))
+            else:
+                lost = answer
+        if lost is not None:
+            raise lost
+        if pause:
+            await self._env.options.sleep(pause)
+        return bool(rows)
+
+    async def _send(self, row: OutboxRecord) -> Accepted:
+        return await self._connection.send(
+            Send(0, row.channel, row.message_id, row.state_version, row.ciphertext)
+        )
+
+    # --- encrypting ---------------------------------------------------------------------
+
+    def _prepare(self, tx: Transaction) -> list[OutboxRecord | ChannelId]:
+        """Encrypt what is queued; return rows to send, and channels that need work first."""
+        rows: list[OutboxRecord | ChannelId] = []
+        blocked: set[ChannelId] = set()
+        for row in outbox.waiting(tx, _BATCH):
+            if row.channel in blocked:
+                continue
+            if row.state is OutboxState.ENCRYPTED:
+                rows.append(row)
+                continue
+            try:
+                encrypted = self._encrypt(tx, row)
+            except (ChannelClosedError, ChannelRejectedError) as e:
+                refuse(self._env, tx, row, e.code, e.message)
+                continue
+            if encrypted is None:
+                # In order: nothing of this channel overtakes what waits for the commit.
+                blocked.add(row.channel)
+                rows.append(row.channel)
+            else:
+                rows.append(encrypted)
+        return rows
+
+    def _encrypt(self, tx: Transaction, row: OutboxRecord) -> OutboxRecord | None:
+        env = self._env
+        stored = channels.load(tx, row.channel)
+        if stored is not None and stored.state is ChannelState.STALE:
+            return None
+        record = committing.open_channel(tx, row.channel)
+        group = env.groups.load(tx, record)
+        agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
+        if committing.needs_commit(env, tx, agreement, group):
+            return None
+        after, ciphertext = encrypt(
+            group,
+            row.content,
+            signer=env.account.signer(group.suite.signature),
+            rng=env.options.rng,
+            authenticated_data=row.header,
+        )
+        # The group that has forgotten the key, and what the key has made, together
+        # or not at all; nothing is sent before.
+        env.groups.save_message(tx, record, after)
+        version = meta.next_state_version(tx)
+        row = outbox.save_encrypted(tx, row, ciphertext, group.epoch, version)
+        _mark(tx, row, MessageState.SENDING)
+        return row
+
+    async def _unblock(self, channel: ChannelId) -> None:
+        record = await self._env.read(lambda tx: channels.load(tx, channel))
+        if record is None:
+            return
+        if record.state is ChannelState.STALE:
+            await self._committer.resync(channel)
+            return
+        try:
+            await self._committer.settle(channel)
+        except (ChannelClosedError, ChannelRejectedError) as e:
+            # Our own removal waits to be committed by others; nothing more goes out.
+            self._env.publish(Event(EventKind.PROBLEM, channel, e.message))
+            await self._env.options.sleep(_RETRY_PAUSE)
+        except RemoteError as e:
+            self._env.publish(Event(EventKind.PROBLEM, channel, e.message))
+            await self._env.options.sleep(e.problem.retry_after or _RETRY_PAUSE)
+
+    # --- the relay's ruling -------------------------------------------------------------
+
+    def _accepted(self, tx: Transaction, row: OutboxRecord, answer: Accepted) -> None:
+        if answer.digest not in (row.digest, *row.earlier):
+            # Something else lies under our id: what we sent was not accepted.
+            text = "the relay says that it stored something else under this message's id"
+            refuse(self._env, tx, row, "message.digest_mismatch", text)
+            return
+        _accept(tx, row, answer)
+
+    async def _refused(self, row: OutboxRecord, error: RemoteError) -> float:
+        """Act on a refusal; return how long to wait before sending more."""
+        env = self._env
+        if error.remote_code in _LATER:
+            return min(float(error.problem.retry_after or _RETRY_PAUSE), _MOST_PAUSE)
+        if error.remote_code in _EPOCH_OVER or error.remote_code == _TAKEN:
+            # An answer may have been lost before this one: what the relay has
+            # counts, and only what it does not have is encrypted again.
+            outcome = await env.api.outcome(row.channel, row.message_id)
+            if outcome is not None and outcome.digest in (row.digest, *row.earlier):
+                found = Accepted(0, True, outcome.seq, outcome.time_ms, outcome.digest)  # type: ignore[arg-type]  # noqa: FBT003 - the frame's field
+                await env.write(lambda tx: self._accepted(tx, row, found))
+                return 0.0
+            if error.remote_code in _EPOCH_OVER:
+                requeued = await env.write(lambda tx: outbox.requeue(tx, row))
+                if requeued:
+                    await self._await_epoch(row, error)
+                return 0.0
+        await env.write(lambda tx: refuse(env, tx, row, error.remote_code, error.message))
+        return 0.0
+
+    async def _await_epoch(self, row: OutboxRecord, error: RemoteError) -> None:
+        """Wait until this store knows what the relay knows, or some time has passed."""
+
+        def changed(tx: Transaction) -> bool | None:
+            record = channels.load(tx, row.channel)
+            if record is None or record.state is not ChannelState.ACTIVE:
+                return True
+            if error.remote_code == "channel.removal_pending":
+                group = self._env.groups.load(tx, record)
+                agreement = self._env.trust.agreement(
+                    tx, record.agreement_id, record.agreement_version
+                )
+                if committing.needs_commit(self._env, tx, agreement, group):
+                    return True
+            return record.epoch > (row.epoch or 0) or None
+
+        try:
+            async with asyncio.timeout(self._env.options.request_timeout):
+                await self._env.until(changed)
+        except TimeoutError:
+            # The relay's view and ours stay apart; trying again is all that is left.
+            self._env.publish(Event(EventKind.PROBLEM, row.channel, error.message))
+
+
+def refuse(env: Environment, tx: Transaction, row: OutboxRecord, code: str, reason: str) -> None:
+    """Note that a message will never be sent, and why."""
+    outbox.delete(tx, row.number)
+    message = messages.find_own(tx, row.channel, row.message_id)
+    if message is not None:
+        refused = replace(message, state=MessageState.REFUSED, reason_code=code, reason=reason)
+        messages.save_outcome(tx, refused)
+    tx.after_commit(lambda: env.refusals.update({row.number: (code, reason)}))
+    env.announce(tx, Event(EventKind.REFUSED, row.channel, reason))
+
+
+def _accept(tx: Transaction, row: OutboxRecord, answer: Accepted) -> None:
+    outbox.delete(tx, row.number)
+    items.take(tx, row.channel, answer.seq, answer.digest)
+    message = messages.find_own(tx, row.channel, row.message_id)
+    if message is not None:
+        accepted = replace(
+            message, state=MessageState.ACCEPTED, seq=answer.seq, time_ms=answer.time_ms
+        )
+        messages.save_outcome(tx, accepted)
+
+
+def _mark(tx: Transaction, row: OutboxRecord, state: MessageState) -> None:
+    message = messages.find_own(tx, row.channel, row.message_id)
+    if message is not None and message.state is not state:
+        messages.save_outcome(tx, replace(message, state=state))

@@ -1,0 +1,78 @@
+"""Receipts: what this device tells the senders of messages."""
+
+from __future__ import annotations
+
+from liaison.envelope.header import Header, Kind, MessageRef
+from liaison.envelope.receipt import Answer, Receipt, Status
+from liaison.model import DeviceId, Precedence
+from liaison_sdk import composing
+from liaison_sdk.composing import Draft
+from liaison_sdk.environment import Environment
+from liaison_sdk.store import Transaction
+from liaison_sdk.store.channels import ChannelRecord, ChannelState
+
+
+def queue_answer(
+    env: Environment,
+    tx: Transaction,
+    record: ChannelRecord,
+    ref: MessageRef,
+    answer: Answer,
+    *,
+    note: str,
+    precedence: Precedence,
+) -> int:
+    """Queue an acknowledgement; return its number in the outbox.
+
+    Raises:
+        PolicyRefusedError: the agreement does not let this device send receipts.
+    """
+    receipt = Receipt(ref, Status.ACKNOWLEDGED, env.now, answer=answer, note=note)
+    return _queue(env, tx, record, receipt, precedence, required=True)
+
+
+def queue_failure(
+    env: Environment,
+    tx: Transaction,
+    record: ChannelRecord,
+    header: Header,
+    sender: DeviceId | None,
+    code: str,
+) -> None:
+    """Queue the news that a message could not be shown, where the agreement lets us.
+
+    Where the sender is not known, because not even that could be decrypted, the
+    receipt names this device in its place; ids are random, so the sender
+    recognises its message by the id alone.
+    """
+    if record.state is not ChannelState.ACTIVE:
+        return
+    ref = MessageRef(sender or env.account.device, header.message_id)
+    receipt = Receipt(ref, Status.FAILED, env.now, code=code)
+    _queue(env, tx, record, receipt, header.action, required=False)
+
+
+def _queue(
+    env: Environment,
+    tx: Transaction,
+    record: ChannelRecord,
+    receipt: Receipt,
+    precedence: Precedence,
+    *,
+    required: bool,
+) -> int:
+    agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
+    draft = Draft(
+        parts=(receipt.as_part(),),
+        kind=Kind.RECEIPT,
+        action=precedence,
+        info=precedence,
+        in_reply_to=receipt.ref,
+    )
+    composed = composing.compose(env, record, agreement, draft)
+    decision = composing.judge(env, record, agreement, composed)
+    if required:
+        decision.require()
+    elif not decision.allow:
+        return 0
+    return composing.queue(env, tx, record, composed)

@@ -1,0 +1,208 @@
+"""Messages, own and others', as they are shown: header and content under the seal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from liaison.envelope import cbor
+from liaison.model import ChannelId, DeviceId, MessageId, Precedence
+from liaison_sdk.store.base import Row, Transaction
+
+
+class MessageState(StrEnum):
+    """Where a message stands."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    """Encrypted; the relay has not answered yet."""
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    RECEIVED = "received"
+    WITHHELD = "withheld"
+    """Decrypted, and not to be shown: the agreement forbids it, or it has expired."""
+    FAILED = "failed"
+    """Could not be decrypted, or is not what it says it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRecord:
+    """A message as it is stored.
+
+    Args:
+        channel: its channel.
+        sender: the device of the MLS leaf; None where it could not be learnt.
+        message_id: from the header.
+        outgoing: whether this device wrote it.
+        state: where it stands.
+        precedence: for this reader; for own messages the action precedence.
+        header: its bytes, empty where they made no sense.
+        content: the plaintext; empty where there is none.
+        shown: whether a reader has been given it.
+        seq: its place in the channel; None until accepted.
+        time_ms: when the relay accepted it; None until then.
+        reason_code, reason: why it is refused, withheld or failed.
+        number: its place in this store; None before it is stored.
+    """
+
+    channel: ChannelId
+    sender: DeviceId | None
+    message_id: MessageId
+    outgoing: bool
+    state: MessageState
+    precedence: Precedence
+    header: bytes
+    content: bytes
+    shown: bool = False
+    seq: int | None = None
+    time_ms: int | None = None
+    reason_code: str = ""
+    reason: str = ""
+    number: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<MessageRecord {self.message_id} {self.state}>"
+
+
+_COLUMNS: Final = (
+    "channel, message_id, sender, outgoing, state, precedence, shown, seq, time_ms, body, number"
+)
+
+
+def insert(tx: Transaction, record: MessageRecord) -> int | None:
+    """Keep a message; return its number, or None where this very message is here already."""
+    sender = str(record.sender or "")
+    sql = "SELECT 1 FROM messages WHERE channel = ? AND message_id = ? AND sender = ?"
+    if tx.one(sql, (record.channel.value, record.message_id.value, sender)):
+        return None
+    return tx.insert(
+        "INSERT INTO messages (channel, message_id, sender, outgoing, state, precedence, shown, "
+        "seq, time_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            record.channel.value,
+            record.message_id.value,
+            sender,
+            record.outgoing,
+            record.state,
+            int(record.precedence),
+            record.shown,
+            record.seq,
+            record.time_ms,
+            _body(tx, record),
+        ),
+    )
+
+
+def load(tx: Transaction, number: int) -> MessageRecord | None:
+    """Return a message by its number in this store."""
+    row = tx.one(f"SELECT {_COLUMNS} FROM messages WHERE number = ?", (number,))  # noqa: S608 - constant columns
+    return _record(tx, row) if row else None
+
+
+def find(tx: Transaction, prefix: str) -> list[MessageRecord]:
+    """Return the messages whose id starts with these hex digits; two at most."""
+    sql = f"SELECT {_COLUMNS} FROM messages WHERE hex(message_id) LIKE ? LIMIT 2"  # noqa: S608 - constant columns
+    return [_record(tx, row) for row in tx.all(sql, (prefix.upper() + "%",))]
+
+
+def find_own(tx: Transaction, channel: ChannelId, message_id: MessageId) -> MessageRecord | None:
+    """Return an own message."""
+    sql = (
+        f"SELECT {_COLUMNS} FROM messages "  # noqa: S608 - constant columns
+        "WHERE channel = ? AND message_id = ? AND outgoing = 1"
+    )
+    row = tx.one(sql, (channel.value, message_id.value))
+    return _record(tx, row) if row else None
+
+
+def history(
+    tx: Transaction, channel: ChannelId | None, limit: int | None, *, unread: bool
+) -> list[MessageRecord]:
+    """Return messages, oldest first; with a limit the latest ones."""
+    where = ["1"]
+    values: list[object] = []
+    if channel is not None:
+        where.append("channel = ?")
+        values.append(channel.value)
+    if unread:
+        where.append("shown = 0 AND outgoing = 0")
+    sql = (
+        f"SELECT {_COLUMNS} FROM messages WHERE {' AND '.join(where)} "  # noqa: S608 - constant parts
+        "ORDER BY number DESC LIMIT ?"
+    )
+    rows = tx.all(sql, (*values, -1 if limit is None else limit))
+    return [_record(tx, row) for row in reversed(rows)]
+
+
+def next_unread(tx: Transaction, channel: ChannelId | None, limit: int = 64) -> list[MessageRecord]:
+    """Return what waits to be shown, highest precedence first, then oldest first."""
+    clause, values = ("", ()) if channel is None else (" AND channel = ?", (channel.value,))
+    sql = (
+        f"SELECT {_COLUMNS} FROM messages WHERE shown = 0{clause} "  # noqa: S608 - constant parts
+        "ORDER BY precedence DESC, number LIMIT ?"
+    )
+    return [_record(tx, row) for row in tx.all(sql, (*values, limit))]
+
+
+def mark_shown(tx: Transaction, numbers: Sequence[int]) -> list[int]:
+    """Mark messages; return those that nobody had marked before."""
+    sql = "UPDATE messages SET shown = 1 WHERE number = ? AND shown = 0"
+    return [number for number in numbers if tx.execute(sql, (number,))]
+
+
+def count_unread(tx: Transaction, channel: ChannelId | None) -> int:
+    """Count what waits to be shown."""
+    sql = "SELECT count(*) FROM messages WHERE shown = 0 AND (? IS NULL OR channel = ?)"
+    value = channel.value if channel else None
+    row = tx.one(sql, (value, value))
+    return int(row[0]) if row else 0
+
+
+def count_received(tx: Transaction) -> int:
+    """Count the messages of others."""
+    row = tx.one("SELECT count(*) FROM messages WHERE outgoing = 0")
+    return int(row[0]) if row else 0
+
+
+def save_outcome(tx: Transaction, record: MessageRecord) -> None:
+    """Keep an own message's state, place, time and reason."""
+    tx.execute(
+        "UPDATE messages SET state = ?, seq = ?, time_ms = ?, body = ? WHERE number = ?",
+        (record.state, record.seq, record.time_ms, _body(tx, record), record.number),
+    )
+
+
+def _label(channel: bytes, message_id: bytes, sender: str) -> str:
+    return f"message {channel.hex()} {message_id.hex()} {sender}"
+
+
+def _body(tx: Transaction, record: MessageRecord) -> bytes:
+    label = _label(record.channel.value, record.message_id.value, str(record.sender or ""))
+    item: list[Any] = [record.header, record.content, record.reason_code, record.reason]
+    return tx.seal(label, cbor.encode(item))
+
+
+def _record(tx: Transaction, row: Row) -> MessageRecord:
+    channel, message_id, sender, outgoing, state, precedence, shown, seq, time_ms, body, number = (
+        row
+    )
+    item: Any = cbor.decode(tx.unseal(_label(channel, message_id, sender), body))
+    header, content, reason_code, reason = item
+    return MessageRecord(
+        channel=ChannelId(channel),
+        sender=DeviceId.parse(sender) if sender else None,
+        message_id=MessageId(message_id),
+        outgoing=bool(outgoing),
+        state=MessageState(state),
+        precedence=Precedence(precedence),
+        header=header,
+        content=content,
+        shown=bool(shown),
+        seq=seq,
+        time_ms=time_ms,
+        reason_code=reason_code,
+        reason=reason,
+        number=number,
+    )

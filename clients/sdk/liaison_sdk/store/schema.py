@@ -1,0 +1,137 @@
+"""The tables. A version says whether this program may write here."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from liaison_sdk.errors import NewerStoreError
+
+VERSION: Final = 1
+
+_STATEMENTS: Final = (
+    """
+    CREATE TABLE meta (
+        name TEXT PRIMARY KEY,
+        value INTEGER NOT NULL
+    ) WITHOUT ROWID, STRICT
+    """,
+    # Sealed singletons: the account, an enrolment under way.
+    """
+    CREATE TABLE records (
+        name TEXT PRIMARY KEY,
+        body BLOB NOT NULL
+    ) WITHOUT ROWID, STRICT
+    """,
+    # Signed documents that were verified: agreements by id, revocation lists by party.
+    """
+    CREATE TABLE documents (
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (kind, name, version)
+    ) WITHOUT ROWID, STRICT
+    """,
+    """
+    CREATE TABLE key_packages (
+        ref BLOB PRIMARY KEY,
+        suite INTEGER NOT NULL,
+        last_resort INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        bundle BLOB NOT NULL
+    ) WITHOUT ROWID, STRICT
+    """,
+    # `stamp` is random and new at every change of the group: equal stamps, equal state.
+    """
+    CREATE TABLE channels (
+        channel BLOB PRIMARY KEY,
+        stamp BLOB NOT NULL,
+        state TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        epoch_blob BLOB,
+        ratchets BLOB
+    ) STRICT
+    """,
+    # An own commit that the relay has not ruled on: one at a time per channel.
+    """
+    CREATE TABLE commits (
+        channel BLOB PRIMARY KEY,
+        epoch INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT
+    """,
+    # What was taken from the relay, so that nothing is taken twice.
+    """
+    CREATE TABLE items (
+        channel BLOB NOT NULL,
+        seq INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        PRIMARY KEY (channel, seq)
+    ) WITHOUT ROWID, STRICT
+    """,
+    "CREATE INDEX items_by_digest ON items (channel, digest)",
+    """
+    CREATE TABLE messages (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        channel BLOB NOT NULL,
+        sender TEXT NOT NULL,
+        message_id BLOB NOT NULL,
+        outgoing INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        precedence INTEGER NOT NULL,
+        shown INTEGER NOT NULL,
+        seq INTEGER,
+        time_ms INTEGER,
+        body BLOB NOT NULL,
+        UNIQUE (channel, message_id, sender)
+    ) STRICT
+    """,
+    "CREATE INDEX messages_by_id ON messages (message_id)",
+    "CREATE INDEX messages_unread ON messages (precedence DESC, number) WHERE shown = 0",
+    # What is to be sent: in the clear under the seal until encrypted, then as ciphertext.
+    """
+    CREATE TABLE outbox (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        channel BLOB NOT NULL,
+        message_id BLOB NOT NULL,
+        precedence INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        digest BLOB,
+        epoch INTEGER,
+        body BLOB NOT NULL,
+        UNIQUE (channel, message_id)
+    ) STRICT
+    """,
+    "CREATE INDEX outbox_waiting ON outbox (precedence DESC, number)",
+    """
+    CREATE TABLE receipts (
+        channel BLOB NOT NULL,
+        message_id BLOB NOT NULL,
+        sender TEXT NOT NULL,
+        status TEXT NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (channel, message_id, sender, status)
+    ) WITHOUT ROWID, STRICT
+    """,
+)
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables where there are none; runs in the caller's transaction.
+
+    Raises:
+        NewerStoreError: a later version of this program wrote here.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise NewerStoreError(
+            "the store was written by a newer version of this program",
+            hint="update this program",
+        )
+    if version == 0:
+        for statement in _STATEMENTS:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
