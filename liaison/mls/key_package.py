@@ -99,7 +99,7 @@ class KeyPackage:
         """Check the signature, with the key in the leaf node.
 
         Raises:
-            SignatureInvalidError: it does not hold.
+            SignatureInvalidError: it does not hold (VAL-0302).
             UnsupportedSuiteError: the suite is not known here.
         """
         suite = suites.suite(self.cipher_suite)
@@ -107,7 +107,9 @@ class KeyPackage:
         try:
             suite.verify_with_label(key, b"KeyPackageTBS", self._fields(), self.signature)
         except (CryptoError, KeyFormatError) as error:
-            raise SignatureInvalidError("the key package's signature does not hold") from error
+            raise SignatureInvalidError(
+                "the key package's signature does not hold", check="VAL-0302"
+            ) from error
 
     def ref(self) -> bytes:
         """Give the reference that a Welcome names this key package by.

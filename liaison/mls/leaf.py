@@ -169,13 +169,15 @@ class LeafNode:
         """Check the leaf's own signature.
 
         Raises:
-            SignatureInvalidError: it does not hold at this place.
+            SignatureInvalidError: it does not hold at this place (VAL-0202).
         """
         content = self._signed_content(group_id, leaf)
         try:
             suite.verify_with_label(self.signature_key, b"LeafNodeTBS", content, self.signature)
         except (CryptoError, KeyFormatError) as error:
-            raise SignatureInvalidError("the leaf node's signature does not hold") from error
+            raise SignatureInvalidError(
+                "the leaf node's signature does not hold", check="VAL-0202"
+            ) from error
 
 
 def _source(value: int) -> LeafSource:

@@ -218,12 +218,14 @@ class GroupInfo:
         """Check the signature; the caller takes the key from the leaf that `signer` names.
 
         Raises:
-            SignatureInvalidError: it does not hold.
+            SignatureInvalidError: it does not hold (VAL-0801).
         """
         try:
             suite.verify_with_label(signature_key, b"GroupInfoTBS", self._fields(), self.signature)
         except (CryptoError, KeyFormatError) as error:
-            raise SignatureInvalidError("the GroupInfo's signature does not hold") from error
+            raise SignatureInvalidError(
+                "the GroupInfo's signature does not hold", check="VAL-0801"
+            ) from error
 
     @property
     def external_pub(self) -> bytes | None:

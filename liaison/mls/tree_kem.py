@@ -110,7 +110,7 @@ def open_path(
 
     Raises:
         InvalidCommitError: nothing in it is for this member, it can't be decrypted
-            (VAL-0712), or leads to other keys than the path's (VAL-0707).
+            (VAL-0712), or leads to other keys than the path's (VAL-0713).
 
     Source: RFC 9420 §7.5, §7.6.
     """

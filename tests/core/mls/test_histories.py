@@ -1,0 +1,161 @@
+"""Random histories: whatever happens in a group, its members stay in one state."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from liaison.mls import snapshot
+from liaison.mls.proposals import Remove
+from liaison.mls.public_group import PublicGroup
+from tests.core.mls.support import Client, World
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                "add",
+                "add by reference",
+                "remove",
+                "remove by reference",
+                "relay removes",
+                "update",
+                "commit",
+                "leave",
+                "resync",
+                "store",
+                "talk",
+            ]
+        ),
+        st.integers(0, 7),
+        st.integers(0, 7),
+    ),
+    min_size=1,
+    max_size=14,
+)
+MOST = 8
+
+
+def pick(world: World, number: int) -> Client:
+    return world.members[number % len(world.members)]
+
+
+def other(world: World, number: int, than: Client) -> Client | None:
+    rest = [client for client in world.members if client is not than]
+    return rest[number % len(rest)] if rest else None
+
+
+def step(world: World, what: str, a: int, b: int) -> None:
+    actor = pick(world, a)
+    target = other(world, b, actor)
+    match what:
+        case "add" if len(world.members) < MOST:
+            world.add(actor, b"new %d" % len(world.clients))
+        case "add by reference" if len(world.members) < MOST:
+            add_by_reference(world, actor, pick(world, b))
+        case "remove" if target:
+            world.accept(actor, actor.commit(Remove(target.group.own_leaf)))
+        case "remove by reference" if target:
+            world.deliver(actor.propose_remove(target.group.own_leaf), but=actor)
+            world.accept(actor, actor.commit())
+        case "relay removes" if target:
+            world.propose_from_relay(target.group.own_leaf, b"revoked")
+            world.accept(actor, actor.commit())
+        case "update":
+            world.deliver(actor.propose_update(), but=actor)
+        case "commit":
+            world.accept(actor, actor.commit())
+        case "leave" if target:
+            world.deliver(actor.propose_remove(actor.group.own_leaf), but=actor)
+            world.accept(target, target.commit())
+        case "resync" if target:
+            resync(world, actor)
+        case "store":
+            for client in world.members:
+                store(client)
+            world.relay = PublicGroup.restore(world.relay.snapshot())
+        case "talk":
+            world.check_messages()
+
+
+def add_by_reference(world: World, proposer: Client, committer: Client) -> None:
+    joiner = world.client(b"new %d" % len(world.clients))
+    bundle = joiner.key_package()
+    world.deliver(proposer.propose_add(bundle), but=proposer)
+    staged = committer.commit()
+    world.accept(committer, staged)
+    joiner.join(staged, bundle)
+
+
+def resync(world: World, client: Client) -> None:
+    old = client.group.own_leaf
+    staged = client.join_externally(world.group_info, world.relay.ratchet_tree(), replace_leaf=old)
+    world.accept(client, staged)
+
+
+def store(client: Client) -> None:
+    restored = snapshot.restore(
+        snapshot.snapshot_epoch(client.group), snapshot.snapshot_ratchets(client.group)
+    )
+    assert restored == client.group
+    client.state = restored
+
+
+def live(world: World, steps: list[tuple[str, int, int]]) -> None:
+    for what, a, b in steps:
+        step(world, what, a, b)
+        world.check_agreement()
+    world.check_messages()
+
+
+@given(members=st.integers(1, 6), steps=STEPS)
+def test_members_of_any_history_share_one_state(
+    members: int, steps: list[tuple[str, int, int]]
+) -> None:
+    live(World(members=members), steps)
+
+
+@pytest.mark.parametrize("code", [0x0001, 0x0002, 0x0003, 0x0007, 0xF002, 0xF005])
+def test_a_long_history_holds_in_every_suite_of_the_product(code: int) -> None:
+    steps = [
+        ("add", 0, 0),
+        ("update", 1, 0),
+        ("add by reference", 1, 0),
+        ("talk", 0, 0),
+        ("commit", 2, 0),
+        ("relay removes", 1, 0),
+        ("store", 0, 0),
+        ("resync", 1, 0),
+        ("leave", 0, 1),
+        ("talk", 0, 0),
+    ]
+
+    live(World(code, members=3), steps)
+
+
+@settings(max_examples=20)
+@given(order=st.permutations(range(8)), lost=st.sets(st.integers(0, 7), max_size=3))
+def test_messages_are_read_in_any_order_and_despite_losses(
+    order: list[int], lost: set[int]
+) -> None:
+    world = World(members=2)
+    messages = [world[0].encrypt(b"%d" % number) for number in range(8)]
+
+    for number in order:
+        if number not in lost:
+            done = world[1].receive(messages[number])
+            assert getattr(done, "plaintext", None) == b"%d" % number
+
+
+def test_messages_of_earlier_epochs_are_read_while_their_keys_are_kept() -> None:
+    world = World(members=3)
+    late = world[0].encrypt(b"late")
+    world.accept(world[2], world[2].commit())
+    world.accept(world[2], world[2].commit())
+    store(world[1])
+
+    done = world[1].receive(late)
+
+    assert getattr(done, "plaintext", None) == b"late"
+    assert getattr(done, "epoch", None) == 1
