@@ -15,7 +15,8 @@ from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, PartyCode,
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.wire import v1
 from liaison.wire.problems import Problem, RemoteError
-from liaison_sdk.errors import ChannelUnknownError, MessageUnknownError
+from liaison_sdk import ChannelState
+from liaison_sdk.errors import ChannelUnknownError, ConnectionLostError, MessageUnknownError
 
 ME = DeviceId.parse("nor/defatt-berlin#d1")
 PARTNER = DeviceId.parse("deu/lno-j3#d1")
@@ -172,7 +173,7 @@ class FakeChannel:
     agreement_id: str = "nor-deu-2026"
     policy: str = "liaison"
     epoch: int = 3
-    state: str = "active"
+    state: ChannelState = ChannelState.ACTIVE
     reason: str = ""
     devices: list[DeviceId] = field(default_factory=lambda: [ME, PARTNER])
 
@@ -205,7 +206,7 @@ class FakeChannel:
         return gone
 
     async def leave(self) -> None:
-        self.state = "left"
+        self.state = ChannelState.LEFT
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ class FakeClient:
 
     async def wait_connected(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  as theirs
         if self.cut_off:
-            raise TimeoutError
+            raise ConnectionLostError("the relay does not answer")
 
     async def sync(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  as theirs
         await self.wait_connected(timeout)
@@ -255,10 +256,10 @@ class FakeClient:
                 return room
         raise ChannelUnknownError(f"no channel {name}")
 
-    async def history(self, channel: FakeChannel | None = None) -> list[FakeMessage]:
-        return [m for m in self.stored if channel is None or m.channel_id == channel.id]
+    async def history(self, channel: ChannelId | None = None) -> list[FakeMessage]:
+        return [m for m in self.stored if channel in {None, m.channel_id}]
 
-    async def unread(self, channel: FakeChannel | None = None) -> list[FakeMessage]:
+    async def unread(self, channel: ChannelId | None = None) -> list[FakeMessage]:
         mine = await self.history(channel)
         return [m for m in mine if not m.outgoing and m.id not in self.shown]
 
@@ -274,7 +275,7 @@ class FakeClient:
                 return message
         raise MessageUnknownError(f"no message {prefix}")
 
-    async def messages(self, channel: FakeChannel | None = None) -> AsyncIterator[FakeMessage]:
+    async def messages(self, channel: ChannelId | None = None) -> AsyncIterator[FakeMessage]:
         for message in await self.unread(channel):
             self.shown.add(message.id)
             yield message

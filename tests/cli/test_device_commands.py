@@ -15,6 +15,7 @@ from liaison.model import EndpointId, MessageId, Precedence
 from liaison.policy.enrolment import Code
 from liaison_cli import clients
 from liaison_cli.save import safe_name
+from liaison_sdk import ChannelState
 from liaison_sdk.errors import EnrolmentWaitingError
 from tests.cli.conftest import Liaison
 from tests.cli.fakes import (
@@ -402,7 +403,6 @@ def test_members_are_added_and_removed(liaison: Liaison) -> None:
 
 def test_members_are_not_changed_without_the_relay(liaison: Liaison, client: FakeClient) -> None:
     client.cut_off = True
-    client.account = type("Account", (), {"url": "https://relay.example"})  # type: ignore[attr-defined]  # reason: a fake
 
     done = liaison("channels", "remove", "berlin-watch", "deu/lno-j3")
 
@@ -415,7 +415,7 @@ def test_leaving_says_that_others_complete_it(liaison: Liaison, client: FakeClie
     done = liaison("channels", "leave", "berlin-watch", "--json")
 
     assert done.record["state"] == "leaving"
-    assert client.rooms[0].state == "left"
+    assert client.rooms[0].state is ChannelState.LEFT
 
 
 def test_a_closed_pipe_ends_quietly(liaison: Liaison, client: FakeClient) -> None:

@@ -11,7 +11,7 @@ from liaison_cli import clients, messages
 from liaison_cli.context import Context, command
 
 MessageArgument = Annotated[str, typer.Argument(help="Digits of the message's id.")]
-_SECONDS: Final = 60.0
+_SECONDS: Final = 30.0
 
 
 class Reply(StrEnum):
@@ -30,9 +30,19 @@ async def ack(
     note: Annotated[str, typer.Option(help="A sentence that goes with it.")] = "",
 ) -> None:
     """Acknowledge a message. Every member of its channel sees the receipt."""
+    import asyncio
+
     async with clients.open_client(cli) as client:
         found = await client.message(message)
-        sent = await clients.accepted(client, found.acknowledge(answer.value, note), _SECONDS)
+        try:
+            async with asyncio.timeout(_SECONDS):
+                await clients.reach(client)
+                sent = await found.acknowledge(answer.value, note)
+        except TimeoutError as e:
+            raise clients.QueuedError(
+                f"the relay did not take the answer within {_SECONDS:.0f} seconds",
+                hint="it is stored, and goes out with liaison channels sync",
+            ) from e
     record = {"message": str(found.id), "answer": answer.value, "state": str(sent.state)}
     number = str(found.id)[: messages.ID_DIGITS]
     cli.out.record(record, f"[{number}] {answer.value} {sent.state}")

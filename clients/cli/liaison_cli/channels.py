@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liaison.errors import UnavailableError
 from liaison.model import DeviceId, EndpointId
 from liaison_cli import clients
 from liaison_cli.context import Context, command
@@ -142,7 +143,7 @@ async def sync(
         await clients.reach(client)
         try:
             await client.sync(seconds)
-        except TimeoutError as e:
+        except UnavailableError as e:
             raise clients.UnreachableError(
                 f"not everything was fetched within {seconds:.0f} seconds",
                 hint="run it again: it goes on where it stopped",
@@ -161,8 +162,8 @@ async def _synced_channel(cli: Context, client: Client, name: str) -> Channel:
 
 async def _summary(client: Client, channel: Channel) -> dict[str, Any]:
     return _channel(channel) | {
-        "members": len(await channel.members()),
-        "unread": len(await client.unread(channel)),
+        "members": len(await channel.members()) if channel.state.is_open else None,
+        "unread": len(await client.unread(channel.id)),
         "state": str(channel.state),
         "reason": channel.reason or None,
     }

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from liaison_sdk import Client, Sent
 
 T = TypeVar("T")
-CONNECT_SECONDS: Final = 10.0
+CONNECT_SECONDS: Final = 5.0
 """How long a command that needs the relay waits for the connection."""
 SYNC_SECONDS: Final = 15.0
 """How long a command that can do without the relay waits for it."""
@@ -69,20 +69,20 @@ async def reach(client: Client) -> None:
     """
     try:
         await client.wait_connected(CONNECT_SECONDS)
-    except TimeoutError as e:
+    except UnavailableError as e:
         raise UnreachableError(
-            f"the relay {client.account.url} did not answer within {CONNECT_SECONDS:.0f} seconds",
+            f"the relay can't be reached: {e.message}",
             hint="check the network, the relay's address and --ca",
             unchanged="nothing was changed",
         ) from e
 
 
 async def accepted(client: Client, sending: Coroutine[Any, Any, Sent], seconds: float) -> Sent:
-    """Wait until the relay has taken what `sending` sends.
+    """Wait until the relay has taken a message.
 
     Args:
         client: whose message it is.
-        sending: a call of `Channel.send` or `Message.acknowledge`.
+        sending: a call of `Channel.send`.
         seconds: to wait at most; without a connection no longer than `CONNECT_SECONDS`.
 
     Raises:
@@ -117,9 +117,6 @@ async def sync(cli: Context, client: Client, seconds: float = SYNC_SECONDS) -> b
     """
     try:
         await client.sync(seconds)
-    except TimeoutError:
-        cli.out.note("the relay did not answer in time; this is what came before")
-        return False
     except UnavailableError as e:
         cli.out.note(f"{e.message}; this is what came before")
         return False

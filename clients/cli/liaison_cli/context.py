@@ -212,9 +212,12 @@ def guarded(out: Output, work: Callable[[], Any]) -> int:
         # The reader of our output has gone (`liaison read | head`): nobody is left to tell.
         _silence_stdout()
         return 1
+    except TimeoutError:
+        out.failure("cli.timeout", "the relay did not answer in time")
+        return 1
     except OSError as e:
-        what = f"{e.filename}: {e.strerror}" if e.filename else str(e.strerror or e)
-        out.failure("cli.file", what[:1].lower() + what[1:] if not e.filename else what)
+        what = (e.strerror or str(e) or type(e).__name__).lower()
+        out.failure("cli.file", f"{e.filename}: {what}" if e.filename else what)
         return 1
     return 0
 

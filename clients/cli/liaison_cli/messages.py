@@ -37,7 +37,7 @@ def record(message: Message) -> dict[str, Any]:
         "action_precedence": message.action.name,
         "info_precedence": message.info.name,
         "dtg": message.dtg_text,
-        "time": int(message.dtg.timestamp()),
+        "time": int(message.dtg.timestamp()) if message.dtg else None,
         "kind": str(message.kind),
         "subject": message.subject or None,
         "text": message.text,
@@ -71,10 +71,10 @@ def text(message: Message) -> str:
 
 
 def _lines(message: Message) -> Iterator[str]:
-    marking = clean_line(message.marking)
+    marking = clean_line(message.marking) or "-"
     number = str(message.id)[:ID_DIGITS]
     yield (
-        f"{message.dtg_text}  {message.precedence.name}  {marking}"
+        f"{message.dtg_text or 'no DTG'}  {message.precedence.name}  {marking}"
         f"  {clean_line(message.channel_name)}  [{number}] {state(message)}"
     )
     yield f"FROM     {message.sender or 'unknown'}"

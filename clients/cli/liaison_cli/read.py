@@ -10,7 +10,8 @@ from liaison_cli import clients, messages
 from liaison_cli.context import Context, command
 
 if TYPE_CHECKING:
-    from liaison_sdk import Channel, Client
+    from liaison.model import ChannelId
+    from liaison_sdk import Client
 
 _POLL_SECONDS: Final = 0.2
 
@@ -38,10 +39,10 @@ async def read(
     async with clients.open_client(cli, offline=offline) as client:
         if not offline:
             await clients.sync(cli, client)
-        found = await client.channel(channel) if channel is not None else None
+        place = (await client.channel(channel)).id if channel is not None else None
         if wait:
-            await _await_unread(client, found, wait, count)
-        listed = await (client.unread(found) if unread else client.history(found))
+            await _await_unread(client, place, wait, count)
+        listed = await (client.unread(place) if unread else client.history(place))
         # Before they are printed, so that no `watch` prints them once more.
         await client.mark_shown([m for m in listed if not (m.outgoing or m.shown)])
     for message in listed:
@@ -56,7 +57,7 @@ def register(app: typer.Typer) -> None:
 
 
 async def _await_unread(
-    client: Client, channel: Channel | None, seconds: float, count: int
+    client: Client, channel: ChannelId | None, seconds: float, count: int
 ) -> None:
     import asyncio
 

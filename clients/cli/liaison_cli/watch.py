@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from liaison.errors import UnavailableError
 from liaison_cli import clients, messages
 from liaison_cli.context import Context, command
 
 if TYPE_CHECKING:
     import asyncio
 
-    from liaison_sdk import Channel, Client
+    from liaison.model import ChannelId
+    from liaison_sdk import Client
+
+_SYNC_SECONDS: Final = 60.0
 
 
 async def watch(
@@ -36,8 +40,8 @@ async def watch(
     import asyncio
 
     async with clients.open_client(cli) as client:
-        found = await client.channel(channel) if channel is not None else None
-        work = asyncio.create_task(_print(cli, client, found, count))
+        place = (await client.channel(channel)).id if channel is not None else None
+        work = asyncio.create_task(_print(cli, client, place, count))
         told = asyncio.create_task(_tell(cli, client))
         try:
             with _ended_by_signals(work):
@@ -58,7 +62,9 @@ def register(app: typer.Typer) -> None:
     command(app)(watch)
 
 
-async def _print(cli: Context, client: Client, channel: Channel | None, count: int | None) -> None:
+async def _print(
+    cli: Context, client: Client, channel: ChannelId | None, count: int | None
+) -> None:
     printed = 0
     async for message in client.messages(channel):
         cli.out.record(messages.record(message), messages.text(message))
@@ -69,11 +75,21 @@ async def _print(cli: Context, client: Client, channel: Channel | None, count: i
 
 async def _tell(cli: Context, client: Client) -> None:
     """Say on stderr when the watch is complete, and when the relay comes and goes."""
-    await client.sync(None)
+    while not await _synced(client):
+        pass
     cli.out.note("watching")
     async for event in client.events():
         if event.kind in {"connected", "disconnected"}:
             cli.out.note(event.text or str(event.kind))
+
+
+async def _synced(client: Client) -> bool:
+    try:
+        await client.sync(_SYNC_SECONDS)
+    except UnavailableError:
+        # The client goes on trying by itself; a watch outlives the relay's absence.
+        return False
+    return True
 
 
 @contextlib.contextmanager
