@@ -64,6 +64,10 @@ class Subscription:
     async def wait(self) -> set[Wake]:
         """Return what came since the last call, waiting for the first. Cancelling loses nothing."""
         await self._event.wait()
+        return self.taken()
+
+    def taken(self) -> set[Wake]:
+        """Return what came since the last call, and do not wait."""
         self._event.clear()
         woken, self._woken = self._woken, set()
         return woken

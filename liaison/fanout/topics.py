@@ -16,3 +16,8 @@ def channel(key: int) -> str:
 def device(key: int) -> str:
     """Return the topic for what concerns a device alone, such as being added to a channel."""
     return f"device.{key}"
+
+
+def key_of(topic: str) -> int:
+    """Return the key that a channel's or device's topic names."""
+    return int(topic.rpartition(".")[2])

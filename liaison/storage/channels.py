@@ -46,6 +46,12 @@ async def by_keys(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Channel
     return {row.key: ChannelRow(*row) for row in rows}
 
 
+async def by_ids(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, ChannelRow]:
+    """Return channels by their ids."""
+    rows = await tx.execute(_ROW.where(_t.id.in_(list(ids))))
+    return {row.id: ChannelRow(*row) for row in rows}
+
+
 async def lock(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, ChannelRow]:
     """Return channels by id; nobody else changes them before the commit.
 
@@ -122,3 +128,9 @@ async def set_removals(tx: AsyncConnection, channel: int, leaves: Iterable[int])
     if rows:
         await tx.execute(insert(removals), rows)
     await change(tx, channel, removals_pending=len(rows))
+
+
+async def with_removals(tx: AsyncConnection) -> list[bytes]:
+    """Return the ids of channels in which a removal is due."""
+    query = select(_t.id).where(_t.removals_pending > 0).order_by(_t.key)
+    return list((await tx.execute(query)).scalars())

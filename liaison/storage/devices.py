@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Row, Select, and_, bindparam, func, insert, select, update
+from sqlalchemy import Row, Select, and_, bindparam, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.tables import certificates, devices
@@ -184,3 +184,17 @@ async def saw_state_versions(tx: AsyncConnection, seen: Mapping[int, int]) -> No
         # In the order of keys: two nodes that lock the same rows never wait in a circle.
         rows = [{"device_key": key, "seen": version} for key, version in sorted(seen.items())]
         await tx.execute(_SEEN, rows)
+
+
+async def still_good(tx: AsyncConnection, pairs: Iterable[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Return those (device, serial) pairs that are registered and not revoked.
+
+    The rows stay locked against change until the commit, so that a revocation
+    on another node waits, and then finds what this transaction did.
+    """
+    query = (
+        select(_c.device, _c.serial)
+        .where(tuple_(_c.device, _c.serial).in_(list(pairs)), _c.revoked_at.is_(None))
+        .with_for_update(read=True)
+    )
+    return {(row.device, row.serial) for row in await tx.execute(query)}

@@ -76,7 +76,12 @@ async def set_state(
 
 
 async def expire(tx: AsyncConnection, *, now_ms: int, limit: int) -> int:
-    """Close invitations whose time is over and forget what was sealed; return how many."""
+    """Close enrolments whose time is over and forget what was sealed; return how many."""
+    await tx.execute(
+        update(enrolments)
+        .where(_t.expires_at <= now_ms, _t.sealed_reply.is_not(None))
+        .values(sealed_request=None, sealed_reply=None)
+    )
     due = (
         select(_t.lookup)
         .where(_t.expires_at <= now_ms, _t.state.in_([State.INVITED, State.REQUESTED]))

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    func,
     insert,
     literal,
     or_,
@@ -99,8 +100,11 @@ def _lane(number: int) -> Select[Any]:
         _t.seq <= bindparam("upto"),
     )
     if number != HANDSHAKE_LANE:
-        # A device knows what it sent; its own commits it has to see in their order.
-        inner = inner.where(_t.sender.is_distinct_from(bindparam("device")))
+        # A device knows what it sent; its own commits it has to see in their order. What was
+        # encrypted in an epoch before it joined was never meant for it.
+        inner = inner.where(
+            _t.sender.is_distinct_from(bindparam("device")), _t.epoch >= bindparam("since_epoch")
+        )
     # SQLite takes ORDER BY and LIMIT within a UNION only from a subquery.
     part = inner.order_by(_t.seq).limit(bindparam("per_lane")).subquery()
     return select(part)
@@ -112,10 +116,18 @@ def _lanes(numbers: tuple[int, ...]) -> Select[Any] | CompoundSelect[Any]:
     return parts[0] if len(parts) == 1 else union_all(*parts)
 
 
+class Reader(NamedTuple):
+    """For whom a channel is read: a device, and one stay of it."""
+
+    channel: int
+    device: int
+    member: int
+    joined_epoch: int
+
+
 async def waiting(
     tx: AsyncConnection,
-    channel: int,
-    device: int,
+    reader: Reader,
     after: Mapping[int, int],
     *,
     upto: int,
@@ -130,47 +142,51 @@ async def waiting(
         upto: the last number that the reader may see.
         per_lane: how many of each lane at most.
     """
-    values = {"channel": channel, "device": device, "upto": upto, "per_lane": per_lane}
+    values = {
+        "channel": reader.channel,
+        "device": reader.device,
+        "since_epoch": reader.joined_epoch,
+        "upto": upto,
+        "per_lane": per_lane,
+    }
     values |= {f"after{lane}": seq for lane, seq in after.items()}
     rows = await tx.execute(_lanes(tuple(sorted(after))), values)
     return [Waiting(*row) for row in rows]
 
 
-async def has_older_epoch(
+async def last_of_older_epochs(
     tx: AsyncConnection,
-    channel: int,
-    device: int,
-    member: int,
+    reader: Reader,
     after: Mapping[int, int],
     *,
     before_seq: int,
     before_epoch: int,
-) -> int | None:
-    """Return the first message of an older epoch that waits before a number, if there is one.
+) -> dict[int, int]:
+    """Return by lane the last message of an older epoch that waits before a number.
 
     Args:
         after: by lane, the number that the reader has got to.
     """
     acknowledged = (
         select(beyond.c.seq)
-        .where(beyond.c.member == member, beyond.c.seq == _t.seq)
+        .where(beyond.c.member == reader.member, beyond.c.seq == _t.seq)
         .correlate(items)
         .exists()
     )
     query = (
-        select(_t.seq)
+        select(_t.lane, func.max(_t.seq))
         .where(
-            _t.channel == channel,
+            _t.channel == reader.channel,
             or_(*(and_(_t.lane == lane, _t.seq > seq) for lane, seq in after.items())),
             _t.seq < before_seq,
             _t.epoch < before_epoch,
-            _t.sender.is_distinct_from(device),
+            _t.epoch >= reader.joined_epoch,
+            _t.sender.is_distinct_from(reader.device),
             ~acknowledged,
         )
-        .order_by(_t.seq)
-        .limit(1)
+        .group_by(_t.lane)
     )
-    return await tx.scalar(query)
+    return dict((await tx.execute(query)).all())
 
 
 class Payload(NamedTuple):

@@ -8,7 +8,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,8 +21,8 @@ from liaison.storage.tables import (
     channels,
     devices,
     items,
+    joins,
     members,
-    trees,
     welcomes,
 )
 
@@ -35,6 +35,7 @@ class MemberRow:
     channel: int
     device: int
     leaf: int
+    serial: str
     joined_seq: int
     joined_epoch: int
     left_seq: int | None
@@ -97,6 +98,7 @@ async def join(
     channel: int,
     device: int,
     leaf: int,
+    serial: str,
     *,
     seq: int,
     epoch: int,
@@ -113,6 +115,7 @@ async def join(
             channel=channel,
             device=device,
             leaf=leaf,
+            serial=serial,
             joined_seq=seq,
             joined_epoch=epoch,
             cursor=seq - 1 if echo else seq,
@@ -138,48 +141,67 @@ async def replace(tx: AsyncConnection, channel: int, leaf: int, *, seq: int) -> 
     await tx.execute(update(members).where(_t.key.in_(keys)).values(left_seq=seq, cursor=seq))
 
 
+async def set_serial(tx: AsyncConnection, channel: int, leaf: int, serial: str) -> None:
+    """Remember that a leaf carries another certificate now."""
+    await tx.execute(
+        update(members)
+        .where(_t.channel == channel, _t.leaf == leaf, _PRESENT)
+        .values(serial=serial)
+    )
+
+
+async def with_certificate(tx: AsyncConnection, device: int, serial: str) -> list[MemberRow]:
+    """Return the present stays whose leaf carries this certificate of the device."""
+    query = _ROW.where(_t.device == device, _t.serial == serial, _PRESENT).order_by(_t.channel)
+    return [MemberRow(*row) for row in await tx.execute(query)]
+
+
 # --- Welcomes ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class WelcomeRow:
-    """A Welcome that its device has not acknowledged."""
+class Join:
+    """What the devices that one commit added need to take part in its epoch."""
 
-    member: int
     channel: int
     epoch: int
     accepted_at: int
-    payload: bytes
+    tree: bytes
+    welcome: bytes
 
 
-_w = welcomes.c
+_w, _j = welcomes.c, joins.c
+_JOIN = select(*(_j[name] for name in Join.__slots__))
 
 
-async def add_welcomes(tx: AsyncConnection, new: Sequence[WelcomeRow], *, tree: bytes) -> None:
-    """Store the Welcomes of one commit, and the tree of the epoch that they lead into."""
+async def add_welcomes(tx: AsyncConnection, join_: Join, stays_: Iterable[int]) -> None:
+    """Store a Welcome, its tree, and for which stays it waits."""
+    await tx.execute(insert(joins), [{name: getattr(join_, name) for name in Join.__slots__}])
     await tx.execute(
         insert(welcomes),
-        [{name: getattr(w, name) for name in WelcomeRow.__slots__} for w in new],
+        [{"member": key, "channel": join_.channel, "epoch": join_.epoch} for key in stays_],
     )
-    await tx.execute(insert(trees).values(channel=new[0].channel, epoch=new[0].epoch, tree=tree))
 
 
-async def welcome(tx: AsyncConnection, member: int) -> WelcomeRow | None:
+async def welcome(tx: AsyncConnection, member: int) -> Join | None:
     """Return the Welcome that waits for a stay."""
-    query = select(*(_w[name] for name in WelcomeRow.__slots__)).where(_w.member == member)
+    query = _JOIN.join_from(
+        joins, welcomes, and_(_w.channel == _j.channel, _w.epoch == _j.epoch)
+    ).where(_w.member == member)
     row = (await tx.execute(query)).one_or_none()
-    return WelcomeRow(*row) if row else None
+    return Join(*row) if row else None
 
 
 async def tree(tx: AsyncConnection, channel: int, epoch: int) -> bytes | None:
     """Return the public tree that Welcomes into an epoch need, while one waits."""
-    query = select(trees.c.tree).where(trees.c.channel == channel, trees.c.epoch == epoch)
-    return await tx.scalar(query)
+    return await tx.scalar(select(_j.tree).where(_j.channel == channel, _j.epoch == epoch))
 
 
-async def drop_welcomes(tx: AsyncConnection, stays: Iterable[int]) -> None:
-    """Forget Welcomes that were received, and trees that no other Welcome needs."""
-    keys = list(stays)
+async def drop_welcomes(tx: AsyncConnection, stays_: Iterable[int]) -> None:
+    """Forget that Welcomes wait for these stays, and what no other device waits for."""
+    keys = list(stays_)
+    if not keys:
+        return
     waiting = select(_w.channel, _w.epoch).where(_w.member.in_(keys))
     epochs = {(row.channel, row.epoch) for row in await tx.execute(waiting)}
     if not epochs:
@@ -187,8 +209,8 @@ async def drop_welcomes(tx: AsyncConnection, stays: Iterable[int]) -> None:
     await tx.execute(delete(welcomes).where(_w.member.in_(keys)))
     needed = select(_w.channel, _w.epoch).where(tuple_(_w.channel, _w.epoch).in_(list(epochs)))
     kept = {(row.channel, row.epoch) for row in await tx.execute(needed)}
-    for channel, epoch in epochs - kept:
-        await tx.execute(delete(trees).where(trees.c.channel == channel, trees.c.epoch == epoch))
+    for channel, epoch in sorted(epochs - kept):
+        await tx.execute(delete(joins).where(_j.channel == channel, _j.epoch == epoch))
 
 
 # --- reading and acknowledging ----------------------------------------------------------
@@ -202,6 +224,7 @@ class Stay:
     channel: int
     id: bytes
     joined_seq: int
+    joined_epoch: int
     left_seq: int | None
     cursor: int
     past_epochs: int
@@ -215,6 +238,7 @@ _STAY = (
         _t.channel,
         channels.c.id,
         _t.joined_seq,
+        _t.joined_epoch,
         _t.left_seq,
         _t.cursor,
         channels.c.past_epochs,
@@ -293,8 +317,8 @@ async def add_beyond(tx: AsyncConnection, new: Iterable[tuple[int, int]]) -> Non
 async def first_unread(tx: AsyncConnection, stay: MemberRow, after: int) -> int | None:
     """Return the first number after `after` that the stay still has to acknowledge.
 
-    A device's own messages count as acknowledged; its own commits do not. The
-    scan ends at the first hit, and what it passes it never passes again.
+    A device's own messages count as acknowledged, and those of epochs before it
+    joined; its own commits do not. The scan ends at the first hit, and what it passes it never passes again.
     """
     i = items.c
     acknowledged = (
@@ -308,7 +332,10 @@ async def first_unread(tx: AsyncConnection, stay: MemberRow, after: int) -> int 
         .where(
             i.channel == stay.channel,
             i.seq > after,
-            or_(i.lane == HANDSHAKE_LANE, i.sender.is_distinct_from(stay.device)),
+            or_(
+                i.lane == HANDSHAKE_LANE,
+                and_(i.sender.is_distinct_from(stay.device), i.epoch >= stay.joined_epoch),
+            ),
             ~acknowledged,
         )
         .order_by(i.seq)

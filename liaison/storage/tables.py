@@ -18,6 +18,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -183,6 +184,12 @@ channels = Table(
     # Compare-and-swap of the public group: counts each change of it, proposals included.
     Column("group_version", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Index(
+        "ix_channels_removals_pending",
+        "removals_pending",
+        sqlite_where=text("removals_pending > 0"),
+        postgresql_where=text("removals_pending > 0"),
+    ),
 )
 
 groups = Table(
@@ -209,6 +216,8 @@ members = Table(
     _ref("channel", "channels"),
     _ref("device", "devices"),
     Column("leaf", BigInteger, nullable=False),
+    # Of the certificate in that leaf; a revocation finds the leaf by it.
+    Column("serial", String(64), nullable=False),
     Column("joined_seq", BigInteger, nullable=False),
     Column("joined_epoch", BigInteger, nullable=False),
     Column("left_seq", BigInteger),
@@ -258,24 +267,25 @@ items = Table(
     ),
 )
 
+# What the devices added by one commit need: kept while one of them has not got its Welcome.
+joins = Table(
+    "joins",
+    metadata,
+    Column("channel", Key, ForeignKey("channels.key"), primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("accepted_at", BigInteger, nullable=False),
+    Column("tree", LargeBinary, nullable=False),
+    Column("welcome", LargeBinary, nullable=False),
+)
+
 welcomes = Table(
     "welcomes",
     metadata,
     Column("member", Key, ForeignKey("members.key"), primary_key=True, autoincrement=False),
-    _ref("channel", "channels"),
+    Column("channel", Key, nullable=False),
     Column("epoch", BigInteger, nullable=False),
-    Column("accepted_at", BigInteger, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["channel", "epoch"], ["joins.channel", "joins.epoch"]),
     Index("ix_welcomes_channel_epoch", "channel", "epoch"),
-)
-
-# The public tree of an epoch, kept while a Welcome into that epoch waits.
-trees = Table(
-    "trees",
-    metadata,
-    Column("channel", Key, ForeignKey("channels.key"), primary_key=True, autoincrement=False),
-    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
-    Column("tree", LargeBinary, nullable=False),
 )
 
 blobs = Table(

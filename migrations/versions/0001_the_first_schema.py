@@ -86,6 +86,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("channels", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_channels_agreement"), ["agreement"], unique=False)
+        batch_op.create_index(
+            "ix_channels_removals_pending",
+            ["removals_pending"],
+            unique=False,
+            sqlite_where=sa.text("removals_pending > 0"),
+            postgresql_where=sa.text("removals_pending > 0"),
+        )
 
     op.create_table(
         "devices",
@@ -226,11 +233,22 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "joins",
+        sa.Column("channel", Key, autoincrement=False, nullable=False),
+        sa.Column("epoch", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("accepted_at", sa.BigInteger(), nullable=False),
+        sa.Column("tree", sa.LargeBinary(), nullable=False),
+        sa.Column("welcome", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["channel"], ["channels.key"], name=op.f("fk_joins_channel")),
+        sa.PrimaryKeyConstraint("channel", "epoch", name=op.f("pk_joins")),
+    )
+    op.create_table(
         "members",
         sa.Column("key", Key, autoincrement=True, nullable=False),
         sa.Column("channel", Key, nullable=False),
         sa.Column("device", Key, nullable=False),
         sa.Column("leaf", sa.BigInteger(), nullable=False),
+        sa.Column("serial", sa.String(length=64), nullable=False),
         sa.Column("joined_seq", sa.BigInteger(), nullable=False),
         sa.Column("joined_epoch", sa.BigInteger(), nullable=False),
         sa.Column("left_seq", sa.BigInteger(), nullable=True),
@@ -255,14 +273,6 @@ def upgrade() -> None:
         sa.Column("leaf", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.ForeignKeyConstraint(["channel"], ["channels.key"], name=op.f("fk_removals_channel")),
         sa.PrimaryKeyConstraint("channel", "leaf", name=op.f("pk_removals")),
-    )
-    op.create_table(
-        "trees",
-        sa.Column("channel", Key, autoincrement=False, nullable=False),
-        sa.Column("epoch", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("tree", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["channel"], ["channels.key"], name=op.f("fk_trees_channel")),
-        sa.PrimaryKeyConstraint("channel", "epoch", name=op.f("pk_trees")),
     )
     op.create_table(
         "beyond",
@@ -310,9 +320,9 @@ def upgrade() -> None:
         sa.Column("member", Key, autoincrement=False, nullable=False),
         sa.Column("channel", Key, nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
-        sa.Column("accepted_at", sa.BigInteger(), nullable=False),
-        sa.Column("payload", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["channel"], ["channels.key"], name=op.f("fk_welcomes_channel")),
+        sa.ForeignKeyConstraint(
+            ["channel", "epoch"], ["joins.channel", "joins.epoch"], name=op.f("fk_welcomes_channel")
+        ),
         sa.ForeignKeyConstraint(["member"], ["members.key"], name=op.f("fk_welcomes_member")),
         sa.PrimaryKeyConstraint("member", name=op.f("pk_welcomes")),
     )

@@ -233,9 +233,7 @@ async def test_a_crash_before_the_commit_loses_only_what_nobody_was_told(
     torn = database.write()
     tx = await torn.__aenter__()
     await tx.execute(insert(meta).values(name="n2", value=1))
-    killed = RuntimeError("killed")
-    with pytest.raises(RuntimeError, match="killed"):
-        await torn.__aexit__(RuntimeError, killed, None)
+    await torn.__aexit__(RuntimeError, RuntimeError("killed"), None)
 
     assert acknowledged == "n1"
     assert await names(database) == {"n1"}

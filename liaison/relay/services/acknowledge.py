@@ -1,0 +1,118 @@
+"""Acknowledgements: the cursor moves over what is whole, the rest is remembered beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from liaison.errors import LiaisonError
+from liaison.model import Precedence
+from liaison.relay.writer import Batch, Operation, Work
+from liaison.storage import channels, members
+from liaison.storage.members import MemberRow
+
+Done = tuple[bytes, int, bool]
+"""Channel id, number, whether it was the Welcome."""
+
+
+@dataclass
+class Acknowledge(Operation[None]):
+    """One device has stored these deliveries."""
+
+    together: Acknowledgements
+    device: int
+    done: tuple[Done, ...]
+    precedence: int = Precedence.ROUTINE
+
+    def batch(self) -> Acknowledgements:
+        """Acknowledgements of many devices are stored together."""
+        return self.together
+
+
+class Acknowledgements(Batch[Acknowledge, None]):
+    """Stores acknowledgements of many devices in a few statements."""
+
+    async def apply_all(
+        self, work: Work, operations: Sequence[Acknowledge]
+    ) -> Sequence[LiaisonError | None]:
+        """Move cursors; what is acknowledged twice, or no longer concerns a stay, is ignored."""
+        ids = {id_ for operation in operations for id_, _, _ in operation.done}
+        rows = await channels.by_ids(work.tx, ids)
+        told: dict[tuple[int, int], _Told] = {}
+        for operation in operations:
+            for id_, seq, welcome in operation.done:
+                if id_ in rows:
+                    pair = (rows[id_].key, operation.device)
+                    told.setdefault(pair, _Told(rows[id_].head)).add(seq, welcome=welcome)
+        await _store(work, told)
+        return [None] * len(operations)
+
+
+class _Told:
+    """What one device acknowledges in one channel."""
+
+    def __init__(self, head: int) -> None:
+        self.head = head
+        self.seqs: set[int] = set()
+        self.welcomes: set[int] = set()
+
+    def add(self, seq: int, *, welcome: bool) -> None:
+        (self.welcomes if welcome else self.seqs).add(seq)
+
+
+async def _store(work: Work, told: dict[tuple[int, int], _Told]) -> None:
+    stays = await members.of_pairs(work.tx, told)
+    all_stays = [stay for found in stays.values() for stay in found]
+    beyond = await members.acknowledged_beyond(work.tx, [stay.key for stay in all_stays])
+    moves: list[_Move] = []
+    for pair, what in told.items():
+        for stay in stays.get(pair, []):
+            move = _Move.of(stay, what, beyond.get(stay.key, set()))
+            if move is not None:
+                moves.append(move)
+    received = [
+        stay.key
+        for pair, what in told.items()
+        for stay in stays.get(pair, [])
+        if stay.joined_seq in what.welcomes
+    ]
+    await members.drop_welcomes(work.tx, received)
+    await members.add_beyond(
+        work.tx, ((move.stay.key, seq) for move in moves for seq in move.new_beyond)
+    )
+    cursors = {move.stay.key: await _reached(work, move) for move in moves}
+    await members.set_cursors(work.tx, cursors)
+    passed = {move.stay.key: cursors[move.stay.key] for move in moves if move.has_beyond}
+    await members.forget_passed(work.tx, passed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """How far one stay gets."""
+
+    stay: MemberRow
+    cursor: int
+    end: int
+    new_beyond: frozenset[int]
+    has_beyond: bool
+
+    @classmethod
+    def of(cls, stay: MemberRow, told: _Told, known: set[int]) -> _Move | None:
+        end = told.head if stay.left_seq is None else stay.left_seq
+        seqs = {seq for seq in told.seqs if stay.cursor < seq <= end}
+        if not seqs - known:
+            return None
+        whole = seqs | known
+        cursor = stay.cursor
+        while cursor + 1 in whole:
+            cursor += 1
+        new = frozenset(seq for seq in seqs - known if seq > cursor)
+        return cls(stay, cursor, end, new, bool(new or known))
+
+
+async def _reached(work: Work, move: _Move) -> int:
+    """Move on over what the device need not acknowledge: its own messages, for instance."""
+    if move.cursor >= move.end:
+        return move.end
+    unread = await members.first_unread(work.tx, move.stay, move.cursor)
+    return move.end if unread is None else min(unread - 1, move.end)

@@ -1,0 +1,90 @@
+"""Puts the services together; each gets what it needs and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from liaison.crypto.signing import SignatureScheme, Signer
+from liaison.fanout import Bus
+from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay.services.agreements import Agreements
+from liaison.relay.services.blobs import Blobs
+from liaison.relay.services.book import Book
+from liaison.relay.services.channels import Channels
+from liaison.relay.services.delivery import Delivery
+from liaison.relay.services.enrolment import Enrolment
+from liaison.relay.services.handshakes import Tools
+from liaison.relay.services.key_packages import KeyPackages
+from liaison.relay.services.limits import Limits
+from liaison.relay.services.messages import Appends, Messages
+from liaison.relay.services.registry import Registry
+from liaison.relay.services.removals import Removals
+from liaison.relay.services.retention import Retention
+from liaison.relay.services.revocation import Revocation
+from liaison.relay.services.sequence import Sequencer
+from liaison.relay.services.states import States
+from liaison.relay.services.tail import Tail
+from liaison.relay.writer import Writer
+from liaison.storage.engine import Database
+
+
+@dataclass(frozen=True)
+class Services:
+    """All services of one relay."""
+
+    registry: Registry
+    enrolment: Enrolment
+    revocation: Revocation
+    agreements: Agreements
+    key_packages: KeyPackages
+    channels: Channels
+    messages: Messages
+    delivery: Delivery
+    blobs: Blobs
+    retention: Retention
+    removals: Removals
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        database: Database,
+        writer: Writer,
+        bus: Bus,
+        clock: Callable[[], int],
+        identity: RelayIdentity,
+        senders: Mapping[SignatureScheme, Signer],
+        limits: Limits | None = None,
+    ) -> Services:
+        """Make the services of a relay.
+
+        Args:
+            clock: Unix milliseconds.
+            identity: the relay's public identity; agreements must name it.
+            senders: the private halves of `identity.sender_keys`.
+        """
+        limits = limits or Limits()
+        book, tail = Book(), Tail(limits.tail_bytes)
+        sequencer, states = Sequencer(bus, tail), States(database, book)
+        tools = Tools(sequencer, states)
+        removals = Removals(database, writer, book, states, tools, senders, clock)
+        return cls(
+            registry=Registry(database, writer, book, clock),
+            enrolment=Enrolment(database, writer, book, clock, limits),
+            revocation=Revocation(database, writer, book, bus, removals, clock),
+            agreements=Agreements(database, writer, book, clock, identity),
+            key_packages=KeyPackages(database, writer, book, bus, clock, limits),
+            channels=Channels(
+                database, writer, book, states, tools, removals, identity, clock, limits
+            ),
+            messages=Messages(database, writer, Appends(sequencer, book, clock)),
+            delivery=Delivery(database, writer, bus, tail, clock),
+            blobs=Blobs(database, writer, book, clock, limits),
+            retention=Retention(writer, tail, clock, limits),
+            removals=removals,
+        )
+
+    async def resume(self) -> None:
+        """Take up what was under way when the relay stopped; call it once the writer runs."""
+        await self.removals.resume()

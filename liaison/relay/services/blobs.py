@@ -1,0 +1,228 @@
+"""Attachments: streamed in and out in chunks, whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from liaison.model import BlobId, ChannelId, Precedence
+from liaison.relay.services.book import Book
+from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.errors import (
+    BlobConflictError,
+    BlobDigestError,
+    BlobTooLargeError,
+    UnknownBlobError,
+)
+from liaison.relay.services.limits import Limits
+from liaison.relay.services.registry import check_standing
+from liaison.relay.services.states import find_for_member
+from liaison.relay.writer import Operation, Work, Writer
+from liaison.storage import blobs, devices
+from liaison.storage.blobs import BlobRow
+from liaison.storage.engine import Database
+from liaison.wire import v1
+
+CHUNK: Final = 256 << 10
+"""Bytes in one row."""
+_OVERHEAD: Final = 1 << 16
+"""What encryption may add to an attachment of the size that a policy allows, at least."""
+_DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStream:
+    """A stored attachment and its bytes, to be read once."""
+
+    size: int
+    digest: bytes
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """The attachment service."""
+
+    database: Database
+    writer: Writer
+    book: Book
+    clock: Callable[[], int]
+    limits: Limits
+
+    async def put(
+        self,
+        caller: DeviceCaller,
+        channel: ChannelId,
+        blob: BlobId,
+        digest: bytes,
+        chunks: AsyncIterator[bytes],
+    ) -> v1.Blob:
+        """Store an attachment; the same bytes again change nothing.
+
+        Args:
+            digest: SHA-256 that the bytes must have.
+            chunks: the ciphertext in pieces of any size.
+
+        Raises:
+            UnknownChannelError, NotMemberError: not there, or not for the caller.
+            BlobTooLargeError: over the policy's or the relay's limit.
+            BlobDigestError: the bytes do not have the digest. Nothing is kept.
+            BlobConflictError: another attachment has this id.
+        """
+        async with self.database.read() as tx:
+            row = await find_for_member(tx, channel, caller)
+            agreement = (await self.book.agreement(tx, row.agreement)).agreement
+            known = await blobs.find(tx, row.key, blob.value)
+        if known is not None:
+            return _same(blob, known, digest)
+        policy = agreement.channel(row.policy)
+        allowed = policy.attachments.max_bytes
+        upload = _Upload(
+            self.writer,
+            self.clock,
+            caller,
+            row.key,
+            blob,
+            digest,
+            most=min(self.limits.max_blob, allowed + allowed // 1000 + _OVERHEAD),
+            keep_ms=policy.retention_days * _DAY_MS,
+        )
+        return await upload.run(chunks)
+
+    async def get(self, caller: DeviceCaller, channel: ChannelId, blob: BlobId) -> BlobStream:
+        """Return an attachment, read chunk by chunk.
+
+        Raises:
+            UnknownChannelError, NotMemberError: not there, or not for the caller.
+            UnknownBlobError: the channel has no such attachment.
+        """
+        async with self.database.read() as tx:
+            row = await find_for_member(tx, channel, caller)
+            found = await blobs.find(tx, row.key, blob.value)
+        if found is None:
+            raise UnknownBlobError(f"channel {channel} has no attachment {blob}")
+        return BlobStream(found.size, found.digest, self._chunks(found))
+
+    async def _chunks(self, found: BlobRow) -> AsyncIterator[bytes]:
+        # A transaction for each chunk: a slow reader holds no connection.
+        for index in range(-(-found.size // CHUNK)):
+            async with self.database.read() as tx:
+                data = await blobs.chunk(tx, found.key, index)
+            if data is None:
+                raise UnknownBlobError("the attachment expired while it was read")
+            yield data
+
+
+def _same(blob: BlobId, known: BlobRow, digest: bytes) -> v1.Blob:
+    if known.digest != digest:
+        raise BlobConflictError(f"attachment {blob} was stored with other bytes")
+    return v1.Blob(blob=str(blob), size=known.size, digest=known.digest)
+
+
+@dataclass
+class _Upload:
+    """One upload: its chunks are rows of their own until the digest has matched."""
+
+    writer: Writer
+    clock: Callable[[], int]
+    caller: DeviceCaller
+    channel: int
+    blob: BlobId
+    digest: bytes
+    most: int
+    keep_ms: int
+
+    async def run(self, chunks: AsyncIterator[bytes]) -> v1.Blob:
+        key = await self.writer.submit(_Begin(self))
+        try:
+            size = await self._store(key, chunks)
+        except BaseException:
+            await self.writer.submit(_Drop(key))
+            raise
+        return await self.writer.submit(_Complete(self, key, size))
+
+    async def _store(self, key: int, chunks: AsyncIterator[bytes]) -> int:
+        hashed, size, index, waiting = hashlib.sha256(), 0, 0, bytearray()
+        async for piece in chunks:
+            size += len(piece)
+            if size > self.most:
+                raise BlobTooLargeError(f"an attachment here has at most {self.most} bytes")
+            hashed.update(piece)
+            waiting += piece
+            while len(waiting) >= CHUNK:
+                await self.writer.submit(_Chunk(key, index, bytes(waiting[:CHUNK])))
+                del waiting[:CHUNK]
+                index += 1
+        if waiting:
+            await self.writer.submit(_Chunk(key, index, bytes(waiting)))
+        if hashed.digest() != self.digest:
+            raise BlobDigestError(
+                "the bytes do not have the digest that was announced", unchanged="nothing was kept"
+            )
+        return size
+
+
+@dataclass
+class _Begin(Operation[int]):
+    upload: _Upload
+    precedence: int = Precedence.ROUTINE
+
+    async def apply(self, work: Work) -> int:
+        upload = self.upload
+        standing = await devices.standing(work.tx, [upload.caller.certificate])
+        check_standing(standing, upload.caller, upload.clock())
+        return await blobs.begin(
+            work.tx,
+            upload.channel,
+            upload.blob.value,
+            upload.caller.key,
+            upload.digest,
+            now_ms=upload.clock(),
+        )
+
+
+@dataclass
+class _Chunk(Operation[None]):
+    blob: int
+    index: int
+    data: bytes
+    # Bulk waits for everything else.
+    precedence: int = Precedence.DEFERRED
+
+    @property
+    def size(self) -> int:  # type: ignore[override]  # computed where others store it
+        """Bytes that wait."""
+        return len(self.data)
+
+    async def apply(self, work: Work) -> None:
+        await blobs.add_chunk(work.tx, self.blob, self.index, self.data)
+
+
+@dataclass
+class _Drop(Operation[None]):
+    blob: int
+    precedence: int = Precedence.DEFERRED
+
+    async def apply(self, work: Work) -> None:
+        await blobs.drop(work.tx, self.blob)
+
+
+@dataclass
+class _Complete(Operation[v1.Blob]):
+    upload: _Upload
+    key: int
+    size_: int
+    precedence: int = Precedence.DEFERRED
+
+    async def apply(self, work: Work) -> v1.Blob:
+        upload = self.upload
+        known = await blobs.find(work.tx, upload.channel, upload.blob.value)
+        if known is not None:
+            # Somebody else completed it meanwhile: one of the two is enough.
+            await blobs.drop(work.tx, self.key)
+            return _same(upload.blob, known, upload.digest)
+        expires = upload.clock() + upload.keep_ms
+        await blobs.complete(work.tx, self.key, self.size_, expires_at=expires)
+        return v1.Blob(blob=str(upload.blob), size=self.size_, digest=upload.digest)

@@ -1,0 +1,106 @@
+"""What the relay knows of parties and agreements, parsed once.
+
+An admitted agreement never changes, so it is kept by key. Party files and
+revocation lists do: they are kept by their bytes, and which bytes count is read
+from the database each time, so no node works with what another has replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.model import PartyCode
+from liaison.policy import revocation, signing
+from liaison.policy.agreement import Agreement
+from liaison.policy.party import Party
+from liaison.policy.revocation import RevocationList
+from liaison.relay.services.errors import UnknownPartyError
+from liaison.storage import agreements, parties
+from liaison.storage.agreements import AgreementRow
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An admitted agreement and its row."""
+
+    key: int
+    agreement: Agreement
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KnownParty:
+    """An admitted party and its row."""
+
+    key: int
+    party: Party
+
+
+_party = lru_cache(maxsize=256)(Party.parse)
+
+
+@dataclass
+class Book:
+    """Parsed documents; the database stays the truth."""
+
+    _agreements: dict[int, Admitted] = field(default_factory=dict)
+    _mark: int = -1
+    _lists: dict[int, RevocationList] = field(default_factory=dict)
+    _revoked: frozenset[tuple[PartyCode, str]] = frozenset()
+
+    def admitted(self, row: AgreementRow) -> Admitted:
+        """Return the agreement of a row; its signatures were checked when it was admitted."""
+        known = self._agreements.get(row.key)
+        if known is None:
+            known = Admitted(row.key, signing.read(row.envelope)[1], row.envelope)
+            self._agreements[row.key] = known
+        return known
+
+    async def agreement(self, tx: AsyncConnection, key: int) -> Admitted:
+        """Return an agreement that a channel refers to."""
+        known = self._agreements.get(key)
+        if known is not None:
+            return known
+        row = await agreements.by_key(tx, key)
+        if row is None:
+            raise LookupError(f"agreement {key} is referred to and not there")
+        return self.admitted(row)
+
+    async def agreements(self, tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Agreement]:
+        """Return several agreements, by key."""
+        return {key: (await self.agreement(tx, key)).agreement for key in set(keys)}
+
+    async def party(self, tx: AsyncConnection, code: PartyCode) -> KnownParty:
+        """Return an admitted party as it is now.
+
+        Raises:
+            UnknownPartyError: the operator has not admitted it.
+        """
+        row = await parties.find(tx, str(code))
+        if row is None:
+            raise UnknownPartyError(f"the relay knows no party {code}")
+        return KnownParty(row.key, _party(row.document))
+
+    async def parties(self, tx: AsyncConnection) -> list[KnownParty]:
+        """Return every admitted party."""
+        return [KnownParty(row.key, _party(row.document)) for row in await parties.listing(tx)]
+
+    async def revoked(self, tx: AsyncConnection) -> frozenset[tuple[PartyCode, str]]:
+        """Return (party, serial) of every certificate that is revoked now."""
+        mark = await parties.revocation_mark(tx)
+        if mark != self._mark:
+            await self._read_lists(tx)
+            self._mark = mark
+        return self._revoked
+
+    async def _read_lists(self, tx: AsyncConnection) -> None:
+        lists: list[RevocationList] = []
+        for known in await self.parties(tx):
+            row = await parties.revocations(tx, known.key)
+            if row is not None:
+                lists.append(revocation.read(row.envelope))
+        self._revoked = frozenset().union(*(one.revoked for one in lists))

@@ -1,0 +1,298 @@
+"""Channels: opened, changed by commits and proposals, described to their members."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.errors import UnavailableError
+from liaison.mls.public_group import PublicGroup
+from liaison.model import ChannelId
+from liaison.policy.agreement import Agreement
+from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay.services import rules
+from liaison.relay.services.book import Admitted, Book
+from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.errors import (
+    AgreementNotActiveError,
+    NotMemberError,
+    UnknownAgreementError,
+    UnknownEpochError,
+)
+from liaison.relay.services.handshakes import (
+    AcceptCommit,
+    AcceptProposals,
+    CreateChannel,
+    MovedError,
+    Tools,
+    sequenced,
+)
+from liaison.relay.services.limits import Limits
+from liaison.relay.services.removals import Removals
+from liaison.relay.services.rules import CommitPlan
+from liaison.relay.services.sequence import Handshake
+from liaison.relay.services.states import ChannelState, States, find, find_for_member
+from liaison.relay.writer import Writer
+from liaison.storage import agreements, channels, items, members
+from liaison.storage.channels import ChannelRow
+from liaison.storage.engine import Database
+from liaison.trust import ChannelBinding
+from liaison.wire import v1
+from liaison.wire.frames import ItemKind
+
+_TRIES: Final = 20
+"""How often a handshake is judged anew because others were written meanwhile."""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The channel service."""
+
+    database: Database
+    writer: Writer
+    book: Book
+    states: States
+    tools: Tools
+    removals: Removals
+    identity: RelayIdentity
+    clock: Callable[[], int]
+    limits: Limits
+
+    async def create(self, caller: DeviceCaller, body: v1.NewChannel) -> v1.Sequenced:
+        """Open a channel; the same request again is answered as the first time.
+
+        Raises:
+            GroupRefusedError: the group is not one that a channel may begin with.
+            UnknownAgreementError, AgreementNotActiveError: so is its agreement.
+            PolicyRefusedError: the agreement does not let the caller open it.
+            ChannelExistsError: the id is taken.
+        """
+        binding = rules.read_binding(body.group_info)
+        now = self.clock()
+        async with self.database.read() as tx:
+            admitted = await self._active(tx, caller, binding)
+            revoked = await self.book.revoked(tx)
+        new = await asyncio.to_thread(
+            rules.check_new_group,
+            caller, body, admitted.agreement, revoked, self.identity, now // 1000,
+        )  # fmt: skip
+        policy = admitted.agreement.channel(binding.policy)
+        return await self.writer.submit(
+            CreateChannel(
+                tools=self.tools,
+                caller=caller,
+                channel=ChannelId.parse(body.channel),
+                new=new,
+                agreement=admitted.key,
+                past_epochs=policy.keys.past_epochs,
+                group_info=body.group_info,
+                digest=hashlib.sha256(body.group_info).digest(),
+                now_ms=now,
+            )
+        )
+
+    async def _active(
+        self, tx: AsyncConnection, caller: DeviceCaller, binding: ChannelBinding
+    ) -> Admitted:
+        row = await agreements.find(tx, binding.agreement_id)
+        if row is None:
+            raise UnknownAgreementError(f"the relay knows no agreement {binding.agreement_id!r}")
+        admitted = self.book.admitted(row)
+        if not admitted.agreement.has_party(caller.party):
+            raise UnknownAgreementError(f"{caller.party} has no agreement {row.id!r}")
+        if row.version != binding.version:
+            raise AgreementNotActiveError(
+                f"version {binding.version} of {row.id} is not the newest, that is {row.version}"
+            )
+        return admitted
+
+    async def listing(self, caller: DeviceCaller) -> v1.Channels:
+        """Describe the channels that the device is a member of."""
+        async with self.database.read() as tx:
+            rows = await channels.by_keys(tx, await members.channels_of(tx, caller.key))
+            described = [await self._describe(tx, row) for row in rows.values()]
+        return v1.Channels(channels=described)
+
+    async def get(self, caller: DeviceCaller, channel: ChannelId) -> v1.Channel:
+        """Describe a channel to a member.
+
+        Raises:
+            UnknownChannelError, NotMemberError: not there, or not for the caller.
+        """
+        async with self.database.read() as tx:
+            return await self._describe(tx, await find_for_member(tx, channel, caller))
+
+    async def _describe(self, tx: AsyncConnection, row: ChannelRow) -> v1.Channel:
+        agreement = (await self.book.agreement(tx, row.agreement)).agreement
+        present = await members.present(tx, row.key)
+        return v1.Channel(
+            channel=row.id.hex(),
+            agreement=agreement.agreement_id,
+            agreement_version=agreement.version,
+            policy=row.policy,
+            epoch=row.epoch,
+            head=row.head,
+            members=[v1.Member(leaf=one.leaf, device=one.name) for one in present],
+            pending_removals=await channels.removals_of(tx, row.key),
+        )
+
+    # --- handshakes ---------------------------------------------------------------------
+
+    async def commit(
+        self, caller: DeviceCaller, channel: ChannelId, body: v1.Commit
+    ) -> v1.Sequenced:
+        """End the current epoch; the same commit again is answered as the first time.
+
+        Raises:
+            EpochConflictError: another commit came first; nothing was stored.
+            CommitInvalidError, RemovalPendingError, PolicyRefusedError: see `rules`.
+            UnknownChannelError, NotMemberError: not there, or not for the caller.
+        """
+
+        async def once() -> v1.Sequenced:
+            state = await self.states.load(channel)
+            known = await self._known(state, Handshake(ItemKind.COMMIT, body.commit, caller.key))
+            return known or await self._commit(state, caller, channel, body)
+
+        answer = await _until_settled(once)
+        if body.welcome is None:
+            # An external commit can't carry the removals that were due: propose them again.
+            await self.removals.propose(channel)
+        return answer
+
+    async def _commit(
+        self, state: ChannelState, caller: DeviceCaller, channel: ChannelId, body: v1.Commit
+    ) -> v1.Sequenced:
+        now = self.clock()
+        plan = await asyncio.to_thread(
+            rules.check_commit, state, caller, body, self.identity, now // 1000
+        )
+        amended, agreement = await self._amended(caller, plan)
+        policy = (agreement or state.agreement).channel(state.row.policy)
+        return await self.writer.submit(
+            AcceptCommit(
+                tools=self.tools,
+                caller=caller,
+                channel=channel,
+                version=state.row.group_version,
+                body=body,
+                plan=plan,
+                agreement=amended,
+                past_epochs=policy.keys.past_epochs,
+                now_ms=now,
+            )
+        )
+
+    async def _amended(
+        self, caller: DeviceCaller, plan: CommitPlan
+    ) -> tuple[int | None, Agreement | None]:
+        if plan.binding is None:
+            return None, None
+        async with self.database.read() as tx:
+            admitted = await self._active(tx, caller, plan.binding)
+        rules.check_amendment(plan, admitted.agreement)
+        return admitted.key, admitted.agreement
+
+    async def propose(
+        self, caller: DeviceCaller, channel: ChannelId, body: v1.Proposal
+    ) -> v1.Sequenced:
+        """Sequence a member's proposal; the same again is answered as the first time.
+
+        Raises:
+            EpochConflictError: it is of another epoch.
+            CommitInvalidError, TooManyProposalsError, PolicyRefusedError: see `rules`.
+            UnknownChannelError, NotMemberError: not there, or not for the caller.
+        """
+
+        async def once() -> v1.Sequenced:
+            state = await self.states.load(channel)
+            new = Handshake(ItemKind.PROPOSAL, body.proposal, caller.key)
+            known = await self._known(state, new)
+            return known or await self._propose(state, caller, channel, body)
+
+        return await _until_settled(once)
+
+    async def _propose(
+        self, state: ChannelState, caller: DeviceCaller, channel: ChannelId, body: v1.Proposal
+    ) -> v1.Sequenced:
+        now, limit = self.clock(), self.limits.proposals
+        group, snapshot = await asyncio.to_thread(
+            _judged, state, caller, body.proposal, limit, now // 1000
+        )
+        return await self.writer.submit(
+            AcceptProposals(
+                tools=self.tools,
+                caller=caller,
+                channel=channel,
+                version=state.row.group_version,
+                messages=[body.proposal],
+                group=group,
+                snapshot=snapshot,
+                state_version=body.state_version,
+                now_ms=now,
+            )
+        )
+
+    async def _known(self, state: ChannelState, new: Handshake) -> v1.Sequenced | None:
+        # A resend is of an epoch that is over, maybe: it is recognised before it is judged.
+        ident = (state.row.key, new.sender or 0, new.ident)
+        async with self.database.read() as tx:
+            found = (await items.find(tx, [ident])).get(ident)
+        if found is None or found.digest != new.digest:
+            return None
+        return sequenced(found, commit=new.kind is ItemKind.COMMIT)
+
+    # --- for devices that join ----------------------------------------------------------
+
+    async def group_state(self, caller: DeviceCaller, channel: ChannelId) -> v1.GroupState:
+        """Return what a member needs to come back by external commit.
+
+        Raises:
+            UnknownChannelError, NotMemberError: not there, or not for the caller.
+        """
+        async with self.database.read() as tx:
+            await find_for_member(tx, channel, caller)
+        state = await self.states.load(channel)
+        tree = await asyncio.to_thread(state.group.ratchet_tree)
+        return v1.GroupState(epoch=state.group.epoch, tree=tree, group_info=state.group_info)
+
+    async def tree(self, caller: DeviceCaller, channel: ChannelId, epoch: int) -> v1.GroupState:
+        """Return the public tree of an epoch: the current one, or one with a Welcome that waits.
+
+        Raises:
+            UnknownChannelError, NotMemberError: not there, or not for the caller.
+            UnknownEpochError: the relay does not keep that epoch's tree.
+        """
+        async with self.database.read() as tx:
+            row = await find(tx, channel)
+            if not await members.ever(tx, row.key, caller.key):
+                raise NotMemberError(f"{caller.id} is not a member of channel {channel}")
+            kept = await members.tree(tx, row.key, epoch) if epoch < 1 << 63 else None
+        if kept is not None:
+            return v1.GroupState(epoch=epoch, tree=kept)
+        state = await self.states.load(channel)
+        if state.group.epoch != epoch:
+            raise UnknownEpochError(f"the relay does not keep the tree of epoch {epoch}")
+        tree = await asyncio.to_thread(state.group.ratchet_tree)
+        return v1.GroupState(epoch=epoch, tree=tree)
+
+
+def _judged(
+    state: ChannelState, caller: DeviceCaller, message: bytes, limit: int, now: int
+) -> tuple[PublicGroup, bytes]:
+    group = rules.check_proposal(state, caller, message, limit, now)
+    return group, group.snapshot()
+
+
+async def _until_settled(once: Callable[[], Awaitable[v1.Sequenced]]) -> v1.Sequenced:
+    for _ in range(_TRIES):
+        try:
+            return await once()
+        except MovedError:
+            continue
+    raise UnavailableError("the channel changes too fast", hint="send it again")

@@ -1,0 +1,393 @@
+"""Delivery: what a device has not got yet, in the order in which it should get it.
+
+A feed belongs to one connection and remembers what it handed out there; what is
+acknowledged is in the database, so the next connection begins where the device
+really is. Over several channels the most urgent goes first; within a channel
+`queue` decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.fanout import Bus, Subscription, topics
+from liaison.fanout.bus import Wake
+from liaison.model import ChannelId, Epoch, Precedence, Seq
+from liaison.relay.services.acknowledge import Acknowledge, Acknowledgements
+from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.queue import PER_LANE, Pull, StayQueue, Urgency
+from liaison.relay.services.registry import check_standing
+from liaison.relay.services.tail import Tail
+from liaison.relay.writer import Writer
+from liaison.storage import devices, items, members
+from liaison.storage.engine import Database
+from liaison.storage.items import Item, Waiting
+from liaison.storage.members import Stay
+from liaison.storage.tables import HANDSHAKE_LANE
+from liaison.wire.frames import Deliver, ItemKind
+from liaison.wire.stream import Delivered
+
+MAX_BYTES: Final = 1 << 20
+"""Payload bytes in one batch, where no single item is larger."""
+LOOK_AGAIN: Final = 30.0
+"""Seconds after which a feed looks by itself: a wake-up may be lost between nodes."""
+_Ranked = tuple[Urgency, StayQueue]
+
+_KNOWN_AHEAD: Final = 256
+"""Items that a feed takes over from memory at once; more it reads from the database."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Opens feeds and stores acknowledgements."""
+
+    database: Database
+    writer: Writer
+    bus: Bus
+    tail: Tail
+    clock: Callable[[], int]
+    acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)
+
+    async def open(self, caller: DeviceCaller) -> Feed:
+        """Begin to deliver to a device, at what it has not acknowledged.
+
+        Raises:
+            DeviceRevokedError, UnauthenticatedError: it may not read any more.
+        """
+        # Subscribed before the first look, so nothing falls between.
+        feed = Feed(self, caller, self.bus.subscribe(topics.device(caller.key)))
+        try:
+            async with self.database.read() as tx:
+                standing = await devices.standing(tx, [caller.certificate])
+                check_standing(standing, caller, self.clock())
+                await feed.begin(tx)
+        except BaseException:
+            feed.close()
+            raise
+        return feed
+
+    async def acknowledge(self, caller: DeviceCaller, delivered: Sequence[Delivered]) -> None:
+        """Remember that the device has these for good; durable when this returns."""
+        if delivered:
+            done = tuple((d.channel.value, d.seq, d.kind is ItemKind.WELCOME) for d in delivered)
+            await self.writer.submit(Acknowledge(self.acknowledgements, caller.key, done))
+
+
+class Feed:
+    """The deliveries of one connection.
+
+    After an exception or a cancellation of `next`, close it and open another:
+    what it had chosen was not handed out.
+    """
+
+    def __init__(
+        self, delivery: Delivery, caller: DeviceCaller, subscription: Subscription
+    ) -> None:
+        self._delivery = delivery
+        self._device = caller.key
+        self._subscription = subscription
+        # By channel, the device's stays in it, oldest first.
+        self._channels: dict[int, list[StayQueue]] = {}
+        # Channels that may have something; the others are not looked at.
+        self._busy: set[int] = set()
+        self._changed: set[int] = set()
+        self._everything_changed = False
+
+    async def begin(self, tx: AsyncConnection) -> None:
+        """Look for the first time."""
+        await self._reload(tx, await members.stays(tx, self._device))
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._subscription.close()
+
+    async def wait(self) -> set[str]:
+        """Wait until there may be something new; return notes for the client.
+
+        Safe to cancel.
+        """
+        try:
+            async with asyncio.timeout(LOOK_AGAIN):
+                woken = await self._subscription.wait()
+        except TimeoutError:
+            self._everything_changed = True
+            return set()
+        return self._note(woken)
+
+    def _note(self, woken: Iterable[Wake]) -> set[str]:
+        own = topics.device(self._device)
+        notes = set()
+        for topic, note in woken:
+            if topic != own:
+                self._changed.add(topics.key_of(topic))
+            elif note:
+                notes.add(note)
+            else:
+                self._everything_changed = True
+        return notes
+
+    # --- batches ------------------------------------------------------------------------
+
+    async def next(self, limit: int, max_bytes: int = MAX_BYTES) -> list[Deliver]:
+        """Return the next items, the most urgent first; nothing when the device has all.
+
+        Args:
+            limit: how many at most.
+            max_bytes: of payload; one item that is larger comes alone.
+
+        Returns:
+            Items without delivery numbers (`number` is 0).
+        """
+        notes = self._note(self._subscription.taken())
+        # A note is for `wait` to return: put it back, the client is busy with items now.
+        for note in notes:
+            self._subscription.deliver((topics.device(self._device), note))
+        batch = _Batch(limit, max_bytes)
+        if self._is_settled():
+            await self._from_memory(batch)
+        else:
+            async with self._delivery.database.read() as tx:
+                await self._refresh(tx)
+                await self._choose(batch, tx)
+        return await self._with_payloads(batch)
+
+    def _is_settled(self) -> bool:
+        """Take over what is in memory; whether that is all there is to know."""
+        if self._everything_changed:
+            return False
+        for channel in tuple(self._changed):
+            if self._extend(channel):
+                self._changed.discard(channel)
+        return not self._changed and all(q.is_current for q in self._active())
+
+    def _extend(self, channel: int) -> bool:
+        queues = self._channels.get(channel, [])
+        if len(queues) != 1 or not queues[0].is_current or queues[0].welcomed:
+            return False
+        queue = queues[0]
+        new = self._delivery.tail.since(channel, queue.upto)
+        if new is None or len(new) > _KNOWN_AHEAD or queue.waiting + len(new) > _KNOWN_AHEAD:
+            return False
+        if any(item.lane == HANDSHAKE_LANE for item in new) or queue.stay.left_seq is not None:
+            # The device may have left with that commit: only the database says so.
+            return False
+        queue.extend(new[-1].seq, [_waiting(i) for i in new if self._is_for(queue, i)])
+        self._busy.add(channel)
+        return True
+
+    def _is_for(self, queue: StayQueue, item: Item) -> bool:
+        return item.sender != self._device and item.epoch >= queue.reader.joined_epoch
+
+    async def _refresh(self, tx: AsyncConnection) -> None:
+        if self._everything_changed:
+            self._everything_changed = False
+            self._changed.clear()
+            await self._reload(tx, await members.stays(tx, self._device))
+        while self._changed:
+            channel = self._changed.pop()
+            await self._reload(tx, await members.stays(tx, self._device, channel), channel)
+
+    async def _reload(
+        self, tx: AsyncConnection, stays: Sequence[Stay], channel: int | None = None
+    ) -> None:
+        known = {q.stay.member: q for queues in self._channels.values() for q in queues}
+        new = [stay for stay in stays if stay.member not in known]
+        beyond = await members.acknowledged_beyond(tx, [s.member for s in new]) if new else {}
+        for stay in stays:
+            self._busy.add(stay.channel)
+            if stay.member in known:
+                known[stay.member].update(stay)
+            else:
+                queue = StayQueue(stay, self._device, beyond.get(stay.member, ()))
+                self._channels.setdefault(stay.channel, []).append(queue)
+                self._subscription.add(topics.channel(stay.channel))
+        self._forget_ended({stay.member for stay in stays}, channel)
+
+    def _forget_ended(self, alive: set[int], channel: int | None) -> None:
+        # A stay that the database calls finished was acknowledged to its end, or replaced.
+        for key in [channel] if channel is not None else list(self._channels):
+            queues = [q for q in self._channels.get(key, []) if q.stay.member in alive]
+            if queues:
+                self._channels[key] = queues
+            elif self._channels.pop(key, None) is not None:
+                self._subscription.discard(topics.channel(key))
+
+    def _active(self) -> list[StayQueue]:
+        """Return of each busy channel the stay to read: the first that is not over."""
+        found = []
+        for channel in tuple(self._busy):
+            queues = self._channels.get(channel, [])
+            alive = [queue for queue in queues if not queue.is_over]
+            if not alive or alive[0].is_empty:
+                self._busy.discard(channel)
+            else:
+                found.append(alive[0])
+        return found
+
+    async def _choose(self, batch: _Batch, tx: AsyncConnection) -> None:
+        """Take from all channels, reading what has to be read."""
+        heap: list[_Ranked] = []
+        for queue in self._active():
+            await self._rank(queue, heap, tx)
+        while heap and not batch.is_full:
+            queue = heapq.heappop(heap)[1]
+            if not await self._take(queue, batch, tx):
+                return
+            # A stay that is over gives way to the next one in the same channel.
+            for following in self._following(queue):
+                await self._rank(following, heap, tx)
+
+    def _following(self, queue: StayQueue) -> list[StayQueue]:
+        if not queue.is_over:
+            return [queue]
+        return [q for q in self._channels.get(queue.stay.channel, []) if not q.is_over][:1]
+
+    async def _rank(
+        self, queue: StayQueue, heap: list[_Ranked], tx: AsyncConnection | None
+    ) -> None:
+        if tx is not None:
+            await self._fill(queue, tx)
+        urgency = queue.urgency()
+        if urgency is not None:
+            heapq.heappush(heap, (urgency, queue))
+
+    async def _from_memory(self, batch: _Batch) -> None:
+        """Take from what is known, without the database unless the order depends on it."""
+        heap: list[_Ranked] = []
+        for queue in self._active():
+            await self._rank(queue, heap, None)
+        while heap and not batch.is_full:
+            queue = heapq.heappop(heap)[1]
+            if queue.welcomed or isinstance(queue.next(), Pull):
+                async with self._delivery.database.read() as tx:
+                    await self._choose(batch, tx)
+                return
+            if not await self._take(queue, batch, None):
+                return
+            await self._rank(queue, heap, None)
+
+    async def _fill(self, queue: StayQueue, tx: AsyncConnection) -> None:
+        while asked := queue.needs():
+            rows = await items.waiting(tx, queue.reader, asked, upto=queue.upto, per_lane=PER_LANE)
+            queue.fill(asked, rows, PER_LANE)
+
+    async def _take(self, queue: StayQueue, batch: _Batch, tx: AsyncConnection | None) -> bool:
+        """Move one item into the batch; False if it does not fit any more."""
+        if queue.welcomed and tx is not None:
+            return await self._take_welcome(queue, batch, tx)
+        found = queue.next()
+        if isinstance(found, Pull) and tx is not None:
+            older = await items.last_of_older_epochs(
+                tx,
+                queue.reader,
+                found.after,
+                before_seq=found.commit.seq,
+                before_epoch=found.before_epoch,
+            )
+            queue.answer(found, older)
+            found = queue.next()
+        if found is None or isinstance(found, Pull):
+            raise LookupError(f"stay {queue.stay.member} is urgent and has nothing to deliver")
+        if not batch.fits(found.size):
+            return False
+        queue.take(found)
+        batch.add(queue, found)
+        return True
+
+    async def _take_welcome(self, queue: StayQueue, batch: _Batch, tx: AsyncConnection) -> bool:
+        found = await members.welcome(tx, queue.stay.member)
+        if found is not None:
+            if not batch.fits(len(found.welcome)):
+                return False
+            batch.add_welcome(queue, found)
+        queue.welcomed = False
+        return True
+
+    # --- payloads -----------------------------------------------------------------------
+
+    async def _with_payloads(self, batch: _Batch) -> list[Deliver]:
+        missing: dict[int, list[int]] = {}
+        for channel, seq in batch.open():
+            item = self._delivery.tail.payload(channel, seq)
+            if item is None:
+                missing.setdefault(channel, []).append(seq)
+            else:
+                batch.set_payload(channel, seq, item.kind, item.payload)
+        if missing:
+            async with self._delivery.database.read() as tx:
+                for channel, seqs in missing.items():
+                    for found in (await items.payloads(tx, channel, seqs)).values():
+                        batch.set_payload(channel, found.seq, found.kind, found.payload)
+        return batch.deliveries()
+
+
+def _waiting(item: Item) -> Waiting:
+    return Waiting(
+        item.lane, item.seq, item.kind, item.precedence, item.epoch, item.accepted_at, item.size
+    )
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What was chosen, in order; payloads come afterwards, read together."""
+
+    limit: int
+    max_bytes: int
+    _bytes: int = 0
+    _chosen: list[tuple[StayQueue, Waiting] | Deliver] = field(default_factory=list)
+    _payloads: dict[tuple[int, int], tuple[int, bytes]] = field(default_factory=dict)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._chosen) >= self.limit
+
+    def fits(self, size: int) -> bool:
+        return not self._chosen or self._bytes + size <= self.max_bytes
+
+    def add(self, queue: StayQueue, row: Waiting) -> None:
+        self._bytes += row.size
+        self._chosen.append((queue, row))
+
+    def add_welcome(self, queue: StayQueue, join: members.Join) -> None:
+        self._bytes += len(join.welcome)
+        self._chosen.append(
+            Deliver(
+                number=0,
+                kind=ItemKind.WELCOME,
+                precedence=Precedence.ROUTINE,
+                channel=ChannelId(queue.stay.id),
+                seq=Seq(queue.stay.joined_seq),
+                epoch=Epoch(join.epoch),
+                time_ms=join.accepted_at,
+                payload=join.welcome,
+            )
+        )
+
+    def open(self) -> list[tuple[int, int]]:
+        pairs = (one for one in self._chosen if not isinstance(one, Deliver))
+        return [(queue.stay.channel, row.seq) for queue, row in pairs]
+
+    def set_payload(self, channel: int, seq: int, kind: int, payload: bytes) -> None:
+        self._payloads[channel, seq] = (kind, payload)
+
+    def deliveries(self) -> list[Deliver]:
+        return [one if isinstance(one, Deliver) else self._deliver(*one) for one in self._chosen]
+
+    def _deliver(self, queue: StayQueue, row: Waiting) -> Deliver:
+        kind, payload = self._payloads[queue.stay.channel, row.seq]
+        return Deliver(
+            number=0,
+            kind=ItemKind(kind),
+            precedence=Precedence(row.precedence),
+            channel=ChannelId(queue.stay.id),
+            seq=Seq(row.seq),
+            epoch=Epoch(row.epoch),
+            time_ms=row.accepted_at,
+            payload=payload,
+        )

@@ -1,0 +1,30 @@
+"""How much of each thing the services keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that hold for everyone; an agreement's policy may be narrower.
+
+    Args:
+        max_blob: bytes of one attachment's ciphertext.
+        key_packages: single-use packages of one device and suite.
+        low_key_packages: a device with fewer left is told so.
+        proposals: that may wait for a commit in one channel.
+        enrolment_days: an invitation ends after so many at the latest.
+        unfinished_hours: an upload that was not completed is then deleted.
+        expire_at_once: rows that one pass of the retention works on.
+        tail_bytes: payloads of the newest messages that are kept in memory.
+    """
+
+    max_blob: int = 1 << 30
+    key_packages: int = 200
+    low_key_packages: int = 10
+    proposals: int = 256
+    enrolment_days: int = 30
+    unfinished_hours: int = 24
+    expire_at_once: int = 500
+    tail_bytes: int = 32 << 20

@@ -1,0 +1,290 @@
+"""Messages: the path that every one takes. Judged and stored in the writer's transaction.
+
+What a message says of itself is read before it waits; whether it may be
+accepted is decided inside the transaction that gives it its number, against
+rows that nobody else changes before the commit. Many are decided at once, in
+a handful of statements.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from liaison.envelope.header import Header
+from liaison.errors import LiaisonError
+from liaison.mls import peek
+from liaison.mls.framing import ContentType, WireFormat
+from liaison.model import ChannelId, MessageId, Seq
+from liaison.policy.agreement import Agreement
+from liaison.policy.evaluate import SendMessage, evaluate
+from liaison.relay.services.book import Book
+from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.errors import (
+    EpochStaleError,
+    GroupMismatchError,
+    MessageIdConflictError,
+    MessageInvalidError,
+    NotMemberError,
+    RemovalPendingError,
+    UnknownChannelError,
+    UnknownMessageError,
+)
+from liaison.relay.services.registry import check_standing
+from liaison.relay.services.sequence import Sequencer
+from liaison.relay.services.states import find
+from liaison.relay.writer import Batch, Operation, Work, Writer
+from liaison.storage import channels, devices, items, members
+from liaison.storage.channels import ChannelRow
+from liaison.storage.devices import Standing
+from liaison.storage.engine import Database
+from liaison.storage.items import Ident, Item, Stored
+from liaison.storage.members import MemberRow
+from liaison.wire import frames, v1
+from liaison.wire.frames import ItemKind
+
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Accepts messages and answers for them."""
+
+    database: Database
+    writer: Writer
+    appends: Appends
+
+    async def accept(self, caller: DeviceCaller, send: frames.Send) -> frames.Accepted:
+        """Store one message; durable when this returns. A resend is answered as the first time.
+
+        Raises:
+            MessageInvalidError: not an application message with a readable header.
+            LiaisonError: refused, as `Appends` decides; nothing was stored.
+            UnavailableError: not known to be stored; send it again.
+        """
+        return await self.writer.submit(read(caller, send, self.appends))
+
+    async def outcome(
+        self, caller: DeviceCaller, channel: ChannelId, message: MessageId
+    ) -> v1.Outcome:
+        """Return what became of a message that the device sent.
+
+        Raises:
+            UnknownMessageError: the relay has accepted none with this id.
+        """
+        async with self.database.read() as tx:
+            row = await find(tx, channel)
+            ident = (row.key, caller.key, message.value)
+            found = (await items.find(tx, [ident])).get(ident)
+        if found is None:
+            raise UnknownMessageError(hint="it was not stored: send it again")
+        return v1.Outcome(seq=found.seq, digest=found.digest, time_ms=found.accepted_at)
+
+
+@dataclass
+class Append(Operation[frames.Accepted]):
+    """One message that waits to be judged and stored."""
+
+    together: Appends
+    caller: DeviceCaller
+    send: frames.Send
+    group_id: bytes
+    epoch: int
+    header: Header
+    digest: bytes
+    precedence: int
+    size: int
+
+    def batch(self) -> Appends:
+        """Messages are stored together."""
+        return self.together
+
+
+def read(caller: DeviceCaller, send: frames.Send, appends: Appends) -> Append:
+    """Read what a message says of itself.
+
+    Raises:
+        MessageInvalidError: it is not an application message with a readable
+            header, or its id is not the frame's.
+    """
+    try:
+        outer = peek.parse_header(send.payload)
+        header = Header.decode(outer.authenticated_data)
+    except LiaisonError as error:
+        raise MessageInvalidError(error.message, unchanged="nothing was stored") from error
+    if outer.wire_format is not WireFormat.PRIVATE_MESSAGE:
+        raise MessageInvalidError("handshakes do not come as messages")
+    if outer.content_type is not ContentType.APPLICATION:
+        raise MessageInvalidError("this is not an application message")
+    if header.message_id != send.message_id:
+        raise MessageInvalidError("the frame and the message's header give different ids")
+    if send.state_version >= 1 << 63:
+        raise MessageInvalidError("the state version is not a number that a client can reach")
+    return Append(
+        together=appends,
+        caller=caller,
+        send=send,
+        group_id=outer.group_id,
+        epoch=outer.epoch,
+        header=header,
+        digest=hashlib.sha256(send.payload).digest(),
+        precedence=header.action,
+        size=len(send.payload),
+    )
+
+
+@dataclass
+class _Facts:
+    """What the database says about a batch, and what the batch has changed so far."""
+
+    channels: dict[bytes, ChannelRow]
+    agreements: Mapping[int, Agreement]
+    members: dict[tuple[int, int], MemberRow]
+    standing: Mapping[int, Standing]
+    stored: dict[Ident, Stored]
+    now_ms: int
+    heads: dict[int, int] = field(default_factory=dict)
+    cursors: dict[int, int] = field(default_factory=dict)
+    seen: dict[int, int] = field(default_factory=dict)
+    new: list[Item] = field(default_factory=list)
+
+
+@dataclass
+class Appends(Batch[Append, frames.Accepted]):
+    """Judges and stores messages together.
+
+    Checks, in this order: the session's certificate, the channel, whether it is a
+    resend, membership, group, pending removals, epoch, the agreement.
+    """
+
+    sequencer: Sequencer
+    book: Book
+    clock: Callable[[], int]
+
+    async def apply_all(
+        self, work: Work, operations: Sequence[Append]
+    ) -> Sequence[frames.Accepted | LiaisonError]:
+        """Return for each message what its sender is told."""
+        facts = await self._facts(work, operations)
+        answers = [_one(facts, operation) for operation in operations]
+        if facts.new:
+            await self.sequencer.append(work, facts.new)
+            await channels.set_heads(work.tx, facts.heads)
+            await members.set_cursors(work.tx, facts.cursors)
+        await devices.saw_state_versions(work.tx, facts.seen)
+        return answers
+
+    async def _facts(self, work: Work, operations: Sequence[Append]) -> _Facts:
+        tx = work.tx
+        # The lock on the channels comes first: what is read after it stays true.
+        rows = await channels.lock(tx, {op.send.channel.value for op in operations})
+        pairs = {
+            (row.key, op.caller.key)
+            for op in operations
+            if (row := rows.get(op.send.channel.value)) is not None
+        }
+        idents = {
+            (row.key, op.caller.key, op.send.message_id.value)
+            for op in operations
+            if (row := rows.get(op.send.channel.value)) is not None
+        }
+        return _Facts(
+            channels=rows,
+            agreements=await self.book.agreements(tx, (row.agreement for row in rows.values())),
+            members=await members.find_pairs(tx, pairs),
+            standing=await devices.standing(tx, {op.caller.certificate for op in operations}),
+            stored=await items.find(tx, idents),
+            now_ms=self.clock(),
+        )
+
+
+def _one(facts: _Facts, op: Append) -> frames.Accepted | LiaisonError:
+    try:
+        return _accept(facts, op)
+    except LiaisonError as refusal:
+        refusal.unchanged = refusal.unchanged or "nothing was stored"
+        return refusal
+
+
+def _accept(facts: _Facts, op: Append) -> frames.Accepted:
+    check_standing(facts.standing, op.caller, facts.now_ms)
+    row = facts.channels.get(op.send.channel.value)
+    if row is None:
+        raise UnknownChannelError(f"there is no channel {op.send.channel}")
+    ident = (row.key, op.caller.key, op.send.message_id.value)
+    known = facts.stored.get(ident)
+    if known is not None:
+        return _again(op, known)
+    member = facts.members.get((row.key, op.caller.key))
+    if member is None:
+        raise NotMemberError(f"{op.caller.id} is not a member of channel {op.send.channel}")
+    agreement = facts.agreements[row.agreement]
+    _check_group(row, member, op)
+    request = SendMessage(op.caller.id.endpoint, row.policy, op.header, op.size)
+    evaluate(request, agreement, facts.now_ms // 1000).require()
+    item = _item(facts, row, op, agreement)
+    facts.new.append(item)
+    facts.heads[row.key] = item.seq
+    facts.stored[ident] = Stored(item.seq, item.epoch, item.accepted_at, item.digest)
+    _follow(facts, member, item)
+    _see(facts, op)
+    return _accepted(op, item.seq, item.accepted_at, duplicate=False)
+
+
+def _again(op: Append, known: Stored) -> frames.Accepted:
+    if known.digest != op.digest:
+        raise MessageIdConflictError(f"message {op.send.message_id} was accepted with other bytes")
+    return _accepted(op, known.seq, known.accepted_at, duplicate=True)
+
+
+def _accepted(op: Append, seq: int, time_ms: int, *, duplicate: bool) -> frames.Accepted:
+    return frames.Accepted(op.send.request, duplicate, Seq(seq), time_ms, op.digest)
+
+
+def _check_group(row: ChannelRow, member: MemberRow, op: Append) -> None:
+    if op.group_id != row.group_id:
+        raise GroupMismatchError(f"the message is for another group than channel {op.send.channel}")
+    if row.removals_pending:
+        raise RemovalPendingError(hint="commit the removal that the relay has proposed")
+    oldest = max(row.oldest_epoch, row.epoch - row.past_epochs, member.joined_epoch)
+    if not oldest <= op.epoch <= row.epoch:
+        raise EpochStaleError(
+            f"the channel is at epoch {row.epoch} and takes messages from epoch {oldest} on,"
+            f" this is of epoch {op.epoch}",
+            hint="process the commits that came since and encrypt it again",
+        )
+
+
+def _item(facts: _Facts, row: ChannelRow, op: Append, agreement: Agreement) -> Item:
+    return Item(
+        channel=row.key,
+        seq=facts.heads.get(row.key, row.head) + 1,
+        kind=ItemKind.MESSAGE,
+        lane=op.header.action,
+        precedence=op.header.action,
+        epoch=op.epoch,
+        sender=op.caller.key,
+        message_id=op.send.message_id.value,
+        accepted_at=facts.now_ms,
+        expires_at=_expiry(facts.now_ms, op.header, agreement, row.policy),
+        size=op.size,
+        digest=op.digest,
+        payload=op.send.payload,
+    )
+
+
+def _expiry(now_ms: int, header: Header, agreement: Agreement, policy: str) -> int:
+    kept = now_ms + agreement.channel(policy).retention_days * _DAY_MS
+    return kept if header.expires is None else min(kept, header.expires * 1000)
+
+
+def _follow(facts: _Facts, member: MemberRow, item: Item) -> None:
+    """A device that has read all keeps having read all when it sends."""
+    if facts.cursors.get(member.key, member.cursor) == item.seq - 1:
+        facts.cursors[member.key] = item.seq
+
+
+def _see(facts: _Facts, op: Append) -> None:
+    device = op.caller.key
+    facts.seen[device] = max(facts.seen.get(device, 0), op.send.state_version)

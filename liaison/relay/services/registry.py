@@ -1,0 +1,214 @@
+"""Parties and their devices: who is known here, and with which keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.crypto.signing import SignatureScheme
+from liaison.model import DeviceId, PartyCode
+from liaison.policy.party import Party
+from liaison.relay.services.book import Book
+from liaison.relay.services.callers import Caller, DeviceCaller, OfficeCaller, SessionKey
+from liaison.relay.services.errors import (
+    DeviceRevokedError,
+    PartyChangedError,
+    UnauthenticatedError,
+    UnknownAgreementError,
+    UnknownDeviceError,
+)
+from liaison.relay.writer import Operation, Work, Writer
+from liaison.storage import agreements, devices, parties
+from liaison.storage.devices import CertificateRow
+from liaison.storage.engine import Database
+from liaison.wire import v1
+from liaison.wire.handshake import Office, Principal, key_fingerprint
+
+_REVOKED: Final = "this certificate was revoked by its registrar"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Looks principals up; admits parties."""
+
+    database: Database
+    writer: Writer
+    book: Book
+    clock: Callable[[], int]
+
+    async def find_key(self, principal: Principal, fingerprint: bytes) -> SessionKey:
+        """Return the key that a principal signs with, and whom it then speaks for.
+
+        Args:
+            fingerprint: SHA-256 of the public key in MLS encoding.
+
+        Raises:
+            UnknownPartyError, UnknownDeviceError: nobody of this name is known.
+            UnauthenticatedError: the key is not one of the principal's.
+            DeviceRevokedError: its certificate was revoked.
+        """
+        async with self.database.read() as tx:
+            if isinstance(principal, Office):
+                return await self._office_key(tx, principal, fingerprint)
+            return await self._device_key(tx, principal, fingerprint)
+
+    async def _office_key(
+        self, tx: AsyncConnection, office: Office, fingerprint: bytes
+    ) -> SessionKey:
+        known = await self.book.party(tx, office.party)
+        registrar = office.name == "registrar"
+        keys = known.party.registrar_keys if registrar else known.party.authority_keys
+        for key in keys:
+            if key_fingerprint(key.public) == fingerprint:
+                return SessionKey(key.scheme, key.public, OfficeCaller(office, known.key))
+        raise UnauthenticatedError(f"the admitted party file of {office.party} has no such key")
+
+    async def _device_key(
+        self, tx: AsyncConnection, device: DeviceId, fingerprint: bytes
+    ) -> SessionKey:
+        rows = await devices.by_fingerprint(tx, str(device), fingerprint)
+        if not rows:
+            await _require_device(tx, device)
+            raise UnauthenticatedError(f"{device} has no certificate for this key")
+        good = [row for row in rows if row.revoked_at is None]
+        if not good:
+            raise DeviceRevokedError(_REVOKED)
+        row = good[-1]
+        if row.not_after <= self.clock():
+            raise UnauthenticatedError(f"the certificate of {device} has expired")
+        caller = DeviceCaller(device, row.device, row.key, device.party, row.party)
+        return SessionKey(SignatureScheme(row.scheme), row.public_key, caller)
+
+    async def check_valid(self, caller: Caller) -> None:
+        """Check in the database that a session still holds.
+
+        Raises:
+            DeviceRevokedError: its certificate was revoked.
+            UnauthenticatedError: its certificate has expired.
+            UnknownPartyError: the office's party is gone.
+        """
+        async with self.database.read() as tx:
+            if isinstance(caller, OfficeCaller):
+                await self.book.party(tx, caller.party)
+                return
+            standing = await devices.standing(tx, [caller.certificate])
+        check_standing(standing, caller, self.clock())
+
+    async def revocation_mark(self) -> int:
+        """Return a number that changes whenever a revocation list was accepted, on any node."""
+        async with self.database.read() as tx:
+            return await parties.revocation_mark(tx)
+
+    async def state_version(self, caller: DeviceCaller) -> int:
+        """Return the latest state version that the device was seen with."""
+        async with self.database.read() as tx:
+            return await devices.state_version(tx, caller.key)
+
+    # --- parties ------------------------------------------------------------------------
+
+    async def add_party(self, document: bytes) -> Party:
+        """Admit a party, or take its new party file; by the operator.
+
+        Raises:
+            DocumentError: not a party file.
+            PartyChangedError: an agreement embeds other keys of the party.
+        """
+        party = Party.parse(document)
+        await self.writer.submit(_AddParty(self.book, party, document, self.clock()))
+        return party
+
+    async def parties(self) -> list[Party]:
+        """Return every admitted party, by code."""
+        async with self.database.read() as tx:
+            return [known.party for known in await self.book.parties(tx)]
+
+    async def party(self, code: PartyCode) -> Party:
+        """Return an admitted party.
+
+        Raises:
+            UnknownPartyError: the operator has not admitted it.
+        """
+        async with self.database.read() as tx:
+            return (await self.book.party(tx, code)).party
+
+    # --- devices ------------------------------------------------------------------------
+
+    async def devices(self, caller: Caller, agreement_id: str) -> v1.Directory:
+        """List the devices of all parties to an agreement of the caller's party.
+
+        Raises:
+            UnknownAgreementError: there is none, or the caller's party is not in it.
+        """
+        async with self.database.read() as tx:
+            row = await agreements.find(tx, agreement_id)
+            members = await agreements.parties_of(tx, row.key) if row else []
+            if caller.party_key not in members:
+                raise UnknownAgreementError(
+                    f"{caller.party} has no agreement {agreement_id[:80]!r}"
+                )
+            return _directory(await devices.of_parties(tx, members))
+
+    async def own_devices(self, office: OfficeCaller) -> v1.Directory:
+        """List the devices of the registrar's own party, the revoked ones too."""
+        office.require_registrar()
+        async with self.database.read() as tx:
+            return _directory(await devices.of_parties(tx, [office.party_key]))
+
+
+def check_standing(
+    standing: Mapping[int, devices.Standing], caller: DeviceCaller, now_ms: int
+) -> None:
+    """Check what was read of a session's certificate.
+
+    Raises:
+        DeviceRevokedError: revoked.
+        UnauthenticatedError: gone or expired.
+    """
+    found = standing.get(caller.certificate)
+    if found is None or found.not_after <= now_ms:
+        raise UnauthenticatedError(f"the certificate of {caller.id} has expired")
+    if found.revoked_at is not None:
+        raise DeviceRevokedError(_REVOKED)
+
+
+async def _require_device(tx: AsyncConnection, device: DeviceId) -> None:
+    if await devices.key_of(tx, str(device)) is None:
+        raise UnknownDeviceError(f"the relay knows no device {device}")
+
+
+def _directory(rows: Iterable[CertificateRow]) -> v1.Directory:
+    listed = []
+    for name, group in groupby(rows, lambda row: row.name):
+        certificates = list(group)
+        good = [list(row.chain) for row in certificates if row.revoked_at is None]
+        listed.append(v1.RegisteredDevice(device=name, revoked=not good, chains=good))
+    return v1.Directory(devices=listed)
+
+
+@dataclass
+class _AddParty(Operation[None]):
+    book: Book
+    party: Party
+    document: bytes
+    now_ms: int
+
+    async def apply(self, work: Work) -> None:
+        row = await parties.find(work.tx, str(self.party.code))
+        if row is not None:
+            await self._check_agreements(work.tx, row.key)
+        await parties.save(work.tx, str(self.party.code), self.document, now_ms=self.now_ms)
+
+    async def _check_agreements(self, tx: AsyncConnection, party: int) -> None:
+        # The newest version of each agreement; an older one binds no new channel.
+        newest = {row.id: row for row in await agreements.listing(tx, party)}
+        for row in newest.values():
+            embedded = self.book.admitted(row).agreement.party(self.party.code)
+            if embedded != self.party:
+                raise PartyChangedError(
+                    f"agreement {row.id} version {row.version} has other keys of {self.party.code}",
+                    hint="let the parties sign a new version first",
+                )

@@ -1,0 +1,382 @@
+"""What the relay demands of a group, a commit or a proposal, beyond MLS itself.
+
+Pure and synchronous; run in a thread, because signatures and trees take time.
+The result is a plan: what to write, once the database has confirmed that
+nothing has changed meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from liaison.errors import LiaisonError
+from liaison.mls import extensions as ext
+from liaison.mls import framing, peek
+from liaison.mls.effects import CommitEffect, Removed
+from liaison.mls.errors import FutureEpochError, StaleEpochError, WrongGroupError
+from liaison.mls.framing import ContentType, Sender, SenderKind, WireFormat
+from liaison.mls.leaf import LeafNode
+from liaison.mls.proposals import Add, Remove, Update
+from liaison.mls.public_group import (
+    PublicCommit,
+    PublicGroup,
+    PublicProposal,
+    PublicResult,
+    welcome_recipients,
+)
+from liaison.model import ChannelId, DeviceId, PartyCode
+from liaison.policy.agreement import Agreement
+from liaison.policy.evaluate import AddEndpoint, CreateChannel, RemoveEndpoint, evaluate
+from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.errors import (
+    CommitInvalidError,
+    EpochConflictError,
+    GroupMismatchError,
+    GroupRefusedError,
+    NotMemberError,
+    RemovalPendingError,
+    TooManyProposalsError,
+)
+from liaison.relay.services.states import ChannelState
+from liaison.trust import (
+    CHANNEL_BINDING_EXTENSION,
+    AgreementValidator,
+    ChannelBinding,
+    certified_leaf,
+)
+from liaison.trust.credentials import relay_sender
+from liaison.wire import v1
+
+_PROPOSABLE: Final = (Add, Remove, Update)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A leaf, whose it is, and the serial of its certificate."""
+
+    leaf: int
+    device: DeviceId
+    serial: str
+
+    @classmethod
+    def of(cls, leaf: int, node: LeafNode) -> Leaf:
+        """Read it from the tree."""
+        certificate = certified_leaf(node.credential)
+        return cls(leaf, certificate.device, certificate.serial)
+
+
+# --- a new channel ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewGroup:
+    """A group that a channel may be opened with."""
+
+    group: PublicGroup
+    snapshot: bytes
+    binding: ChannelBinding
+    leaf: Leaf
+
+
+def read_binding(group_info: bytes) -> ChannelBinding:
+    """Read which agreement a GroupInfo is bound to; nothing of it is verified yet.
+
+    Raises:
+        GroupRefusedError: not a GroupInfo, or not bound to anything.
+    """
+    try:
+        info = framing.decode_group_info(group_info)
+        return ChannelBinding.decode(ext.find(info.context.extensions, CHANNEL_BINDING_EXTENSION))
+    except LiaisonError as error:
+        raise GroupRefusedError(error.message) from error
+
+
+def check_new_group(
+    caller: DeviceCaller,
+    body: v1.NewChannel,
+    agreement: Agreement,
+    revoked: frozenset[tuple[PartyCode, str]],
+    identity: RelayIdentity,
+    now: int,
+) -> NewGroup:
+    """Check that a channel may be opened with this group by this device.
+
+    Raises:
+        GroupRefusedError: the group is not valid, or not what a channel needs.
+        PolicyRefusedError: the agreement does not let the caller open it.
+    """
+    validator = AgreementValidator(agreement, revoked)
+    try:
+        group = PublicGroup.from_group_info(
+            body.group_info, body.tree, validator=validator, now=now
+        )
+        group.check_group_info(body.group_info)
+        binding = ChannelBinding.decode(group.extension(CHANNEL_BINDING_EXTENSION))
+        binding.check(agreement)
+    except LiaisonError as error:
+        raise GroupRefusedError(error.message, hint=error.hint) from error
+    leaves = [Leaf.of(member.leaf, member.leaf_node) for member in group.members()]
+    if group.epoch != 0 or [leaf.device for leaf in leaves] != [caller.id]:
+        raise GroupRefusedError("a channel begins at epoch 0 with its creator as the only member")
+    if binding.channel != ChannelId.parse(body.channel):
+        raise GroupRefusedError("the group is bound to another channel id")
+    if group.suite.code != agreement.cipher_suite:
+        raise GroupRefusedError("the group has another cipher suite than the agreement")
+    _check_external_senders(group, identity)
+    request = CreateChannel(caller.id.endpoint, binding.policy)
+    evaluate(request, agreement, now).require()
+    return NewGroup(group, group.snapshot(), binding, leaves[0])
+
+
+def _check_external_senders(group: PublicGroup, identity: RelayIdentity) -> None:
+    expected = (relay_sender(identity, identity.sender_key(group.suite.signature)),)
+    if ext.external_senders(group.context.extensions) != expected:
+        raise GroupRefusedError(
+            "the group's external senders are not exactly this relay's key for its suite"
+        )
+
+
+# --- commits ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPlan:
+    """A commit that may be accepted, and what it does to the channel's rows."""
+
+    group: PublicGroup
+    snapshot: bytes
+    tree: bytes | None
+    added: tuple[Leaf, ...]
+    removed: tuple[int, ...]
+    joined: Leaf | None
+    updated: tuple[Leaf, ...]
+    removals: tuple[int, ...]
+    """Leaves that a revocation excludes and that are still there."""
+    binding: ChannelBinding | None
+    """Set where the commit binds the channel to another version of its agreement."""
+
+
+def check_commit(
+    state: ChannelState, caller: DeviceCaller, body: v1.Commit, identity: RelayIdentity, now: int
+) -> CommitPlan:
+    """Check that a device may end the current epoch with this commit.
+
+    Raises:
+        GroupMismatchError, EpochConflictError: it does not belong to the current epoch.
+        CommitInvalidError: MLS, or the way the relay uses it, does not allow it.
+        RemovalPendingError: it leaves a revoked device in the group.
+        PolicyRefusedError: the agreement does not allow it.
+    """
+    header = _check_header(state, body.commit, ContentType.COMMIT)
+    result = _apply(state, body.commit, now)
+    if not isinstance(result, PublicCommit):
+        raise CommitInvalidError("the message holds no commit")
+    effect, group = result.effect, result.group
+    _check_upload(body, result)
+    added = tuple(Leaf.of(one.leaf, one.leaf_node) for one in effect.added)
+    joined = None
+    if effect.joined is not None:
+        joined = Leaf.of(effect.joined, group.member(effect.joined).leaf_node)
+        _check_return(effect, joined, caller)
+    else:
+        _check_sender(state.group, header.sender, caller)
+    _check_people(state, effect, added, len(group.members()), now)
+    removed = tuple(one.leaf for one in effect.removed)
+    left = tuple(leaf for leaf in state.removals if leaf not in removed)
+    if left and not effect.external:
+        raise RemovalPendingError(
+            "the commit leaves a revoked device in the group", hint="commit its removal too"
+        )
+    return CommitPlan(
+        group=group,
+        snapshot=group.snapshot(),
+        tree=group.ratchet_tree() if added else None,
+        added=added,
+        removed=removed,
+        joined=joined,
+        updated=tuple(Leaf.of(one.leaf, one.after) for one in effect.updated),
+        removals=left,
+        binding=_changed_binding(state, group, effect, identity),
+    )
+
+
+def _check_header(state: ChannelState, message: bytes, kind: ContentType) -> peek.Header:
+    header = _read(lambda: peek.parse_header(message))
+    if header.wire_format is not WireFormat.PUBLIC_MESSAGE or header.content_type is not kind:
+        raise CommitInvalidError(f"the message is not a public {kind.name.lower()}")
+    if header.group_id != state.row.group_id:
+        raise GroupMismatchError(f"the message is for another group than channel {_name(state)}")
+    if header.epoch != state.group.epoch:
+        raise EpochConflictError(
+            f"the channel is at epoch {state.group.epoch}, the message is of epoch {header.epoch}",
+            hint="process what came since and make it again",
+        )
+    return header
+
+
+def _name(state: ChannelState) -> str:
+    return state.row.id.hex()
+
+
+def _read(work: Callable[[], peek.Header]) -> peek.Header:
+    try:
+        return work()
+    except LiaisonError as error:
+        raise CommitInvalidError(error.message, hint=error.hint) from error
+
+
+def _apply(state: ChannelState, message: bytes, now: int) -> PublicResult:
+    validator = AgreementValidator(state.agreement, state.revoked)
+    try:
+        return state.group.apply(message, validator=validator, now=now)
+    except WrongGroupError as error:
+        raise GroupMismatchError(error.message) from error
+    except (StaleEpochError, FutureEpochError) as error:
+        raise EpochConflictError(error.message) from error
+    except LiaisonError as error:
+        raise CommitInvalidError(error.message, hint=error.hint) from error
+
+
+def _check_upload(body: v1.Commit, result: PublicCommit) -> None:
+    """The GroupInfo is of the new epoch, and the Welcome for exactly those who were added."""
+    added = {one.key_package_ref for one in result.effect.added}
+    try:
+        result.group.check_group_info(body.group_info)
+        welcomed = set(welcome_recipients(body.welcome)) if body.welcome is not None else set()
+    except LiaisonError as error:
+        raise CommitInvalidError(error.message, hint=error.hint) from error
+    if added != welcomed:
+        raise CommitInvalidError("the Welcome is not for exactly the devices that are added")
+    if result.effect.reinit is not None:
+        raise CommitInvalidError("the relay does not take a re-initialisation")
+
+
+def _check_sender(group: PublicGroup, sender: Sender | None, caller: DeviceCaller) -> None:
+    if sender is None or sender.kind is not SenderKind.MEMBER:
+        raise CommitInvalidError("the message does not come from a member")
+    if _device(group, sender.index) != caller.id:
+        raise CommitInvalidError("the message comes from another device than the session's")
+
+
+def _check_return(effect: CommitEffect, joined: Leaf, caller: DeviceCaller) -> None:
+    """An external commit only brings a member back: it replaces the device's own leaf."""
+    if joined.device != caller.id:
+        raise CommitInvalidError("the external commit comes from another device")
+    if [Leaf.of(one.leaf, one.leaf_node).device for one in effect.removed] != [caller.id]:
+        raise NotMemberError(
+            f"{caller.id} has no leaf in the group to come back to",
+            hint="ask a member to add this device",
+        )
+
+
+def _device(group: PublicGroup, leaf: int) -> DeviceId:
+    return certified_leaf(group.member(leaf).leaf_node.credential).device
+
+
+def _check_people(
+    state: ChannelState, effect: CommitEffect, added: tuple[Leaf, ...], members: int, now: int
+) -> None:
+    for one, leaf in zip(effect.added, added, strict=True):
+        actor = _device(state.group, one.by.index).endpoint
+        request = AddEndpoint(actor, state.row.policy, leaf.device.endpoint, members)
+        evaluate(request, state.agreement, now).require()
+    for gone in effect.removed:
+        if not effect.external:
+            _check_removal(state, gone, now)
+
+
+def _check_removal(state: ChannelState, gone: Removed, now: int) -> None:
+    leaf = Leaf.of(gone.leaf, gone.leaf_node)
+    # Of those outside the group only this relay may propose, and it does so only when
+    # the registrar has revoked the certificate.
+    revoked = (leaf.device.party, leaf.serial) in state.revoked
+    if gone.by.kind is not SenderKind.MEMBER:
+        return
+    actor = _device(state.group, gone.by.index).endpoint
+    request = RemoveEndpoint(actor, state.row.policy, leaf.device.endpoint, justified=revoked)
+    evaluate(request, state.agreement, now).require()
+
+
+def _changed_binding(
+    state: ChannelState, group: PublicGroup, effect: CommitEffect, identity: RelayIdentity
+) -> ChannelBinding | None:
+    if effect.extensions_before == effect.extensions_after:
+        return None
+    try:
+        before = ChannelBinding.decode(state.group.extension(CHANNEL_BINDING_EXTENSION))
+        after = ChannelBinding.decode(group.extension(CHANNEL_BINDING_EXTENSION))
+        _check_external_senders(group, identity)
+    except LiaisonError as error:
+        raise CommitInvalidError(error.message) from error
+    if after == before:
+        return None
+    if (after.channel, after.agreement_id, after.policy) != (
+        before.channel,
+        before.agreement_id,
+        before.policy,
+    ) or after.version <= before.version:
+        raise CommitInvalidError("a channel moves only to a later version of its own agreement")
+    return after
+
+
+def check_amendment(plan: CommitPlan, agreement: Agreement) -> None:
+    """Check a commit that brings a new version of the agreement into the channel.
+
+    Raises:
+        CommitInvalidError: a leaf that the new version excludes stays, or the suite changes.
+        BindingMismatchError: the binding is to another text of the agreement.
+    """
+    if plan.binding is None:
+        return
+    policy = plan.binding.check(agreement)
+    if plan.group.suite.code != agreement.cipher_suite:
+        raise CommitInvalidError("the new version of the agreement has another cipher suite")
+    for member in plan.group.members():
+        endpoint = Leaf.of(member.leaf, member.leaf_node).device.endpoint
+        if not agreement.includes(policy.read, endpoint):
+            raise CommitInvalidError(
+                f"{endpoint} may not be a member under version {agreement.version}",
+                hint="remove its devices in the same commit",
+            )
+
+
+# --- proposals --------------------------------------------------------------------------
+
+
+def check_proposal(
+    state: ChannelState, caller: DeviceCaller, message: bytes, limit: int, now: int
+) -> PublicGroup:
+    """Check that a member may propose this; return the group with the proposal waiting.
+
+    Raises:
+        GroupMismatchError, EpochConflictError: it does not belong to the current epoch.
+        CommitInvalidError: MLS, or the way the relay uses it, does not allow it.
+        TooManyProposalsError: enough wait already.
+        PolicyRefusedError: the agreement does not allow it.
+    """
+    header = _check_header(state, message, ContentType.PROPOSAL)
+    _check_sender(state.group, header.sender, caller)
+    if len(state.group.pending) >= limit:
+        raise TooManyProposalsError("too many proposals wait", hint="commit them")
+    result = _apply(state, message, now)
+    if not isinstance(result, PublicProposal):
+        raise CommitInvalidError("the message holds no proposal")
+    proposal = result.queued.proposal
+    # Members commit what waits. A proposal that no commit can be accepted with would
+    # stop the channel, so it is judged now.
+    if not isinstance(proposal, _PROPOSABLE):
+        raise CommitInvalidError("a proposal of this kind is made inside a commit")
+    if isinstance(proposal, Add):
+        added = certified_leaf(proposal.key_package.leaf_node.credential).device.endpoint
+        members = len(state.group.members()) + 1
+        request = AddEndpoint(caller.id.endpoint, state.row.policy, added, members)
+        evaluate(request, state.agreement, now).require()
+    if isinstance(proposal, Remove):
+        leaf = Leaf.of(proposal.leaf, state.group.member(proposal.leaf).leaf_node)
+        gone = leaf.device.endpoint
+        removal = RemoveEndpoint(caller.id.endpoint, state.row.policy, gone)
+        evaluate(removal, state.agreement, now).require()
+    return result.group

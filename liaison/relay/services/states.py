@@ -1,0 +1,117 @@
+"""The public groups of channels, kept in memory between handshakes.
+
+The database's row says which version of a group counts; a copy of another
+version is never used, so it does not matter which node changed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.mls.public_group import PublicGroup
+from liaison.model import ChannelId, PartyCode
+from liaison.policy.agreement import Agreement
+from liaison.policy.channel_policy import ChannelPolicy
+from liaison.relay.services.book import Book
+from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.errors import NotMemberError, UnknownChannelError
+from liaison.storage import channels, members
+from liaison.storage.channels import ChannelRow
+from liaison.storage.engine import Database
+
+_KEPT: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelState:
+    """A channel as one handshake is judged against it.
+
+    Args:
+        row: with the version that a change is compared and swapped with.
+        removals: leaves that a revocation excludes.
+        revoked: (party, serial) of every revoked certificate.
+        group_info: the GroupInfo of the epoch, as its committer uploaded it.
+    """
+
+    row: ChannelRow
+    group: PublicGroup
+    group_info: bytes
+    agreement: Agreement
+    removals: tuple[int, ...]
+    revoked: frozenset[tuple[PartyCode, str]]
+
+    @property
+    def policy(self) -> ChannelPolicy:
+        """The channel's policy."""
+        return self.agreement.channel(self.row.policy)
+
+
+class States:
+    """Loads channel states."""
+
+    def __init__(self, database: Database, book: Book) -> None:
+        self._database = database
+        self._book = book
+        self._groups: OrderedDict[int, tuple[int, PublicGroup]] = OrderedDict()
+
+    async def load(self, channel: ChannelId) -> ChannelState:
+        """Return a channel's state.
+
+        Raises:
+            UnknownChannelError: there is no such channel.
+        """
+        async with self._database.read() as tx:
+            row = await find(tx, channel)
+            stored = await channels.group(tx, row.key)
+            agreement = (await self._book.agreement(tx, row.agreement)).agreement
+            removals = tuple(await channels.removals_of(tx, row.key))
+            revoked = await self._book.revoked(tx)
+        group = await self._group(row, stored.snapshot)
+        return ChannelState(row, group, stored.group_info, agreement, removals, revoked)
+
+    def put(self, channel: int, version: int, group: PublicGroup) -> None:
+        """Keep a group that is durable under this version."""
+        self._groups[channel] = (version, group)
+        self._groups.move_to_end(channel)
+        if len(self._groups) > _KEPT:
+            self._groups.popitem(last=False)
+
+    async def _group(self, row: ChannelRow, snapshot: bytes) -> PublicGroup:
+        version, group = self._groups.get(row.key, (-1, None))
+        if group is None or version != row.group_version:
+            # A thousand members take a while to read: not in the event loop.
+            group = await asyncio.to_thread(PublicGroup.restore, snapshot)
+            self.put(row.key, row.group_version, group)
+        return group
+
+
+async def find(tx: AsyncConnection, channel: ChannelId) -> ChannelRow:
+    """Return a channel's row.
+
+    Raises:
+        UnknownChannelError: there is no such channel.
+    """
+    row = await channels.find(tx, channel.value)
+    if row is None:
+        raise UnknownChannelError(f"there is no channel {channel}")
+    return row
+
+
+async def find_for_member(
+    tx: AsyncConnection, channel: ChannelId, caller: DeviceCaller
+) -> ChannelRow:
+    """Return a channel's row, for a member only.
+
+    Raises:
+        UnknownChannelError: there is no such channel.
+        NotMemberError: the device is not a member of it.
+    """
+    row = await find(tx, channel)
+    if await members.find(tx, row.key, caller.key) is None:
+        raise NotMemberError(f"{caller.id} is not a member of channel {channel}")
+    return row
