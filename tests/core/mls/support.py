@@ -32,7 +32,7 @@ from liaison.mls.framing import (
     SenderKind,
     WireFormat,
 )
-from liaison.mls.group import Group, Limits, StagedCommit
+from liaison.mls.group import Group, Limits, Processed, StagedCommit
 from liaison.mls.key_packages import KeyPackageBundle, new_key_package
 from liaison.mls.leaf import Capabilities, Lifetime, ParentNode
 from liaison.mls.messages import Commit, UpdatePath
@@ -134,11 +134,11 @@ class Client:
             **options,
         )
 
-    def process(self, message: bytes, **options: Any) -> group.Processed:
-        options = {"now": NOW, "validator": self.validator} | options
-        return group.process(self.group, message, **options)
+    def process(self, message: bytes, **options: Any) -> Processed:
+        known: dict[str, Any] = {"now": NOW, "validator": self.validator}
+        return group.process(self.group, message, **(known | options))
 
-    def receive(self, message: bytes, **options: Any) -> group.Processed:
+    def receive(self, message: bytes, **options: Any) -> Processed:
         done = self.process(message, **options)
         self.state = done.group
         return done

@@ -49,34 +49,51 @@ def other(world: World, number: int, than: Client) -> Client | None:
 def step(world: World, what: str, a: int, b: int) -> None:
     actor = pick(world, a)
     target = other(world, b, actor)
+    if what.startswith("add"):
+        if len(world.members) < MOST:
+            add(world, what, actor, pick(world, b))
+    elif what in {"update", "commit", "store", "talk"}:
+        step_alone(world, what, actor)
+    elif target:
+        step_together(world, what, actor, target)
+
+
+def step_alone(world: World, what: str, actor: Client) -> None:
     match what:
-        case "add" if len(world.members) < MOST:
-            world.add(actor, b"new %d" % len(world.clients))
-        case "add by reference" if len(world.members) < MOST:
-            add_by_reference(world, actor, pick(world, b))
-        case "remove" if target:
-            world.accept(actor, actor.commit(Remove(target.group.own_leaf)))
-        case "remove by reference" if target:
-            world.deliver(actor.propose_remove(target.group.own_leaf), but=actor)
-            world.accept(actor, actor.commit())
-        case "relay removes" if target:
-            world.propose_from_relay(target.group.own_leaf, b"revoked")
-            world.accept(actor, actor.commit())
         case "update":
             world.deliver(actor.propose_update(), but=actor)
         case "commit":
             world.accept(actor, actor.commit())
-        case "leave" if target:
-            world.deliver(actor.propose_remove(actor.group.own_leaf), but=actor)
-            world.accept(target, target.commit())
-        case "resync" if target:
-            resync(world, actor)
         case "store":
             for client in world.members:
                 store(client)
             world.relay = PublicGroup.restore(world.relay.snapshot())
         case "talk":
             world.check_messages()
+
+
+def step_together(world: World, what: str, actor: Client, target: Client) -> None:
+    match what:
+        case "remove":
+            world.accept(actor, actor.commit(Remove(target.group.own_leaf)))
+        case "remove by reference":
+            world.deliver(actor.propose_remove(target.group.own_leaf), but=actor)
+            world.accept(actor, actor.commit())
+        case "relay removes":
+            world.propose_from_relay(target.group.own_leaf, b"revoked")
+            world.accept(actor, actor.commit())
+        case "leave":
+            world.deliver(actor.propose_remove(actor.group.own_leaf), but=actor)
+            world.accept(target, target.commit())
+        case "resync":
+            resync(world, actor)
+
+
+def add(world: World, what: str, actor: Client, committer: Client) -> None:
+    if what == "add":
+        world.add(actor, b"new %d" % len(world.clients))
+    else:
+        add_by_reference(world, actor, committer)
 
 
 def add_by_reference(world: World, proposer: Client, committer: Client) -> None:
