@@ -143,7 +143,7 @@ class RelayAPI:
         key = handshake.key_fingerprint(login.signer.public_bytes)
         nonce = self._rng(handshake.NONCE_SIZE)
         asked = v1.ChallengeRequest(
-            principal=login.principal.uri, key=key, client_nonce=nonce, origin=relay.origin
+            principal=login.principal.uri, key=key, client_nonce=nonce, origin=relay.url
         )
         challenge = await self._open_call(
             v1.Challenge, "POST", "/v1/session/challenges", body=asked
@@ -154,7 +154,7 @@ class RelayAPI:
             client_nonce=nonce,
             relay_nonce=challenge.relay_nonce,
             relay_key=challenge.relay_key,
-            origin=relay.origin,
+            origin=relay.url,
         )
         # The relay first: a stranger gets no signature of ours.
         _verify_relay(relay, challenge, transcript)
