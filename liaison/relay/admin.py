@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from liaison.errors import LiaisonError
+from liaison.policy.agreement import Agreement
 from liaison.relay import log
 from liaison.relay.app import Relay
 from liaison.relay.errors import AdminError, BodyError
@@ -81,9 +82,9 @@ async def _agreements(services: Services, _request: Request) -> JSON:
     return [_agreement(agreement) for agreement in await services.agreements.all()]
 
 
-def _agreement(agreement: Any) -> JSON:
+def _agreement(agreement: Agreement) -> JSON:
     return {
-        "agreement": agreement.id,
+        "agreement": agreement.agreement_id,
         "version": agreement.version,
         "title": agreement.title,
         "parties": [str(party.code) for party in agreement.parties],

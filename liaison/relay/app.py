@@ -24,6 +24,7 @@ from liaison.relay.errors import NotReadyError
 from liaison.relay.identity import RelayKeys
 from liaison.relay.limits import Limits
 from liaison.relay.routes import TABLES
+from liaison.relay.services import Limits as ServiceLimits
 from liaison.relay.services import Services
 from liaison.relay.sessions import Sessions
 from liaison.relay.settings import Settings
@@ -89,10 +90,11 @@ class Relay:
             writer=writer,
             bus=bus,
             clock=clocks.now_ms,
-            rng=random_bytes,
             identity=keys.public,
             senders=keys.senders,
+            limits=ServiceLimits(max_blob=settings.max_blob),
         )
+        await services.resume()
         streams = Streams(settings.max_streams, settings.max_streams_per_device)
         return cls(settings, keys, clocks, database, writer, bus, services, streams)
 

@@ -104,7 +104,9 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         NoTokenError: the handler needs a session and the request carries none.
     """
     limits = request.app[LIMITS]
-    if not requests.needs_session(request.match_info.handler):
+    # An address without a handler has nothing to protect; it is counted and refused.
+    unknown = request.match_info.http_exception is not None
+    if unknown or not requests.needs_session(request.match_info.handler):
         limits.address(address(request))
         return await handler(request)
     header = request.headers.get("Authorization", "")

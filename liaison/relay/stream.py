@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from aiohttp import WSMsgType, web
 
-from liaison.errors import LiaisonError, MalformedError, RefusedError, UnknownError
+from liaison.errors import LiaisonError, MalformedError
 from liaison.relay import log
 from liaison.relay.errors import RateExceededError
 from liaison.relay.limits import Limits
@@ -27,7 +27,7 @@ from liaison.relay.pump import Pump
 from liaison.relay.services import Services
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.settings import Settings
-from liaison.relay.streams import Streams
+from liaison.relay.streams import Streams, code_for
 from liaison.wire import frames
 from liaison.wire.frames import Close
 from liaison.wire.problems import OversizeError, Problem, UnsupportedVersionError
@@ -304,10 +304,10 @@ class Connection:
         if isinstance(error, LiaisonError):
             # Revoked or unknown by now; or the database is out of reach.
             self._log.warning("stream_ended", device=str(self.caller.id), code=error.code)
+            self.stop(code_for(error))
         else:
             self._log.error("stream_failed", device=str(self.caller.id), **log.failure(error))
-        refused = isinstance(error, (RefusedError, UnknownError))
-        self.stop(Close.REVOKED if refused else Close.UNAVAILABLE)
+            self.stop(Close.UNAVAILABLE)
 
 
 def _decode(data: bytes) -> frames.ClientFrame:

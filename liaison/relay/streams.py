@@ -13,11 +13,26 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from liaison.errors import LiaisonError, UnavailableError
+from liaison.errors import (
+    AuthenticationError,
+    LiaisonError,
+    RefusedError,
+    UnavailableError,
+    UnknownError,
+)
 from liaison.model import DeviceId
 from liaison.relay.errors import TooManyStreamsError
 from liaison.relay.services.callers import DeviceCaller
 from liaison.wire.frames import Close
+
+
+def code_for(error: LiaisonError) -> Close:
+    """Return the close code that tells a device why it may not go on."""
+    if isinstance(error, AuthenticationError):
+        return Close.UNAUTHENTICATED
+    if isinstance(error, (RefusedError, UnknownError)):
+        return Close.REVOKED
+    return Close.UNAVAILABLE
 
 
 class Stream(Protocol):
@@ -112,10 +127,10 @@ class Streams:
             except UnavailableError:
                 # Not an answer. Messages are still checked one by one.
                 raise
-            except LiaisonError:
+            except LiaisonError as error:
                 for stream in self._open.get(caller.id, ()):
                     if stream.caller.certificate == caller.certificate:
-                        stream.stop(Close.REVOKED)
+                        stream.stop(code_for(error))
                         ended += 1
         return ended
 

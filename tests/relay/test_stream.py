@@ -23,6 +23,7 @@ from liaison.relay.stream import Connection
 from liaison.relay.streams import Streams
 from liaison.wire import frames
 from liaison.wire.frames import Close, ItemKind
+from liaison.wire.handshake import HandshakeError
 from liaison.wire.stream import Delivered
 from tests.support.client import RawStream
 
@@ -406,6 +407,7 @@ async def test_an_acknowledgement_that_cannot_be_stored_ends_the_connection() ->
     ("error", "code"),
     [
         (RevokedError(), Close.REVOKED),
+        (HandshakeError("the certificate has expired"), Close.UNAUTHENTICATED),
         (UnavailableError(), Close.UNAVAILABLE),
         (ValueError(), Close.UNAVAILABLE),
     ],

@@ -102,7 +102,7 @@ class RawClient:
         self.signer = signer
         self.token = ""
         self._url = url
-        self._tls = ssl.create_default_context(cafile=str(ca))
+        self._tls = ssl.create_default_context(cafile=str(ca)) if url[:6] == "https:" else True
         self._session: ClientSession | None = None
 
     async def __aenter__(self) -> Self:

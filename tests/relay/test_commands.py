@@ -1,0 +1,190 @@
+"""The program `liaison-relay`, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from liaison.policy.relay_identity import RelayIdentity
+from tests.support.relay import RelayProcess
+from tests.support.world import World
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[RelayProcess]:
+    found = RelayProcess(tmp_path / "relay")
+    found.init()
+    yield found
+    if found.is_running:
+        found.kill()
+
+
+def program(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "liaison.relay", *arguments]
+    return subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+
+
+def test_init_prints_where_the_identity_is(tmp_path: Path) -> None:
+    data = tmp_path / "relay"
+
+    done = program("init", "--data", str(data), "--origin", "https://127.0.0.1:4443")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{data / 'relay.json'}\n"
+    assert RelayIdentity.parse((data / "relay.json").read_bytes()).url == "https://127.0.0.1:4443"
+    assert data.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_second_init_is_refused_and_says_what_was_kept(process: RelayProcess) -> None:
+    done = process.run("init", check=False)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("liaison-relay: error: there is a relay in ")
+    assert "liaison-relay: hint: its keys are as they were\n" in done.stderr
+
+
+def test_a_directory_without_a_relay_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    for command in (["serve"], ["check"], ["identity"], ["party", "list"], ["migrate"]):
+        done = program(*command, "--data", str(tmp_path))
+
+        assert done.returncode == 1
+        assert f"liaison-relay init --data {tmp_path}" in done.stderr
+
+
+def test_the_data_directory_may_come_from_the_environment(process: RelayProcess) -> None:
+    done = program("identity", LIAISON_RELAY_DATA=str(process.data))
+
+    assert done.stdout == process.identity_file.read_text()
+
+
+@pytest.mark.parametrize("arguments", [["sail"], ["serve", "--port", "1"], ["party", "add"]])
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
+    assert program(*arguments).returncode == 2
+
+
+def test_serving_being_killed_and_serving_again_keeps_everything(
+    process: RelayProcess, world: World, tmp_path: Path
+) -> None:
+    for code in ("NOR", "DEU"):
+        (tmp_path / code).write_bytes(world.party(code).document)
+    identity = RelayIdentity.parse(process.identity_file.read_bytes())
+    (tmp_path / "agreement").write_bytes(world.agreement("NOR", "DEU", relay=identity))
+
+    stopped = process.run("party", "add", tmp_path / "NOR")
+    process.start()
+    running = process.run("party", "add", tmp_path / "DEU")
+    process.kill()
+    process.start()
+    after = process.run("agreement", "add", tmp_path / "agreement")
+    status = process.terminate()
+    listed = json.loads(process.run("agreement", "list", "--json").stdout)
+
+    assert stopped.stdout.startswith("admitted NOR")
+    assert running.stdout.startswith("admitted DEU")
+    assert after.stdout.startswith("admitted nor-deu-2026 version 1")
+    assert status == 0
+    assert listed[0]["parties"] == ["NOR", "DEU"]
+
+
+def test_a_second_relay_on_one_directory_does_not_start(process: RelayProcess) -> None:
+    process.start()
+
+    second = process.run("serve", "--dev-tls", "--listen", "127.0.0.1:0", check=False)
+
+    assert second.returncode == 1
+    assert "another process is using" in second.stderr
+
+
+def test_port_0_prints_the_port_that_was_taken(process: RelayProcess) -> None:
+    process.start("--listen", "127.0.0.1:0", expect=r"listening on https://127\.0\.0\.1:\d+\n")
+
+    assert process.terminate() == 0
+
+
+def test_the_relay_can_not_be_dumped(process: RelayProcess) -> None:
+    process.start()
+
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+
+    line = next(line for line in limits.splitlines() if line.startswith("Max core file size"))
+    assert line.split()[4:6] == ["0", "0"]
+
+
+def test_a_log_line_is_json_and_names_the_address(process: RelayProcess) -> None:
+    process.start()
+    process.terminate()
+
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+
+    assert lines[0]["event"] == "listening"
+    assert lines[0]["listen"] == process.url
+    assert [line["event"] for line in lines[-2:]] == ["stopping", "stopped"]
+
+
+def test_check_tells_what_it_looked_at(process: RelayProcess) -> None:
+    trial = program("check", "--data", str(process.data), LIAISON_RELAY_TLS="dev")
+    bare = process.run("check", check=False)
+
+    assert trial.returncode == 0, trial.stdout
+    assert {line.split()[1] for line in trial.stdout.splitlines()} >= {
+        "settings", "keys", "origin", "tls", "database", "disk", "process",
+    }  # fmt: skip
+    assert bare.returncode == 1
+    assert any(line.split()[:2] == ["failed", "tls"] for line in bare.stdout.splitlines())
+
+
+def test_check_finds_a_key_that_others_can_read(process: RelayProcess) -> None:
+    key = process.data / "keys" / "session.key"
+    key.chmod(0o644)
+
+    done = program("check", "--data", str(process.data), LIAISON_RELAY_TLS="dev")
+
+    assert done.returncode == 1
+    assert f"chmod 0600 {key}" in done.stdout
+
+
+def test_check_finds_a_database_that_needs_migration(process: RelayProcess) -> None:
+    for path in process.data.glob("relay.db*"):
+        path.unlink()
+
+    done = program("check", "--data", str(process.data), LIAISON_RELAY_TLS="dev")
+    migrated = process.run("migrate")
+    after = program("check", "--data", str(process.data), LIAISON_RELAY_TLS="dev")
+
+    assert done.returncode == 1
+    assert "liaison-relay migrate" in done.stdout
+    assert migrated.stdout.startswith("schema ")
+    assert after.returncode == 0
+
+
+def test_a_document_that_does_not_verify_exits_3(
+    process: RelayProcess, world: World, tmp_path: Path
+) -> None:
+    for code in ("NOR", "DEU"):
+        (tmp_path / code).write_bytes(world.party(code).document)
+        process.run("party", "add", tmp_path / code)
+    identity = RelayIdentity.parse(process.identity_file.read_bytes())
+    envelope = json.loads(world.agreement("NOR", "DEU", relay=identity))
+    envelope["signatures"] = envelope["signatures"][:1]
+    (tmp_path / "agreement").write_text(json.dumps(envelope))
+
+    stopped = process.run("agreement", "add", tmp_path / "agreement", check=False)
+    process.start()
+    running = process.run("agreement", "add", tmp_path / "agreement", check=False)
+
+    assert (stopped.returncode, running.returncode) == (3, 3)
+    assert running.stderr == stopped.stderr
