@@ -14,28 +14,20 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.policy.agreement import Agreement
-from liaison.relay import log
+from liaison.relay import adminsocket, log
+from liaison.relay.adminsocket import JSON, Request
 from liaison.relay.app import Relay
-from liaison.relay.errors import AdminError, BodyError
+from liaison.relay.errors import BodyError
 from liaison.relay.files import DataDir, exclusive
 from liaison.relay.identity import RelayKeys
 from liaison.relay.services import Services
 from liaison.relay.settings import Settings
-from liaison.wire.problems import OversizeError, Problem, RemoteError
-
-MAX_REQUEST: Final = 4 << 20
-PATIENCE: Final = 30.0
-"""Seconds for one request over the socket."""
-
-JSON = Any
-Request = Mapping[str, str]
-
+from liaison.wire.problems import OversizeError, Problem
 
 # --- the work ---------------------------------------------------------------------------
 
@@ -111,7 +103,7 @@ def bound(data: DataDir) -> Iterator[socket.socket]:
     lock in our hands nobody listens on it.
     """
     data.socket.unlink(missing_ok=True)
-    with _short(data.socket) as address, socket.socket(socket.AF_UNIX) as listener:
+    with adminsocket.short(data.socket) as address, socket.socket(socket.AF_UNIX) as listener:
         # bind makes the file by the umask, so nobody else has it even for a moment.
         before = os.umask(0o177)
         try:
@@ -129,7 +121,9 @@ def bound(data: DataDir) -> Iterator[socket.socket]:
 async def listening(listener: socket.socket, relay: Relay) -> AsyncIterator[None]:
     """Answer the operator's commands on the socket that `bound` gave."""
     server = await asyncio.start_unix_server(
-        lambda reader, writer: _serve(relay, reader, writer), sock=listener, limit=MAX_REQUEST
+        lambda reader, writer: _serve(relay, reader, writer),
+        sock=listener,
+        limit=adminsocket.MAX_REQUEST,
     )
     try:
         yield
@@ -140,7 +134,7 @@ async def listening(listener: socket.socket, relay: Relay) -> AsyncIterator[None
 
 async def _serve(relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(adminsocket.PATIENCE):
             writer.write(await _answer(relay, reader))
             await writer.drain()
     except (TimeoutError, ConnectionError) as error:
@@ -154,20 +148,22 @@ async def _answer(relay: Relay, reader: asyncio.StreamReader) -> bytes:
         request = await _read(reader)
         result = await perform(relay.services, request)
     except LiaisonError as error:
-        return _line({"problem": json.loads(Problem.of(error).encode())})
+        return adminsocket.line({"problem": json.loads(Problem.of(error).encode())})
     except Exception as error:  # noqa: BLE001 - logged, and the operator is told where to look
         log.logger().error("admin_failed", **log.failure(error))
         problem = Problem("internal", 500, "the relay failed", hint="see the relay's log")
-        return _line({"problem": json.loads(problem.encode())})
+        return adminsocket.line({"problem": json.loads(problem.encode())})
     log.logger().info("admin", route=request["do"])
-    return _line({"result": result})
+    return adminsocket.line({"result": result})
 
 
 async def _read(reader: asyncio.StreamReader) -> dict[str, str]:
     try:
         line = await reader.readline()
     except ValueError:
-        raise OversizeError(f"an admin request has at most {MAX_REQUEST} bytes") from None
+        raise OversizeError(
+            f"an admin request has at most {adminsocket.MAX_REQUEST} bytes"
+        ) from None
     try:
         request = json.loads(line)
     except ValueError:
@@ -177,32 +173,25 @@ async def _read(reader: asyncio.StreamReader) -> dict[str, str]:
     return request
 
 
-def _line(members: JSON) -> bytes:
-    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+# --- the stopped relay's side -----------------------------------------------------------
 
 
-# --- the command's side -----------------------------------------------------------------
-
-
-def run(data: DataDir, settings: Settings, keys: Callable[[], RelayKeys], request: Request) -> JSON:
-    """Let the running relay do it; with the relay stopped do it here, under its lock.
+def run_stopped(data: DataDir, settings: Settings, keys: RelayKeys, request: Request) -> JSON:
+    """Do what the operator asks of a relay that does not run, under its lock.
 
     Args:
         data: the relay's directory.
         settings: the relay's.
-        keys: reads the relay's keys; called only with the relay stopped.
+        keys: the relay's.
         request: see `perform`.
 
     Raises:
-        LiaisonError: refused, or the relay could not be reached.
+        LockedError: it runs after all, or another command is at work.
+        LiaisonError: refused; nothing was changed.
     """
-    answer = ask(data, request)
-    if answer is not None:
-        return answer
     with exclusive(data):
-        return asyncio.run(
-            _directly(settings, keys(), data.database_url(settings.database_url), request)
-        )
+        url = data.database_url(settings.database_url)
+        return asyncio.run(_directly(settings, keys, url, request))
 
 
 async def _directly(settings: Settings, keys: RelayKeys, url: str, request: Request) -> JSON:
@@ -211,43 +200,3 @@ async def _directly(settings: Settings, keys: RelayKeys, url: str, request: Requ
         return await perform(relay.services, request)
     finally:
         await relay.close()
-
-
-def ask(data: DataDir, request: Request) -> JSON | None:
-    """Send a request to the running relay; None where none is listening.
-
-    Raises:
-        RemoteError: the relay refused.
-        AdminError: it did not answer.
-    """
-    with socket.socket(socket.AF_UNIX) as connection, _short(data.socket) as address:
-        connection.settimeout(PATIENCE)
-        try:
-            connection.connect(address)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return None
-        try:
-            connection.sendall(_line(dict(request)))
-            with connection.makefile("rb") as stream:
-                line = stream.readline()
-        except OSError as e:
-            raise AdminError(f"the relay did not answer on {data.socket}") from e
-    if not line:
-        raise AdminError("the relay ended before it answered", hint="ask again to see what it did")
-    answer = json.loads(line)
-    if "problem" in answer:
-        raise RemoteError(Problem.decode(json.dumps(answer["problem"]).encode()))
-    return answer["result"]
-
-
-# --- the socket's address ---------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """Give a name of the socket that fits into the 108 bytes of a Unix address."""
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from liaison.crypto import trial_tls
 from liaison.errors import LiaisonError
-from liaison.relay import admin, identity, tls
+from liaison.relay import adminsocket, identity, tls
 from liaison.relay.files import DataDir
 from liaison.relay.settings import Settings, TLSMode
 from liaison.storage.engine import Database
@@ -129,7 +129,7 @@ def _disk(data: DataDir) -> Iterator[Finding]:
 
 def _process(data: DataDir) -> Finding:
     try:
-        running = admin.ask(data, {"do": "party.list"}) is not None
+        running = adminsocket.ask(data, {"do": "party.list"}) is not None
     except LiaisonError as error:
         return Finding("process", Verdict.FAILED, _words(error))
     return Finding("process", Verdict.OK, "running" if running else "not running")

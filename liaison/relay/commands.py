@@ -62,6 +62,7 @@ def init(
 
     found = DataDir.find(data)
     url = settings.check_origin(origin)
+    identity.check_unused(found)
     files.make_private_directory(found.path)
     with files.exclusive(found):
         if not found.settings.exists():
@@ -180,7 +181,12 @@ def _document(file: Path) -> str:
 
 
 def _admin(data: Path | None, request: dict[str, str]) -> Any:
-    from liaison.relay import admin, identity
+    from liaison.relay import adminsocket
 
     found = _relay(data)
-    return admin.run(found, _settings(found), lambda: identity.load(found), request)
+    answer = adminsocket.ask(found, request)
+    if answer is not None:
+        return answer
+    from liaison.relay import admin, identity
+
+    return admin.run_stopped(found, _settings(found), identity.load(found), request)

@@ -56,10 +56,7 @@ def create(data: DataDir, url: str, rng: Callable[[int], bytes]) -> RelayIdentit
     Raises:
         AlreadyInitialisedError: there is a relay here; nothing was changed.
     """
-    if data.identity.exists():
-        raise AlreadyInitialisedError(
-            f"there is a relay in {data.path} already", unchanged="its keys are as they were"
-        )
+    check_unused(data)
     files.make_private_directory(data.keys)
     identity = SigningKey.generate(IDENTITY_SCHEME)
     senders = [SigningKey.generate(scheme) for scheme in SENDER_SCHEMES]
@@ -75,6 +72,18 @@ def create(data: DataDir, url: str, rng: Callable[[int], bytes]) -> RelayIdentit
     )
     files.write_public(data.identity, public.encode())
     return public
+
+
+def check_unused(data: DataDir) -> None:
+    """Check that there is no relay in the directory.
+
+    Raises:
+        AlreadyInitialisedError: there is one.
+    """
+    if data.identity.exists():
+        raise AlreadyInitialisedError(
+            f"there is a relay in {data.path} already", unchanged="its keys are as they were"
+        )
 
 
 def load(data: DataDir) -> RelayKeys:

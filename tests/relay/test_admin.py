@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from liaison.relay import admin, identity, settings
+from liaison.relay import admin, adminsocket, identity, settings
 from liaison.relay.errors import AdminError
 from liaison.relay.files import DataDir
 from liaison.wire.problems import RemoteError
@@ -21,7 +21,10 @@ from tests.support.world import World
 
 def run(path: Path, request: dict[str, str]) -> Any:
     data = DataDir(path)
-    return admin.run(data, settings.load(path), lambda: identity.load(data), request)
+    answer = adminsocket.ask(data, request)
+    if answer is None:
+        return admin.run_stopped(data, settings.load(path), identity.load(data), request)
+    return answer
 
 
 async def ask(relay: RunningRelay, **request: str) -> Any:
@@ -57,7 +60,7 @@ def test_a_socket_that_a_killed_relay_left_is_no_running_relay(
     tmp_path: Path, world: World
 ) -> None:
     data = make(tmp_path / "relay", free_port())
-    with socket.socket(socket.AF_UNIX) as dead, admin._short(data.socket) as address:
+    with socket.socket(socket.AF_UNIX) as dead, adminsocket.short(data.socket) as address:
         dead.bind(address)
 
     assert run(data.path, {"do": "party.list"}) == []
@@ -108,7 +111,7 @@ async def test_an_agreement_with_a_party_that_was_not_admitted_is_refused(
 
 
 def talk(path: Path, sent: bytes) -> bytes:
-    with socket.socket(socket.AF_UNIX) as connection, admin._short(path) as address:
+    with socket.socket(socket.AF_UNIX) as connection, adminsocket.short(path) as address:
         connection.connect(address)
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
@@ -144,5 +147,5 @@ def test_a_relay_that_ends_before_it_answers_is_told_apart_from_a_refusal(
         thread = threading.Thread(target=hang_up)
         thread.start()
         with pytest.raises(AdminError):
-            admin.ask(data, {"do": "party.list"})
+            adminsocket.ask(data, {"do": "party.list"})
         thread.join()
