@@ -51,7 +51,13 @@ from liaison_sdk.committing import Committer
 from liaison_sdk.composing import Composed, Draft
 from liaison_sdk.connection import Connection
 from liaison_sdk.directory import DirectoryEntry
-from liaison_sdk.environment import DEFAULT_OPTIONS, Environment, Options, StoreWatcher
+from liaison_sdk.environment import (
+    DEFAULT_OPTIONS,
+    Environment,
+    Options,
+    StoreWatcher,
+    first_of,
+)
 from liaison_sdk.errors import (
     ChannelAmbiguousError,
     ChannelUnknownError,
@@ -226,6 +232,7 @@ class Client:
         maintenance = Maintenance(env, committer)
         env.listeners.add(maintenance.note)
         connection.on_notice = maintenance.notice
+        connection.on_stale = maintenance.resync
         env.check = self._check
         return _Parts(env, connection, committer, maintenance, lock)
 
@@ -241,7 +248,7 @@ class Client:
         if not task.cancelled() and task.exception() is not None:
             self._crash = self._crash or task.exception()
         if self._open is not None:
-            self._open.env.changes.notify()
+            self._open.env.changes.notify_outside()
 
     async def _stop(self) -> None:
         for task in self._tasks:
@@ -552,20 +559,26 @@ class Client:
     async def _ruling(self, channel: ChannelId, message_id: MessageId, number: int) -> Sent:
         env = self._env
 
-        def ruled(tx: Transaction) -> Sent | None:
-            if outbox.load(tx, number) is not None:
-                return None
-            record = messages.find_own(tx, channel, message_id)
-            return message_views.sent(record, channel, message_id, number)
+        def look(tx: Transaction) -> tuple[bool, MessageRecord | None]:
+            waiting = outbox.load(tx, number) is not None
+            return waiting, messages.find_own(tx, channel, message_id)
 
-        result = await env.until(ruled)
+        own = env.rulings.setdefault(number, asyncio.Event())
+        try:
+            waiting, record = await env.read(look)
+            while waiting:
+                self._check()
+                # Another process of the device may be the one that sends it.
+                await first_of(own, env.changes.next_outside())
+                waiting, record = await env.read(look)
+        finally:
+            env.rulings.pop(number, None)
         refusal = env.refusals.pop(number, None)
-        if refusal is None and result.state is MessageState.REFUSED:
-            record = await env.read(lambda tx: messages.find_own(tx, channel, message_id))
-            refusal = (record.reason_code, record.reason) if record else ("", "")
+        if record is not None and record.state is MessageState.REFUSED:
+            refusal = (record.reason_code, record.reason)
         if refusal is not None:
             raise MessageRefusedError(refusal[1], remote_code=refusal[0])
-        return result
+        return message_views.sent(record, channel, message_id, number)
 
     async def outbox(self) -> list[Message]:
         """Return the own messages that the relay has not accepted yet, oldest first."""

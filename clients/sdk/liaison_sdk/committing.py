@@ -101,6 +101,10 @@ class Committer:
                 staged = await self._env.read(lambda tx, c=channel: commits.load(tx, c))  # type: ignore[misc]  # a default argument binds the loop's value
                 if staged is not None:
                     await self._settle(staged)
+        await self.resync_stale()
+
+    async def resync_stale(self) -> None:
+        """Join every channel anew that this store is out of step with."""
         for record in await self._env.read(channels.load_all):
             if record.state is ChannelState.STALE:
                 await self.resync(record.channel)

@@ -83,6 +83,7 @@ class Connection:
         """Whether `failure` is for good."""
         self.caught_up = False
         self.on_notice: Callable[[str], None] = lambda _: None
+        self.on_stale: Callable[[], Awaitable[None]] = _nothing
 
     @property
     def is_up(self) -> bool:
@@ -157,18 +158,24 @@ class Connection:
             self._env.api.forget_session()
         self.failure = error
         self._env.publish(Event(EventKind.DISCONNECTED, text=error.message))
-        self._env.changes.notify()
+        self._env.changes.notify_outside()
         return was_up
 
     async def _connect_and_run(self, jobs: tuple[Job, ...]) -> None:
         delivers = self._lock is not None and await self._lock.acquire()
+        session = await self._env.api.session()
+        if await self._env.write(
+            lambda tx: committing.mark_all_stale(self._env, tx, session.state_version)
+        ):
+            # Before anything is delivered: what is sent from now on can then be read.
+            await self.on_stale()
         socket = await self._env.api.stream()
         try:
             live = await self._greet(socket, delivers=delivers)
             self._live = live
             self.failure = None
             self._env.publish(Event(EventKind.CONNECTED))
-            self._env.changes.notify()
+            self._env.changes.notify_outside()
             own: tuple[Job, ...] = (lambda: self._read(live), lambda: self._work(live))
             if self._lock is not None and not delivers:
                 own = (*own, self._await_lock)
@@ -234,7 +241,7 @@ class Connection:
             if marker is not None and live.inbox.empty():
                 self.caught_up = True
                 self._env.publish(Event(EventKind.CAUGHT_UP))
-                self._env.changes.notify()
+                self._env.changes.notify_outside()
 
     async def _await_lock(self) -> None:
         """Take over receiving when the process that does it ends."""
@@ -244,6 +251,10 @@ class Connection:
         while not await lock.acquire():
             await self._env.options.sleep(self._env.options.poll_interval * _LOCK_LOOKS)
         raise ConnectionLostError("this process receives from now on")
+
+
+async def _nothing() -> None:
+    """Stand in for what the client puts here."""
 
 
 def _answer(live: _Live, request: int, answer: Accepted | RemoteError) -> None:

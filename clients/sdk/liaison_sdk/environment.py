@@ -23,6 +23,8 @@ from liaison_sdk.trust_store import TrustStore
 
 T = TypeVar("T")
 
+_MOST_REFUSALS: Final = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -61,16 +63,27 @@ class Changes:
     """Tells waiting tasks that the store may look different; a wake-up, never content."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        self._any = asyncio.Event()
+        self._outside = asyncio.Event()
 
     def notify(self) -> None:
-        """Wake everyone who waits."""
-        event, self._event = self._event, asyncio.Event()
+        """Wake who waits: this client has changed the store."""
+        event, self._any = self._any, asyncio.Event()
+        event.set()
+
+    def notify_outside(self) -> None:
+        """Wake who waits: another process has changed the store, or the connection came or went."""
+        self.notify()
+        event, self._outside = self._outside, asyncio.Event()
         event.set()
 
     def next(self) -> asyncio.Event:
         """Return the event of the next change; take it before looking, then wait."""
-        return self._event
+        return self._any
+
+    def next_outside(self) -> asyncio.Event:
+        """Return the event of the next change that this client did not make itself."""
+        return self._outside
 
 
 @dataclass(slots=True)
@@ -88,6 +101,8 @@ class Environment:
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     refusals: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Code and reason of what the relay refused for good here, by number in the outbox."""
+    rulings: dict[int, asyncio.Event] = field(default_factory=dict)
+    """Set when the relay's ruling on a row of the outbox was stored by this client."""
     check: Callable[[], None] = lambda: None
     """Raises where waiting has no sense any more."""
 
@@ -119,6 +134,23 @@ class Environment:
 
         tx.after_commit(tell)
 
+    def ruled(
+        self, tx: Transaction, number: int, *, refusal: tuple[str, str] | None = None
+    ) -> None:
+        """Wake who waits for the ruling on a row, once the transaction is durable."""
+
+        def tell() -> None:
+            if refusal is not None:
+                self.refusals[number] = refusal
+                while len(self.refusals) > _MOST_REFUSALS:
+                    # Nobody has waited for the oldest; its message says it, too.
+                    del self.refusals[next(iter(self.refusals))]
+            event = self.rulings.get(number)
+            if event is not None:
+                self.loop.call_soon_threadsafe(event.set)
+
+        tx.after_commit(tell)
+
     async def until(self, work: Callable[[Transaction], T | None]) -> T:
         """Look at the store until `work` finds something, here or by another process."""
         while True:
@@ -145,4 +177,14 @@ class StoreWatcher:
             version = await env.store.data_version()
             if version != seen:
                 seen = version
-                env.changes.notify()
+                env.changes.notify_outside()
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

@@ -156,7 +156,7 @@ class Joiner:
         if known is None:
             channels.insert(tx, record, GroupBlobs(b"", b""))
         channels.forget_group(tx, record)
-        env.announce(tx, Event(EventKind.PROBLEM, channel, reason))
+        env.announce(tx, Event(EventKind.RESYNC, channel, reason))
 
 
 def check_channel(

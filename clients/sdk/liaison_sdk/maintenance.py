@@ -33,8 +33,9 @@ class Maintenance:
         self._proposed: asyncio.Queue[ChannelId] = asyncio.Queue()
 
     def note(self, event: Event) -> None:
-        """Listen for proposals."""
-        if event.kind is EventKind.PROPOSAL and event.channel is not None:
+        """Listen for proposals, and for channels that have to be joined anew."""
+        calls = event.kind in (EventKind.PROPOSAL, EventKind.RESYNC)
+        if calls and event.channel is not None:
             self._proposed.put_nowait(event.channel)
         if event.kind is EventKind.CHANNEL:
             # A Welcome has used up a key package.
@@ -61,6 +62,14 @@ class Maintenance:
                 async with asyncio.timeout(_ROUND * (0.5 + self._env.options.chance())):
                     await self._low.wait()
 
+    async def resync(self) -> None:
+        """Join anew what this store is out of step with.
+
+        Raises:
+            ConnectionLostError: the relay can't be reached.
+        """
+        await self._try(self._committer.resync_stale)
+
     async def commit_proposals(self) -> None:
         """Commit what others propose, each after a while in which another may have done it.
 
@@ -74,7 +83,16 @@ class Maintenance:
             await self._env.options.sleep(
                 self._env.options.chance() * self._env.options.commit_jitter
             )
-            await self._try(lambda c=channel: self._committer.settle(c))  # type: ignore[misc]  # a default argument binds the loop's value
+            await self._try(lambda c=channel: self._attend(c))  # type: ignore[misc]  # a default argument binds the loop's value
+
+    async def _attend(self, channel: ChannelId) -> None:
+        record = await self._env.read(lambda tx: channels.load(tx, channel))
+        if record is None:
+            return
+        if record.state is ChannelState.STALE:
+            await self._committer.resync(channel)
+        elif record.state is ChannelState.ACTIVE:
+            await self._committer.settle(channel)
 
     async def _try(self, work: Callable[[], Awaitable[object]]) -> None:
         """Do one thing; a refusal of it is told, and does not end the others."""

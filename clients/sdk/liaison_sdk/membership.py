@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.mls.group import Group, propose_self_remove
@@ -13,6 +14,7 @@ from liaison.model import ChannelId, DeviceId, EndpointId
 from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import AddEndpoint, RemoveEndpoint, evaluate
 from liaison.wire import v1
+from liaison.wire.problems import RemoteError
 from liaison_sdk import committing, judgement, merging
 from liaison_sdk.committing import Committer, Order
 from liaison_sdk.environment import Environment
@@ -20,6 +22,8 @@ from liaison_sdk.errors import EndpointNoDevicesError
 from liaison_sdk.store import Transaction, channels, meta
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.trust_store import device_of
+
+_NO_DEVICES: Final = ("device.unknown", "key_package.none_left")
 
 
 async def add(
@@ -126,7 +130,12 @@ def _propose_leaving(env: Environment, tx: Transaction, channel: ChannelId) -> v
 async def _claim(
     env: Environment, agreement: Agreement, endpoint: EndpointId
 ) -> dict[DeviceId, KeyPackage]:
-    claimed = await env.api.claim(agreement.agreement_id, str(endpoint), agreement.cipher_suite)
+    try:
+        claimed = await env.api.claim(agreement.agreement_id, str(endpoint), agreement.cipher_suite)
+    except RemoteError as e:
+        if e.remote_code not in _NO_DEVICES:
+            raise
+        return {}
     validator = await env.read(lambda tx: env.trust.strict_validator(tx, agreement))
     found: dict[DeviceId, KeyPackage] = {}
     for entry in claimed.key_packages:

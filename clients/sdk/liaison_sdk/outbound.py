@@ -59,11 +59,13 @@ class Outbound:
         """
         while True:
             change = self._env.changes.next()
-            if not await self._send_batch():
+            if await self._env.read(outbox.count):
+                await self._send_batch()
+            else:
                 await change.wait()
 
-    async def _send_batch(self) -> bool:
-        """Send the next rows; return whether anything was moved."""
+    async def _send_batch(self) -> None:
+        """Send the next rows, or do what has to be done before they can be sent."""
         rows = await self._env.write(self._prepare)
         blocked = {channel for channel in rows if isinstance(channel, ChannelId)}
         for channel in blocked:
@@ -72,18 +74,21 @@ class Outbound:
         answers = await asyncio.gather(*(self._send(row) for row in ready), return_exceptions=True)
         lost: BaseException | None = None
         pause = 0.0
+        accepted: list[tuple[OutboxRecord, Accepted]] = []
         for row, answer in zip(ready, answers, strict=True):
             if isinstance(answer, Accepted):
-                await self._env.write(lambda tx, r=row, a=answer: self._accepted(tx, r, a))  # type: ignore[misc]  # default arguments bind the loop's values
-            elif isinstance(answer, RemoteError):
-                pause = max(pause, await self._refused(row, answer))
-            else:
+                accepted.append((row, answer))
+            elif not isinstance(answer, RemoteError):
                 lost = answer
+        if accepted:
+            await self._env.write(lambda tx: self._note_accepted(tx, accepted))
+        for row, answer in zip(ready, answers, strict=True):
+            if isinstance(answer, RemoteError):
+                pause = max(pause, await self._refused(row, answer))
         if lost is not None:
             raise lost
         if pause:
             await self._env.options.sleep(pause)
-        return bool(rows)
 
     async def _send(self, row: OutboxRecord) -> Accepted:
         return await self._connection.send(
@@ -159,6 +164,12 @@ class Outbound:
 
     # --- the relay's ruling -------------------------------------------------------------
 
+    def _note_accepted(
+        self, tx: Transaction, accepted: list[tuple[OutboxRecord, Accepted]]
+    ) -> None:
+        for row, answer in accepted:
+            self._accepted(tx, row, answer)
+
     def _accepted(self, tx: Transaction, row: OutboxRecord, answer: Accepted) -> None:
         if answer.digest not in (row.digest, *row.earlier):
             # Something else lies under our id: what we sent was not accepted.
@@ -166,6 +177,7 @@ class Outbound:
             refuse(self._env, tx, row, "message.digest_mismatch", text)
             return
         _accept(tx, row, answer)
+        self._env.ruled(tx, row.number)
 
     async def _refused(self, row: OutboxRecord, error: RemoteError) -> float:
         """Act on a refusal; return how long to wait before sending more."""
@@ -219,7 +231,7 @@ def refuse(env: Environment, tx: Transaction, row: OutboxRecord, code: str, reas
     if message is not None:
         refused = replace(message, state=MessageState.REFUSED, reason_code=code, reason=reason)
         messages.save_outcome(tx, refused)
-    tx.after_commit(lambda: env.refusals.update({row.number: (code, reason)}))
+    env.ruled(tx, row.number, refusal=(code, reason))
     env.announce(tx, Event(EventKind.REFUSED, row.channel, reason))
 
 

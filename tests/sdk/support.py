@@ -1,0 +1,158 @@
+"""Devices and channels on a real relay, made in a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from liaison.crypto import x509_issue
+from liaison.crypto.secret import random_bytes
+from liaison.model import DeviceId, EndpointId, PartyCode
+from liaison.policy import enrolment
+from liaison.policy.enrolment import Code, EnrolmentReply
+from liaison.policy.keys import VerifyKey
+from liaison_sdk import Client, Message, Options
+from liaison_sdk.account import Account
+from liaison_sdk.enrol import EnrolmentOptions, enrol
+from liaison_sdk.http import Login, RelayAPI
+from liaison_sdk.keystore import Argon2Parameters
+from liaison_sdk.transport import AiohttpTransport
+from tests.support.relay import RunningRelay
+from tests.support.world import HOUR, YEAR, Device, World
+
+PASSPHRASE = "correct horse battery staple"
+CHEAP = Argon2Parameters(memory_kib=64, iterations=1, lanes=1)
+AGREEMENT = "nor-deu-2026"
+POLICY = "liaison"
+QUICK = Options(
+    poll_interval=0.02,
+    backoff_first=0.02,
+    backoff_most=0.2,
+    commit_jitter=0.02,
+    request_timeout=10,
+    key_packages=4,
+)
+
+
+@dataclass
+class Stage:
+    """A relay with an agreement between NOR and DEU, and devices on it."""
+
+    relay: RunningRelay
+    world: World
+    folder: Path
+    homes: dict[str, Path] = field(default_factory=dict)
+    devices: dict[str, Device] = field(default_factory=dict)
+
+    async def open(self) -> None:
+        """Admit the parties and the agreement."""
+        for code in ("NOR", "DEU"):
+            await self.relay.admit_party(self.world.party(code).document)
+        await self.relay.admit_agreement(
+            self.world.agreement("NOR", "DEU", relay=self.relay.identity)
+        )
+
+    def registrar(self, code: str) -> RelayAPI:
+        """Return the API as a party's registrar."""
+        nation = self.world.party(code)
+        transport = AiohttpTransport(self.relay.url, ca_file=self.relay.ca)
+        login = Login(nation.registrar, nation.registrar_key)
+        return RelayAPI(transport, relay=self.relay.identity, login=login)
+
+    async def enrol(self, name: str) -> Account:
+        """Enrol a device, with the registrar approving at once."""
+        home = self.folder / name.replace("/", "-").replace("#", "-")
+        self.homes[name] = home
+        code = Code.generate(random_bytes)
+        async with self.registrar(_party(name)) as registrar:
+            end = (self.world.now + 3600) * 1000
+            await registrar.invite(code.lookup_text, name, end)
+            approving = asyncio.create_task(self.approve(registrar, code, name))
+            account = await enrol(
+                home,
+                self.relay.url,
+                str(code),
+                passphrase=PASSPHRASE,
+                ca_file=self.relay.ca,
+                parameters=CHEAP,
+                options=EnrolmentOptions(key_packages=4),
+            )
+            await approving
+        return account
+
+    async def approve(self, registrar: RelayAPI, code: Code, name: str) -> None:
+        """Do what the registrar does when a request is there."""
+        while True:
+            listed = {e.lookup: e for e in await registrar.enrolments()}
+            sealed = listed[code.lookup_text].sealed_request
+            if sealed is not None:
+                break
+            await asyncio.sleep(0.01)
+        request = enrolment.open_request(code, sealed)
+        device = self.certify(name, request.keys)
+        party = self.world.party(_party(name)).party
+        reply = EnrolmentReply(
+            device.device, tuple(device.chains.values()), party, self.relay.identity
+        )
+        answer = enrolment.seal_reply(code, request.digest, reply, random_bytes)
+        await registrar.reply_enrolment(code.lookup_text, list(device.chains.values()), answer)
+
+    def certify(self, name: str, keys: tuple[VerifyKey, ...]) -> Device:
+        """Issue a device's certificates."""
+        nation, now = self.world.party(_party(name)), self.world.now
+        chains = {
+            key.scheme: (
+                x509_issue.issue_device(
+                    nation.root_key,
+                    nation.party.roots[0].der,
+                    DeviceId.parse(name),
+                    key.scheme,
+                    key.public,
+                    not_before=now - HOUR,
+                    not_after=now + YEAR // 2,
+                    rng=random_bytes,
+                ),
+            )
+            for key in keys
+        }
+        device = Device(DeviceId.parse(name), {}, chains)
+        self.devices[name] = device
+        return device
+
+    async def revoke(self, name: str) -> None:
+        """Do what `liaison party revoke` does."""
+        async with self.registrar(_party(name)) as registrar:
+            await registrar.publish_revocations(self.world.revoke(_party(name), self.devices[name]))
+
+    @contextlib.asynccontextmanager
+    async def client(self, name: str, options: Options = QUICK) -> AsyncIterator[Client]:
+        """Open the client of an enrolled device."""
+        async with Client.open(self.homes[name], passphrase=PASSPHRASE, options=options) as client:
+            yield client
+
+
+def _party(name: str) -> str:
+    return PartyCode.parse(name.partition("/")[0].upper()).code
+
+
+def endpoint(name: str) -> EndpointId:
+    """Return an endpoint's id."""
+    return EndpointId.parse(name)
+
+
+async def next_message(client: Client, timeout: float = 10) -> Message:  # noqa: ASYNC109
+    """Return the next message that was not shown yet."""
+    return await asyncio.wait_for(anext(client.messages()), timeout)
+
+
+async def until(client: Client, done: Callable[[], Awaitable[bool]], limit: float = 10) -> bool:
+    """Wait until the store of a client looks a certain way."""
+    async with asyncio.timeout(limit):
+        while True:
+            change = client._env.changes.next()
+            if await done():
+                return True
+            await change.wait()

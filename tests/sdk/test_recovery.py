@@ -1,0 +1,299 @@
+"""Crashes, restored copies, lost connections, several processes: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from liaison_sdk import Client, MessageState, Options
+from liaison_sdk.errors import ConnectionLostError
+from liaison_sdk.store import SQLiteStore, Transaction
+from liaison_sdk.transport import Answer, Socket
+from tests.sdk.support import (
+    AGREEMENT,
+    PASSPHRASE,
+    POLICY,
+    QUICK,
+    Stage,
+    endpoint,
+    next_message,
+    until,
+)
+from tests.support.relay import running
+from tests.support.world import World
+
+T = TypeVar("T")
+
+ATTACHE = "nor/defatt-berlin#d1"
+OFFICER = "deu/lno-j3#d1"
+SENDER = Path(__file__).parent / "sender.py"
+
+
+class Crash(Exception):  # noqa: N818
+    """What a kill looks like from inside: the step did not come back."""
+
+
+class Killer:
+    """Lets the store fail at one write, before or after it is durable."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left: int | None = None
+        self.after = False
+        self.home: Path | None = None
+        plain = SQLiteStore._transact
+
+        def transact(store: SQLiteStore, begin: str, work: Callable[[Transaction], T]) -> T:
+            if begin == "BEGIN" or self.left is None or store._path.parent != self.home:
+                return plain(store, begin, work)
+            self.left -= 1
+            if self.left > 0:
+                return plain(store, begin, work)
+            # From here on the process is dead.
+            if self.after and self.left == 0:
+                plain(store, begin, work)
+            raise Crash
+
+        monkeypatch.setattr(SQLiteStore, "_transact", transact)
+
+    @contextlib.contextmanager
+    def armed(self, home: Path, step: int, *, after: bool) -> Iterator[None]:
+        self.home, self.left, self.after = home, step, after
+        try:
+            yield
+        finally:
+            self.left = None
+
+
+async def _pair(stage: Stage) -> None:
+    await stage.enrol(ATTACHE)
+    await stage.enrol(OFFICER)
+    async with stage.client(ATTACHE) as nor:
+        await nor.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
+
+
+async def _all_texts(client: Client) -> Counter[str]:
+    history = await client.history()
+    assert [m.reason for m in history if m.state is MessageState.FAILED] == []
+    return Counter(m.text for m in history if not m.outgoing)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_sender_killed_at_any_write_loses_and_repeats_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    await _pair(stage)
+    killer = Killer(monkeypatch)
+    queued = []
+    for step in range(1, 6):
+        text = f"step {step}"
+        with contextlib.suppress(Crash):
+            async with stage.client(ATTACHE) as nor:
+                await nor.wait_connected()
+                channel = await nor.channel("duty")
+                with killer.armed(stage.homes[ATTACHE], step, after=after):
+                    await asyncio.wait_for(channel.send(text), 10)
+        async with stage.client(ATTACHE) as nor:
+            await nor.sync(10)
+            queued += [m.text for m in await nor.history() if m.text == text]
+            assert {m.state for m in await nor.history()} <= {MessageState.ACCEPTED}
+    async with stage.client(OFFICER) as deu:
+        await deu.sync(10)
+
+        assert await _all_texts(deu) == Counter(queued)
+        assert len(queued) >= 4
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_reader_killed_at_any_write_misses_and_repeats_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    await _pair(stage)
+    killer = Killer(monkeypatch)
+    sent = []
+    async with stage.client(ATTACHE) as nor:
+        channel = await nor.channel("duty")
+        for step in range(1, 7):
+            await channel.send(f"step {step}")
+            sent.append(f"step {step}")
+            if step == 3:
+                await channel.update()
+            with contextlib.suppress(Crash):
+                async with stage.client(OFFICER) as deu:
+                    with killer.armed(stage.homes[OFFICER], step, after=after):
+                        await asyncio.wait_for(deu.sync(2), 5)
+    async with stage.client(OFFICER) as deu:
+        await deu.sync(10)
+
+        assert await _all_texts(deu) == Counter(sent)
+
+
+async def test_a_message_is_shown_once_however_often_the_program_starts(stage: Stage) -> None:
+    await _pair(stage)
+    async with stage.client(ATTACHE) as nor:
+        channel = await nor.channel("duty")
+        for number in range(3):
+            await channel.send(f"number {number}")
+    shown = []
+    for _ in range(3):
+        async with stage.client(OFFICER) as deu:
+            shown.append((await next_message(deu)).text)
+
+    assert shown == ["number 0", "number 1", "number 2"]
+
+
+async def test_several_processes_send_from_one_store_and_use_no_key_twice(stage: Stage) -> None:
+    await _pair(stage)
+    home = stage.homes[ATTACHE]
+    async with stage.client(ATTACHE) as watching:
+        await watching.sync(10)
+        processes = [
+            await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(SENDER),
+                str(home),
+                PASSPHRASE,
+                "duty",
+                name,
+                "8",
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            for name in ("a", "b", "c")
+        ]
+        here = await watching.channel("duty")
+        for number in range(8):
+            await here.send(f"here {number}")
+        for process in processes:
+            output, _ = await asyncio.wait_for(process.communicate(), 60)
+            assert process.returncode == 0, output.decode()
+        assert await watching.outbox() == []
+    async with stage.client(OFFICER) as deu:
+        await deu.sync(20)
+        texts = await _all_texts(deu)
+
+    wanted = [f"{name} {number}" for name in ("here", "a", "b", "c") for number in range(8)]
+    assert texts == Counter(wanted)
+
+
+async def test_a_store_restored_from_a_backup_is_noticed_and_joins_anew(stage: Stage) -> None:
+    await _pair(stage)
+    home = stage.homes[ATTACHE]
+    backup = home.parent / "backup"
+    async with stage.client(ATTACHE) as nor:
+        await (await nor.channel("duty")).send("before the backup")
+    await asyncio.to_thread(shutil.copytree, home, backup)
+    async with stage.client(ATTACHE) as nor:
+        await (await nor.channel("duty")).send("after the backup")
+        epoch = (await nor.channel("duty")).epoch
+    await asyncio.to_thread(shutil.rmtree, home)
+    await asyncio.to_thread(backup.rename, home)
+    async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
+        await nor.wait_connected()
+        await (await nor.channel("duty")).send("after the restoration")
+        await deu.sync(10)
+
+        assert (await nor.channel("duty")).epoch == epoch + 1
+        assert await _all_texts(deu) == Counter(
+            ["before the backup", "after the backup", "after the restoration"]
+        )
+        await (await deu.channel("duty")).send("read you")
+        assert (await next_message(nor)).text == "read you"
+
+
+async def test_a_restored_reader_goes_on_reading(stage: Stage) -> None:
+    await _pair(stage)
+    home = stage.homes[OFFICER]
+    backup = home.parent / "backup"
+    async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
+        await (await nor.channel("duty")).send("one")
+        await next_message(deu)
+        await (await deu.channel("duty")).send("two")
+    await asyncio.to_thread(shutil.copytree, home, backup)
+    async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
+        await (await deu.channel("duty")).send("three")
+        await (await nor.channel("duty")).update()
+        await deu.sync(10)
+    await asyncio.to_thread(shutil.rmtree, home)
+    await asyncio.to_thread(backup.rename, home)
+    async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
+        await deu.sync(10)
+        await (await nor.channel("duty")).send("four")
+
+        async with asyncio.timeout(10):
+            assert (await next_message(deu)).text == "four"
+
+
+async def test_a_relay_that_restarts_loses_nothing_and_is_found_again(tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as first:
+        relay = await first.enter_async_context(running(tmp_path / "relay"))
+        port = int(relay.url.rpartition(":")[2])
+        stage = Stage(relay, World(), tmp_path / "devices")
+        await stage.open()
+        await _pair(stage)
+        async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
+            channel = await nor.channel("duty")
+            await channel.send("before")
+            await next_message(deu)
+            await first.aclose()
+            for client in (nor, deu):
+                await until(client, functools.partial(_is_away, client))
+            sent = await channel.send("while it was away", wait=False)
+            async with running(tmp_path / "relay", port=port):
+                waiting = await next_message(deu, 20)
+                await channel.send("after")
+
+                assert sent.state is MessageState.QUEUED
+                assert waiting.text == "while it was away"
+                assert (await next_message(deu, 20)).text == "after"
+
+
+async def _is_away(client: Client) -> bool:
+    return not client.connected
+
+
+class Nowhere:
+    """A relay that is never there."""
+
+    async def request(self, *_: object, **__: object) -> Answer:
+        raise ConnectionLostError
+
+    async def connect(self, *_: object, **__: object) -> Socket:
+        raise ConnectionLostError
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_waits_between_attempts_grow_and_are_spread_by_chance(stage: Stage) -> None:
+    await stage.enrol(ATTACHE)
+    pauses: list[float] = []
+    enough = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        if seconds != 77:
+            pauses.append(seconds)
+        if len(pauses) >= 8:
+            enough.set()
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+
+    options = Options(
+        sleep=sleep, chance=lambda: 0.5, backoff_first=1, backoff_most=20, poll_interval=77
+    )
+
+    async with Client.open(
+        stage.homes[ATTACHE], passphrase=PASSPHRASE, options=options, transport=Nowhere()
+    ):
+        await asyncio.wait_for(enough.wait(), 10)
+
+    assert pauses[:8] == [1.5, 3.0, 6.0, 12.0, 15.0, 15.0, 15.0, 15.0]
+    assert QUICK.backoff_most < options.backoff_most
