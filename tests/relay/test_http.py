@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from liaison.crypto.secret import random_bytes
+from liaison.errors import LiaisonError
 from liaison.model import ChannelId, MessageId
 from liaison.relay.routes import TABLES
 from liaison.wire import frames, v1
@@ -30,6 +32,10 @@ OPEN = {
     ("GET", "/v1/enrolments/{lookup}/reply"),
 }
 ROUTES = [(route.method, route.path) for table in TABLES for route in table]  # type: ignore[attr-defined]  # RouteDef has both
+FAMILIES = {
+    "agreement", "blob", "channel", "device", "document", "enrolment", "key_package", "message",
+    "party", "policy", "rate", "revocation", "schema", "session",
+}  # fmt: skip
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol" / "wire.md"
 
 
@@ -64,6 +70,18 @@ def test_every_route_stands_in_the_description_of_the_protocol(method: str, path
     text = PAGE.read_text().replace("`GET /healthz`, `GET /readyz`", "`GET /healthz` `GET /readyz`")
 
     assert f"`{method} {path}" in text
+
+
+def codes_of(family: type[LiaisonError]) -> set[str]:
+    return {family.code}.union(*(codes_of(each) for each in family.__subclasses__()))
+
+
+def test_every_code_in_the_description_of_the_protocol_exists() -> None:
+    names = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", PAGE.read_text()))
+    named = {name for name in names if name.split(".")[0] in FAMILIES}
+
+    assert len(named) > 30
+    assert named <= codes_of(LiaisonError)
 
 
 async def test_a_relay_that_runs_is_up_and_ready(relay: RunningRelay) -> None:
