@@ -82,6 +82,6 @@ lock: ## compile requirements/*.txt anew (needs uv; nothing else here does)
 	@cd requirements && $(LOCK) -c dev.txt clients.in -o clients.txt
 
 clean: ## remove what make made, but not the relay of `make serve`
-	@rm -rf $(VENV) .venv-313 .demo build dist bench/results .hypothesis .mypy_cache \
+	@rm -rf $(VENV) .venv-313 .demo build dist bench/results .hypothesis .interop_cache .mypy_cache \
 		.pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

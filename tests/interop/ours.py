@@ -93,14 +93,15 @@ class Ours:
         (found,) = [m.leaf for m in members if m.leaf_node.credential.identity == name]
         return found
 
-    def key_package(self, suite: int | None = None) -> bytes:
+    def key_package(self, *, last_resort: bool = False) -> bytes:
         bundle = new_key_package(
-            suite or self.suite.code,
+            self.suite.code,
             self.signer,
             self.credential,
             self.lifetime,
             rng=random_bytes,
             capabilities=self.capabilities,
+            last_resort=last_resort,
         )
         self.bundles.append(bundle)
         return bundle.key_package
@@ -135,6 +136,7 @@ class Ours:
         path: bool = True,
         include_pending: bool | Sequence[bytes] = True,
         authenticated_data: bytes = b"",
+        group_info_extensions: Iterable[Extension] = (),
     ) -> Committed:
         staged = group.stage_commit(
             self.group,
@@ -146,6 +148,7 @@ class Ours:
             path=path,
             include_pending=include_pending,
             authenticated_data=authenticated_data,
+            group_info_extensions=group_info_extensions,
             tree_in_welcome=self._tree_in_welcome,
             psks=self.psks,
         )

@@ -70,6 +70,21 @@ def test_a_group_of_five_is_built_by_turns(table: Table) -> None:
     converse(*members)
 
 
+def test_a_key_package_of_last_resort_is_used_by_two_groups_of_theirs(table: Table) -> None:
+    founders = [table.theirs(tree_in_welcome=True) for _ in range(2)]
+    ours = table.ours()
+    package = ours.key_package(last_resort=True)
+
+    for number, founder in enumerate(founders):
+        founder.create(b"last-resort-%d" % number)
+        made = founder.add(package)
+        assert made.welcome is not None
+        ours.join(made.welcome, made.ratchet_tree)
+
+        agree(ours, founder)
+        converse(ours, founder)
+
+
 def test_a_client_of_ours_that_lives_from_its_snapshots_keeps_up(table: Table) -> None:
     ours, theirs = table.ours(restored=True), table.theirs(tree_in_welcome=True)
 

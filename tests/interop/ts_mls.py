@@ -81,7 +81,7 @@ def _run_npm() -> None:
     for name in FILES:
         shutil.copy(HERE / name, INSTALLED)
     done = subprocess.run(
-        [npm, "ci", "--loglevel=error", "--prefer-offline", "--fetch-retries=1"],
+        [npm, "ci", "--loglevel=error", "--prefer-offline", "--fetch-retry-mintimeout=2000"],
         cwd=INSTALLED,
         stdin=subprocess.DEVNULL,
         capture_output=True,
