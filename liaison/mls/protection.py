@@ -142,13 +142,20 @@ def protect_private(
 
     Source: RFC 9420 §6.3.
     """
-    suite, framed = keys.suite, content.framed
-    kind = framed.content_type
-    leaf = framed.sender.index
+    plain = framing.encode_content(content.framed.content) + content.encode_auth()
+    return seal(keys, content.framed, plain + bytes(_padding(len(plain), buckets)), rng)
+
+
+def seal(
+    keys: MessageKeys, framed: FramedContent, plain: bytes, rng: Callable[[int], bytes]
+) -> tuple[MessageKeys, PrivateMessage, int]:
+    """Encrypt an encoded PrivateMessageContent with the next key of its sender.
+
+    Source: RFC 9420 §6.3.1, §6.3.2.
+    """
+    suite, kind, leaf = keys.suite, framed.content_type, framed.sender.index
     tree, generation, (key, nonce) = keys.tree.next(suite, leaf, _ratchet_of(kind))
     guard = rng(4)
-    plain = framing.encode_content(framed.content) + content.encode_auth()
-    plain += bytes(_padding(len(plain), buckets))
     head = codec.opaque(framed.group_id) + codec.uint64(framed.epoch) + codec.uint8(kind)
     aad = head + codec.opaque(framed.authenticated_data)
     ciphertext = suite.aead_seal(key, _guarded(nonce, guard), aad, plain)

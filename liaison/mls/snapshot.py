@@ -100,7 +100,10 @@ def _read_epoch(reader: Reader) -> Group:
     public = PublicGroup.restore(reader.opaque())
     own_leaf = reader.uint32()
     private = _read_map(Reader.uint32, reader)
-    secrets = EpochSecrets(*reader.vector(Reader.opaque))
+    values = reader.vector(Reader.opaque)
+    if len(values) != len(fields(EpochSecrets)):
+        raise SnapshotError("the stored state has another number of secrets")
+    secrets = EpochSecrets(*values)
     members = dict(public.tree.leaves())
     table = reader.vector(LeafNode.read)
     past = tuple(_read_past(data, public, members, table) for data in reader.vector(Reader.opaque))
@@ -164,14 +167,20 @@ def _read_past(
     epoch, context, sender_data = reader.uint64(), reader.opaque(), reader.opaque()
     places = reader.vector(lambda inner: (inner.uint32(), inner.uint32()))
     reader.end()
+    others = dict(enumerate(table))
+    members = {
+        leaf: current.get(leaf) if place == _SAME_LEAF else others.get(place)
+        for leaf, place in places
+    }
+    known = {leaf: node for leaf, node in members.items() if node is not None}
+    if len(known) != len(places):
+        raise SnapshotError("the stored state names a member that is not in it")
     return MessageKeys(
         suite=public.suite,
         group_id=public.group_id,
         epoch=epoch,
         context=context,
-        members={
-            leaf: current[leaf] if place == _SAME_LEAF else table[place] for leaf, place in places
-        },
+        members=known,
         sender_data_secret=sender_data,
         tree=SecretTree(1, {}),
     )

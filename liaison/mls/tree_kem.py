@@ -19,7 +19,7 @@ from liaison.mls.leaf import ParentNode
 from liaison.mls.messages import HPKECiphertext, UpdatePath, UpdatePathNode
 from liaison.mls.tree import PathStep, RatchetTree
 
-_LABEL = b"UpdatePathNode"
+LABEL = b"UpdatePathNode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def encrypt_path(
             node = tree.node(index)
             if index in excluded or node is None:
                 continue
-            sealed = tree.suite.encrypt_with_label(node.encryption_key, _LABEL, context, secret)
+            sealed = tree.suite.encrypt_with_label(node.encryption_key, LABEL, context, secret)
             ciphertexts.append(HPKECiphertext(*sealed))
         nodes.append(UpdatePathNode(public, tuple(ciphertexts)))
     return tuple(nodes)
@@ -125,7 +125,7 @@ def open_path(
         raise InvalidCommitError("no path secret is for this member", check="VAL-0712")
     try:
         secret = tree.suite.decrypt_with_label(
-            private[index], _LABEL, context, sealed.kem_output, sealed.ciphertext
+            private[index], LABEL, context, sealed.kem_output, sealed.ciphertext
         )
     except CryptoError as error:
         raise InvalidCommitError("the path secret can't be decrypted", check="VAL-0712") from error
