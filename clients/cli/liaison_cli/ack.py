@@ -37,6 +37,7 @@ async def ack(
         try:
             async with asyncio.timeout(_SECONDS):
                 await clients.reach(client)
+                await clients.catch_up(client)
                 sent = await found.acknowledge(answer.value, note)
         except TimeoutError as e:
             raise clients.QueuedError(

@@ -45,7 +45,10 @@ async def create(
         str | None, typer.Option(help="The agreement's channel policy, where it has several.")
     ] = None,
     add: Annotated[
-        list[str] | None, typer.Option(help="An endpoint to add at once; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="An endpoint to add at once; the own one: its other devices. Repeatable."
+        ),
     ] = None,
 ) -> None:
     """Open a channel under an agreement."""
@@ -61,8 +64,12 @@ async def create(
             rules = clients.only(chosen.channels, "channel policy", lambda p: p.name).name
         else:
             rules = chosen.channel(policy).name
-        channel = await client.create_channel(chosen.agreement_id, rules, name, members)
-        record = _channel(channel)
+        others = [endpoint for endpoint in members if endpoint != client.device.endpoint]
+        channel = await client.create_channel(chosen.agreement_id, rules, name, others)
+        if len(others) < len(members):
+            # The own post: its other devices.
+            await channel.add(client.device.endpoint)
+        record = _channel(await client.channel(channel.id))
     cli.out.record(record, f"channel {name} is open ({record['channel'][:8]})")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -107,6 +108,21 @@ async def accepted(client: Client, sending: Coroutine[Any, Any, Sent], seconds: 
     if all(message.id in before for message in await client.outbox()):
         raise UnreachableError(why, unchanged="nothing was sent or stored")
     raise QueuedError(why, hint="it is stored, and goes out with liaison channels sync")
+
+
+async def catch_up(client: Client) -> None:
+    """Take the newest epochs of the channels before something is encrypted.
+
+    Whoever was added meanwhile could not read a message of an older epoch. Without
+    the relay nothing is taken: the message waits in the outbox, and is encrypted
+    later.
+    """
+    import asyncio
+
+    with contextlib.suppress(TimeoutError, UnavailableError):
+        async with asyncio.timeout(CONNECT_SECONDS):
+            # None: where nobody answers at the first attempt, there is no use in waiting.
+            await client.sync(None)
 
 
 async def sync(cli: Context, client: Client, seconds: float = SYNC_SECONDS) -> bool:

@@ -61,6 +61,7 @@ async def send(
     act = [EndpointId.parse(name) for name in to or ()]
     know = [EndpointId.parse(name) for name in info or ()]
     async with clients.open_client(cli) as client:
+        await clients.catch_up(client)
         found = await client.channel(channel)
         answered = await client.message(reply_to) if reply_to else None
         with bar("sending") as progress:

@@ -40,7 +40,11 @@ async def watch(
     import asyncio
 
     async with clients.open_client(cli) as client:
-        place = (await client.channel(channel)).id if channel is not None else None
+        place = None
+        if channel is not None:
+            # This device may have been added to it just now.
+            await clients.catch_up(client)
+            place = (await client.channel(channel)).id
         work = asyncio.create_task(_print(cli, client, place, count))
         told = asyncio.create_task(_tell(cli, client))
         try:
