@@ -335,8 +335,9 @@ def test_skips_are_bounded() -> None:
     world = World(members=2, limits=Limits(forward=4, skipped=2))
     messages = [world[0].encrypt(b"%d" % number) for number in range(10)]
 
-    with pytest.raises(TooFarAheadError):
+    with pytest.raises(TooFarAheadError) as caught:
         world[1].process(messages[5])
+    assert caught.value.check == "VAL-0113"
     world[1].receive(messages[4])
 
     for number in (0, 1):
