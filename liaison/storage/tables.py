@@ -174,7 +174,7 @@ channels = Table(
     Column("policy", String(200), nullable=False),
     Column("suite", Integer, nullable=False),
     Column("epoch", BigInteger, nullable=False),
-    # Messages of earlier epochs are refused: a Remove or an amendment was committed since.
+    # Messages of earlier epochs are refused: the members or the agreement changed since.
     Column("oldest_epoch", BigInteger, nullable=False),
     # Members keep the keys of so many past epochs (from the policy, for the delivery's order).
     Column("past_epochs", Integer, nullable=False),

@@ -140,8 +140,10 @@ class AcceptCommit(Operation[v1.Sequenced]):
     async def _write_group(self, work: Work, row: ChannelRow) -> None:
         plan, version = self.plan, row.group_version + 1
         values = {"epoch": row.epoch + 1, "group_version": version}
-        if plan.removed or self.agreement is not None:
-            # Whoever was removed knows the keys of every epoch up to the last one.
+        if plan.removed or plan.added or self.agreement is not None:
+            # Whoever was removed knows the keys of every epoch up to the last one, and who
+            # was added knows none of them: what is sequenced from here on is for all
+            # members of today, and for nobody else.
             values["oldest_epoch"] = row.epoch + 1
         if self.agreement is not None:
             values |= {"agreement": self.agreement, "past_epochs": self.past_epochs}
