@@ -215,11 +215,26 @@ class FakeEvent:
     text: str
 
 
+@dataclass(frozen=True)
+class FakePolicy:
+    name: str
+
+
+@dataclass(frozen=True)
+class FakeAgreement:
+    agreement_id: str
+    channels: tuple[FakePolicy, ...] = (FakePolicy("liaison"),)
+
+    def channel(self, name: str) -> FakePolicy:
+        return next(policy for policy in self.channels if policy.name == name)
+
+
 class FakeClient:
     """Stands in for `liaison_sdk.Client`."""
 
     def __init__(self) -> None:
         self.opened: list[dict[str, bool]] = []
+        self.known_agreements = ["nor-deu-2026"]
         self.rooms = [FakeChannel(self)]
         self.stored: list[FakeMessage] = []
         self.queue: list[FakeMessage] = []
@@ -229,6 +244,22 @@ class FakeClient:
         self.shown: set[MessageId] = set()
         self.cut_off = False
         self.happened: list[FakeEvent] = []
+
+    device = ME
+
+    async def agreements(self) -> list[FakeAgreement]:
+        return [FakeAgreement(name) for name in self.known_agreements]
+
+    async def agreement(self, agreement_id: str) -> FakeAgreement:
+        return FakeAgreement(agreement_id)
+
+    async def create_channel(
+        self, agreement_id: str, policy: str, name: str, members: Sequence[EndpointId]
+    ) -> FakeChannel:
+        devices = [ME, *(DeviceId(endpoint, "d1") for endpoint in members)]
+        room = FakeChannel(self, name, ChannelId(bytes(16)), agreement_id, policy, devices=devices)
+        self.rooms.append(room)
+        return room
 
     async def __aenter__(self) -> Self:
         return self

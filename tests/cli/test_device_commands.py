@@ -385,6 +385,33 @@ def test_channels_are_listed_with_what_is_unread(liaison: Liaison, client: FakeC
     )
 
 
+def test_a_channel_is_opened_with_the_only_agreement_and_policy_there_are(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    done = liaison("channels", "create", "oslo-watch", "--add", "deu/lno-j3", "--json")
+
+    assert done.code == 0, done.err
+    assert (done.record["agreement"], done.record["policy"]) == ("nor-deu-2026", "liaison")
+    assert client.rooms[-1].devices == [ME, PARTNER]
+
+
+def test_adding_the_own_post_adds_its_other_devices(liaison: Liaison, client: FakeClient) -> None:
+    liaison("channels", "create", "oslo-watch", "--add", "nor/defatt-berlin", "--add", "deu/lno-j3")
+
+    assert client.rooms[-1].devices[:2] == [ME, PARTNER]
+    assert [d.endpoint for d in client.rooms[-1].devices[2:]] == [ME.endpoint]
+
+
+def test_several_agreements_must_be_told_apart(liaison: Liaison, client: FakeClient) -> None:
+    client.known_agreements.append("nor-fra-2026")
+
+    done = liaison("channels", "create", "oslo-watch")
+
+    assert done.code == 1
+    assert "liaison: hint: name one of: nor-deu-2026, nor-fra-2026" in done.err
+    assert len(client.rooms) == 1
+
+
 @pytest.mark.usefixtures("client")
 def test_members_are_listed(liaison: Liaison) -> None:
     rows = liaison("channels", "members", "berlin-watch", "--json").records
