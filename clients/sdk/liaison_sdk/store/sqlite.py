@@ -101,10 +101,17 @@ class SQLiteStore:
         files.private_folder(self._path.parent)
         # SQLite gives the log and its index the mode of the file.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._connection = sqlite3.connect(self._path, isolation_level=None)
-        for pragma in _PRAGMAS:
-            self._connection.execute(pragma)
-        self._transact("BEGIN IMMEDIATE", lambda _: schema.prepare(self._db))
+        connection = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            for pragma in _PRAGMAS:
+                connection.execute(pragma)
+            connection.execute("BEGIN IMMEDIATE")
+            schema.prepare(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
 
     def _transact(self, begin: str, work: Callable[[Transaction], T]) -> T:
         transaction = Transaction(self._db, self._keystore)

@@ -1,0 +1,260 @@
+"""The store: exclusive, durable, sealed, and not for older programs."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from liaison.model import ChannelId, DeviceId, MessageId, Precedence
+from liaison_sdk.errors import NewerStoreError, SealBrokenError, StoreError
+from liaison_sdk.keystore import Keystore
+from liaison_sdk.store import SQLiteStore, Transaction, channels, messages, meta, outbox
+from liaison_sdk.store.channels import ChannelRecord, ChannelState, GroupBlobs
+from liaison_sdk.store.messages import MessageRecord, MessageState
+from liaison_sdk.store.outbox import OutboxRecord, OutboxState
+from tests.sdk.support import CHEAP
+
+CHANNEL = ChannelId(bytes(16))
+SENDER = DeviceId.parse("deu/lno-j3#d1")
+CANARY = b"canary: the convoy leaves at dawn"
+
+
+@pytest.fixture
+async def keystore(tmp_path: Path) -> Keystore:
+    return await asyncio.to_thread(Keystore.create, tmp_path / "home", "p", parameters=CHEAP)
+
+
+@pytest.fixture
+async def store(keystore: Keystore) -> AsyncIterator[SQLiteStore]:
+    opened = await SQLiteStore.open(keystore.folder, keystore)
+    yield opened
+    await opened.close()
+
+
+def _message(number: int, precedence: Precedence = Precedence.ROUTINE) -> MessageRecord:
+    return MessageRecord(
+        channel=CHANNEL,
+        sender=SENDER,
+        message_id=MessageId(number.to_bytes(16)),
+        outgoing=False,
+        state=MessageState.RECEIVED,
+        precedence=precedence,
+        header=CANARY,
+        content=CANARY,
+    )
+
+
+def _queued(number: int, precedence: Precedence = Precedence.ROUTINE) -> OutboxRecord:
+    return OutboxRecord(
+        channel=CHANNEL,
+        message_id=MessageId(number.to_bytes(16)),
+        precedence=precedence,
+        state=OutboxState.QUEUED,
+        header=CANARY,
+        content=CANARY,
+    )
+
+
+def _channel(name: str) -> ChannelRecord:
+    return ChannelRecord(CHANNEL, b"", ChannelState.ACTIVE, 1, name, "nor-deu", 1, "liaison")
+
+
+async def test_what_fails_half_way_changes_nothing(store: SQLiteStore) -> None:
+    def half(tx: Transaction) -> None:
+        meta.next_state_version(tx)
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError):
+        await store.write(half)
+
+    assert await store.read(lambda tx: meta.number(tx, meta.STATE_VERSION)) == 0
+
+
+async def test_what_waits_for_a_commit_does_not_happen_without_one(store: SQLiteStore) -> None:
+    told: list[str] = []
+
+    def work(tx: Transaction, *, fails: bool) -> None:
+        tx.after_commit(lambda: told.append("failed" if fails else "done"))
+        if fails:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await store.write(lambda tx: work(tx, fails=True))
+    await store.write(lambda tx: work(tx, fails=False))
+
+    assert told == ["done"]
+
+
+async def test_two_connections_count_without_a_gap_or_a_repetition(
+    store: SQLiteStore, keystore: Keystore
+) -> None:
+    other = await SQLiteStore.open(keystore.folder, keystore)
+    numbers = await asyncio.gather(
+        *(s.write(meta.next_state_version) for s in (store, other) for _ in range(25))
+    )
+    await other.close()
+
+    assert sorted(numbers) == list(range(1, 51))
+
+
+async def test_another_connections_commit_shows_in_the_data_version(
+    store: SQLiteStore, keystore: Keystore
+) -> None:
+    other = await SQLiteStore.open(keystore.folder, keystore)
+    before = await store.data_version()
+    await store.write(meta.next_state_version)
+    own = await store.data_version()
+    await other.write(meta.next_state_version)
+    theirs = await store.data_version()
+    await other.close()
+
+    assert own == before
+    assert theirs != own
+
+
+async def test_nothing_that_was_said_or_is_secret_lies_open_in_the_files(
+    store: SQLiteStore, keystore: Keystore
+) -> None:
+    def fill(tx: Transaction) -> None:
+        messages.insert(tx, _message(1))
+        outbox.insert(tx, _queued(2))
+        channels.insert(tx, _channel(CANARY.decode()), GroupBlobs(CANARY, CANARY))
+        meta.save_record(tx, "account", CANARY)
+
+    await store.write(fill)
+
+    assert await asyncio.to_thread(_grep, keystore.folder, b"canary") == []
+    assert "canary" not in repr(_message(1)) + repr(_queued(1)) + repr(GroupBlobs(CANARY, CANARY))
+
+
+async def test_deleted_keys_are_gone_from_the_files_once_closed(keystore: Keystore) -> None:
+    store = await SQLiteStore.open(keystore.folder, keystore)
+    sealed: list[bytes] = []
+
+    def keep(tx: Transaction) -> None:
+        channels.insert(tx, _channel("duty"), GroupBlobs(bytes(40), bytes(40)))
+        row = tx.one("SELECT epoch_blob, ratchets FROM channels")
+        assert row is not None
+        sealed.extend(row)
+
+    def forget(tx: Transaction) -> None:
+        found = channels.load(tx, CHANNEL)
+        assert found is not None
+        channels.forget_group(tx, found)
+
+    await store.write(keep)
+    await store.write(forget)
+    await store.close()
+
+    for blob in sealed:
+        assert await asyncio.to_thread(_grep, keystore.folder, blob) == []
+
+
+async def test_the_files_are_the_owners_alone(store: SQLiteStore, keystore: Keystore) -> None:
+    await store.write(meta.next_state_version)
+
+    modes = await asyncio.to_thread(
+        lambda: {stat.S_IMODE(p.stat().st_mode) for p in keystore.folder.iterdir()}
+    )
+    assert modes == {0o600}
+
+
+async def test_a_row_moved_to_another_place_does_not_open(store: SQLiteStore) -> None:
+    def swap(tx: Transaction) -> None:
+        messages.insert(tx, _message(1))
+        messages.insert(tx, _message(2))
+        tx.execute(
+            "UPDATE messages SET body = (SELECT body FROM messages WHERE number = 1) "
+            "WHERE number = 2"
+        )
+
+    await store.write(swap)
+
+    with pytest.raises(SealBrokenError):
+        await store.read(lambda tx: messages.load(tx, 2))
+
+
+async def test_a_store_of_a_newer_program_is_left_alone(keystore: Keystore) -> None:
+    await (await SQLiteStore.open(keystore.folder, keystore)).close()
+    await asyncio.to_thread(_set_version, keystore.folder / "liaison.db", 99)
+
+    with pytest.raises(NewerStoreError):
+        await SQLiteStore.open(keystore.folder, keystore)
+
+
+async def test_a_file_that_is_no_store_is_named(keystore: Keystore) -> None:
+    await asyncio.to_thread((keystore.folder / "liaison.db").write_bytes, b"not a database" * 99)
+
+    with pytest.raises(StoreError):
+        await SQLiteStore.open(keystore.folder, keystore)
+
+
+async def test_the_same_message_is_kept_once(store: SQLiteStore) -> None:
+    first = await store.write(lambda tx: messages.insert(tx, _message(1)))
+    second = await store.write(lambda tx: messages.insert(tx, _message(1)))
+
+    assert (first, second) == (1, None)
+
+
+async def test_what_waits_to_be_shown_comes_by_precedence_and_then_by_age(
+    store: SQLiteStore,
+) -> None:
+    for number, precedence in enumerate(
+        (Precedence.ROUTINE, Precedence.FLASH, Precedence.ROUTINE, Precedence.IMMEDIATE)
+    ):
+        await store.write(
+            lambda tx, n=number, p=precedence: messages.insert(tx, _message(n, p))  # type: ignore[misc]  # default arguments bind the loop's values
+        )
+
+    waiting = await store.read(lambda tx: messages.next_unread(tx, None))
+
+    assert [message.message_id.value[-1] for message in waiting] == [1, 3, 0, 2]
+
+
+async def test_a_message_is_marked_as_shown_by_one_only(
+    store: SQLiteStore, keystore: Keystore
+) -> None:
+    other = await SQLiteStore.open(keystore.folder, keystore)
+    await store.write(lambda tx: messages.insert(tx, _message(1)))
+    marked = await asyncio.gather(
+        *(s.write(lambda tx: messages.mark_shown(tx, [1])) for s in (store, other, store, other))
+    )
+    await other.close()
+
+    assert sorted(marked) == [[], [], [], [1]]
+
+
+async def test_a_ciphertext_that_someone_else_replaced_is_not_queued_again(
+    store: SQLiteStore,
+) -> None:
+    def work(tx: Transaction) -> tuple[bool, bool]:
+        number = outbox.insert(tx, _queued(1))
+        row = outbox.load(tx, number)
+        assert row is not None
+        sent = outbox.save_encrypted(tx, row, b"ciphertext", 3, 7)
+        return outbox.requeue(tx, sent), outbox.requeue(tx, sent)
+
+    assert await store.write(work) == (True, False)
+
+
+async def test_a_closed_store_says_so(keystore: Keystore) -> None:
+    store = await SQLiteStore.open(keystore.folder, keystore)
+    await store.close()
+
+    with pytest.raises((StoreError, RuntimeError)):
+        await store.read(lambda _: None)
+
+
+def _grep(folder: Path, needle: bytes) -> list[str]:
+    return [path.name for path in folder.rglob("*") if needle in path.read_bytes()]
+
+
+def _set_version(path: Path, version: int) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
