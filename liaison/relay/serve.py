@@ -31,6 +31,8 @@ from liaison.relay.settings import Settings
 from liaison.relay.version import VERSION
 
 BACKLOG: Final = 1_024
+LINGER: Final = 1.0
+"""Seconds that a refused body may still arrive, so that its sender gets to read the refusal."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -93,6 +95,7 @@ async def serving(prepared: Prepared, clocks: Clocks | None = None) -> AsyncIter
         access_log=None,
         handle_signals=False,
         shutdown_timeout=settings.shutdown_grace,
+        lingering_time=LINGER,
     )
     try:
         relay.start_workers()

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 import liaison
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId
 from liaison.relay import log
+from tests.support.relay import quiet
 
 PACKAGE = Path(liaison.__file__).parent
 METHODS = {"debug", "info", "warning", "error", "critical", "exception"}
@@ -23,13 +23,10 @@ LOGGERS = {"log", "logger", "_log", "LOG"}
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    stream = io.StringIO()
-    log.configure("debug", stream)
-    yield stream
-    structlog.reset_defaults()
-    root.handlers, root.level = handlers, level
+    with quiet():
+        stream = io.StringIO()
+        log.configure("debug", stream)
+        yield stream
 
 
 def written(stream: io.StringIO) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,6 +26,7 @@ from liaison.wire.frames import Close, ItemKind
 from liaison.wire.handshake import HandshakeError
 from liaison.wire.stream import Delivered
 from tests.support.client import RawStream
+from tests.support.relay import quiet
 
 CHANNEL = ChannelId(bytes(16))
 DEVICE = DeviceId.parse("nor/defatt-berlin#d1")
@@ -151,8 +152,9 @@ async def stream_of(client: TestClient[Any, Any]) -> AsyncIterator[RawStream]:
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> None:
-    log.configure("error")
+def _quiet() -> Iterator[None]:
+    with quiet():
+        yield
 
 
 async def settle() -> None:

@@ -8,10 +8,9 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
-import structlog
-
 from liaison.fanout import LocalBus, topics
 from liaison.relay import log, workers
+from tests.support.relay import quiet
 
 NEVER = 3600.0
 AT_ONCE = 0.001
@@ -86,21 +85,21 @@ async def test_a_revocation_on_another_node_is_found_by_looking() -> None:
 
 async def test_a_database_that_fails_is_logged_without_its_words_and_asked_again() -> None:
     lines = io.StringIO()
-    log.configure("info", lines)
     registry, streams, bus = Registry(), Streams(), LocalBus()
-    async with watching(registry, streams, bus, AT_ONCE):
-        await registry.looks.get()
-        registry.broken = True
-        streams.error = ConnectionError("secret")
-        for _ in range(3):
+    with quiet():
+        log.configure("info", lines)
+        async with watching(registry, streams, bus, AT_ONCE):
             await registry.looks.get()
-        registry.broken = False
-        streams.error = None
-        registry.mark = 3
-        while not streams.checks.empty():
-            streams.checks.get_nowait()
-        await streams.checks.get()
-    structlog.reset_defaults()
+            registry.broken = True
+            streams.error = ConnectionError("secret")
+            for _ in range(3):
+                await registry.looks.get()
+            registry.broken = False
+            streams.error = None
+            registry.mark = 3
+            while not streams.checks.empty():
+                streams.checks.get_nowait()
+            await streams.checks.get()
 
     found = [json.loads(line) for line in lines.getvalue().splitlines()]
     assert {line["error"] for line in found if line["event"] == "worker_failed"} == {
@@ -124,13 +123,13 @@ async def test_what_expired_is_erased_each_interval_and_a_failure_stops_nothing(
         if passes == 1:
             raise ConnectionError
 
-    log.configure("error", io.StringIO())
     services = SimpleNamespace(retention=SimpleNamespace(expire=expire))
-    task = asyncio.create_task(
-        workers.erase_expired(cast("Any", services), log.logger(), interval=60, sleep=sleep)
-    )
-    await asyncio.gather(task, return_exceptions=True)
-    structlog.reset_defaults()
+    with quiet():
+        log.configure("error", io.StringIO())
+        task = asyncio.create_task(
+            workers.erase_expired(cast("Any", services), log.logger(), interval=60, sleep=sleep)
+        )
+        await asyncio.gather(task, return_exceptions=True)
 
     assert turns == [60] * 4
     assert passes == 3

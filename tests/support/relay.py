@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import re
 import signal
@@ -16,12 +17,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from liaison.crypto.secret import random_bytes
 from liaison.crypto.signing import Signer
@@ -103,7 +105,7 @@ async def running(
         data = await asyncio.to_thread(make, path, port)
     chosen = {"listen": f"127.0.0.1:{port}", "tls": "dev", **overrides}
     loaded = await asyncio.to_thread(settings.load, data.path, **chosen)
-    with contextlib.ExitStack() as stack:
+    with quiet(), contextlib.ExitStack() as stack:
         ready = await asyncio.to_thread(stack.enter_context, serve.prepared(data, loaded))
         try:
             async with serve.serving(ready, clocks) as relay:
@@ -114,10 +116,22 @@ async def running(
             await asyncio.to_thread(stack.close)
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Let the relay in this process log errors only, and give the logging back at the end."""
+    root = logging.getLogger()
+    handlers, level, before = list(root.handlers), root.level, structlog.get_config()
+    log.configure("error")
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+        root.handlers, root.level = handlers, level
+
+
 @pytest.fixture
 async def relay(tmp_path: Path) -> AsyncIterator[RunningRelay]:
     """A relay in this process, on a loopback port with TLS."""
-    log.configure("warning")
     async with running(tmp_path / "relay") as found:
         yield found
 
