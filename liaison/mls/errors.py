@@ -25,9 +25,13 @@ class MLSError(LiaisonError):
         message: what is wrong, in one sentence.
         check: the id of the check that refused it, or empty.
         hint: what to do next.
+
+    `sender_leaf` names the sender of a message whose sender data could be read, though the
+    rest was refused; the sender's signature was not verified then.
     """
 
     code = "mls.invalid"
+    sender_leaf: int | None = None
 
     def __init__(self, message: str = "", *, check: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint, unchanged="the group state is as it was")

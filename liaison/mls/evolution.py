@@ -234,7 +234,9 @@ def _apply_add(candidate: Candidate, sender: Sender, add: Add, judge: Judge) -> 
 def _note(candidate: Candidate, item: QueuedProposal) -> None:
     match item.proposal:
         case PreSharedKey(psk=psk):
-            proposal_checks.check_psk_usage(psk)
+            # A joiner is never in epoch 0: only the founder may link the group to another.
+            epoch = candidate.old.epoch + candidate.external
+            proposal_checks.check_psk_usage(psk, epoch)
             proposal_checks.check_psk_nonce(psk, candidate.tree.suite.nh)
             candidate.psks.append(psk)
         case ExternalInit() as external_init:

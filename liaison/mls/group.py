@@ -17,6 +17,7 @@ from liaison.crypto.signing import Signer
 from liaison.mls import commit, framing, key_schedule, protection, receive, transcript
 from liaison.mls.commit import StagedCommit
 from liaison.mls.credentials import Credential, CredentialValidator
+from liaison.mls.errors import ForbiddenOperationError
 from liaison.mls.extensions import Extension
 from liaison.mls.framing import FramedContent, Sender, SenderKind, WireFormat
 from liaison.mls.key_package import KeyPackage
@@ -44,7 +45,7 @@ from liaison.mls.receive import (
     ProposalStored,
 )
 from liaison.mls.secret_tree import Limits
-from liaison.mls.state import Group, begin
+from liaison.mls.state import Group, begin, succeed
 from liaison.mls.tree import RatchetTree
 from liaison.mls.validation import leaf as leaf_checks
 from liaison.mls.validation import proposals as proposal_checks
@@ -66,6 +67,7 @@ __all__ = [
     "export",
     "forget_epochs",
     "group_info",
+    "merge",
     "process",
     "propose_add",
     "propose_extensions",
@@ -267,7 +269,7 @@ def propose_psk(
     Raises:
         InvalidProposalError: the id's usage or nonce is not valid.
     """
-    proposal_checks.check_psk_usage(psk)
+    proposal_checks.check_psk_usage(psk, group.epoch)
     proposal_checks.check_psk_nonce(psk, group.suite.nh)
     return _propose(group, PreSharedKey(psk), signer, authenticated_data)[:2]
 
@@ -351,6 +353,24 @@ def stage_commit(  # noqa: PLR0913 - keyword arguments, each one decision of the
         psks=psks,
     )
     return commit.stage(group, options)
+
+
+def merge(current: Group, staged: Group) -> Group:
+    """Take an accepted own commit into effect, keeping what the old epoch did meanwhile.
+
+    Between staging and acceptance messages of the old epoch were sent and read; their keys
+    must not come back with the copy that was staged.
+
+    Args:
+        current: the state in the epoch that is ending.
+        staged: `StagedCommit.group`, as staged or restored from its snapshot.
+
+    Raises:
+        ForbiddenOperationError: `staged` is not of the epoch after `current`'s.
+    """
+    if (staged.group_id, staged.epoch) != (current.group_id, current.epoch + 1):
+        raise ForbiddenOperationError("the staged commit is not the next of this state")
+    return succeed(current, staged)
 
 
 def group_info(group: Group, *, signer: Signer, extensions: Iterable[Extension] = ()) -> bytes:

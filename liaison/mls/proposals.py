@@ -85,6 +85,11 @@ class PreSharedKeyID:
     group_id: bytes = b""
     epoch: int = 0
 
+    @property
+    def links(self) -> bool:
+        """Whether it begins a group that goes on from another."""
+        return self.type is PskType.RESUMPTION and self.usage is not ResumptionUsage.APPLICATION
+
     def encode(self) -> bytes:
         """Give the canonical bytes."""
         if self.type is PskType.EXTERNAL:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from liaison import codec
-from liaison.codec import Reader
+from liaison.codec import MalformedMessageError, Reader
 from liaison.crypto.errors import CryptoError
 from liaison.crypto.signing import Signer
 from liaison.crypto.suites import CipherSuite
 from liaison.mls import framing
-from liaison.mls.errors import DecryptError, InvalidMessageError, OwnMessageError
+from liaison.mls.errors import DecryptError, InvalidMessageError, MLSError, OwnMessageError
 from liaison.mls.framing import (
     AuthenticatedContent,
     ContentType,
@@ -184,22 +184,37 @@ def open_private(
         DecryptError: it is not encrypted with this epoch's keys.
         OwnMessageError: the reader sent it.
         KeyUsedError, TooFarAheadError: its key is gone, or too far ahead.
-        InvalidMessageError: no such sender (VAL-0110), or bad padding (VAL-0109).
+        InvalidMessageError: no such sender (VAL-0110), content of another form (VAL-0111),
+            or bad padding (VAL-0109).
         SignatureInvalidError: the signature does not hold.
-        MalformedMessageError: the decrypted content has another form.
 
     Source: RFC 9420 §6.3.
     """
-    suite, kind = keys.suite, message.content_type
-    head = codec.opaque(message.group_id) + codec.uint64(message.epoch) + codec.uint8(kind)
-    leaf, generation, guard = _open_sender_data(keys, message, head)
+    leaf, generation, guard = _open_sender_data(keys, message)
     if leaf == own_leaf:
         raise OwnMessageError
     member = keys.members.get(leaf)
     if member is None:
         raise InvalidMessageError("the message's sender is not a member", check="VAL-0110")
-    tree, (key, nonce) = keys.tree.take(suite, leaf, _ratchet_of(kind), generation, limits)
-    aad = head + codec.opaque(message.authenticated_data)
+    try:
+        return _open_content(keys, message, (leaf, generation, guard), member, limits)
+    except MLSError as error:
+        error.sender_leaf = leaf
+        raise
+
+
+def _open_content(
+    keys: MessageKeys,
+    message: PrivateMessage,
+    sender_data: tuple[int, int, bytes],
+    member: LeafNode,
+    limits: Limits,
+) -> Opened:
+    leaf, generation, guard = sender_data
+    suite = keys.suite
+    ratchet = _ratchet_of(message.content_type)
+    tree, (key, nonce) = keys.tree.take(suite, leaf, ratchet, generation, limits)
+    aad = _head(message) + codec.opaque(message.authenticated_data)
     try:
         plain = suite.aead_open(key, _guarded(nonce, guard), aad, message.ciphertext)
     except CryptoError as error:
@@ -209,12 +224,19 @@ def open_private(
     return Opened(keys.with_tree(tree), content, generation)
 
 
-def _open_sender_data(
-    keys: MessageKeys, message: PrivateMessage, head: bytes
-) -> tuple[int, int, bytes]:
+def _head(message: PrivateMessage) -> bytes:
+    """Encode the fields that both AADs begin with."""
+    return (
+        codec.opaque(message.group_id)
+        + codec.uint64(message.epoch)
+        + codec.uint8(message.content_type)
+    )
+
+
+def _open_sender_data(keys: MessageKeys, message: PrivateMessage) -> tuple[int, int, bytes]:
     key, nonce = sender_data_key(keys, message.ciphertext)
     try:
-        data = keys.suite.aead_open(key, nonce, head, message.encrypted_sender_data)
+        data = keys.suite.aead_open(key, nonce, _head(message), message.encrypted_sender_data)
     except CryptoError as error:
         raise DecryptError("the message's sender data can't be decrypted") from error
     reader = Reader(data)
@@ -225,8 +247,13 @@ def _open_sender_data(
 
 def _read_content(message: PrivateMessage, leaf: int, plain: bytes) -> AuthenticatedContent:
     reader = Reader(plain)
-    body = framing.read_content(message.content_type, reader)
-    signature, confirmation_tag = framing.read_auth(message.content_type, reader)
+    try:
+        body = framing.read_content(message.content_type, reader)
+        signature, confirmation_tag = framing.read_auth(message.content_type, reader)
+    except MalformedMessageError as error:
+        raise InvalidMessageError(
+            "the message's content is not well formed", check="VAL-0111"
+        ) from error
     checks.check_padding(reader.rest())
     framed = FramedContent(
         message.group_id,

@@ -338,7 +338,7 @@ def check_proposal(group: PublicGroup, sender: Sender, proposal: Proposal, judge
         case Remove():
             proposal_checks.check_remove(group.tree, proposal)
         case PreSharedKey(psk=psk):
-            proposal_checks.check_psk_usage(psk)
+            proposal_checks.check_psk_usage(psk, group.epoch)
             proposal_checks.check_psk_nonce(psk, group.suite.nh)
         case ReInit():
             proposal_checks.check_reinit_version(proposal)

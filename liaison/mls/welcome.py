@@ -16,14 +16,14 @@ from liaison.codec import Reader
 from liaison.crypto import suites
 from liaison.crypto.errors import CryptoError
 from liaison.crypto.suites import CipherSuite
-from liaison.mls import framing, key_schedule, tree_kem
+from liaison.mls import framing, key_schedule, succession, tree_kem
 from liaison.mls.credentials import CredentialValidator
 from liaison.mls.errors import InvalidWelcomeError
 from liaison.mls.key_package import KeyPackage
 from liaison.mls.key_packages import KeyPackageBundle
 from liaison.mls.key_schedule import NO_PSKS, PskStore
 from liaison.mls.messages import EncryptedGroupSecrets, GroupInfo, HPKECiphertext, Welcome
-from liaison.mls.proposals import PreSharedKeyID, PskType, ResumptionUsage
+from liaison.mls.proposals import PreSharedKeyID
 from liaison.mls.public_group import PublicGroup
 from liaison.mls.secret_tree import Limits
 from liaison.mls.state import Group, begin
@@ -144,28 +144,13 @@ def open_group_info(suite: CipherSuite, welcome: Welcome, member_secret: bytes) 
 
 def _check_psks(psks: Sequence[PreSharedKeyID], nh: int) -> None:
     """At most one PSK begins a group, and none comes twice. Check: VAL-0804."""
-    linking = sum(
-        psk.type is PskType.RESUMPTION and psk.usage is not ResumptionUsage.APPLICATION
-        for psk in psks
-    )
+    linking = sum(psk.links for psk in psks)
     encoded = {psk.encode() for psk in psks}
     if linking > 1 or len(encoded) != len(psks) or any(len(psk.nonce) != nh for psk in psks):
         raise InvalidWelcomeError("the Welcome's PSKs are not valid together", check="VAL-0804")
 
 
-def _check_linked_epoch(info: GroupInfo, psks: Sequence[PreSharedKeyID]) -> None:
-    """A group that goes on from another begins in epoch 1. Check: VAL-0811."""
-    linked = any(
-        psk.type is PskType.RESUMPTION and psk.usage is not ResumptionUsage.APPLICATION
-        for psk in psks
-    )
-    if linked and info.context.epoch != 1:
-        raise InvalidWelcomeError(
-            "a group that goes on from another does not begin in epoch 1", check="VAL-0811"
-        )
-
-
-def join(
+def join(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
     welcome: bytes,
     bundles: Sequence[KeyPackageBundle],
     *,
@@ -175,6 +160,7 @@ def join(
     psks: PskStore = NO_PSKS,
     limits: Limits | None = None,
     known_groups: Container[bytes] = (),
+    continues: Group | None = None,
 ) -> Group:
     """Join a group by a Welcome, after checking all of it.
 
@@ -185,6 +171,8 @@ def join(
         ratchet_tree: `ratchet_tree<V>` from the relay, or None if it is in the Welcome.
         now: Unix seconds.
         known_groups: ids of groups that this client is in; the new one must be another.
+        continues: the state in the group that this one branches from, or whose ReInit it
+            fulfils; needed if the Welcome links them, and the linking PSK is taken from it.
 
     Raises:
         InvalidWelcomeError, InvalidGroupInfoError, InvalidTreeError, InvalidLeafNodeError,
@@ -199,15 +187,17 @@ def join(
     suite = suites.suite(message.cipher_suite)
     secrets = open_secrets(suite, message, entry, bundle.init_private)
     _check_psks(secrets.psks, suite.nh)
-    psk_secret = key_schedule.psk_secret(suite, [(psk, psks.find(psk)) for psk in secrets.psks])
+    succession.check_named(secrets.psks, continues)
+    find = psks.find if continues is None else lambda psk: continues.psk(psk, psks)
+    psk_secret = key_schedule.psk_secret(suite, [(psk, find(psk)) for psk in secrets.psks])
     member_secret = key_schedule.member_secret(suite, secrets.joiner_secret, psk_secret)
     info = open_group_info(suite, message, member_secret)
     checks.check_suite(info.context, message.cipher_suite)
     checks.check_new_group(info.context.group_id, known_groups)
     package = bundle.package
     checks.check_joiner_support(info.context, package.leaf_node)
-    _check_linked_epoch(info, secrets.psks)
     public = PublicGroup.verified(info, ratchet_tree, Judge(validator, now))
+    succession.check_continues(public, secrets.psks, continues)
     own_leaf = _own_leaf(public, package)
     private = {2 * own_leaf: bundle.leaf_private}
     if secrets.path_secret is not None:

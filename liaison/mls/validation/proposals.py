@@ -21,10 +21,8 @@ from liaison.mls.proposals import (
     PreSharedKey,
     PreSharedKeyID,
     Proposal,
-    PskType,
     ReInit,
     Remove,
-    ResumptionUsage,
     Update,
 )
 from liaison.mls.tree import RatchetTree
@@ -41,9 +39,13 @@ def check_remove(tree: RatchetTree, proposal: Remove) -> None:
         )
 
 
-def check_psk_usage(psk: PreSharedKeyID) -> None:
-    """Reinit and branch PSKs only begin groups. Source: RFC 9420 §12.1.4. Check: VAL-0502."""
-    if psk.type is PskType.RESUMPTION and psk.usage is not ResumptionUsage.APPLICATION:
+def check_psk_usage(psk: PreSharedKeyID, epoch: int) -> None:
+    """Reinit and branch PSKs only begin groups. Source: RFC 9420 §12.1.4. Check: VAL-0502.
+
+    Args:
+        epoch: in which the proposal is made; only the founder is in epoch 0.
+    """
+    if psk.links and epoch != 0:
         raise InvalidProposalError(
             "a resumption PSK for reinit or branch has no place in this group", check="VAL-0502"
         )
@@ -147,6 +149,12 @@ def check_psks_differ(queued: Sequence[QueuedProposal]) -> None:
         raise InvalidProposalError("the commit names one PSK twice", check="VAL-0606")
 
 
+def check_one_link(queued: Sequence[QueuedProposal]) -> None:
+    """A group goes on from one other at most. Source: RFC 9420 §12.4.3.1. Check: VAL-0605."""
+    if sum(isinstance(q.proposal, PreSharedKey) and q.proposal.psk.links for q in queued) > 1:
+        raise InvalidProposalError("the commit links the group to two others", check="VAL-0605")
+
+
 def check_one_extensions_change(queued: Sequence[QueuedProposal]) -> None:
     """The extensions change once. Source: RFC 9420 §12.2. Check: VAL-0607."""
     if sum(isinstance(q.proposal, GroupContextExtensions) for q in queued) > 1:
@@ -180,6 +188,7 @@ def check_member_list(queued: Sequence[QueuedProposal], committer: int) -> None:
     check_one_change_per_leaf(queued)
     check_adds_differ(queued)
     check_psks_differ(queued)
+    check_one_link(queued)
     check_one_extensions_change(queued)
     check_reinit_alone(queued)
     check_no_external_init(queued)

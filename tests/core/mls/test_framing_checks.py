@@ -279,6 +279,7 @@ def test_padding_is_zeros(world: World) -> None:
             assert isinstance(world[1].process(message), ApplicationReceived)
         else:
             refused(world, message, "VAL-0109", relay=False)
+    refused(world, sealed(world[0], plain[:-1]), "VAL-0111", relay=False)
 
 
 def sealed(client: Client, plain: bytes) -> bytes:
@@ -317,8 +318,9 @@ def test_a_replayed_message_is_refused(world: World) -> None:
         world[1].receive(world[0].encrypt(b"more"))
 
     refused(world, message, "VAL-0112", relay=False)
-    with pytest.raises(KeyUsedError):
+    with pytest.raises(KeyUsedError) as caught:
         world[1].process(message)
+    assert caught.value.sender_leaf == 0
 
 
 def test_a_message_that_was_refused_did_not_use_its_key_up(world: World) -> None:

@@ -275,9 +275,11 @@ def test_two_links_or_one_psk_twice_are_refused(world: World) -> None:
 
 def test_a_group_that_goes_on_from_another_begins_in_epoch_one(world: World) -> None:
     invitation = Invitation(world)
-    link = linking(ResumptionUsage.BRANCH, 1)
+    parent = Client(b"new", world.suite.code, world.validator, world.rng)
+    old = parent.create(b"old")
+    link = replace(linking(ResumptionUsage.BRANCH, 1), epoch=0)
     secrets = replace(invitation.secrets, psks=(link,))
-    psk_secret = key_schedule.psk_secret(world.suite, [(link, b"psk")])
+    psk_secret = key_schedule.psk_secret(world.suite, [(link, old.resumption_psk)])
     member = key_schedule.member_secret(world.suite, secrets.joiner_secret, psk_secret)
     made = welcome.make_welcome(
         world.suite,
@@ -288,9 +290,7 @@ def test_a_group_that_goes_on_from_another_begins_in_epoch_one(world: World) -> 
 
     with pytest.raises(MLSError) as caught:
         invitation.joiner.join(
-            replace(invitation.staged, welcome=made),
-            invitation.bundle,
-            psks=PskStore(resumption={(b"old", 1): b"psk"}),
+            replace(invitation.staged, welcome=made), invitation.bundle, continues=old
         )
 
     assert caught.value.check == "VAL-0811"

@@ -89,6 +89,23 @@ def test_an_own_commit_that_comes_back_is_recognised_after_a_restart(world: Worl
     assert world[0].group.epoch_authenticator == world[1].group.epoch_authenticator
 
 
+def test_keys_that_were_used_while_a_commit_was_staged_do_not_come_back(world: World) -> None:
+    first, second = world[1].encrypt(b"first"), world[1].encrypt(b"second")
+    staged = world[0].commit()
+    kept = stored(staged.group)
+    world[0].receive(first)
+
+    merged = group.merge(world[0].group, snapshot.restore(*kept))
+
+    with pytest.raises(KeyUsedError):
+        group.process(merged, first, now=NOW, validator=world.validator)
+    done = group.process(merged, second, now=NOW, validator=world.validator)
+    assert isinstance(done, ApplicationReceived)
+    assert merged.epoch == world[0].group.epoch + 1
+    with pytest.raises(ForbiddenOperationError):
+        group.merge(merged, staged.group)
+
+
 def test_a_removed_member_learns_it_and_keeps_no_state(world: World) -> None:
     staged = world[0].commit(Remove(2))
 

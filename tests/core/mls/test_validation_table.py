@@ -8,7 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 TABLE = (ROOT / "docs/protocol/mls-validation.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| (VAL-\d{4})°? \| [^|]+ \| [^|]+ \| `([^`]+)` \| ([^|]+) \|$", TABLE, re.MULTILINE)
+ROWS = re.findall(
+    r"^\| (VAL-\d{4})°? \| [^|]+ \| [^|]+ \| `([^`]+)` \| ([^|]+) \|$", TABLE, re.MULTILINE
+)
 
 
 def sources(folder: str) -> str:
