@@ -303,6 +303,8 @@ class Client:
     async def sync(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - part of the contract
         """Wait until everything that waited at the relay is here, and the outbox is empty.
 
+        With `receive=False` only the outbox counts.
+
         Args:
             timeout: seconds; None gives up at the first attempt to connect that fails.
 
@@ -313,7 +315,7 @@ class Client:
         connection, env = self._parts.connection, self._env
         if connection.is_receiving:
             await self._wait(lambda: connection.caught_up, timeout)
-        else:
+        elif self._receive:
             heads = {c.channel: c.head for c in await env.api.channels()}
             await self._until(lambda tx: _has_heads(tx, heads) or None, timeout)
         await self._until(lambda tx: outbox.count(tx) == 0 or None, timeout)

@@ -191,8 +191,11 @@ class Connection:
         stream = ClientStream(window=env.options.window)
         version = await env.read(lambda tx: meta.number(tx, meta.STATE_VERSION))
         await socket.send(frames.encode(stream.hello(version, deliver=delivers)))
-        async with asyncio.timeout(env.options.request_timeout):
-            ready = frames.decode_relay(await socket.receive())
+        try:
+            async with asyncio.timeout(env.options.request_timeout):
+                ready = frames.decode_relay(await socket.receive())
+        except TimeoutError as e:
+            raise ConnectionLostError("the relay did not answer Hello in time") from e
         if not isinstance(ready, Ready):
             raise RelayBrokenError("the relay did not answer Hello with Ready")
         await env.write(lambda tx: committing.mark_all_stale(env, tx, ready.state_version))
