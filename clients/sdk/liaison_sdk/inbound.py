@@ -21,7 +21,7 @@ from liaison.envelope.header import Header, Kind
 from liaison.envelope.receipt import Receipt
 from liaison.errors import LiaisonError
 from liaison.mls import peek
-from liaison.mls.errors import OwnMessageError, StaleEpochError
+from liaison.mls.errors import MLSError, OwnMessageError, StaleEpochError
 from liaison.mls.group import (
     ApplicationReceived,
     CommitStaged,
@@ -211,7 +211,7 @@ class Inbound:
         """Store a message that can't be shown, with the reason, and tell its sender."""
         header, data = _peek(item.payload)
         if record is not None and sender is None:
-            sender = self._sender(tx, record, error)
+            sender = self._sender(tx, record, error, item.epoch)
         own = self._env.account.device
         message = MessageRecord(
             channel=item.channel,
@@ -236,16 +236,17 @@ class Inbound:
             receipts.queue_failure(self._env, tx, record, header, sender, error.code)
 
     def _sender(
-        self, tx: Transaction, record: ChannelRecord, error: LiaisonError
+        self, tx: Transaction, record: ChannelRecord, error: LiaisonError, epoch: int
     ) -> DeviceId | None:
-        leaf = getattr(error, "sender_leaf", None)
+        leaf = error.sender_leaf if isinstance(error, MLSError) else None
         if leaf is None:
             return None
-        try:
-            return judgement.device_at(self._env.groups.load(tx, record), leaf)
-        except LiaisonError:
-            # The leaf was another's, or empty, in that epoch; then nobody is named.
-            return None
+        group = self._env.groups.load(tx, record)
+        # As of the message's epoch: the leaf may be someone else's by now.
+        for keys in (group.keys, *group.past):
+            if keys.epoch == epoch and leaf in keys.members:
+                return device_of(keys.members[leaf].credential)
+        return None
 
     # --- handshakes ---------------------------------------------------------------------
 

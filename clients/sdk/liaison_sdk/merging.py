@@ -11,6 +11,7 @@ from liaison.errors import LiaisonError
 from liaison.mls import snapshot
 from liaison.mls.effects import CommitEffect
 from liaison.mls.group import Group
+from liaison.mls.group import merge as merge_epochs
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
@@ -34,7 +35,7 @@ def merge(env: Environment, tx: Transaction, staged: StagedRecord, seq: int, tim
     if not staged.external:
         # Messages went on in the old epoch while the commit was under way; its
         # used keys must not come back with the copy that was made then.
-        new = _carry_on(env.groups.load(tx, record), new)
+        new = merge_epochs(env.groups.load(tx, record), new)
     if staged.fresh_leaf:
         record = replace(record, leaf_at=time_ms // 1000)
     save_next_epoch(env, tx, replace(record, reason=""), new, time_ms // 1000)
@@ -104,9 +105,3 @@ def announce_members(
     for removed in effect.removed:
         name = device_of(removed.leaf_node.credential)
         env.announce(tx, Event(EventKind.MEMBER, record.channel, f"{name} was removed"))
-
-
-def _carry_on(current: Group, staged: Group) -> Group:
-    """Give a staged epoch the past as it is now, instead of as it was when it was staged."""
-    keep = current.limits.past_epochs
-    return replace(staged, past=(current.keys, *current.past)[:keep])
