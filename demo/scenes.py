@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from demo.stage import Person, Relay, finish, require
+from demo.stage import Person, Relay, finish, require, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,16 +67,24 @@ def curtain_up(play: Play) -> None:
 
 def parties(play: Play) -> None:
     """Two registrars set up their parties; the operator admits both."""
-    for code, name in (("NOR", "Norway"), ("DEU", "Germany")):
-        registrar = play.enter(f"registrar-{code.lower()}")
-        file = play.folder / f"{code.lower()}.party.json"
-        registrar.run("party", "init", code, "--name", name, "-o", str(file))
-        play.relay.command("party", "add", str(file))
-        registrar.run("party", "connect", play.relay.url, "--identity", str(play.relay.identity))
+    nations = (("NOR", "Norway"), ("DEU", "Germany"))
+    for code, _ in nations:
+        play.enter(f"registrar-{code.lower()}")
+    together(*(partial(_party, play, code, name) for code, name in nations))
+    for code, name in nations:
         play.transcript.does(
-            f"registrar of {name}", f"makes a root CA and an authority key; publishes {file.name}"
+            f"registrar of {name}",
+            f"makes a root CA and an authority key; publishes {code.lower()}.party.json",
         )
     play.transcript.does("operator", "admits NOR and DEU by their public files")
+
+
+def _party(play: Play, code: str, name: str) -> None:
+    registrar = play.people[f"registrar-{code.lower()}"]
+    file = play.folder / f"{code.lower()}.party.json"
+    registrar.run("party", "init", code, "--name", name, "-o", str(file))
+    play.relay.command("party", "add", str(file))
+    registrar.run("party", "connect", play.relay.url, "--identity", str(play.relay.identity))
 
 
 def agreement(play: Play) -> None:
@@ -102,28 +111,34 @@ def agreement(play: Play) -> None:
 
 def enrolment(play: Play) -> None:
     """Devices make their own keys; the registrar's code vouches both ways."""
-    wanted = (
-        ("registrar-nor", ATTACHE, "d1"),
-        ("registrar-nor", ATTACHE, "d2"),
-        ("registrar-deu", OFFICER, "d1"),
-        ("registrar-nor", NEWCOMER, "d1"),
-    )
-    waiting = []
-    for registrar, endpoint, device in wanted:
-        office = play.people[registrar]
-        invitation = office.ask_one("party", "invite", endpoint, "--device", device)
-        name = endpoint if device == "d1" else f"{endpoint}#{device}"
-        person = play.enter(name)
-        process = person.begin("enrol", play.relay.url, "--code", invitation["code"])
-        waiting.append((name, process))
+    wanted = {
+        "registrar-nor": ((ATTACHE, "d1"), (ATTACHE, "d2"), (NEWCOMER, "d1")),
+        "registrar-deu": ((OFFICER, "d1"),),
+    }
+    for endpoint, device in (one for posts in wanted.values() for one in posts):
+        play.enter(device_name(endpoint, device))
         play.transcript.does(endpoint, f"device {device}: makes its keys, sends a sealed request")
-    for registrar, endpoint, device in wanted:
-        office = play.people[registrar]
-        office.run("party", "approve", f"{endpoint}#{device}", "--wait", "30")
-    for name, process in waiting:
-        done = finish(process, f"enrolment of {name}")
-        require(done[-1]["state"] == "enrolled", f"{name} is not enrolled: {done}")
+    together(*(partial(_enrol, play, office, posts) for office, posts in wanted.items()))
     play.transcript.check("four devices hold certificates; no private key ever left its device")
+
+
+def device_name(endpoint: str, device: str) -> str:
+    """Name whoever holds a device; an endpoint's first goes by the endpoint's name."""
+    return endpoint if device == "d1" else f"{endpoint}#{device}"
+
+
+def _enrol(play: Play, office: str, posts: tuple[tuple[str, str], ...]) -> None:
+    registrar = play.people[office]
+    waiting = []
+    for endpoint, device in posts:
+        code = registrar.ask_one("party", "invite", endpoint, "--device", device)["code"]
+        person = play.people[device_name(endpoint, device)]
+        waiting.append((endpoint, person.begin("enrol", play.relay.url, "--code", code)))
+    for endpoint, device in posts:
+        registrar.run("party", "approve", f"{endpoint}#{device}", "--wait", "30")
+    for endpoint, process in waiting:
+        done = finish(process, f"enrolment of {endpoint}")
+        require(done[-1]["state"] == "enrolled", f"{endpoint} is not enrolled: {done}")
 
 
 def first_words(play: Play) -> None:
@@ -142,7 +157,9 @@ def first_words(play: Play) -> None:
     play.people[OFFICER].run("ack", sent["id"], "will-comply")
     play.transcript.does(OFFICER, f"reads it ({received['dtg']}) and answers: WILL COMPLY")
     play.say(OFFICER, "Received with thanks. Request your point of contact for the movement cell.")
-    on_first, on_second = play.heard(ATTACHE), play.heard(f"{ATTACHE}#d2")
+    on_first, on_second = together(
+        partial(play.heard, ATTACHE), partial(play.heard, f"{ATTACHE}#d2")
+    )
     require(
         [m["id"] for m in on_first] == [m["id"] for m in on_second],
         "the attaché's two devices do not show the same",

@@ -16,6 +16,8 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -165,6 +167,12 @@ class Person:
             text=True,
             env=self.environment,
         )
+
+
+def together(*parts: Callable[[], Any]) -> list[Any]:
+    """Let several people act at the same time; the first failure is the step's."""
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return [done.result() for done in [pool.submit(part) for part in parts]]
 
 
 def finish(process: subprocess.Popen[str], what: str) -> list[dict[str, Any]]:
