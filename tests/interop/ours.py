@@ -11,7 +11,7 @@ from liaison.crypto.signing import SigningKey
 from liaison.mls import commit, external, framing, group, proposals, snapshot, welcome
 from liaison.mls.credentials import BasicValidator, Credential
 from liaison.mls.extensions import EXTERNAL_PUB, RATCHET_TREE, Extension
-from liaison.mls.group import Processed
+from liaison.mls.group import Group, Processed
 from liaison.mls.key_package import KeyPackage
 from liaison.mls.key_packages import KeyPackageBundle, new_key_package
 from liaison.mls.key_schedule import PskStore
@@ -120,7 +120,13 @@ class Ours:
             capabilities=self.capabilities,
         )
 
-    def join(self, message: bytes, ratchet_tree: bytes | None = None) -> None:
+    def join(
+        self,
+        message: bytes,
+        ratchet_tree: bytes | None = None,
+        *,
+        continues: Group | None = None,
+    ) -> None:
         self.group = welcome.join(
             message,
             self.bundles,
@@ -128,6 +134,7 @@ class Ours:
             now=self.now,
             validator=self.validator,
             psks=self.psks,
+            continues=continues,
         )
 
     def commit(

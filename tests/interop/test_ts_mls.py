@@ -7,7 +7,7 @@ import pytest
 from liaison.crypto.secret import random_bytes
 from liaison.mls import extensions as ext
 from liaison.mls import proposals
-from liaison.mls.errors import InvalidCommitError, InvalidProposalError, MLSError
+from liaison.mls.errors import InvalidCommitError, MLSError
 from liaison.mls.group import PskStore
 from liaison.mls.proposals import (
     GroupContextExtensions,
@@ -26,9 +26,6 @@ from tests.interop.ts_mls import ForeignError, TsMLS, plain, text
 # One suite with SHA-256 and one with SHA-384: the rest of these rules does not look at the suite.
 EVERY_TABLE = pytest.mark.parametrize("table", TS_MLS[::2], ids=str, indirect=True)
 PRIVATE_EXTENSION = 0xF7A0
-LINKING = pytest.mark.xfail(
-    raises=InvalidProposalError, strict=True, reason="a linked group can't be founded yet"
-)
 GREASE = {0x0A0A + 0x1010 * step for step in range(15)}
 
 
@@ -242,17 +239,15 @@ def test_a_client_of_theirs_proposes_from_outside_to_be_added(table: Table) -> N
 def test_a_branch_of_theirs_takes_us_into_a_new_group(table: Table) -> None:
     ours, theirs = _pair(table)
     parent = ours.group
-    ours.psks = PskStore(resumption={(b"pair", parent.epoch): parent.resumption_psk})
 
     made = theirs.ask("branch", group_id=text(b"twig"), key_packages=[text(ours.key_package())])
-    ours.join(plain(made["welcome"]), plain(made["tree"]))
+    ours.join(plain(made["welcome"]), plain(made["tree"]), continues=parent)
 
     assert (ours.group.group_id, ours.group.epoch) == (b"twig", 1)
     agree(ours, theirs)
     converse(ours, theirs)
 
 
-@LINKING
 @EVERY_TABLE
 def test_a_branch_of_ours_takes_them_into_a_new_group(table: Table) -> None:
     ours, theirs = _pair(table)
@@ -283,14 +278,13 @@ def test_a_group_that_they_end_goes_on_as_theirs(table: Table) -> None:
     ending = {"kind": "reinit", "group_id": text(b"next"), "suite": table.suite}
     deliver(theirs.commit(ending).commit, ours)
     ended = ours.group
-    ours.psks = PskStore(resumption={(b"pair", ended.epoch): ended.resumption_psk})
     made = theirs.ask(
         "recreate",
         group_id=text(b"next"),
         suite=table.suite,
         key_packages=[text(ours.key_package())],
     )
-    ours.join(plain(made["welcome"]), plain(made["tree"]))
+    ours.join(plain(made["welcome"]), plain(made["tree"]), continues=ended)
 
     assert ended.reinit is not None
     assert ended.reinit.group_id == b"next"
@@ -299,7 +293,6 @@ def test_a_group_that_they_end_goes_on_as_theirs(table: Table) -> None:
     converse(ours, theirs)
 
 
-@LINKING
 @EVERY_TABLE
 def test_a_group_that_we_end_goes_on_as_ours(table: Table) -> None:
     ours, theirs = _pair(table)
