@@ -80,15 +80,18 @@ def _run_npm() -> None:
     shutil.rmtree(INSTALLED / "node_modules", ignore_errors=True)
     for name in FILES:
         shutil.copy(HERE / name, INSTALLED)
-    done = subprocess.run(
-        [npm, "ci", "--loglevel=error", "--prefer-offline", "--fetch-retry-mintimeout=2000"],
-        cwd=INSTALLED,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    try:
+        done = subprocess.run(
+            [npm, "ci", "--loglevel=error", "--prefer-offline", "--fetch-retry-mintimeout=2000"],
+            cwd=INSTALLED,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InstallError("npm did not answer in five minutes") from error
     if done.returncode:
         raise InstallError(f"npm could not install ts-mls: {done.stderr.strip()[-400:]}")
 
