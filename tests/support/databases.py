@@ -88,6 +88,8 @@ def migrated(
         return
     with _postgres() as server:
         url = database_of(server, "migrated")
+        # No test cuts the power, and waiting for the disk is most of what a small test does.
+        administer(server, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
         administer(server, "CREATE DATABASE migrated")
         migrate.upgrade(url)
         yield url
@@ -100,10 +102,10 @@ def database_url(migrated: str, tmp_path: Path) -> Iterator[str]:
         shutil.copy(migrated.removeprefix("sqlite:///"), tmp_path / "relay.db")
         yield f"sqlite:///{tmp_path / 'relay.db'}"
         return
-    server, name = database_of(migrated, "postgres"), f"test{next(_numbers)}"
-    administer(server, f"CREATE DATABASE {name} TEMPLATE migrated")
+    # None is dropped: the whole server goes with the test run.
+    name = f"test{next(_numbers)}"
+    administer(database_of(migrated, "postgres"), f"CREATE DATABASE {name} TEMPLATE migrated")
     yield database_of(migrated, name)
-    administer(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

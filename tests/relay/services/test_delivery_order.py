@@ -1,0 +1,349 @@
+"""The order of delivery against a model that sees everything at once and is slow."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.fanout import LocalBus, topics
+from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.delivery import Delivery, Feed
+from liaison.relay.services.tail import Tail
+from liaison.relay.writer import Writer
+from liaison.storage import items, members, tables
+from liaison.storage.engine import Database
+from liaison.storage.items import Item
+from liaison.wire.frames import Deliver, ItemKind
+from liaison.wire.stream import Delivered
+from tests.relay.services.harness import fresh_id
+from tests.support.rows import Row, add_channel, add_device, add_items, add_member
+
+MESSAGE, COMMIT, PROPOSAL = 0, 1, 2
+
+
+@dataclass
+class Model:
+    """What waits in one channel, as a plain list."""
+
+    past_epochs: int
+    waiting: list[Item] = field(default_factory=list)
+
+    @property
+    def urgency(self) -> int:
+        return max(item.precedence for item in self.waiting)
+
+    def next(self) -> Item:
+        messages = [i for i in self.waiting if i.kind == MESSAGE]
+        handshakes = [i for i in self.waiting if i.kind != MESSAGE]
+        first = min(handshakes, key=lambda i: i.seq) if handshakes else None
+        ready = [i for i in messages if first is None or i.seq < first.seq]
+        if not ready:
+            assert first is not None
+            return first
+        best = min(ready, key=lambda i: (-i.precedence, i.seq))
+        urgent = max(i.precedence for i in messages)
+        if first is None or best.precedence == urgent or self.blocks(first, ready):
+            return best
+        return first
+
+    def blocks(self, first: Item, ready: list[Item]) -> bool:
+        oldest_kept = first.epoch + 1 - self.past_epochs
+        return first.kind == COMMIT and any(i.epoch < oldest_kept for i in ready)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[int, list[tuple[int, int, int, bool]]]:
+    """(kind, precedence, epoch, own) in sequence, with a bound on past epochs."""
+    past = draw(st.integers(0, 3))
+    epoch, rows = 0, []
+    for _ in range(draw(st.integers(0, 25))):
+        kind = draw(st.sampled_from([MESSAGE] * 5 + [COMMIT, PROPOSAL]))
+        of = draw(st.integers(max(0, epoch - past), epoch)) if kind == MESSAGE else epoch
+        rows.append((kind, draw(st.integers(0, 5)), of, draw(st.integers(0, 4)) == 0))
+        epoch += kind == COMMIT
+    return past, rows
+
+
+@dataclass
+class Bench:
+    """A delivery service with two devices and nothing else."""
+
+    database: Database
+    delivery: Delivery
+    reader: DeviceCaller
+    other: DeviceCaller
+    models: dict[bytes, Model] = field(default_factory=dict)
+    keys: dict[bytes, int] = field(default_factory=dict)
+    members: dict[bytes, int] = field(default_factory=dict)
+
+    async def add(self, past_epochs: int, history: list[tuple[int, int, int, bool]]) -> bytes:
+        id_ = fresh_id()
+        async with self.database.write() as tx:
+            key = await add_channel(tx, id_, past_epochs=past_epochs)
+            self.members[id_] = await add_member(tx, key, self.reader.key, 0)
+            self.keys[id_] = key
+            new = await add_items(tx, key, [self.row(*entry) for entry in history])
+        self.models[id_] = Model(past_epochs, [i for i in new if self.is_delivered(i)])
+        return id_
+
+    def row(self, kind: int, precedence: int, epoch: int, own: bool) -> Row:
+        sender = self.reader.key if own else self.other.key
+        return Row(kind, precedence, epoch, sender, bytes([kind, precedence]))
+
+    def is_delivered(self, item: Item) -> bool:
+        return item.kind != MESSAGE or item.sender != self.reader.key
+
+    def check(self, item: Deliver) -> None:
+        """The item is what the model would deliver, from a channel as urgent as any."""
+        model = self.models[item.channel.value]
+        expected = model.next()
+        assert item.seq == expected.seq
+        assert model.urgency == max(m.urgency for m in self.models.values() if m.waiting)
+        assert item.payload == expected.payload
+        model.waiting.remove(expected)
+
+    async def acknowledge(self, got: list[Deliver]) -> None:
+        done = [Delivered(i.channel, i.seq, i.kind) for i in got]
+        await self.delivery.acknowledge(self.reader, done)
+
+    def is_done(self) -> bool:
+        return not any(model.waiting for model in self.models.values())
+
+
+@pytest.fixture
+def template(migrated: str) -> Path:
+    if not migrated.startswith("sqlite"):
+        pytest.skip("the order is decided outside the database; one is enough for many examples")
+    return Path(migrated.removeprefix("sqlite:///"))
+
+
+async def bench(template: Path, folder: Path) -> tuple[Bench, Writer]:
+    path = folder / f"{fresh_id().hex()}.db"
+    shutil.copy(template, path)
+    return await bench_on(Database.open(f"sqlite:///{path}"))
+
+
+async def bench_on(database: Database) -> tuple[Bench, Writer]:
+    writer = Writer(database)
+    await writer.start()
+    async with database.write() as tx:
+        reader = await add_device(tx, "nor/defatt-berlin#d1")
+        other = await add_device(tx, "deu/lno-j3#d1")
+    delivery = Delivery(database, writer, LocalBus(), Tail(1 << 20), lambda: 0)
+    return Bench(database, delivery, reader, other), writer
+
+
+@settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    channels=st.lists(histories(), min_size=1, max_size=3),
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    per_lane=st.sampled_from([1, 2, 64]),
+)
+async def test_every_backlog_is_delivered_in_the_models_order(
+    template: Path,
+    tmp_path: Path,
+    channels: list[tuple[int, list[tuple[int, int, int, bool]]]],
+    sizes: list[int],
+    per_lane: int,
+) -> None:
+    made, writer = await bench(template, tmp_path)
+    for past, history in channels:
+        await made.add(past, history)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("liaison.relay.services.delivery.PER_LANE", per_lane)
+        feed = await made.delivery.open(made.reader)
+        turn = 0
+        while batch := await feed.next(sizes[turn % len(sizes)]):
+            turn += 1
+            for item in batch:
+                made.check(item)
+    feed.close()
+    await writer.stop()
+    await made.database.close()
+
+    assert made.is_done()
+
+
+@settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    history=histories(),
+    cuts=st.lists(st.tuples(st.integers(1, 30), st.integers(0, 30)), max_size=6),
+)
+async def test_what_was_not_acknowledged_comes_again_and_nothing_else_does(
+    template: Path,
+    tmp_path: Path,
+    history: tuple[int, list[tuple[int, int, int, bool]]],
+    cuts: list[tuple[int, int]],
+) -> None:
+    made, writer = await bench(template, tmp_path)
+    id_ = await made.add(*history)
+    model = made.models[id_]
+    open_ = list(model.waiting)
+    for take, keep in cuts:
+        model.waiting = list(open_)
+        feed = await made.delivery.open(made.reader)
+        got = await feed.next(take)
+        feed.close()
+        for item in got:
+            made.check(item)
+        kept = got[:keep]
+        await made.acknowledge(kept)
+        open_ = [i for i in open_ if i.seq not in {k.seq for k in kept}]
+    model.waiting = open_
+    rest = await all_of(await made.delivery.open(made.reader))
+    await made.acknowledge(rest)
+    async with made.database.read() as tx:
+        pairs = [(made.keys[id_], made.reader.key)]
+        (stay,) = (await members.of_pairs(tx, pairs))[pairs[0]]
+        beyond = await members.acknowledged_beyond(tx, [stay.key])
+    await writer.stop()
+    await made.database.close()
+
+    assert sorted(i.seq for i in rest) == [i.seq for i in open_]
+    # Whoever has acknowledged anything is at the head: own messages count as acknowledged.
+    if model.waiting or stay.cursor:
+        assert stay.cursor == len(history[1])
+    assert beyond == {}
+
+
+async def all_of(feed: Feed) -> list[Deliver]:
+    found: list[Deliver] = []
+    while batch := await feed.next(5):
+        found += batch
+    feed.close()
+    return found
+
+
+# --- on both databases --------------------------------------------------------------------
+
+
+async def test_a_flash_overtakes_a_queue_and_acknowledging_it_acknowledges_nothing_else(
+    database: Database,
+) -> None:
+    made, writer = await bench_on(database)
+    id_ = await made.add(8, [(MESSAGE, 1, 0, False)] * 50 + [(MESSAGE, 4, 0, False)])
+    feed = await made.delivery.open(made.reader)
+
+    (flash,) = await feed.next(1)
+    await made.acknowledge([flash])
+    feed.close()
+    rest = await all_of(await made.delivery.open(made.reader))
+
+    assert flash.seq == 51
+    assert [i.seq for i in rest] == list(range(1, 51))
+    assert [i.channel.value for i in rest] == [id_] * 50
+    await writer.stop()
+
+
+async def test_a_flash_does_not_overtake_the_commit_before_it(database: Database) -> None:
+    made, writer = await bench_on(database)
+    routine, flash = (MESSAGE, 1, 0, False), (MESSAGE, 4, 1, False)
+    await made.add(8, [routine, routine, (COMMIT, 1, 0, False), flash])
+    got = await all_of(await made.delivery.open(made.reader))
+
+    assert [i.seq for i in got] == [3, 4, 1, 2]
+    await writer.stop()
+
+
+async def test_no_commit_overtakes_a_message_whose_keys_it_would_end(database: Database) -> None:
+    made, writer = await bench_on(database)
+    history = [(MESSAGE, 1, 0, False), (COMMIT, 1, 0, False), (COMMIT, 1, 1, False)]
+    await made.add(1, [*history, (MESSAGE, 4, 2, False)])
+    got = await all_of(await made.delivery.open(made.reader))
+
+    # The first commit leaves epoch 0 readable, the second would not.
+    assert [i.seq for i in got] == [2, 1, 3, 4]
+    await writer.stop()
+
+
+async def test_what_comes_while_reading_is_delivered_from_memory_or_the_database(
+    database: Database,
+) -> None:
+    made, writer = await bench_on(database)
+    id_ = await made.add(8, [(MESSAGE, 1, 0, False)])
+    key, seen = made.keys[id_], []
+    feed = await made.delivery.open(made.reader)
+    for turn in range(2, 8):
+        seen += [i.seq for i in await feed.next(10)]
+        async with database.write() as tx:
+            new = await add_items(tx, key, [made.row(MESSAGE, 1, 0, False)], first=turn)
+        if turn % 2:
+            made.delivery.tail.append(new)
+        made.delivery.bus.wake(topics.channel(key))
+        assert await feed.wait() == set()
+    seen += [i.seq for i in await feed.next(10)]
+
+    assert seen == list(range(1, 8))
+    feed.close()
+    await writer.stop()
+
+
+async def test_a_reader_that_keeps_up_reads_no_database(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, writer = await bench_on(database)
+    id_ = await made.add(8, [])
+    feed = await made.delivery.open(made.reader)
+    assert await feed.next(10) == []
+    async with database.write() as tx:
+        rows = [made.row(MESSAGE, 1, 0, False), made.row(MESSAGE, 4, 0, False)]
+        made.delivery.tail.append(await add_items(tx, made.keys[id_], rows))
+    made.delivery.bus.wake(topics.channel(made.keys[id_]))
+    await feed.wait()
+    monkeypatch.setattr(Database, "read", None)
+
+    got = await feed.next(10)
+
+    assert [i.seq for i in got] == [2, 1]
+    feed.close()
+    monkeypatch.undo()
+    await writer.stop()
+
+
+async def test_a_batch_is_bounded_by_bytes_but_never_empty(database: Database) -> None:
+    made, writer = await bench_on(database)
+    await made.add(8, [(MESSAGE, 1, 0, False)] * 4)
+    feed = await made.delivery.open(made.reader)
+
+    sizes = [len(await feed.next(10, max_bytes)) for max_bytes in (1, 4, 1000)]
+
+    assert sizes == [1, 2, 1]
+    feed.close()
+    await writer.stop()
+
+
+async def test_a_gap_is_delivered_as_one(database: Database) -> None:
+    made, writer = await bench_on(database)
+    id_ = await made.add(8, [(MESSAGE, 1, 0, False)] * 2)
+    async with database.write() as tx:
+        await erase(tx, made.keys[id_], 1)
+    got = await all_of(await made.delivery.open(made.reader))
+
+    assert [(i.kind, i.payload) for i in got] == [
+        (ItemKind.GAP, b""),
+        (ItemKind.MESSAGE, bytes([0, 1])),
+    ]
+    await writer.stop()
+
+
+async def erase(tx: AsyncConnection, channel: int, seq: int) -> None:
+    here = (tables.items.c.channel == channel) & (tables.items.c.seq == seq)
+    await tx.execute(update(tables.items).where(here).values(expires_at=1))
+    await items.expire(tx, now_ms=1, limit=10)
+
+
+def test_the_kinds_of_storage_are_those_of_the_wire() -> None:
+    assert (tables.MESSAGE, tables.GAP) == (ItemKind.MESSAGE, ItemKind.GAP)
