@@ -19,7 +19,7 @@ from liaison.mls.group import Group
 from liaison.mls.key_package import KeyPackage
 from liaison.mls.key_packages import KeyPackageBundle, new_key_package
 from liaison.mls.leaf import Capabilities, Lifetime
-from liaison.mls.proposals import Add, Remove
+from liaison.mls.proposals import Add, Proposal, Remove
 from liaison.model import ChannelId, DeviceId, MessageId, PartyCode, Precedence
 from liaison.policy.agreement import Agreement
 from liaison.policy.keys import VerifyKey
@@ -221,7 +221,7 @@ class Actor:
         if others:
             await self.add(*others)
 
-    def stage(self, *by_value: Add | Remove) -> StagedCommit:
+    def stage(self, *by_value: Proposal) -> StagedCommit:
         """Make a commit, without sending it."""
         return group.stage_commit(
             self.state,

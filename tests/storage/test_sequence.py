@@ -1,0 +1,63 @@
+"""Numbers without gaps, whoever appends and whatever fails; two writers where two are possible."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+
+from sqlalchemy import select
+
+from liaison.storage import channels, members
+from liaison.storage.engine import Database
+from liaison.storage.tables import items
+from tests.support.rows import Row, add_channel, add_device, add_items, add_member
+
+CHANNEL = bytes(16)
+
+
+async def append(database: Database, *, fail: bool) -> None:
+    with suppress(ZeroDivisionError):
+        async with database.write() as tx:
+            row = (await channels.lock(tx, [CHANNEL]))[CHANNEL]
+            await add_items(tx, row.key, [Row()], first=row.head + 1)
+            _ = 1 // (not fail)
+
+
+async def test_300_concurrent_appends_with_aborts_leave_no_gap(database: Database) -> None:
+    chance = random.Random(7)
+    async with database.write() as tx:
+        await add_channel(tx, CHANNEL)
+    fails = [chance.random() < 0.15 for _ in range(300)]
+
+    for at in range(0, 300, 25):
+        await asyncio.gather(*(append(database, fail=f) for f in fails[at : at + 25]))
+
+    async with database.read() as tx:
+        found = list((await tx.execute(select(items.c.seq).order_by(items.c.seq))).scalars())
+        row = await channels.find(tx, CHANNEL)
+    assert found == list(range(1, fails.count(False) + 1))
+    assert row is not None
+    assert row.head == len(found)
+
+
+async def test_the_cursor_passes_own_messages_and_what_was_sent_before_joining(
+    database: Database,
+) -> None:
+    async with database.write() as tx:
+        own = await add_device(tx, "nor/desk#d1")
+        other = await add_device(tx, "nor/desk#d2")
+        channel = await add_channel(tx, CHANNEL)
+        await add_member(tx, channel, own.key, 0, epoch=1)
+        rows = [
+            Row(sender=own.key, epoch=1),
+            Row(sender=other.key, epoch=0),
+            Row(sender=own.key, epoch=1),
+            Row(kind=1, sender=own.key, epoch=1),
+        ]
+        await add_items(tx, channel, rows)
+        stay = await members.find(tx, channel, own.key)
+        assert stay is not None
+        first = await members.first_unread(tx, stay, 0)
+
+    assert first == 4
