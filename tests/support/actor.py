@@ -42,7 +42,7 @@ async def main(options: argparse.Namespace, passphrase: str) -> None:
     home, ca_file = Path(os.environ["LIAISON_HOME"]), Path(os.environ["LIAISON_CA"])
     async with Client.open(home, passphrase=passphrase, ca_file=ca_file) as client:
         channel = await client.channel(options.channel)
-        known = await client.history(channel)
+        known = await client.history(channel.id)
         written = [m.text for m in known if m.outgoing and m.text.startswith(options.prefix)]
         for number in range(len(written) + 1, options.count + 1):
             text = f"{options.prefix} {number}"
@@ -51,7 +51,7 @@ async def main(options: argparse.Namespace, passphrase: str) -> None:
             if options.update_every and number % options.update_every == 0:
                 await channel.update()
         await client.sync()
-        for message in await client.history(channel):
+        for message in await client.history(channel.id):
             if message.outgoing and message.state is MessageState.ACCEPTED:
                 _say(message.id, message.text)
 
