@@ -17,13 +17,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
-from liaison.crypto.errors import UnsupportedSchemeError
+from liaison.crypto import signing
+from liaison.crypto.errors import KeyFormatError, UnsupportedSchemeError
 from liaison.crypto.signing import SignatureScheme
 from liaison.errors import MalformedError, VerificationError
 from liaison.model import URI_SCHEME, DeviceId, IdentifierError, PartyCode
 
 MAX_CERTIFICATE_BYTES: Final = 16 * 1024
 """ML-DSA-87 needs some 7.5 KiB; anything past this is refused unread."""
+
+_SERIAL_BITS: Final = 159
 
 PublicKey = (
     ed25519.Ed25519PublicKey
@@ -118,6 +121,7 @@ class Certificate:
             x509.UnsupportedGeneralNameType,
             UnsupportedAlgorithm,
             UnsupportedSchemeError,
+            KeyFormatError,
         ) as error:
             raise CertificateMalformedError(f"not a usable certificate: {error}") from error
 
@@ -128,15 +132,15 @@ class Certificate:
         whole = parsed.public_bytes(serialization.Encoding.DER) == der
         if not whole or not der.endswith(b"\0" + parsed.signature):
             raise CertificateMalformedError("the certificate is not encoded in strict DER")
-        if parsed.version is not x509.Version.v3 or parsed.serial_number <= 0:
-            raise CertificateMalformedError("not a version 3 certificate with a positive serial")
-        for extension in parsed.extensions:
-            # RFC 5280 §4.2: reject a critical extension that is not processed.
-            if extension.critical and extension.oid not in _UNDERSTOOD:
-                raise CertificateMalformedError(
-                    f"the certificate has an unknown critical extension {extension.oid.dotted_string}"
-                )
+        if parsed.version is not x509.Version.v3:
+            raise CertificateMalformedError("not a version 3 certificate")
+        # RFC 5280 §4.1.2.2. A longer serial would fit no revocation list.
+        if not 0 < parsed.serial_number < 1 << _SERIAL_BITS:
+            raise CertificateMalformedError("the serial is not positive or has over 20 octets")
+        _check_extensions(parsed.extensions)
         scheme, public = describe_key(parsed.public_key())
+        # The library takes points of small order, under which anyone can sign.
+        signing.validate_public(scheme, public)
         constraints = _extension(parsed, x509.BasicConstraints)
         usage = _extension(parsed, x509.KeyUsage)
         return cls(
@@ -250,6 +254,17 @@ def describe_key(key: object) -> tuple[SignatureScheme, bytes]:
         if isinstance(key, kind):
             return scheme, key.public_bytes_raw()
     raise UnsupportedSchemeError(f"{type(key).__name__} keys are not used for certificates")
+
+
+def _check_extensions(extensions: x509.Extensions) -> None:
+    # RFC 5280 §4.2: reject a critical extension that is not processed. Name
+    # constraints are not processed, and whoever forgot to mark them meant them.
+    for extension in extensions:
+        refused = extension.critical or extension.oid == ExtensionOID.NAME_CONSTRAINTS
+        if refused and extension.oid not in _UNDERSTOOD:
+            raise CertificateMalformedError(
+                f"the certificate has an unknown critical extension {extension.oid.dotted_string}"
+            )
 
 
 def _party_of(certificate: Certificate) -> PartyCode:

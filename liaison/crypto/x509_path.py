@@ -3,8 +3,8 @@
 A subset of RFC 5280 §6, one function per step: every certificate is in force,
 signed by the next, each issuer is a certificate authority with room below it,
 nothing is revoked, and the name is of the root's own party. There are no policy
-mappings and no name constraints beyond the party: a certificate that has them
-marked critical is refused, not ignored. Order: cheap checks and signatures
+mappings and no name constraints beyond the party: a certificate with name
+constraints, or with anything unknown marked critical, is refused, not ignored. Order: cheap checks and signatures
 first, so that a refusal never speaks of a name that nobody vouched for.
 """
 
@@ -116,7 +116,9 @@ def verify_chain(
         raise CertificateDepthError(f"a chain has 1 to {MAX_CHAIN} certificates")
     chain = [Certificate.parse(der) for der in chain_der]
     root = _anchor(chain, tuple(roots))
-    path = [*(c for c in chain if c.der != root.der), root.certificate]
+    # Only the end may be the root: whoever reads the device from a verified chain
+    # looks at its first certificate.
+    path = [*(chain[:-1] if chain[-1].der == root.der else chain), root.certificate]
     if len(path) < 2:
         raise CertificateConstraintError("a root certificate is no device's certificate")
     _check_signatures(path)

@@ -117,6 +117,7 @@ def foreign(
     authority: Authority,
     *,
     algorithm: hashes.HashAlgorithm | None = None,
+    public: ed25519.Ed25519PublicKey | None = None,
 ) -> bytes:
     """A certificate with extensions of our choosing, well signed by the authority."""
     issuer = lib.load_der_x509_certificate(authority.der)
@@ -124,7 +125,7 @@ def foreign(
         lib.CertificateBuilder()
         .subject_name(lib.Name([]))
         .issuer_name(issuer.subject)
-        .public_key(ed25519.Ed25519PrivateKey.generate().public_key())
+        .public_key(public or ed25519.Ed25519PrivateKey.generate().public_key())
         .serial_number(7)
         .not_valid_before(datetime.fromtimestamp(BEGIN, UTC))
         .not_valid_after(datetime.fromtimestamp(END, UTC))
@@ -434,3 +435,54 @@ def test_bytes_after_a_certificate_are_refused(norway: Authority) -> None:
 
 def test_a_listing_reads_a_certificate_without_verifying_it(norway: Authority) -> None:
     assert x509_path.peek_device(norway.device(end=NOW)).device == DEVICE
+
+
+def test_only_the_end_of_a_chain_may_be_the_root(norway: Authority) -> None:
+    # Readers of a verified chain look at its first certificate.
+    with pytest.raises(CertificateError):
+        verify_chain([norway.der, norway.device()], [norway.root], NOW)
+
+
+def tlv(tag: int, value: bytes) -> bytes:
+    return bytes([tag]) + der_length(len(value)) + value
+
+
+def der_length(length: int) -> bytes:
+    if length < 0x80:
+        return bytes([length])
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes([0x80 | len(octets)]) + octets
+
+
+def with_serial(der: bytes, serial: bytes) -> bytes:
+    """The certificate with another serial; its signature does not hold any more."""
+    tbs = lib.load_der_x509_certificate(der).tbs_certificate_bytes
+    after = der[der.index(tbs) + len(tbs) :]
+    content = tbs[2 + (tbs[1] & 0x7F if tbs[1] & 0x80 else 0) :]
+    version, rest = content[:5], content[7 + content[6] :]
+    return tlv(0x30, tlv(0x30, version + tlv(2, serial) + rest) + after)
+
+
+def test_a_serial_has_at_most_twenty_octets(norway: Authority) -> None:
+    longest = Certificate.parse(with_serial(norway.device(), b"\x7f" * 20))
+
+    assert len(longest.serial) == 40
+    # No revocation list could name a longer one.
+    with pytest.raises(CertificateMalformedError, match="20 octets"):
+        Certificate.parse(with_serial(norway.device(), b"\x01" + bytes(20)))
+
+
+def test_name_constraints_are_refused_even_where_they_are_not_critical(norway: Authority) -> None:
+    constraints = lib.NameConstraints([lib.UniformResourceIdentifier("example.org")], None)
+    der = foreign([(usage(), True), (named(DEVICE.uri), True), (constraints, False)], norway)
+
+    with pytest.raises(CertificateMalformedError):
+        verify_chain([der], [norway.root], NOW)
+
+
+def test_a_key_under_which_anyone_can_sign_is_refused(norway: Authority) -> None:
+    neutral = ed25519.Ed25519PublicKey.from_public_bytes(b"\x01" + bytes(31))
+    der = foreign([(usage(), True), (named(DEVICE.uri), True)], norway, public=neutral)
+
+    with pytest.raises(CertificateMalformedError, match="small order"):
+        verify_chain([der], [norway.root], NOW)
