@@ -13,7 +13,9 @@ from typing import Final
 
 import yaml
 
+from liaison.policy import fields
 from liaison.policy.agreement import MAX_AGREEMENT_BYTES, Agreement
+from liaison.policy.canonical import MAX_VALUES
 from liaison.policy.errors import DocumentError, DocumentTooLargeError
 from liaison.policy.fields import Node
 
@@ -61,7 +63,8 @@ def load(text: str) -> Node:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise DocumentError(f"{line}not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        # The last two for a character or a number that Python does not have.
         raise DocumentError(f"not YAML: {error}") from error
     if root is None:
         raise DocumentError("the document is empty")
@@ -82,7 +85,9 @@ def _check_events(events: Iterator[yaml.Event]) -> None:
     # Before anything is built: aliases can make a small text a huge document,
     # and deep nesting can exhaust the stack.
     depth = 0
-    for event in events:
+    for count, event in enumerate(events):
+        if count > 2 * MAX_VALUES:
+            raise DocumentTooLargeError(f"a document has at most {MAX_VALUES} values")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise DocumentError(f"{_at(event)}aliases are not used here")
         if isinstance(event, yaml.CollectionStartEvent):
@@ -104,7 +109,7 @@ def _node(source: yaml.Node, path: str) -> Node:
     if isinstance(source, yaml.MappingNode):
         return Node(_children(source, path), path, line)
     if isinstance(source, yaml.SequenceNode):
-        items = [_node(child, f"{path}[{i}]") for i, child in enumerate(source.value)]
+        items = [_node(child, fields.at(path, i)) for i, child in enumerate(source.value)]
         return Node(items, path, line)
     return Node(_scalar(source), path, line)
 
@@ -117,8 +122,8 @@ def _children(source: yaml.MappingNode, path: str) -> dict[str, Node]:
         if not isinstance(key, yaml.ScalarNode) or not name:
             raise DocumentError(f"line {line}: a field's name is not text")
         if name in children:
-            raise DocumentError(f"line {line}: the field {name[:80]} stands twice")
-        children[name] = _node(value, f"{path}.{name[:80]}" if path else name[:80])
+            raise DocumentError(f"line {line}: the field {fields.shown(name)} stands twice")
+        children[name] = _node(value, fields.join(path, name))
     return children
 
 

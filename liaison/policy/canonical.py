@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 import rfc8785
@@ -18,6 +19,9 @@ from liaison.policy.errors import DocumentError, DocumentTooLargeError
 JSON: TypeAlias = "bool | int | str | list[JSON] | dict[str, JSON] | None"
 
 MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
+MAX_DEPTH: Final = 32
+MAX_VALUES: Final = 100_000
+"""Values of all kinds in one document; each costs a reader far more than its bytes."""
 _MAX_INTEGER: Final = 2**53 - 1
 
 
@@ -44,8 +48,9 @@ def decode(data: bytes | str, *, limit: int = MAX_DOCUMENT_BYTES) -> JSON:
         limit: the most bytes (or characters) it may have.
 
     Raises:
-        DocumentTooLargeError: more than `limit`.
-        DocumentError: not JSON, a key twice, a fraction, or an integer past 53 bits.
+        DocumentTooLargeError: more than `limit`, or more than `MAX_VALUES` values.
+        DocumentError: not JSON, a key twice, a fraction, an integer past 53 bits,
+            or nested too deeply.
     """
     if len(data) > limit:
         raise DocumentTooLargeError(f"a document of this kind has at most {limit} bytes")
@@ -60,6 +65,7 @@ def decode(data: bytes | str, *, limit: int = MAX_DOCUMENT_BYTES) -> JSON:
         )
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"not a JSON document: {error}") from error
+    _check_shape(loaded)
     return loaded
 
 
@@ -105,6 +111,25 @@ def _check_whole(value: object) -> None:
     elif isinstance(value, list):
         for member in value:
             _check_whole(member)
+
+
+def _check_shape(value: JSON) -> None:
+    # Level by level: whoever reads the value recurses into it.
+    level, count = [value], 0
+    for _ in range(MAX_DEPTH):
+        count += len(level)
+        if count > MAX_VALUES:
+            raise DocumentTooLargeError(f"a document has at most {MAX_VALUES} values")
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return
+    raise DocumentError("the document is nested too deeply")
+
+
+def _children(value: JSON) -> Iterable[JSON]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

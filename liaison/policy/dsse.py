@@ -51,10 +51,14 @@ class Envelope:
         """
         fields = Node.of(canonical.decode(data)).fields(("payload", "payloadType", "signatures"))
         listed = fields["signatures"].items(most=MAX_SIGNATURES)
+        signatures = tuple(_signature(node) for node in listed)
+        # Whoever verifies tries each signature by a known key: one for each will do.
+        if len({signature.key_id for signature in signatures}) != len(signatures):
+            fields["signatures"].fail("names one key twice")
         return cls(
             payload_type=fields["payloadType"].text(most=200),
             payload=fields["payload"].octets(),
-            signatures=tuple(_signature(node) for node in listed),
+            signatures=signatures,
         )
 
     def encode(self) -> bytes:

@@ -29,8 +29,12 @@ MAX_ITEMS: Final = 1000
 MAX_SECONDS: Final = 100 * 366 * 86400
 _UNITS: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION: Final = re.compile(r"(0|[1-9][0-9]{0,9})([dhms])")
-_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_INSTANT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+# Surrogates among them: text with half a character in it can't be written anywhere.
+_CONTROL: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_MAX_PATH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,10 @@ class Node:
     def of(cls, value: JSON, path: str = "") -> Node:
         """Wrap a value that was read from JSON."""
         if isinstance(value, dict):
-            children = {k: cls.of(v, _join(path, k)) for k, v in value.items()}
+            children = {k: cls.of(v, join(path, k)) for k, v in value.items()}
             return cls(children, path)
         if isinstance(value, list):
-            return cls([cls.of(v, f"{path}[{i}]") for i, v in enumerate(value)], path)
+            return cls([cls.of(v, at(path, i)) for i, v in enumerate(value)], path)
         return cls(value, path)
 
     def fail(self, problem: str, *, hint: str = "") -> NoReturn:
@@ -63,7 +67,7 @@ class Node:
         known = {*required, *optional}
         for name, node in self.value.items():
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
+                close = difflib.get_close_matches(name[:_MAX_PATH], known, n=1)
                 node.fail("is not a field here", hint=f"did you mean {close[0]}" if close else "")
         for name in required:
             if name not in self.value:
@@ -157,7 +161,7 @@ def parse_instant(text: str) -> int:
 
 def format_instant(seconds: int) -> str:
     """Write Unix seconds as `2026-11-21T15:30:00Z`."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
 def parse_duration(text: str) -> int:
@@ -180,5 +184,22 @@ def format_duration(seconds: int) -> str:
     return "0s"
 
 
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name[:80]}" if path else name[:80]
+def shown(name: str) -> str:
+    """Return a field's name, which may be a stranger's, in a form that is safe to print."""
+    cut = name[:80]
+    return cut if cut.isprintable() else repr(cut)[1:-1]
+
+
+def join(path: str, name: str) -> str:
+    """Return the place of a field."""
+    return _tail(f"{path}.{shown(name)}" if path else shown(name))
+
+
+def at(path: str, index: int) -> str:
+    """Return the place of a list's member."""
+    return _tail(f"{path}[{index}]")
+
+
+def _tail(path: str) -> str:
+    # Every value below carries its path: deep and wide together must not multiply.
+    return path[-_MAX_PATH:]

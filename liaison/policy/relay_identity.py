@@ -21,7 +21,7 @@ FORMAT: Final = "liaison.relay/1"
 MAX_RELAY_BYTES: Final = 128 * 1024
 _FIELDS: Final = ("origin", "url", "identity_keys", "sender_keys", "log_keys")
 _ORIGIN: Final = re.compile(r"[a-z0-9][a-z0-9.\-:/\[\]]{0,199}")
-_URL: Final = re.compile(r"https://[A-Za-z0-9.\-\[\]:]{1,200}")
+_URL: Final = re.compile(r"https://([A-Za-z0-9.\-]{1,200}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
 class RelayKeyError(UnknownError):

@@ -218,6 +218,10 @@ def test_plain_words_for_truth_nothing_and_numbers_are_read_as_such() -> None:
         ("", "empty"),
         ("a: \x00", "not YAML"),
         ("[" * 100, "nested too deeply"),
+        ('a: "\\U00110000"', "not YAML"),
+        ('a: "\\UFFFFFFFF"', "not YAML"),
+        ("%YAML " + "9" * 5000 + ".1\n--- a", "not YAML"),
+        ('"\\e": 1\n"\\e": 2', r"the field \\x1b stands twice"),
     ],
 )
 def test_dangerous_parts_of_yaml_are_refused(text: str, words: str) -> None:

@@ -84,3 +84,22 @@ def test_bytes_come_back_from_base64(data: bytes) -> None:
 def test_bytes_have_one_spelling_in_base64(text: str) -> None:
     with pytest.raises(DocumentError):
         canonical.from_base64(text)
+
+
+def test_a_document_has_a_bounded_depth() -> None:
+    deepest = canonical.MAX_DEPTH
+
+    assert canonical.decode("[" * deepest + "]" * deepest)
+    with pytest.raises(DocumentError, match="nested too deeply"):
+        canonical.decode("[" * (deepest + 1) + "]" * (deepest + 1))
+    # Deep enough for the readers of the value to run out of stack, not for json.
+    with pytest.raises(DocumentError):
+        canonical.decode("[" * 800 + "]" * 800)
+
+
+def test_a_document_has_a_bounded_number_of_values() -> None:
+    most = canonical.MAX_VALUES - 1
+
+    assert canonical.decode("[" + ",".join("0" * most) + "]")
+    with pytest.raises(DocumentTooLargeError):
+        canonical.decode("[" + ",".join("0" * (most + 1)) + "]")

@@ -107,3 +107,11 @@ def test_every_scheme_can_sign(scheme: SignatureScheme) -> None:
     key = SigningKey.generate(scheme)
 
     assert dsse.verify(dsse.sign(KIND, b"x", [key]), KIND, [VerifyKey.of(key)]).scheme is scheme
+
+
+def test_one_key_signs_once() -> None:
+    once = dsse.sign(KIND, b"x", [ANNA])
+    twice = Envelope(KIND, b"x", once.signatures * 2)
+
+    with pytest.raises(DocumentError, match="one key twice"):
+        Envelope.decode(twice.encode())

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liaison.policy import fields
+from liaison.policy.canonical import JSON
 from liaison.policy.errors import DocumentError
 from liaison.policy.fields import MAX_SECONDS, Node
 
@@ -38,7 +39,7 @@ def test_text_is_text(value: object) -> None:
         Node(value).text()  # type: ignore[arg-type]  # wrong on purpose
 
 
-@pytest.mark.parametrize("value", ["a\x00b", "a\x1b[31m", "a\u202eb", "a\x9bb"])
+@pytest.mark.parametrize("value", ["a\x00b", "a\x1b[31m", "a\u202eb", "a\x9bb", "\ud800"])
 def test_text_can_not_steer_a_terminal(value: str) -> None:
     with pytest.raises(DocumentError, match="control characters"):
         Node(value).text()
@@ -59,7 +60,7 @@ def test_every_duration_comes_back_from_its_text(seconds: int) -> None:
     assert fields.parse_duration(fields.format_duration(seconds)) == seconds
 
 
-@given(seconds=st.integers(0, 253402300799))
+@given(seconds=st.integers(-62135596800, 253402300799))
 def test_every_moment_comes_back_from_its_text(seconds: int) -> None:
     assert fields.parse_instant(fields.format_instant(seconds)) == seconds
 
@@ -85,3 +86,22 @@ def test_a_duration_has_one_form(text: str) -> None:
 def test_a_moment_has_one_form(text: str) -> None:
     with pytest.raises(DocumentError):
         fields.parse_instant(text)
+
+
+def test_an_unknown_field_can_not_steer_a_terminal() -> None:
+    with pytest.raises(DocumentError) as caught:
+        Node.of({"\x1b[2J\ud800": 1}).fields(())
+
+    assert caught.value.message.isprintable()
+
+
+def test_deep_and_wide_together_cost_no_more_than_each() -> None:
+    document: JSON = [0, 0]
+    for _ in range(30):
+        document = {"k" * 80: document}
+
+    node = Node.of(document)
+    while isinstance(node.value, dict):
+        (node,) = node.value.values()
+
+    assert [len(member.path) for member in node.items()] == [200, 200]

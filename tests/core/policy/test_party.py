@@ -74,6 +74,8 @@ def test_a_key_stands_once_in_a_list() -> None:
     [
         ({"url": "http://relay.example"}, "url is not https"),
         ({"url": "https://relay.example/path"}, "url is not https"),
+        ({"url": "https://["}, "url is not https"),
+        ({"url": "https://relay.example:x"}, "url is not https"),
         ({"url": "https://user@relay.example"}, "url is not https"),
         ({"origin": "Relay"}, "origin is not"),
         ({"sender_keys": []}, "sender_keys must have"),
