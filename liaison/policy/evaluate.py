@@ -122,7 +122,7 @@ def evaluate(
         return refusal
     match request:
         case CreateChannel():
-            return _grant(agreement, policy, "create", request.actor, "open this channel")
+            return _create(request, agreement, policy)
         case AddEndpoint():
             return _add(request, agreement, policy)
         case RemoveEndpoint():
@@ -144,6 +144,14 @@ def _check_validity(request: Request, agreement: Agreement, now: int) -> Decisio
         until = format_instant(agreement.valid_until)
         return _deny("agreement.validity", f"the agreement ended at {until}")
     return None
+
+
+def _create(request: CreateChannel, agreement: Agreement, policy: ChannelPolicy) -> Decision:
+    decision = _grant(agreement, policy, "create", request.actor, "open this channel")
+    # Whoever opens a channel is its first member.
+    if decision.allow and not agreement.includes(policy.read, request.actor):
+        return _deny(_rule(policy, "read"), f"{request.actor} may not be a member of this channel")
+    return decision
 
 
 def _add(request: AddEndpoint, agreement: Agreement, policy: ChannelPolicy) -> Decision:
@@ -186,10 +194,10 @@ def _send(
     if refusal is not None:
         return refusal
     if header.kind is Kind.RECEIPT:
-        return _send_receipt(request, agreement, policy)
+        return _report(request, agreement, policy, "acknowledge", "send receipts")
     if header.kind is Kind.CONTROL:
         # Reports about the group itself; whoever is in it may make them.
-        return _grant(agreement, policy, "read", request.actor, "report on this channel")
+        return _report(request, agreement, policy, "read", "report on this channel")
     return _send_by_rule(request, agreement, policy)
 
 
@@ -256,14 +264,19 @@ def _check_addressees(
     return None
 
 
-def _send_receipt(request: SendMessage, agreement: Agreement, policy: ChannelPolicy) -> Decision:
+def _report(
+    request: SendMessage, agreement: Agreement, policy: ChannelPolicy, grant: str, deed: str
+) -> Decision:
+    # No rule under `send` covers these kinds; without a bound they would overtake
+    # everything that has one.
     highest = max((rule.highest for rule in policy.send), default=Precedence.ROUTINE)
-    if request.header.action > highest:
+    header = request.header
+    if header.action > highest:
         return _deny(
-            _rule(policy, "acknowledge"),
-            f"a receipt may be {highest.name} at most, this is {request.header.action.name}",
+            _rule(policy, grant),
+            f"a {header.kind} may be {highest.name} at most, this is {header.action.name}",
         )
-    return _grant(agreement, policy, "acknowledge", request.actor, "send receipts")
+    return _grant(agreement, policy, grant, request.actor, deed)
 
 
 def _send_by_rule(request: SendMessage, agreement: Agreement, policy: ChannelPolicy) -> Decision:

@@ -88,6 +88,7 @@ DENIED = [
     (send(OUTSIDER, kind=Kind.CONTROL), "channels.liaison.read"),
     (send(action=Precedence.OVERRIDE), "channels.liaison.send.precedence"),
     (send(kind=Kind.RECEIPT, action=Precedence.OVERRIDE), "channels.liaison.acknowledge"),
+    (send(kind=Kind.CONTROL, action=Precedence.OVERRIDE), "channels.liaison.read"),
     (send(size=256 * 1024 + 1), "channels.liaison.max_message_bytes"),
     (send(agreement_version=2), "agreement.version"),
     (send(agreement_id="other"), "agreement.version"),
@@ -132,6 +133,12 @@ def test_an_empty_list_is_nobody(grant: str) -> None:
     }
 
     assert not decide(requests[grant], under).allow
+
+
+def test_who_may_not_be_a_member_opens_no_channel() -> None:
+    decision = decide(CreateChannel(OFFICER, "liaison"), ruled(read=NORWAY))
+
+    assert (decision.allow, decision.rule) == (False, "channels.liaison.read")
 
 
 def test_without_send_rules_nobody_sends() -> None:
