@@ -75,7 +75,8 @@ class EndpointId:
             IdentifierError: another spelling.
         """
         party, slash, name = text.partition("/")
-        if not slash or party != party.lower():
+        # Some letters beyond ASCII have capitals within it: a second spelling.
+        if not slash or not party.isascii() or party != party.lower():
             raise IdentifierError(f"{text[:80]!r} is not an endpoint (such as nor/defatt-berlin)")
         return cls(PartyCode.parse(party.upper()), _full(_NAME, name, "endpoint name"))
 

@@ -34,7 +34,10 @@ def encode(item: Item) -> bytes:
         CBORError: a value that has none here.
     """
     _check(item, MAX_DEPTH)
-    return cbor2.dumps(_ordered(item))
+    try:
+        return cbor2.dumps(_ordered(item))
+    except UnicodeEncodeError as error:
+        raise CBORError("a text has half a character in it") from error
 
 
 def decode(data: bytes) -> Item:

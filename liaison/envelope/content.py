@@ -226,8 +226,16 @@ class Content:
 
 
 def text(message: str, *, language: str = "", media_type: str = TEXT_PLAIN) -> Single:
-    """Return a part with text to show."""
-    return Single(media_type, message.encode(), Disposition.RENDER, language)
+    """Return a part with text to show.
+
+    Raises:
+        ContentError: the text is not Unicode, such as what a terminal in another encoding gives.
+    """
+    try:
+        data = message.encode()
+    except UnicodeEncodeError as error:
+        raise ContentError("the text has characters that are not Unicode") from error
+    return Single(media_type, data, Disposition.RENDER, language)
 
 
 def message_id(sender_uri: str, room_uri: str, content: bytes, salt: bytes) -> bytes:

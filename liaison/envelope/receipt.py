@@ -116,11 +116,14 @@ class Receipt:
         if len(data) > _MAX_RECEIPT_BYTES:
             raise ContentError(f"a receipt has at most {_MAX_RECEIPT_BYTES} bytes")
         try:
-            return cls._read(cbor.decode(data))
+            receipt = cls._read(cbor.decode_loosely(data))
         except ContentError:
             raise
         except (LiaisonError, ValueError, TypeError) as error:
             raise ContentError("not a receipt") from error
+        if receipt.encode() != data:
+            raise ContentError("the receipt is not in its one encoding")
+        return receipt
 
     @classmethod
     def _read(cls, item: Item) -> Self:

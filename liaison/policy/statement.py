@@ -40,7 +40,8 @@ def read_removal(data: bytes) -> bytes:
     if not isinstance(item, dict) or item.keys() != {_V, _KIND, _DOCUMENT}:
         raise RemovalReasonError("the removal gives no readable reason")
     document = item[_DOCUMENT]
-    if item[_V] != VERSION or item[_KIND] != _REVOCATION or not isinstance(document, bytes):
+    # Encoded again, because `true` would pass for 1.
+    if not isinstance(document, bytes) or encode_removal(document) != data:
         raise RemovalReasonError("the removal gives a reason of an unknown kind")
     return document
 

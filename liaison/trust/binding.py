@@ -127,6 +127,6 @@ class ChannelBinding:
 
 def _name(reader: Reader) -> str:
     text = reader.opaque().decode("ascii")
-    if not 1 <= len(text) <= _MAX_NAME:
+    if not 1 <= len(text) <= _MAX_NAME or not text.isprintable():
         raise BindingError
     return text

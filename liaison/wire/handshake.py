@@ -64,12 +64,14 @@ def parse_principal(uri: str) -> Principal:
         MalformedError: neither.
     """
     name = uri.removeprefix(URI_SCHEME)
-    if "/" in name:
-        return DeviceId.parse(name)
     party, _, office = name.partition("#")
-    if office not in _OFFICES or party != party.lower():
+    principal = (
+        DeviceId.parse(name) if "/" in name else Office(PartyCode.parse(party.upper()), office)
+    )
+    # Both sides sign the URI, so a principal has one spelling.
+    if principal.uri != uri or (isinstance(principal, Office) and office not in _OFFICES):
         raise MalformedError(f"{uri[:80]!r} names neither a device nor an office of a party")
-    return Office(PartyCode.parse(party.upper()), office)
+    return principal
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,19 @@ def test_any_text_is_an_identifier_or_an_identifier_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["NOR/defatt", "nor/Defatt", "nor", "nor/", "/x", "nor/a b", "nor/-a", "nor/a\n", "n/a"]
+    "text",
+    [
+        "NOR/defatt",
+        "nor/Defatt",
+        "nor",
+        "nor/",
+        "/x",
+        "nor/a b",
+        "nor/-a",
+        "nor/a\n",
+        "n/a",
+        "\u017fwe/x",
+    ],
 )
 def test_a_second_spelling_of_an_endpoint_is_refused(text: str) -> None:
     with pytest.raises(IdentifierError):

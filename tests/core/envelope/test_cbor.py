@@ -76,7 +76,9 @@ def test_another_encoding_of_the_same_item_is_not_exact(data: str) -> None:
         cbor.decode(bytes.fromhex(data))
 
 
-@pytest.mark.parametrize("item", [1.5, 2**64, object(), {True: 1}, {b"k": 1}, (1,), {1, 2}])
+@pytest.mark.parametrize(
+    "item", [1.5, 2**64, object(), {True: 1}, {b"k": 1}, (1,), {1, 2}, "\ud800"]
+)
 def test_a_value_without_encoding_is_refused(item: cbor.Item) -> None:
     with pytest.raises(CBORError):
         cbor.encode(item)

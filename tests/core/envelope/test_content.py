@@ -277,3 +277,8 @@ def test_keys_of_attachments_stay_out_of_logs() -> None:
 
     assert repr(b"\xabk" * 16) not in repr(attachment)
     assert repr(b"\xabk" * 16) not in repr(attachment.as_part())
+
+
+def test_text_that_is_not_unicode_is_refused() -> None:
+    with pytest.raises(ContentError, match="not Unicode"):
+        content.text("\udcff")

@@ -88,6 +88,9 @@ def spelled(receipt: Receipt, **changes: Any) -> bytes:
         spelled(COMPLY, k5="maybe"),
         spelled(COMPLY, k5=None),
         spelled(COMPLY, k7=7),
+        spelled(COMPLY, k7=""),
+        spelled(PLAIN, k5=None),
+        spelled(PLAIN, k0=True),
         bytes(10_000),
     ],
 )

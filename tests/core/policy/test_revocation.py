@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liaison.crypto.signing import SignatureScheme, SigningKey
+from liaison.envelope import cbor
 from liaison.model import DeviceId, PartyCode
 from liaison.policy import canonical, dsse, revocation, statement
 from liaison.policy.errors import (
@@ -151,8 +152,9 @@ def test_an_old_revocation_is_still_a_reason() -> None:
         statement.encode_removal(sign(first())),
         statement.encode_removal(revocation.sign(after(LOST), world().party("DEU").registrar_key)),
         statement.encode_removal(sign(after(LOST)))[:-1],
+        cbor.encode({0: True, 1: True, 2: sign(after(LOST))}),
     ],
-    ids=["none", "empty", "not-cbor", "no-list", "other-serial", "other-registrar", "cut"],
+    ids=["none", "empty", "not-cbor", "no-list", "other-serial", "other-registrar", "cut", "true"],
 )
 def test_without_a_good_reason_nobody_is_removed(reason: bytes) -> None:
     with pytest.raises(RemovalReasonError):

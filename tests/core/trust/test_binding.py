@@ -77,6 +77,7 @@ def test_a_policy_that_the_agreement_does_not_have_is_refused() -> None:
         replace(binding(), policy="").encode(),
         replace(binding(), policy="\u00e9").encode(),
         replace(binding(), policy="x" * 101).encode(),
+        replace(binding(), policy="\x1b[2J").encode(),
         bytes(1000),
     ],
 )

@@ -33,7 +33,19 @@ def test_a_device_and_an_office_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nor", "liaison://nor", "liaison://nor#king", "liaison://NOR#registrar", "nor/x"]
+    "text",
+    [
+        "",
+        "nor",
+        "liaison://nor",
+        "liaison://nor#king",
+        "liaison://NOR#registrar",
+        "nor/x",
+        "nor/x#d1",
+        "nor#registrar",
+        "liaison://liaison://nor/x#d1",
+        "liaison://\u017fwe#registrar",
+    ],
 )
 def test_anything_else_is_no_principal(text: str) -> None:
     with pytest.raises(MalformedError):
