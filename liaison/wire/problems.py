@@ -29,6 +29,8 @@ from liaison.errors import (
 
 CONTENT_TYPE: Final = "application/problem+json"
 URN: Final = "urn:liaison:"
+_MAX_TEXT: Final = 4000
+_MAX_RETRY: Final = 86_400
 
 _STATUS: Final[tuple[tuple[type[LiaisonError], int], ...]] = (
     (MalformedError, 400),
@@ -111,7 +113,9 @@ class Problem:
             "retry_after": self.retry_after,
         }
         kept = {k: v for k, v in members.items() if v not in ("", None)}
-        return json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode()
+        text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+        # Half a character, quoted from someone's bad input, becomes JSON's escape of it.
+        return text.encode(errors="backslashreplace")
 
     @classmethod
     def decode(cls, data: bytes, status: int = 0) -> Problem:
@@ -122,24 +126,32 @@ class Problem:
         """
         try:
             members = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             members = None
-        if not isinstance(members, Mapping) or not str(members.get("type", "")).startswith(URN):
+        kind = _text(members.get("type")) if isinstance(members, Mapping) else ""
+        if not isinstance(members, Mapping) or not kind.startswith(URN):
             return cls("remote.unreadable", status, f"the relay answered {status} without a reason")
         retry = members.get("retry_after")
         return cls(
-            code=str(members["type"])[len(URN) :],
-            status=status or _int(members.get("status")),
-            detail=str(members.get("detail", "")),
-            hint=str(members.get("hint", "")),
-            unchanged=str(members.get("unchanged", "")),
-            rule=str(members.get("rule", "")),
-            retry_after=_int(retry) if retry is not None else None,
+            code=kind[len(URN) :],
+            status=status or _int(members.get("status"), 599),
+            detail=_text(members.get("detail")),
+            hint=_text(members.get("hint")),
+            unchanged=_text(members.get("unchanged")),
+            rule=_text(members.get("rule")),
+            retry_after=_int(retry, _MAX_RETRY) if retry is not None else None,
         )
 
 
-def _int(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+def _text(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    return text[:_MAX_TEXT].encode(errors="replace").decode()
+
+
+def _int(value: object, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return min(max(value, 0), most)
 
 
 def _status(error: LiaisonError) -> int:

@@ -48,7 +48,7 @@ U64 = Annotated[int, Field(ge=0, lt=1 << 64)]
 class Body(BaseModel):
     """Base of every body: strict, closed, immutable."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 # --- the relay itself -------------------------------------------------------------------

@@ -58,3 +58,30 @@ def test_a_document_names_its_code_as_a_urn_and_leaves_out_what_is_empty() -> No
 def test_an_answer_that_is_no_problem_document_becomes_one(data: bytes, status: int) -> None:
     assert Problem.decode(data, status).status in (status, 0)
     assert Problem.decode(b"<html>" + data, status).code == "remote.unreadable"
+
+
+def test_a_deeply_nested_answer_is_unreadable_and_no_more() -> None:
+    assert Problem.decode(b"[" * 100_000, 400).code == "remote.unreadable"
+
+
+def test_half_a_character_in_an_error_does_not_stop_it() -> None:
+    refused = errors.MalformedError("the field \ud800 is not known")
+
+    problem = Problem.decode(Problem.of(refused).encode(), 400)
+
+    assert problem.detail == "the field ? is not known"
+
+
+def test_a_relay_can_not_flood_or_stop_its_clients_with_a_problem() -> None:
+    document = {
+        "type": "urn:liaison:limit",
+        "detail": "x" * 100_000,
+        "hint": ["x"],
+        "retry_after": 10**30,
+        "status": -1,
+    }
+
+    problem = Problem.decode(json.dumps(document).encode())
+
+    assert (len(problem.detail), problem.hint) == (4000, "")
+    assert (problem.retry_after, problem.status) == (86_400, 0)

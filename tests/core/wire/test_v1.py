@@ -31,3 +31,11 @@ def test_an_unknown_member_is_refused() -> None:
 def test_a_body_over_its_bound_is_refused() -> None:
     with pytest.raises(ValidationError):
         v1.EnrolmentRequest.model_validate({"sealed": v1.b64encode(bytes((64 << 10) + 1))})
+
+
+@pytest.mark.parametrize("suite", ['"12"', "true", "12.0", "null"])
+def test_a_number_is_a_number(suite: str) -> None:
+    with pytest.raises(ValidationError):
+        v1.KeyPackageCount.model_validate_json(
+            f'{{"suite":{suite},"available":1,"last_resort":true}}'
+        )
