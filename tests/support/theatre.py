@@ -31,6 +31,7 @@ class Theatre:
     """
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.play = Play(folder, Transcript(folder / "transcript.txt"))
         for scene in (scenes.curtain_up, scenes.parties, scenes.agreement, scenes.enrolment):
