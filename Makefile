@@ -73,7 +73,7 @@ faults: $(STAMP) ## kill relay and clients at 200 random points; nothing may be 
 	@LIAISON_FAULT_ROUNDS=$${LIAISON_FAULT_ROUNDS:-200} $(BIN)/python -m pytest -m faults tests/faults
 
 vectors: $(STAMP) ## check the published test vectors, which have to be there (LIAISON_VECTORS)
-	@CI=true $(BIN)/python -m pytest $(TEST_FLAGS) -m vectors
+	@$(BIN)/python -m tests.vectors_runner
 
 lock: ## compile requirements/*.txt anew (needs uv; nothing else here does)
 	@cd requirements && $(LOCK) dev.in -o dev.txt
