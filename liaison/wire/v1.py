@@ -41,6 +41,8 @@ Hex16 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Handshake = Annotated[B64, Field(min_length=1, max_length=4 << 20)]
 """A commit, Welcome, GroupInfo or ratchet tree: up to 4 MiB."""
 Small = Annotated[B64, Field(min_length=1, max_length=64 << 10)]
+Letter = Annotated[B64, Field(min_length=1, max_length=1 << 20)]
+"""A sealed enrolment reply: chains and anchors of ML-DSA come to some 100 KiB."""
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 U64 = Annotated[int, Field(ge=0, lt=1 << 64)]
 
@@ -125,13 +127,13 @@ class EnrolmentReply(Body):
     """
 
     certificates: Annotated[list[Annotated[list[Small], Field(max_length=4)]], Field(max_length=8)]
-    sealed: Small
+    sealed: Letter
 
 
 class SealedReply(Body):
     """`GET /v1/enrolments/{lookup}/reply`."""
 
-    sealed: Small
+    sealed: Letter
 
 
 class Enrolment(Body):

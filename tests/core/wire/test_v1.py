@@ -39,3 +39,10 @@ def test_a_number_is_a_number(suite: str) -> None:
         v1.KeyPackageCount.model_validate_json(
             f'{{"suite":{suite},"available":1,"last_resort":true}}'
         )
+
+
+def test_a_reply_with_post_quantum_chains_fits() -> None:
+    # Three schemes, each under an intermediate of ML-DSA-87, and two roots.
+    reply = v1.EnrolmentReply(certificates=[], sealed=bytes(90_000))
+
+    assert v1.SealedReply(sealed=reply.sealed).sealed == reply.sealed
