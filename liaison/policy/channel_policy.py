@@ -151,7 +151,7 @@ class ChannelPolicy:
     Args:
         name: what channels name it by.
         description: for people.
-        create: who may open such a channel.
+        create: who may open such a channel; as its first member also in `read`.
         add: who may add endpoints; those added must be in `read`.
         remove: who may remove endpoints.
         read: who may be a member at all.
