@@ -50,7 +50,10 @@ U64 = Annotated[int, Field(ge=0, lt=1 << 64)]
 class Body(BaseModel):
     """Base of every body: strict, closed, immutable."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # Inputs stay out of error texts: a token may be among them.
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", frozen=True, strict=True, hide_input_in_errors=True
+    )
 
 
 # --- the relay itself -------------------------------------------------------------------

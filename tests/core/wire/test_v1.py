@@ -46,3 +46,10 @@ def test_a_reply_with_post_quantum_chains_fits() -> None:
     reply = v1.EnrolmentReply(certificates=[], sealed=bytes(90_000))
 
     assert v1.SealedReply(sealed=reply.sealed).sealed == reply.sealed
+
+
+def test_an_error_does_not_show_what_was_sent() -> None:
+    with pytest.raises(ValidationError) as caught:
+        v1.Session.model_validate({"token": ["secret"], "expires_ms": 1, "time_ms": 1})
+
+    assert "secret" not in str(caught.value)
