@@ -100,7 +100,7 @@ class SessionRequest(Body):
 class Session(Body):
     """A token for `Authorization: Bearer ...` and when it ends."""
 
-    token: str
+    token: Annotated[str, Field(repr=False, max_length=4096)]
     expires_ms: U64
     time_ms: U64
     state_version: U64 = 0

@@ -53,3 +53,7 @@ def test_an_error_does_not_show_what_was_sent() -> None:
         v1.Session.model_validate({"token": ["secret"], "expires_ms": 1, "time_ms": 1})
 
     assert "secret" not in str(caught.value)
+
+
+def test_a_session_does_not_show_its_token() -> None:
+    assert "secret" not in repr(v1.Session(token="secret", expires_ms=1, time_ms=1))
