@@ -78,7 +78,7 @@ class Operation(Generic[_R]):
         raise NotImplementedError
 
     def batch(self) -> Batch[Any, _R] | None:
-        """Return who applies many of these at once, if anyone does."""
+        """Return who applies many of these at once, if anyone does: always the same object."""
         return None
 
 
@@ -172,18 +172,23 @@ class Writer:
         return await result
 
     async def _run(self) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            while self._waiting:
-                await self._write(self._take())
-            if self._stopping:
-                return
+        try:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                while self._waiting:
+                    await self._write(self._take())
+                if self._stopping:
+                    return
+        finally:
+            # Nobody waits for ever for a writer that was cancelled or has failed.
+            _fail(self._waiting, None)
+            self._waiting = []
 
     def _take(self) -> list[_Waiting]:
         taken = [heapq.heappop(self._waiting) for _ in range(min(self._group, len(self._waiting)))]
         self._waiting_bytes -= sum(w.operation.size for w in taken)
-        return taken
+        return _neighbours(taken)
 
     async def _write(self, group: list[_Waiting]) -> None:
         try:
@@ -199,13 +204,22 @@ class Writer:
             callback()
 
 
+def _neighbours(group: list[_Waiting]) -> list[_Waiting]:
+    """Bring what is equally urgent and written together side by side."""
+    kinds: dict[int, int] = {}
+    for waiting in group:
+        kinds.setdefault(id(waiting.operation.batch()), len(kinds))
+    return sorted(group, key=lambda w: (w.urgency, kinds[id(w.operation.batch())], w.order))
+
+
 async def _apply(
     tx: AsyncConnection, group: list[_Waiting]
 ) -> tuple[list[_Outcome], list[Callable[[], object]]]:
     outcomes: list[_Outcome] = []
     callbacks: list[Callable[[], object]] = []
-    for handler, run in groupby(group, lambda w: w.operation.batch()):
+    for _, run in groupby(group, lambda w: id(w.operation.batch())):
         waiting = list(run)
+        handler = waiting[0].operation.batch()
         if handler is not None:
             done = await _together(tx, handler, waiting, callbacks)
             if done is not None:
@@ -265,7 +279,7 @@ def _is_failure(error: Exception) -> bool:
     return isinstance(error, DBAPIError | OSError) and not refused
 
 
-def _fail(group: list[_Waiting], error: Exception) -> None:
+def _fail(group: list[_Waiting], error: Exception | None) -> None:
     for waiting in group:
         unavailable = UnavailableError(
             "the database could not write this", hint="send it again; doing so is safe"

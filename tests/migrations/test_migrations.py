@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, update
 
+import liaison
 from liaison.storage import migrate, tables
 from liaison.storage.engine import Database
 from liaison.storage.errors import SchemaError
@@ -58,3 +63,40 @@ async def test_a_sqlite_reader_cannot_write(tmp_path: Path) -> None:
             await tx.execute(delete(tables.meta))
 
     await database.close()
+
+
+async def test_weak_durability_is_reported(database: Database) -> None:
+    found = await database.durability()
+
+    # The test server runs without fsync and without a standby; SQLite is set by us.
+    assert len(found) == (0 if database.is_sqlite else 2)
+
+
+def test_an_unknown_kind_of_database_is_refused() -> None:
+    with pytest.raises(SchemaError):
+        Database.open("mysql://localhost/relay")
+
+
+def test_the_wheel_brings_its_migrations(tmp_path: Path) -> None:
+    root = Path(liaison.__file__).parent.parent
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=root, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    program = (
+        "from liaison.storage import migrate as m; import liaison, sys;"
+        " assert liaison.__file__.startswith(sys.argv[1]), liaison.__file__;"
+        " url = 'sqlite:///' + sys.argv[1] + '/x.db'; m.upgrade(url);"
+        " print(m.current(url) == m.head())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "installed")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stdout == "True\n"

@@ -212,6 +212,27 @@ async def test_neighbours_of_one_kind_are_written_at_once(
     assert [type(r) for r in results] == [str, ConflictError, str]
 
 
+async def test_two_kinds_that_come_in_turn_are_still_written_together(writer: Writer) -> None:
+    one, other = Many(), Many()
+    await asyncio.gather(
+        *(writer.submit(BatchedNote(f"n{i}", handler=one if i % 2 else other)) for i in range(6))
+    )
+
+    assert (one.sizes, other.sizes) == ([3], [3])
+
+
+async def test_nobody_waits_for_a_writer_that_was_cancelled(writer: Writer) -> None:
+    waiting = asyncio.create_task(writer.submit(Note("n1")))
+    await asyncio.sleep(0)
+    assert writer._task is not None
+    writer._task.cancel()
+
+    with pytest.raises(UnavailableError):
+        await waiting
+    assert not writer.alive
+    writer._task = None
+
+
 async def test_one_that_spoils_a_batch_harms_only_itself(
     database: Database, writer: Writer
 ) -> None:

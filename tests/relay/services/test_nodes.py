@@ -1,0 +1,135 @@
+"""Two relays on one database: on PostgreSQL that is a deployment, on SQLite a hard test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from liaison.fanout import LocalBus
+from liaison.relay.services import Services
+from liaison.relay.services.errors import RemovalPendingError
+from liaison.relay.writer import Writer
+from liaison.storage.engine import Database
+from liaison.wire.frames import ItemKind
+from tests.relay.services.harness import Actor, Relay, drain
+from tests.support.world import ED25519
+
+
+@pytest.fixture
+async def second(relay: Relay, database_url: str) -> AsyncIterator[Services]:
+    """Another node: its own connections, writer, bus and memory."""
+    database = Database.open(database_url)
+    writer = Writer(database)
+    await writer.start()
+    yield Services.build(
+        database=database,
+        writer=writer,
+        bus=LocalBus(),
+        clock=relay.clock,
+        identity=relay.identity,
+        senders={ED25519: relay.key},
+    )
+    await writer.stop()
+    await database.close()
+
+
+@pytest.fixture
+async def nor(relay: Relay) -> Actor:
+    agreement = await relay.admit("NOR", "DEU")
+    nor = await relay.enrol("nor/defatt-berlin#d1")
+    deu = await relay.enrol("deu/lno-j3#d1")
+    await nor.open(agreement, deu)
+    await nor.read_all()
+    return nor
+
+
+async def test_two_nodes_give_out_each_number_once(
+    relay: Relay, second: Services, nor: Actor
+) -> None:
+    sends = [nor.message() for _ in range(40)]
+    nodes = [relay.services, second]
+
+    answers = await asyncio.gather(
+        *(nodes[i % 2].messages.accept(nor.caller, send) for i, send in enumerate(sends))
+    )
+
+    assert sorted(a.seq for a in answers) == list(range(2, 42))
+
+
+async def test_a_resend_to_the_other_node_is_a_duplicate(
+    relay: Relay, second: Services, nor: Actor
+) -> None:
+    send = nor.message()
+
+    answers = await asyncio.gather(
+        relay.services.messages.accept(nor.caller, send),
+        second.messages.accept(nor.caller, send),
+    )
+
+    first, again = sorted(answers, key=lambda a: a.duplicate)
+    assert again == replace(first, duplicate=True)
+
+
+async def test_of_two_commits_on_two_nodes_one_wins(
+    relay: Relay, second: Services, nor: Actor
+) -> None:
+    bodies = [nor.body(nor.stage()) for _ in range(2)]
+
+    answers = await asyncio.gather(
+        relay.services.channels.commit(nor.caller, nor.channel, bodies[0]),
+        second.channels.commit(nor.caller, nor.channel, bodies[1]),
+        return_exceptions=True,
+    )
+
+    assert sorted(type(a).__name__ for a in answers) == ["EpochConflictError", "Sequenced"]
+
+
+async def test_a_node_works_with_the_group_that_another_has_changed(
+    relay: Relay, second: Services, nor: Actor
+) -> None:
+    for node in (relay.services, second, relay.services):
+        staged = nor.stage()
+        await node.channels.commit(nor.caller, nor.channel, nor.body(staged))
+        nor.group = staged.group
+
+    assert (await second.channels.get(nor.caller, nor.channel)).epoch == 4
+
+
+async def test_a_revocation_on_one_node_stops_messages_on_the_other(
+    relay: Relay, second: Services, nor: Actor
+) -> None:
+    mark = await second.registry.revocation_mark()
+    third = await relay.enrol("deu/lno-j3#d2")
+    await nor.add(third)
+    send = nor.message()
+    await relay.revoke(third.device)
+
+    with pytest.raises(RemovalPendingError):
+        await second.messages.accept(nor.caller, send)
+    assert await second.registry.revocation_mark() > mark
+
+
+async def test_items_of_both_nodes_are_delivered_whole_although_no_wake_up_crosses(
+    relay: Relay, second: Services, nor: Actor
+) -> None:
+    third = await relay.enrol("deu/lno-j3#d2")
+    await nor.add(third)
+    feed = await third.feed()
+    await drain(feed)
+    nodes = [relay.services, second]
+    accepted = [
+        await nodes[turn % 2].messages.accept(nor.caller, nor.message()) for turn in range(6)
+    ]
+    # The wake-up for the last of the first node's own messages brings everything before it.
+    await feed.wait()
+    items = await drain(feed)
+    last = await relay.services.messages.accept(nor.caller, nor.message())
+    await feed.wait()
+    items += await drain(feed)
+
+    assert [i.seq for i in items] == [*(a.seq for a in accepted), last.seq]
+    assert {i.kind for i in items} == {ItemKind.MESSAGE}
+    feed.close()
