@@ -78,7 +78,7 @@ class Stage:
                 passphrase=PASSPHRASE,
                 ca_file=self.relay.ca,
                 parameters=CHEAP,
-                options=EnrolmentOptions(key_packages=4),
+                options=EnrolmentOptions(key_packages=4, sleep=_soon),
             )
             await approving
         return account
@@ -132,6 +132,10 @@ class Stage:
         """Open the client of an enrolled device."""
         async with Client.open(self.homes[name], passphrase=PASSPHRASE, options=options) as client:
             yield client
+
+
+async def _soon(_: float) -> None:
+    await asyncio.sleep(0.01)
 
 
 def _party(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 
-from liaison_sdk import Client, MessageState, Options
+from liaison_sdk import ChannelState, Client, MessageState, Options
 from liaison_sdk.errors import ConnectionLostError
 from liaison_sdk.store import SQLiteStore, Transaction
 from liaison_sdk.transport import Answer, Socket
@@ -134,6 +134,53 @@ async def test_a_reader_killed_at_any_write_misses_and_repeats_nothing(
         await deu.sync(10)
 
         assert await _all_texts(deu) == Counter(sent)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_member_killed_at_any_write_of_a_commit_leaves_no_fork(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    await _pair(stage)
+    killer = Killer(monkeypatch)
+    async with stage.client(OFFICER) as deu:
+        for step in range(1, 4):
+            with contextlib.suppress(Crash):
+                async with stage.client(ATTACHE) as nor:
+                    await nor.wait_connected()
+                    channel = await nor.channel("duty")
+                    with killer.armed(stage.homes[ATTACHE], step, after=after):
+                        await asyncio.wait_for(channel.update(), 10)
+            async with stage.client(ATTACHE) as nor:
+                await nor.sync(10)
+                await (await nor.channel("duty")).send(f"step {step}")
+                received = await next_message(deu)
+                await (await deu.channel("duty")).send(f"answer {step}")
+                answer = await next_message(nor)
+
+                assert (received.text, answer.text) == (f"step {step}", f"answer {step}")
+                epochs = {(await c.channel("duty")).epoch for c in (nor, deu)}
+                assert len(epochs) == 1
+
+
+async def test_a_channel_whose_registration_was_interrupted_is_registered_later(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.enrol(ATTACHE)
+    killer = Killer(monkeypatch)
+    with contextlib.suppress(Crash):
+        async with stage.client(ATTACHE) as nor:
+            await nor.sync(10)
+            with killer.armed(stage.homes[ATTACHE], 3, after=False):
+                await nor.create_channel(AGREEMENT, POLICY, "duty")
+    async with stage.client(ATTACHE) as nor:
+
+        async def active() -> bool:
+            return [c.state for c in await nor.channels()] == [ChannelState.ACTIVE]
+
+        await until(nor, active)
+        sent = await (await nor.channel("duty")).send("to nobody yet")
+
+        assert sent.state is MessageState.ACCEPTED
 
 
 async def test_a_message_is_shown_once_however_often_the_program_starts(stage: Stage) -> None:

@@ -14,41 +14,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
-from liaison.envelope import content as contents
-from liaison.envelope.content import Null, Part
-from liaison.envelope.header import Kind
 from liaison.envelope.receipt import Answer
-from liaison.errors import LiaisonError
-from liaison.model import ChannelId, DeviceId, EndpointId, MessageId
+from liaison.model import ChannelId, DeviceId, EndpointId
 from liaison.policy.agreement import Agreement
 from liaison_sdk import account as accounts
 from liaison_sdk import (
     attachments,
     committing,
-    composing,
     creating,
     directory,
     judgement,
     membership,
-    receipts,
+    reading,
 )
 from liaison_sdk import (
     channel as channel_views,
-)
-from liaison_sdk import (
-    message as message_views,
 )
 from liaison_sdk.account import Account
 from liaison_sdk.attachments import OutgoingFile, Report
 from liaison_sdk.channel import Channel, Member
 from liaison_sdk.committing import Committer
-from liaison_sdk.composing import Composed, Draft
+from liaison_sdk.composing import Draft
 from liaison_sdk.connection import Connection
 from liaison_sdk.directory import DirectoryEntry
 from liaison_sdk.environment import (
@@ -56,15 +48,10 @@ from liaison_sdk.environment import (
     Environment,
     Options,
     StoreWatcher,
-    first_of,
 )
 from liaison_sdk.errors import (
     ChannelAmbiguousError,
     ChannelUnknownError,
-    ConnectionLostError,
-    MessageAmbiguousError,
-    MessageRefusedError,
-    MessageUnknownError,
     NotEnrolledError,
 )
 from liaison_sdk.events import Event
@@ -76,17 +63,13 @@ from liaison_sdk.keystore import Keystore
 from liaison_sdk.maintenance import Maintenance
 from liaison_sdk.message import Attachment, Message, Sent
 from liaison_sdk.outbound import Outbound
+from liaison_sdk.reading import Reader
 from liaison_sdk.receiver_lock import ReceiverLock
-from liaison_sdk.store import SQLiteStore, Store, Transaction, channels, items, messages, outbox
-from liaison_sdk.store import receipts as receipt_table
-from liaison_sdk.store.channels import ChannelRecord
-from liaison_sdk.store.messages import MessageRecord, MessageState
+from liaison_sdk.sending import Sender
+from liaison_sdk.store import SQLiteStore, Store, Transaction, channels
 from liaison_sdk.transport import AiohttpTransport, Transport
 from liaison_sdk.trust_store import TrustStore
-
-T = TypeVar("T")
-
-_MIN_PREFIX: Final = 4
+from liaison_sdk.waiting import Waiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +80,9 @@ class _Parts:
     connection: Connection
     committer: Committer
     maintenance: Maintenance
-    lock: ReceiverLock | None
+    waiter: Waiter
+    sender: Sender
+    reader: Reader
 
 
 class Client:
@@ -234,7 +219,15 @@ class Client:
         connection.on_notice = maintenance.notice
         connection.on_stale = maintenance.resync
         env.check = self._check
-        return _Parts(env, connection, committer, maintenance, lock)
+        return _Parts(
+            env=env,
+            connection=connection,
+            committer=committer,
+            maintenance=maintenance,
+            waiter=Waiter(env, connection),
+            sender=Sender(env, self._home),
+            reader=Reader(env, self),
+        )
 
     def _start(self, parts: _Parts) -> None:
         outbound = Outbound(parts.env, parts.connection, parts.committer)
@@ -298,7 +291,7 @@ class Client:
         Raises:
             ConnectionLostError: there is none.
         """
-        await self._wait(lambda: self.connected, timeout)
+        await self._parts.waiter.connected(timeout)
 
     async def sync(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - part of the contract
         """Wait until everything that waited at the relay is here, and the outbox is empty.
@@ -311,14 +304,7 @@ class Client:
         Raises:
             ConnectionLostError: the relay can't be reached, or not for long enough.
         """
-        await self.wait_connected(timeout)
-        connection, env = self._parts.connection, self._env
-        if connection.is_receiving:
-            await self._wait(lambda: connection.caught_up, timeout)
-        elif self._receive:
-            heads = {c.channel: c.head for c in await env.api.channels()}
-            await self._until(lambda tx: _has_heads(tx, heads) or None, timeout)
-        await self._until(lambda tx: outbox.count(tx) == 0 or None, timeout)
+        await self._parts.waiter.synced(timeout, receives=self._receive)
 
     async def events(self) -> AsyncIterator[Event]:
         """Iterate over what happens from now on; never ends."""
@@ -329,42 +315,6 @@ class Client:
                 yield await queue.get()
         finally:
             self._env.listeners.discard(queue.put_nowait)
-
-    async def _wait(self, done: Callable[[], bool], limit: float | None) -> None:
-        env, connection = self._env, self._parts.connection
-        attempts = connection.attempts
-        try:
-            async with asyncio.timeout(limit):
-                while True:
-                    change = env.changes.next()
-                    self._check()
-                    if done():
-                        return
-                    if limit is None and connection.attempts > attempts and connection.failure:
-                        raise connection.failure
-                    await change.wait()
-        except TimeoutError as e:
-            raise self._not_in_time() from e
-
-    async def _until(self, work: Callable[[Transaction], T | None], limit: float | None) -> T:
-        env, connection = self._env, self._parts.connection
-        attempts = connection.attempts
-
-        def look(tx: Transaction) -> T | None:
-            found = work(tx)
-            if found is None and limit is None and connection.attempts > attempts:
-                raise connection.failure or ConnectionLostError()
-            return found
-
-        try:
-            async with asyncio.timeout(limit):
-                return await env.until(look)
-        except TimeoutError as e:
-            raise self._not_in_time() from e
-
-    def _not_in_time(self) -> LiaisonError:
-        failure = self._parts.connection.failure
-        return failure or ConnectionLostError("the relay did not get everything done in time")
 
     # --- agreements and devices ---------------------------------------------------------
 
@@ -410,7 +360,7 @@ class Client:
             ChannelAmbiguousError: there are several.
         """
         found = [c for c in await self.channels() if name in (c.id, str(c.id), c.name)]
-        if not found and isinstance(name, str) and len(name) >= _MIN_PREFIX:
+        if not found and isinstance(name, str) and len(name) >= reading.MIN_PREFIX:
             found = [c for c in await self.channels() if str(c.id).startswith(name.lower())]
         open_ones = [c for c in found if c.state.is_open]
         if len(open_ones) == 1:
@@ -514,81 +464,17 @@ class Client:
         wait: bool,
     ) -> Sent:
         """See `Channel.send`, which is the way to call this."""
-        env = self._env
-        record, agreement = await env.read(lambda tx: _open(env, tx, channel))
-        parts: list[Part] = []
-        if text or not files:
-            parts.append(contents.text(text, language=language) if text else Null())
-        # Judged before anything leaves the device; with the files it is judged again.
-        judged = composing.compose(env, record, agreement, replace(draft, parts=(*parts, Null())))
-        composing.judge(env, record, agreement, judged).require()
-        if files:
-            rules = agreement.channel(record.policy).attachments
-            await attachments.check_rules(rules, list(files))
-        for file in files:
-            uploaded = await attachments.upload(env, self._home, channel, file, report)
-            parts.append(uploaded.as_part())
-        kind = Kind.FILE if files and not text and draft.kind is Kind.TEXT else draft.kind
-        ready = replace(draft, parts=tuple(parts), kind=kind)
-
-        def queue(tx: Transaction) -> tuple[int, Composed]:
-            record, agreement = _open(env, tx, channel)
-            composed = composing.compose(env, record, agreement, ready)
-            composing.judge(env, record, agreement, composed).require()
-            return composing.queue(env, tx, record, composed), composed
-
-        number, composed = await env.write(queue)
-        message_id = composed.header.message_id
-        if wait:
-            return await self._ruling(channel, message_id, number)
-        return Sent(message_id, channel, MessageState.QUEUED, number=number)
+        return await self._parts.sender.send(
+            channel, draft, text=text, language=language, files=files, report=report, wait=wait
+        )
 
     async def acknowledge(self, message: Message, answer: Answer, note: str) -> Sent:
         """See `Message.acknowledge`."""
-        env, ref = self._env, message.ref
-        if ref is None:
-            raise MessageUnknownError("the sender of this message is not known")
-
-        def queue(tx: Transaction) -> int:
-            record, _ = _open(env, tx, message.channel_id)
-            return receipts.queue_answer(
-                env, tx, record, ref, answer, note=note, precedence=message.action
-            )
-
-        number = await env.write(queue)
-        return await self._ruling(message.channel_id, message.id, number)
-
-    async def _ruling(self, channel: ChannelId, message_id: MessageId, number: int) -> Sent:
-        env = self._env
-
-        def look(tx: Transaction) -> tuple[bool, MessageRecord | None]:
-            waiting = outbox.load(tx, number) is not None
-            return waiting, messages.find_own(tx, channel, message_id)
-
-        own = env.rulings.setdefault(number, asyncio.Event())
-        try:
-            waiting, record = await env.read(look)
-            while waiting:
-                self._check()
-                # Another process of the device may be the one that sends it.
-                await first_of(own, env.changes.next_outside())
-                waiting, record = await env.read(look)
-        finally:
-            env.rulings.pop(number, None)
-        refusal = env.refusals.pop(number, None)
-        if record is not None and record.state is MessageState.REFUSED:
-            refusal = (record.reason_code, record.reason)
-        if refusal is not None:
-            raise MessageRefusedError(refusal[1], remote_code=refusal[0])
-        return message_views.sent(record, channel, message_id, number)
+        return await self._parts.sender.acknowledge(message, answer, note)
 
     async def outbox(self) -> list[Message]:
         """Return the own messages that the relay has not accepted yet, oldest first."""
-        return [
-            message
-            for message in await self.history()
-            if message.state in (MessageState.QUEUED, MessageState.SENDING)
-        ]
+        return await self._parts.reader.on_their_way()
 
     # --- reading ------------------------------------------------------------------------
 
@@ -601,16 +487,8 @@ class Client:
         Raises:
             LiaisonError: the relay has turned this device away for good.
         """
-        env = self._env
-        while True:
-            change = env.changes.next()
-            self._check()
-            if not await env.read(lambda tx: messages.count_unread(tx, channel)):
-                await change.wait()
-                continue
-            message = await env.write(lambda tx: self._take(tx, channel))
-            if message is not None:
-                yield message
+        async for message in self._parts.reader.messages(channel):
+            yield message
 
     async def unread(self, channel: ChannelId | None = None) -> list[Message]:
         """Return what nobody was shown yet, without marking it."""
@@ -618,9 +496,7 @@ class Client:
 
     async def mark_shown(self, shown: Iterable[Message]) -> list[Message]:
         """Mark messages as shown; return those that were not before."""
-        by_number = {message.number: message for message in shown}
-        marked = await self._env.write(lambda tx: messages.mark_shown(tx, list(by_number)))
-        return [by_number[number] for number in marked]
+        return await self._parts.reader.mark_shown(shown)
 
     async def history(
         self,
@@ -636,12 +512,7 @@ class Client:
             limit: the latest so many.
             unread_only: only others' messages that nobody was shown yet.
         """
-
-        def look(tx: Transaction) -> list[Message]:
-            records = messages.history(tx, channel, limit, unread=unread_only)
-            return [self._view(tx, record) for record in records]
-
-        return await self._env.read(look)
+        return await self._parts.reader.history(channel, limit, unread=unread_only)
 
     async def message(self, prefix: str) -> Message:
         """Return a message by the beginning of its id.
@@ -650,21 +521,7 @@ class Client:
             MessageUnknownError: there is none.
             MessageAmbiguousError: there are several.
         """
-        if len(prefix) < _MIN_PREFIX or not set(prefix.lower()) <= set("0123456789abcdef"):
-            raise MessageUnknownError(
-                f"{prefix[:40]!r} is not the beginning of a message id",
-                hint=f"give at least {_MIN_PREFIX} of its hex digits",
-            )
-
-        def look(tx: Transaction) -> list[Message]:
-            return [self._view(tx, record) for record in messages.find(tx, prefix)]
-
-        found = await self._env.read(look)
-        if not found:
-            raise MessageUnknownError(f"there is no message {prefix} here")
-        if len(found) > 1:
-            raise MessageAmbiguousError(f"several messages begin with {prefix}")
-        return found[0]
+        return await self._parts.reader.message(prefix)
 
     async def save(
         self,
@@ -683,35 +540,3 @@ class Client:
             overwrite=overwrite,
             report=report,
         )
-
-    def _take(self, tx: Transaction, channel: ChannelId | None) -> Message | None:
-        for record in messages.next_unread(tx, channel, 1):
-            if record.number is not None and messages.mark_shown(tx, [record.number]):
-                return self._view(tx, replace(record, shown=True))
-        return None
-
-    def _view(self, tx: Transaction, record: MessageRecord) -> Message:
-        channel = channels.load(tx, record.channel)
-        return message_views.view(
-            record,
-            client=self,
-            channel_name=channel.name if channel else str(record.channel),
-            receipts=receipt_table.load(tx, record.channel, record.message_id),
-            now=self._env.now,
-        )
-
-
-def _open(env: Environment, tx: Transaction, channel: ChannelId) -> tuple[ChannelRecord, Agreement]:
-    record = channels.load(tx, channel)
-    if record is None or record.state is not channels.ChannelState.STALE:
-        # A stale channel takes messages: they wait until it was joined anew.
-        record = committing.open_channel(tx, channel)
-    return record, env.trust.agreement(tx, record.agreement_id, record.agreement_version)
-
-
-def _has_heads(tx: Transaction, heads: dict[str, int]) -> bool:
-    """Tell whether the last item of each channel is here."""
-    return all(
-        head == 0 or items.is_taken(tx, ChannelId.parse(channel), head)
-        for channel, head in heads.items()
-    )

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from liaison.errors import LiaisonError
-from liaison.model import ChannelId
+from liaison.model import ChannelId, PartyCode
+from liaison.policy.agreement import Agreement
 from liaison.wire.problems import RemoteError
 from liaison_sdk import committing, creating, key_packages
 from liaison_sdk.committing import Committer
@@ -111,6 +112,14 @@ class Maintenance:
             if await env.trust.refresh_revocations(env.api, env.store, agreement):
                 for channel in await env.read(self._pending):
                     self._proposed.put_nowait(channel)
+            for party in await env.read(lambda tx, a=agreement: self._hidden(tx, a)):  # type: ignore[misc]  # a default argument binds the loop's value
+                text = f"the revocation list of {party} is overdue: a newer one may be kept from us"
+                env.publish(Event(EventKind.PROBLEM, text=text))
+
+    def _hidden(self, tx: Transaction, agreement: Agreement) -> list[PartyCode]:
+        """Return the parties whose revocation list is older than it may be."""
+        lists = [self._env.trust.revocations(tx, agreement, code) for code in agreement.codes]
+        return [known.party for known in lists if known and known.next_update < self._env.now]
 
     async def _replenish(self) -> None:
         self._low.clear()

@@ -86,7 +86,7 @@ class Message:
     """One message, own or another's.
 
     Header and content are there where they could be read and may be shown:
-    `state` says so. Text and names are the sender's: strip control characters
+    `state` says so. Of a FAILED message nobody has vouched for the header. Text and names are the sender's: strip control characters
     before they go to a terminal.
 
     Args:

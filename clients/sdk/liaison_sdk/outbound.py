@@ -38,6 +38,7 @@ _LATER: Final = frozenset({"rate.exceeded", "queue.full", "unavailable", "intern
 _TAKEN: Final = "message.id_conflict"
 _BATCH: Final = 32
 _RETRY_PAUSE: Final = 0.5
+_BLOCKED_PAUSE: Final = 2.0
 _MOST_PAUSE: Final = 30.0
 
 
@@ -157,10 +158,10 @@ class Outbound:
         except (ChannelClosedError, ChannelRejectedError) as e:
             # Our own removal waits to be committed by others; nothing more goes out.
             self._env.publish(Event(EventKind.PROBLEM, channel, e.message))
-            await self._env.options.sleep(_RETRY_PAUSE)
+            await self._env.options.sleep(_BLOCKED_PAUSE)
         except RemoteError as e:
             self._env.publish(Event(EventKind.PROBLEM, channel, e.message))
-            await self._env.options.sleep(e.problem.retry_after or _RETRY_PAUSE)
+            await self._env.options.sleep(e.problem.retry_after or _BLOCKED_PAUSE)
 
     # --- the relay's ruling -------------------------------------------------------------
 

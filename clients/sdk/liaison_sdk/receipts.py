@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from liaison.envelope.header import Header, Kind, MessageRef
 from liaison.envelope.receipt import Answer, Receipt, Status
 from liaison.model import DeviceId, Precedence
 from liaison_sdk import composing
 from liaison_sdk.composing import Draft
 from liaison_sdk.environment import Environment
-from liaison_sdk.store import Transaction
+from liaison_sdk.store import Transaction, outbox
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
+
+_MOST_WAITING: Final = 16
+"""Own messages of a channel that may wait before failures go unreported."""
 
 
 def queue_answer(
@@ -45,7 +50,8 @@ def queue_failure(
     receipt names this device in its place; ids are random, so the sender
     recognises its message by the id alone.
     """
-    if record.state is not ChannelState.ACTIVE:
+    if record.state is not ChannelState.ACTIVE or outbox.count(tx, record.channel) >= _MOST_WAITING:
+        # A relay that delivers nothing but rubbish must not make us talk without end.
         return
     ref = MessageRef(sender or env.account.device, header.message_id)
     receipt = Receipt(ref, Status.FAILED, env.now, code=code)

@@ -136,6 +136,16 @@ def history(
     return [_record(tx, row) for row in reversed(rows)]
 
 
+def on_their_way(tx: Transaction) -> list[MessageRecord]:
+    """Return the own messages that the relay has not ruled on, oldest first."""
+    sql = (
+        f"SELECT {_COLUMNS} FROM messages "  # noqa: S608 - constant columns
+        "WHERE outgoing = 1 AND state IN (?, ?) ORDER BY number"
+    )
+    states = (MessageState.QUEUED, MessageState.SENDING)
+    return [_record(tx, row) for row in tx.all(sql, states)]
+
+
 def next_unread(tx: Transaction, channel: ChannelId | None, limit: int = 64) -> list[MessageRecord]:
     """Return what waits to be shown, highest precedence first, then oldest first."""
     clause, values = ("", ()) if channel is None else (" AND channel = ?", (channel.value,))

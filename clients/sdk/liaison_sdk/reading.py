@@ -1,0 +1,92 @@
+"""Messages from the store, for a program to look at; and the mark that says they were."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from liaison.model import ChannelId
+from liaison_sdk import message as views
+from liaison_sdk.environment import Environment
+from liaison_sdk.errors import MessageAmbiguousError, MessageUnknownError
+from liaison_sdk.message import Message
+from liaison_sdk.store import Transaction, channels, messages
+from liaison_sdk.store import receipts as receipt_table
+from liaison_sdk.store.messages import MessageRecord
+
+if TYPE_CHECKING:
+    from liaison_sdk.client import Client
+
+MIN_PREFIX: Final = 4
+_HEX: Final = frozenset("0123456789abcdef")
+
+
+class Reader:
+    """Gives out messages."""
+
+    def __init__(self, environment: Environment, client: Client) -> None:
+        self._env: Final = environment
+        self._client: Final = client
+
+    async def messages(self, channel: ChannelId | None) -> AsyncIterator[Message]:
+        """See `Client.messages`."""
+        env = self._env
+        while True:
+            change = env.changes.next()
+            env.check()
+            if not await env.read(lambda tx: messages.count_unread(tx, channel)):
+                await change.wait()
+                continue
+            message = await env.write(lambda tx: self._take(tx, channel))
+            if message is not None:
+                yield message
+
+    async def history(
+        self, channel: ChannelId | None, limit: int | None, *, unread: bool
+    ) -> list[Message]:
+        """See `Client.history`."""
+        return await self._list(lambda tx: messages.history(tx, channel, limit, unread=unread))
+
+    async def on_their_way(self) -> list[Message]:
+        """See `Client.outbox`."""
+        return await self._list(messages.on_their_way)
+
+    async def mark_shown(self, shown: Iterable[Message]) -> list[Message]:
+        """See `Client.mark_shown`."""
+        by_number = {message.number: message for message in shown}
+        marked = await self._env.write(lambda tx: messages.mark_shown(tx, list(by_number)))
+        return [by_number[number] for number in marked]
+
+    async def message(self, prefix: str) -> Message:
+        """See `Client.message`."""
+        if len(prefix) < MIN_PREFIX or not set(prefix.lower()) <= _HEX:
+            raise MessageUnknownError(
+                f"{prefix[:40]!r} is not the beginning of a message id",
+                hint=f"give at least {MIN_PREFIX} of its hex digits",
+            )
+        found = await self._list(lambda tx: messages.find(tx, prefix))
+        if not found:
+            raise MessageUnknownError(f"there is no message {prefix} here")
+        if len(found) > 1:
+            raise MessageAmbiguousError(f"several messages begin with {prefix}")
+        return found[0]
+
+    async def _list(self, find: Callable[[Transaction], list[MessageRecord]]) -> list[Message]:
+        return await self._env.read(lambda tx: [self._view(tx, record) for record in find(tx)])
+
+    def _take(self, tx: Transaction, channel: ChannelId | None) -> Message | None:
+        for record in messages.next_unread(tx, channel, 1):
+            if record.number is not None and messages.mark_shown(tx, [record.number]):
+                return self._view(tx, replace(record, shown=True))
+        return None
+
+    def _view(self, tx: Transaction, record: MessageRecord) -> Message:
+        channel = channels.load(tx, record.channel)
+        return views.view(
+            record,
+            client=self._client,
+            channel_name=channel.name if channel else str(record.channel),
+            receipts=receipt_table.load(tx, record.channel, record.message_id),
+            now=self._env.now,
+        )

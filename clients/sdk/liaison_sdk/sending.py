@@ -1,0 +1,120 @@
+"""From what a program wants to say to the relay's ruling on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from liaison.envelope import content as contents
+from liaison.envelope.content import Null, Part
+from liaison.envelope.header import Kind
+from liaison.envelope.receipt import Answer
+from liaison.model import ChannelId, MessageId
+from liaison.policy.agreement import Agreement
+from liaison_sdk import attachments, committing, composing, message, receipts
+from liaison_sdk.attachments import OutgoingFile, Report
+from liaison_sdk.composing import Composed, Draft
+from liaison_sdk.environment import Environment, first_of
+from liaison_sdk.errors import MessageRefusedError, MessageUnknownError
+from liaison_sdk.message import Message, Sent
+from liaison_sdk.store import Transaction, channels, messages, outbox
+from liaison_sdk.store.channels import ChannelRecord, ChannelState
+from liaison_sdk.store.messages import MessageRecord, MessageState
+
+
+class Sender:
+    """Puts messages into the outbox; `outbound` takes them from there."""
+
+    def __init__(self, environment: Environment, home: Path) -> None:
+        self._env: Final = environment
+        self._home: Final = home
+
+    async def send(
+        self,
+        channel: ChannelId,
+        draft: Draft,
+        *,
+        text: str,
+        language: str,
+        files: Sequence[OutgoingFile],
+        report: Report | None,
+        wait: bool,
+    ) -> Sent:
+        """See `Channel.send`."""
+        env = self._env
+        record, agreement = await env.read(lambda tx: self._open(tx, channel))
+        parts: list[Part] = []
+        if text or not files:
+            parts.append(contents.text(text, language=language) if text else Null())
+        # Judged before anything leaves the device; with the files it is judged again.
+        judged = composing.compose(env, record, agreement, replace(draft, parts=(*parts, Null())))
+        composing.judge(env, record, agreement, judged).require()
+        if files:
+            rules = agreement.channel(record.policy).attachments
+            await attachments.check_rules(rules, list(files))
+        for file in files:
+            uploaded = await attachments.upload(env, self._home, channel, file, report)
+            parts.append(uploaded.as_part())
+        kind = Kind.FILE if files and not text and draft.kind is Kind.TEXT else draft.kind
+        ready = replace(draft, parts=tuple(parts), kind=kind)
+        number, composed = await env.write(lambda tx: self._queue(tx, channel, ready))
+        message_id = composed.header.message_id
+        if wait:
+            return await self._ruling(channel, message_id, number)
+        return Sent(message_id, channel, MessageState.QUEUED, number=number)
+
+    async def acknowledge(self, about: Message, answer: Answer, note: str) -> Sent:
+        """See `Message.acknowledge`."""
+        env, ref = self._env, about.ref
+        if ref is None:
+            raise MessageUnknownError("the sender of this message is not known")
+
+        def queue(tx: Transaction) -> int:
+            record, _ = self._open(tx, about.channel_id)
+            return receipts.queue_answer(
+                env, tx, record, ref, answer, note=note, precedence=about.action
+            )
+
+        number = await env.write(queue)
+        return await self._ruling(about.channel_id, about.id, number)
+
+    def _queue(self, tx: Transaction, channel: ChannelId, ready: Draft) -> tuple[int, Composed]:
+        record, agreement = self._open(tx, channel)
+        composed = composing.compose(self._env, record, agreement, ready)
+        composing.judge(self._env, record, agreement, composed).require()
+        return composing.queue(self._env, tx, record, composed), composed
+
+    def _open(self, tx: Transaction, channel: ChannelId) -> tuple[ChannelRecord, Agreement]:
+        record = channels.load(tx, channel)
+        if record is None or record.state is not ChannelState.STALE:
+            # A stale channel takes messages: they wait until it was joined anew.
+            record = committing.open_channel(tx, channel)
+        trust = self._env.trust
+        return record, trust.agreement(tx, record.agreement_id, record.agreement_version)
+
+    async def _ruling(self, channel: ChannelId, message_id: MessageId, number: int) -> Sent:
+        env = self._env
+
+        def look(tx: Transaction) -> tuple[bool, MessageRecord | None]:
+            waiting = outbox.load(tx, number) is not None
+            return waiting, messages.find_own(tx, channel, message_id)
+
+        own = env.rulings.setdefault(number, asyncio.Event())
+        try:
+            waiting, record = await env.read(look)
+            while waiting:
+                env.check()
+                # Another process of the device may be the one that sends it.
+                await first_of(own, env.changes.next_outside())
+                waiting, record = await env.read(look)
+        finally:
+            env.rulings.pop(number, None)
+        refusal = env.refusals.pop(number, None)
+        if record is not None and record.state is MessageState.REFUSED:
+            refusal = (record.reason_code, record.reason)
+        if refusal is not None:
+            raise MessageRefusedError(refusal[1], remote_code=refusal[0])
+        return message.sent(record, channel, message_id, number)
