@@ -142,6 +142,13 @@ def check_adds_differ(queued: Sequence[QueuedProposal]) -> None:
         raise InvalidProposalError("the commit adds one client twice", check="VAL-0604")
 
 
+def check_init_keys_differ(queued: Sequence[QueuedProposal]) -> None:
+    """No two new members are welcomed with one key. Source: RFC 9420 §10. Check: VAL-0615."""
+    keys = [q.proposal.key_package.init_key for q in queued if isinstance(q.proposal, Add)]
+    if len(set(keys)) != len(keys):
+        raise InvalidProposalError("the commit adds two with one init key", check="VAL-0615")
+
+
 def check_psks_differ(queued: Sequence[QueuedProposal]) -> None:
     """No PSK is named twice. Source: RFC 9420 §12.2. Check: VAL-0606."""
     ids = [q.proposal.psk.encode() for q in queued if isinstance(q.proposal, PreSharedKey)]
@@ -187,6 +194,7 @@ def check_member_list(queued: Sequence[QueuedProposal], committer: int) -> None:
     check_no_own_remove(queued, committer)
     check_one_change_per_leaf(queued)
     check_adds_differ(queued)
+    check_init_keys_differ(queued)
     check_psks_differ(queued)
     check_one_link(queued)
     check_one_extensions_change(queued)

@@ -182,6 +182,28 @@ def test_the_confirmation_tag_is_checked_on_joining(world: World) -> None:
         invitation.joiner.join(forged, invitation.bundle)
 
 
+def test_the_secrets_of_a_welcome_have_one_length(world: World) -> None:
+    """HMAC pads its key with zeros, so a zero more would otherwise change nothing."""
+    invitation = Invitation(world)
+    info, secrets = invitation.info, invitation.secrets
+    assert secrets.path_secret is not None
+
+    for changed in (
+        replace(secrets, joiner_secret=secrets.joiner_secret + b"\0"),
+        replace(secrets, joiner_secret=b""),
+        replace(secrets, path_secret=secrets.path_secret + b"\0"),
+        replace(secrets, path_secret=secrets.path_secret[:-1]),
+    ):
+        invitation.refused(invitation.resealed(info, changed), "VAL-0816")
+
+
+def test_a_welcome_keeps_no_key_back(world: World) -> None:
+    invitation = Invitation(world)
+    withheld = replace(invitation.secrets, path_secret=None)
+
+    invitation.refused(invitation.resealed(invitation.info, withheld), "VAL-0817")
+
+
 def test_the_parts_of_a_welcome_are_of_one_suite(world: World) -> None:
     invitation = Invitation(world)
     info = invitation.info
@@ -208,7 +230,7 @@ def test_a_joiner_supports_the_group_s_extensions(world: World) -> None:
 def test_the_path_secret_of_a_welcome_leads_to_the_tree_s_keys(world: World) -> None:
     invitation = Invitation(world)
 
-    for secret in (bytes(32), b""):
+    for secret in (bytes(32), b"\1" * 32):
         changed = replace(invitation.secrets, path_secret=secret)
         invitation.refused(invitation.resealed(invitation.info, changed), "VAL-0806")
 
