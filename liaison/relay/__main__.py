@@ -19,8 +19,15 @@ _UNPROCESSABLE = 422
 
 def main() -> None:
     """Run the command line; exits with its status."""
-    from liaison.relay.commands import app  # noqa: PLC0415 - typer is of no use to `import liaison`
-
+    try:
+        # typer is of no use to `import liaison`, and may not be there.
+        from liaison.relay.commands import app  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"liaison-relay: error: the relay needs {error.name}, which is not installed\n"
+            "liaison-relay: hint: install it with its dependencies: liaison-messaging[relay]\n"
+        )
+        sys.exit(_FAILED)
     try:
         app(prog_name="liaison-relay")
     except LiaisonError as error:

@@ -113,6 +113,17 @@ def test_wrong_usage_exits_2(here: Callable[..., Done], arguments: list[str]) ->
     assert here(*arguments).status == 2
 
 
+def test_without_the_relays_dependencies_it_says_what_to_install(
+    here: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "liaison.relay.commands", None)
+
+    done = here("check")
+
+    assert done.status == 1
+    assert "liaison-messaging[relay]" in done.err
+
+
 def test_serving_being_killed_and_serving_again_keeps_everything(
     process: RelayProcess, world: World, tmp_path: Path
 ) -> None:
