@@ -51,8 +51,9 @@ class Body(BaseModel):
     """Base of every body: strict, closed, immutable."""
 
     # Inputs stay out of error texts: a token may be among them.
+    # Built at first use: a command needs five of them, and building all takes longer than its work.
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid", frozen=True, strict=True, hide_input_in_errors=True
+        extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, defer_build=True
     )
 
 
