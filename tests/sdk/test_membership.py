@@ -76,8 +76,8 @@ async def test_both_devices_of_a_post_read_and_one_sees_what_the_other_writes(
         stage.client(SECOND) as second,
         stage.client(OFFICER) as deu,
     ):
-        channel = await first.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
-        await channel.add(endpoint("nor/defatt-berlin"))
+        wanted = [endpoint("deu/lno-j3"), endpoint("nor/defatt-berlin")]
+        channel = await first.create_channel(AGREEMENT, POLICY, "duty", wanted)
         await channel.send("from the first")
         at_second, at_officer = await next_message(second), await next_message(deu)
         await (await second.channel("duty")).send("from the second")
@@ -198,6 +198,22 @@ async def test_an_offline_reader_gets_flash_before_routine(stage: Stage) -> None
         assert first.text == "flash"
         assert rest == [f"routine {number}" for number in range(5)]
         assert all(m.state is MessageState.RECEIVED for m in await deu.history())
+
+
+async def test_what_is_sent_on_coming_back_reaches_who_was_added_meanwhile(
+    stage: Stage,
+) -> None:
+    for name in (ATTACHE, OFFICER, THIRD):
+        await stage.enrol(name)
+    async with stage.client(ATTACHE) as nor:
+        channel = await nor.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
+        async with stage.client(OFFICER) as deu:
+            await deu.sync(10)
+        await channel.add(endpoint("deu/duty-desk"))
+    async with stage.client(OFFICER) as deu, stage.client(THIRD) as third:
+        await (await deu.channel("duty")).send("back on watch")
+
+        assert (await next_message(third)).text == "back on watch"
 
 
 async def test_events_tell_what_happens(stage: Stage) -> None:

@@ -214,7 +214,7 @@ class Client:
             stack.callback(lock.release)
         committer = Committer(env)
         connection = Connection(env, lock, Inbound(env, Joiner(env)).take)
-        maintenance = Maintenance(env, committer)
+        maintenance = Maintenance(env, committer, connection.backlog_taken)
         env.listeners.add(maintenance.note)
         connection.on_notice = maintenance.notice
         connection.on_stale = maintenance.resync
@@ -386,7 +386,8 @@ class Client:
             agreement_id: that binds it.
             policy: one of the agreement's channel policies.
             name: display name; the relay never learns it.
-            members: endpoints to add with all their devices.
+            members: endpoints to add with all their devices; the own one brings in its
+                other devices.
 
         Raises:
             PolicyRefusedError: the agreement does not allow it.
@@ -396,7 +397,7 @@ class Client:
         await self.wait_connected()
         agreement = await self.agreement(agreement_id)
         channel = await creating.open_channel(env, agreement, policy, name)
-        wanted = [endpoint for endpoint in members if endpoint != self.device.endpoint]
+        wanted = list(members)
         if wanted:
             await self.add_members(channel, wanted)
         return await self.channel(channel)

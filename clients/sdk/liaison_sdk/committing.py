@@ -95,16 +95,19 @@ class Committer:
         await self.run(channel, urgent(self._env))
 
     async def resume(self) -> None:
-        """Help every commit that was left staged to its end, and resync what is stale."""
+        """Help every commit that was left staged to its end."""
         for channel in await self._env.read(commits.waiting):
             async with self._locks.setdefault(channel, asyncio.Lock()):
                 staged = await self._env.read(lambda tx, c=channel: commits.load(tx, c))  # type: ignore[misc]  # a default argument binds the loop's value
                 if staged is not None:
                     await self._settle(staged)
-        await self.resync_stale()
 
     async def resync_stale(self) -> None:
-        """Join every channel anew that this store is out of step with."""
+        """Join every channel anew that this store is out of step with.
+
+        What the relay still has for this device should be in the store before: it
+        belongs to epochs that the new start is not part of.
+        """
         for record in await self._env.read(channels.load_all):
             if record.state is ChannelState.STALE:
                 await self.resync(record.channel)

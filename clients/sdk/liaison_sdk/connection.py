@@ -11,6 +11,7 @@ knows then whether the request arrived, and `outbound` finds out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -55,6 +56,8 @@ class _Live:
     answers: dict[int, asyncio.Future[Accepted]] = field(default_factory=dict)
     inbox: asyncio.Queue[Deliver | CaughtUp] = field(default_factory=asyncio.Queue)
     next_request: int = 1
+    caught_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once what waited at the relay when the connection began is in the store."""
 
 
 class Connection:
@@ -110,6 +113,25 @@ class Connection:
                     return
             await self._env.options.sleep(self._pause(tries))
 
+    async def wait_caught_up(self, limit: float) -> None:
+        """Wait until the backlog of this connection is in the store, but not for long.
+
+        Raises:
+            ConnectionLostError: there is no connection.
+        """
+        if self._live is None:
+            raise ConnectionLostError
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._live.caught_up.wait()
+
+    async def backlog_taken(self) -> None:
+        """Wait until what waited at the relay is in the store, where this process receives."""
+        while self.is_receiving and self.is_up and not self.caught_up:
+            change = self._env.changes.next()
+            if not self.caught_up:
+                await change.wait()
+
     async def send(self, frame: Send) -> Accepted:
         """Send a message and wait for the relay's ruling.
 
@@ -164,11 +186,9 @@ class Connection:
     async def _connect_and_run(self, jobs: tuple[Job, ...]) -> None:
         delivers = self._lock is not None and await self._lock.acquire()
         session = await self._env.api.session()
-        if await self._env.write(
+        await self._env.write(
             lambda tx: committing.mark_all_stale(self._env, tx, session.state_version)
-        ):
-            # Before anything is delivered: what is sent from now on can then be read.
-            await self.on_stale()
+        )
         socket = await self._env.api.stream()
         try:
             live = await self._greet(socket, delivers=delivers)
@@ -199,7 +219,11 @@ class Connection:
         if not isinstance(ready, Ready):
             raise RelayBrokenError("the relay did not answer Hello with Ready")
         await env.write(lambda tx: committing.mark_all_stale(env, tx, ready.state_version))
-        return _Live(socket, stream, delivers)
+        live = _Live(socket, stream, delivers)
+        if not delivers:
+            # Another process receives, all the time: nothing has piled up.
+            live.caught_up.set()
+        return live
 
     # --- jobs of the connection itself --------------------------------------------------
 
@@ -242,7 +266,10 @@ class Connection:
                 for answer in live.stream.stored(batch[-1].number):
                     await live.socket.send(frames.encode(answer))
             if marker is not None and live.inbox.empty():
+                # What waited is read first: joining anew ends the stay that it belongs to.
+                await self.on_stale()
                 self.caught_up = True
+                live.caught_up.set()
                 self._env.publish(Event(EventKind.CAUGHT_UP))
                 self._env.changes.notify_outside()
 

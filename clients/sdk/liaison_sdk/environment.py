@@ -39,6 +39,7 @@ class Options:
         backoff_first, backoff_most: bounds of the wait before reconnecting, seconds.
         commit_jitter: most seconds that a member waits before it commits others' proposals.
         request_timeout: seconds to wait for the relay's answer to a sent message.
+        catch_up_limit: most seconds that sending waits for the backlog of a new connection.
         window: deliveries that may be under way.
         key_packages: how many single-use key packages to keep at the relay.
     """
@@ -52,6 +53,7 @@ class Options:
     backoff_most: float = 30.0
     commit_jitter: float = 1.0
     request_timeout: float = 30.0
+    catch_up_limit: float = 5.0
     window: int = 256
     key_packages: int = 20
 

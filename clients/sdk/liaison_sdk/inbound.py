@@ -21,7 +21,7 @@ from liaison.envelope.header import Header, Kind
 from liaison.envelope.receipt import Receipt
 from liaison.errors import LiaisonError
 from liaison.mls import peek
-from liaison.mls.errors import MLSError, OwnMessageError, StaleEpochError
+from liaison.mls.errors import FutureEpochError, MLSError, OwnMessageError, StaleEpochError
 from liaison.mls.group import (
     ApplicationReceived,
     CommitStaged,
@@ -111,6 +111,8 @@ class Inbound:
             opened, record = self._decrypt(tx, record, item)
         except LiaisonError as e:
             self._fail(tx, record, item, e)
+            if isinstance(e, FutureEpochError):
+                self._note_gap(tx, item)
             return
         sender = device_of(opened.sender.leaf_node.credential)
         try:
@@ -199,6 +201,17 @@ class Inbound:
         text = f"{sender}: {receipt.status.value}"
         self._env.announce(tx, Event(EventKind.RECEIPT, record.channel, text))
 
+    def _note_gap(self, tx: Transaction, item: Deliver) -> None:
+        """A message of an epoch that this store has not reached: a commit is missing here.
+
+        The relay delivers a commit before what follows it, so it was delivered to a
+        later copy of this store, or withheld. Joining anew helps in both cases.
+        """
+        record = channels.load(tx, item.channel)
+        if record is not None and record.state is ChannelState.ACTIVE:
+            reason = "this store lacks a commit that it was given"
+            merging.mark_stale(self._env, tx, record, reason)
+
     def _fail(
         self,
         tx: Transaction,
@@ -279,10 +292,13 @@ class Inbound:
         if staged is not None and staged.digest == digest:
             merging.merge(env, tx, staged, item.seq, item.time_ms)
             return
-        if record.state not in (ChannelState.ACTIVE, ChannelState.LEAVING):
-            # Stale: the resync takes the group as it is then. Otherwise not a member.
+        if not record.state.is_open:
             return
-        group = env.groups.load(tx, record)
+        try:
+            group = env.groups.load(tx, record)
+        except ChannelClosedError:
+            # A Welcome that could not be used: there is no group to follow it with.
+            return
         agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
         now = self._time(item)
         try:
@@ -298,6 +314,8 @@ class Inbound:
         except LiaisonError as e:
             # Whether only we can't follow or nobody can, we can't tell: joining
             # anew is possible in the first case and fails harmlessly in the second.
+            if record.state is ChannelState.STALE:
+                return
             merging.mark_stale(env, tx, record, f"a commit can't be followed: {e.message}")
             return
         try:

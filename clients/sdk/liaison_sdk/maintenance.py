@@ -27,9 +27,15 @@ _LOW: Final = "key-packages.low"
 class Maintenance:
     """Does the rounds while there is a connection, and at once when something calls for it."""
 
-    def __init__(self, environment: Environment, committer: Committer) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        committer: Committer,
+        backlog_taken: Callable[[], Awaitable[None]],
+    ) -> None:
         self._env: Final = environment
         self._committer: Final = committer
+        self._backlog_taken: Final = backlog_taken
         self._low = asyncio.Event()
         self._proposed: asyncio.Queue[ChannelId] = asyncio.Queue()
 
@@ -64,7 +70,7 @@ class Maintenance:
                     await self._low.wait()
 
     async def resync(self) -> None:
-        """Join anew what this store is out of step with.
+        """Join anew what this store is out of step with, once its backlog is read.
 
         Raises:
             ConnectionLostError: the relay can't be reached.
@@ -87,6 +93,7 @@ class Maintenance:
             await self._try(lambda c=channel: self._attend(c))  # type: ignore[misc]  # a default argument binds the loop's value
 
     async def _attend(self, channel: ChannelId) -> None:
+        await self._backlog_taken()
         record = await self._env.read(lambda tx: channels.load(tx, channel))
         if record is None:
             return

@@ -12,8 +12,10 @@ from liaison.mls import snapshot
 from liaison.mls.effects import CommitEffect
 from liaison.mls.group import Group
 from liaison.mls.group import merge as merge_epochs
+from liaison.mls.state import succeed
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison_sdk.environment import Environment
+from liaison_sdk.errors import ChannelClosedError
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.store import Transaction, channels, commits, items
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
@@ -32,16 +34,34 @@ def merge(env: Environment, tx: Transaction, staged: StagedRecord, seq: int, tim
     if current is None or current.digest != staged.digest or record is None:
         return False
     new = snapshot.restore(staged.blobs.epoch, staged.blobs.ratchets)
-    if not staged.external:
+    if staged.external:
+        new = _with_readable_past(env, tx, record, new)
+    else:
         # Messages went on in the old epoch while the commit was under way; its
         # used keys must not come back with the copy that was made then.
         new = merge_epochs(env.groups.load(tx, record), new)
     if staged.fresh_leaf:
         record = replace(record, leaf_at=time_ms // 1000)
+    if record.state is ChannelState.STALE:
+        record = replace(record, state=ChannelState.ACTIVE)
     save_next_epoch(env, tx, replace(record, reason=""), new, time_ms // 1000)
     commits.delete(tx, staged.channel)
     items.take(tx, staged.channel, seq, staged.digest)
     return True
+
+
+def _with_readable_past(
+    env: Environment, tx: Transaction, record: ChannelRecord, new: Group
+) -> Group:
+    """Keep what can still be read: messages of earlier epochs may be on their way."""
+    try:
+        old = env.groups.load(tx, record)
+    except ChannelClosedError:
+        # A Welcome that could not be used left no group.
+        return new
+    if old.group_id != new.group_id or old.epoch >= new.epoch:
+        return new
+    return succeed(old, new)
 
 
 def save_next_epoch(
@@ -52,10 +72,11 @@ def save_next_epoch(
     readable = set(new.epochs)
     kept = {e: v for e, v in record.versions if e in readable}
     kept[new.epoch] = binding.version
-    state = record.state if record.state is ChannelState.LEAVING else ChannelState.ACTIVE
+    # A stale channel is only read in until it was joined anew.
+    keeps = record.state in (ChannelState.LEAVING, ChannelState.STALE)
     record = replace(
         record,
-        state=state,
+        state=record.state if keeps else ChannelState.ACTIVE,
         agreement_version=binding.version,
         epoch_at=at,
         versions=tuple(sorted(kept.items())),

@@ -20,7 +20,7 @@ from liaison.mls.group import encrypt
 from liaison.model import ChannelId
 from liaison.wire.frames import Accepted, Send
 from liaison.wire.problems import RemoteError
-from liaison_sdk import committing
+from liaison_sdk import committing, merging
 from liaison_sdk.committing import Committer
 from liaison_sdk.connection import Connection
 from liaison_sdk.environment import Environment
@@ -40,6 +40,7 @@ _BATCH: Final = 32
 _RETRY_PAUSE: Final = 0.5
 _BLOCKED_PAUSE: Final = 2.0
 _MOST_PAUSE: Final = 30.0
+_MOMENT: Final = 3.0
 
 
 class Outbound:
@@ -58,6 +59,9 @@ class Outbound:
         Raises:
             ConnectionLostError: it is; what was not ruled on goes out on the next one.
         """
+        # A commit may be among what waits: encrypted before it, a message would
+        # pass by whoever that commit has added. A long backlog is not waited for.
+        await self._connection.wait_caught_up(self._env.options.catch_up_limit)
         while True:
             change = self._env.changes.next()
             if await self._env.read(outbox.count):
@@ -151,7 +155,7 @@ class Outbound:
         if record is None:
             return
         if record.state is ChannelState.STALE:
-            await self._committer.resync(channel)
+            await self._rejoin(channel)
             return
         try:
             await self._committer.settle(channel)
@@ -162,6 +166,12 @@ class Outbound:
         except RemoteError as e:
             self._env.publish(Event(EventKind.PROBLEM, channel, e.message))
             await self._env.options.sleep(e.problem.retry_after or _BLOCKED_PAUSE)
+
+    async def _rejoin(self, channel: ChannelId) -> None:
+        await self._connection.backlog_taken()
+        record = await self._env.read(lambda tx: channels.load(tx, channel))
+        if record is not None and record.state is ChannelState.STALE:
+            await self._committer.resync(channel)
 
     # --- the relay's ruling -------------------------------------------------------------
 
@@ -217,12 +227,25 @@ class Outbound:
                     return True
             return record.epoch > (row.epoch or 0) or None
 
+        env = self._env
+        caught_up = self._connection.is_receiving and self._connection.caught_up
+        # A commit on its way takes moments; what does not come then was delivered before.
+        patience = _MOMENT if caught_up else env.options.request_timeout
         try:
-            async with asyncio.timeout(self._env.options.request_timeout):
-                await self._env.until(changed)
+            async with asyncio.timeout(patience):
+                await env.until(changed)
         except TimeoutError:
-            # The relay's view and ours stay apart; trying again is all that is left.
-            self._env.publish(Event(EventKind.PROBLEM, row.channel, error.message))
+            env.publish(Event(EventKind.PROBLEM, row.channel, error.message))
+            theirs = (await env.api.channel(row.channel)).epoch
+            if caught_up and self._connection.caught_up:
+                await env.write(lambda tx: _compare(env, tx, row.channel, theirs))
+
+
+def _compare(env: Environment, tx: Transaction, channel: ChannelId, epoch: int) -> None:
+    """Note that a commit is missing here that the relay has delivered, if so."""
+    record = channels.load(tx, channel)
+    if record is not None and record.state is ChannelState.ACTIVE and record.epoch < epoch:
+        merging.mark_stale(env, tx, record, "this store lacks a commit that it was given")
 
 
 def refuse(env: Environment, tx: Transaction, row: OutboxRecord, code: str, reason: str) -> None:
