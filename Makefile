@@ -22,7 +22,7 @@ TEST_FLAGS ?= -q -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help setup demo serve test check fmt faults vectors lock clean
+.PHONY: help setup demo serve test check fmt faults vectors fuzz bench lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -74,6 +74,12 @@ faults: $(STAMP) ## kill relay and clients at 200 random points; nothing may be 
 
 vectors: $(STAMP) ## check the published test vectors, which have to be there (LIAISON_VECTORS)
 	@$(BIN)/python -m tests.vectors_runner
+
+fuzz: $(STAMP) ## feed every decoder a million changed inputs (LIAISON_FUZZ_INPUTS, LIAISON_FUZZ_SEED)
+	@$(BIN)/python -m tests.fuzz.run $${LIAISON_FUZZ_INPUTS:-1000000} $${LIAISON_FUZZ_SEED:-0}
+
+bench: $(STAMP) ## measure the speed of MLS against its goals and against mls-rs
+	@$(BIN)/python -m bench.mls
 
 lock: ## compile requirements/*.txt anew (needs uv; nothing else here does)
 	@cd requirements && $(LOCK) dev.in -o dev.txt
