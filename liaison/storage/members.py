@@ -133,12 +133,19 @@ async def leave(tx: AsyncConnection, channel: int, leaf: int, *, seq: int) -> No
 
 
 async def replace(tx: AsyncConnection, channel: int, leaf: int, *, seq: int) -> None:
-    """End the stay of a leaf whose device begins anew and can't read what is left of it."""
+    """End the stay of a leaf whose device begins a new one with the commit `seq`.
+
+    What was sequenced before is still read to its end, as far as the device has
+    kept keys for it. Where the device never took its Welcome there are none.
+    """
     stay = and_(_t.channel == channel, _t.leaf == leaf, _PRESENT)
     keys = list((await tx.execute(select(_t.key).where(stay))).scalars())
-    await tx.execute(delete(beyond).where(beyond.c.member.in_(keys)))
-    await drop_welcomes(tx, keys)
-    await tx.execute(update(members).where(_t.key.in_(keys)).values(left_seq=seq, cursor=seq))
+    unread = list((await tx.execute(select(_w.member).where(_w.member.in_(keys)))).scalars())
+    await drop_welcomes(tx, unread)
+    await tx.execute(delete(beyond).where(beyond.c.member.in_(unread)))
+    # The commit itself belongs to the new stay.
+    await tx.execute(update(members).where(_t.key.in_(keys)).values(left_seq=seq - 1))
+    await tx.execute(update(members).where(_t.key.in_(unread)).values(cursor=seq - 1))
 
 
 async def set_serial(tx: AsyncConnection, channel: int, leaf: int, serial: str) -> None:

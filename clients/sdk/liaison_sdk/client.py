@@ -15,10 +15,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from liaison.envelope.receipt import Answer
 from liaison.model import ChannelId, DeviceId, EndpointId
@@ -62,14 +63,17 @@ from liaison_sdk.joining import Joiner
 from liaison_sdk.keystore import Keystore
 from liaison_sdk.maintenance import Maintenance
 from liaison_sdk.message import Attachment, Message, Sent
+from liaison_sdk.offline import NoTransport
 from liaison_sdk.outbound import Outbound
 from liaison_sdk.reading import Reader
 from liaison_sdk.receiver_lock import ReceiverLock
 from liaison_sdk.sending import Sender
 from liaison_sdk.store import SQLiteStore, Store, Transaction, channels
-from liaison_sdk.transport import AiohttpTransport, Transport
 from liaison_sdk.trust_store import TrustStore
 from liaison_sdk.waiting import Waiter
+
+if TYPE_CHECKING:
+    from liaison_sdk.transport import Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Client:
         home: Path,
         passphrase: str | None,
         *,
+        unlocking: Future[Keystore] | None,
         ca_file: Path | None,
         receive: bool,
         offline: bool,
@@ -101,6 +106,7 @@ class Client:
     ) -> None:
         self._home: Final = home
         self._passphrase: str | None = passphrase
+        self._unlocking: Final = unlocking
         self._ca_file: Final = ca_file
         self._receive: Final = receive
         self._offline: Final = offline
@@ -117,6 +123,7 @@ class Client:
         home: Path,
         *,
         passphrase: str | None = None,
+        unlocking: Future[Keystore] | None = None,
         ca_file: Path | None = None,
         receive: bool = True,
         offline: bool = False,
@@ -128,6 +135,7 @@ class Client:
         Args:
             home: the device's folder.
             passphrase: of its keystore; None for the system's keyring.
+            unlocking: the keystore itself, from `Keystore.opening`; then no passphrase is needed.
             ca_file: TLS CA certificates instead of those kept at enrolment.
             receive: whether to receive, where no other process of the device does.
             offline: never connect; only what is in the store.
@@ -137,6 +145,7 @@ class Client:
         return cls(
             home,
             passphrase,
+            unlocking=unlocking,
             ca_file=ca_file,
             receive=receive,
             offline=offline,
@@ -154,10 +163,7 @@ class Client:
             NotEnrolledError: the folder holds no device.
             WrongPassphraseError: the passphrase is wrong; nothing was changed.
         """
-        if not await asyncio.to_thread(Keystore.exists, self._home):
-            raise NotEnrolledError(f"no device is enrolled in {self._home}")
-        keystore = await asyncio.to_thread(Keystore.open, self._home, self._passphrase)
-        self._passphrase = None
+        keystore = await self._unlock()
         async with contextlib.AsyncExitStack() as stack:
             store = await SQLiteStore.open(self._home, keystore)
             stack.push_async_callback(store.close)
@@ -182,15 +188,23 @@ class Client:
         if error is None and self._crash is not None:
             raise self._crash
 
+    async def _unlock(self) -> Keystore:
+        if self._unlocking is not None:
+            return await asyncio.wrap_future(self._unlocking)
+        if not await asyncio.to_thread(Keystore.exists, self._home):
+            raise NotEnrolledError(f"no device is enrolled in {self._home}")
+        keystore = await asyncio.to_thread(Keystore.open, self._home, self._passphrase)
+        self._passphrase = None
+        return keystore
+
     async def _assemble(
         self, stack: contextlib.AsyncExitStack, store: Store, account: Account
     ) -> _Parts:
         options = self._options
-        transport = self._transport or AiohttpTransport(
-            account.url,
-            ca_file=self._ca_file,
-            ca_pem=None if self._ca_file else account.ca_pem,
-        )
+        transport = self._transport
+        if transport is None:
+            # In a thread, because it may have to load aiohttp.
+            transport = await asyncio.to_thread(self._way_to_relay, account)
         api = await stack.enter_async_context(
             RelayAPI(
                 transport,
@@ -228,6 +242,15 @@ class Client:
             sender=Sender(env, self._home),
             reader=Reader(env, self),
         )
+
+    def _way_to_relay(self, account: Account) -> Transport:
+        if self._offline:
+            return NoTransport()
+        # What works offline, or over a transport of its own, never loads aiohttp.
+        from liaison_sdk.transport import AiohttpTransport  # noqa: PLC0415 - as said
+
+        ca_pem = None if self._ca_file else account.ca_pem
+        return AiohttpTransport(account.url, ca_file=self._ca_file, ca_pem=ca_pem)
 
     def _start(self, parts: _Parts) -> None:
         outbound = Outbound(parts.env, parts.connection, parts.committer)

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from liaison.errors import LiaisonError
 from liaison.wire import frames
@@ -27,7 +27,9 @@ from liaison_sdk.errors import ConnectionLostError, RelayBrokenError
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.receiver_lock import ReceiverLock
 from liaison_sdk.store import meta
-from liaison_sdk.transport import Socket
+
+if TYPE_CHECKING:
+    from liaison_sdk.transport import Socket
 
 _FATAL_CODES: Final = frozenset({"device.revoked", "device.unknown", "version.unsupported"})
 _FATAL_CLOSES: Final = frozenset({Close.REVOKED, Close.VERSION})

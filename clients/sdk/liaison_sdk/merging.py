@@ -35,7 +35,7 @@ def merge(env: Environment, tx: Transaction, staged: StagedRecord, seq: int, tim
         return False
     new = snapshot.restore(staged.blobs.epoch, staged.blobs.ratchets)
     if staged.external:
-        new = _with_readable_past(env, tx, record, new)
+        new = _with_readable_past(env, tx, record, new, time_ms // 1000)
     else:
         # Messages went on in the old epoch while the commit was under way; its
         # used keys must not come back with the copy that was made then.
@@ -51,7 +51,7 @@ def merge(env: Environment, tx: Transaction, staged: StagedRecord, seq: int, tim
 
 
 def _with_readable_past(
-    env: Environment, tx: Transaction, record: ChannelRecord, new: Group
+    env: Environment, tx: Transaction, record: ChannelRecord, new: Group, at: int
 ) -> Group:
     """Keep what can still be read: messages of earlier epochs may be on their way."""
     try:
@@ -61,7 +61,7 @@ def _with_readable_past(
         return new
     if old.group_id != new.group_id or old.epoch >= new.epoch:
         return new
-    return succeed(old, new)
+    return succeed(old, new, at)
 
 
 def save_next_epoch(
