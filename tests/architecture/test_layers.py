@@ -87,3 +87,17 @@ def test_a_client_loads_nothing_of_the_server(client: str) -> None:
     loaded = _loaded_after(f"import {client}")
 
     assert loaded & barred == set()
+
+
+def test_a_client_loads_the_network_only_when_it_connects() -> None:
+    loaded = _loaded_after("import liaison_sdk.client, liaison_sdk.enrol, liaison_cli.main")
+
+    assert "liaison_sdk.client" in loaded
+    assert "aiohttp" not in loaded
+
+
+def test_help_loads_no_more_than_the_command_line() -> None:
+    loaded = _loaded_after("import liaison_cli.main\nliaison_cli.main.run(['--help'])")
+
+    assert "typer" in loaded
+    assert not {"liaison_sdk.client", "pydantic", "cryptography", "asyncio"} & loaded

@@ -42,6 +42,23 @@ def test_what_was_sealed_is_read_after_opening_again(folder: Path) -> None:
     assert Keystore.open(folder, "pass").read("root") == SECRET
 
 
+def test_a_keystore_can_be_unlocked_beside_other_work(folder: Path) -> None:
+    Keystore.create(folder, "pass", parameters=CHEAP).write("root", SECRET)
+
+    unlocking = Keystore.opening(folder, "pass")
+
+    assert unlocking.result().read("root") == SECRET
+
+
+def test_a_wrong_passphrase_is_told_to_who_waits_for_the_unlocking(folder: Path) -> None:
+    Keystore.create(folder, "pass", parameters=CHEAP)
+
+    unlocking = Keystore.opening(folder, "Pass")
+
+    with pytest.raises(WrongPassphraseError):
+        unlocking.result()
+
+
 def test_a_wrong_passphrase_says_so_and_changes_nothing(folder: Path) -> None:
     Keystore.create(folder, "pass", parameters=CHEAP).write("root", SECRET)
     before = _snapshot(folder)

@@ -365,8 +365,9 @@ async def test_no_secret_shows_in_the_words_of_the_public_nouns(pair: Stage) -> 
 
 async def test_a_relay_with_another_key_is_not_talked_to(pair: Stage) -> None:
     other = pair.world.party("SWE").party.authority_keys
+    way = AiohttpTransport(pair.relay.url, ca_file=pair.relay.ca)
     async with Client.open(
-        pair.homes[ATTACHE], passphrase=PASSPHRASE, offline=True, options=QUICK
+        pair.homes[ATTACHE], passphrase=PASSPHRASE, offline=True, options=QUICK, transport=way
     ) as nor:
         api = nor._env.api
         api._relay = replace(nor.account.relay, identity_keys=other)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from liaison.errors import UnavailableError
+from liaison_cli import startup
 from liaison_cli.context import Context
 from liaison_cli.errors import AmbiguousError, NotFoundError
 
@@ -51,11 +52,16 @@ def open_client(cli: Context, *, receive: bool = True, offline: bool = False) ->
             f"no device is enrolled in {cli.home}",
             hint="enrol it with: liaison enrol URL --code CODE",
         )
+    phrase = cli.passphrase() if Keystore.needs_passphrase(cli.home) else None
+    # Argon2 runs on another core while the rest of the program is loaded on this one.
+    unlocking = Keystore.opening(cli.home, phrase)
+    if not offline:
+        startup.load_network()
     from liaison_sdk import Client
 
     return Client.open(
         cli.home,
-        passphrase=cli.passphrase() if Keystore.needs_passphrase(cli.home) else None,
+        unlocking=unlocking,
         ca_file=cli.ca,
         receive=receive,
         offline=offline,

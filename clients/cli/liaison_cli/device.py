@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liaison_cli import clients, documents
+from liaison_cli import clients, documents, startup
 from liaison_cli.context import Context, KeyringOption, command
 from liaison_cli.errors import UsageProblemError
 from liaison_cli.party_devices import Scheme, signature_scheme
@@ -41,6 +41,7 @@ async def enrol(
     The private keys are made here and never leave. What waits for the registrar
     survives a restart: `liaison enrol` alone goes on where it stopped.
     """
+    startup.load_network()
     from liaison_sdk.enrol import enrol as enrol_device
     from liaison_sdk.errors import EnrolmentWaitingError
     from liaison_sdk.keystore import Keystore

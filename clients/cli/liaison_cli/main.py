@@ -23,6 +23,7 @@ from liaison_cli import (
     read,
     save,
     send,
+    startup,
     watch,
 )
 from liaison_cli.context import (
@@ -123,4 +124,5 @@ def _sentence(text: str) -> str:
 
 def main() -> None:
     """Run the command line of this process."""
+    startup.hasten()
     sys.exit(run(sys.argv[1:]))

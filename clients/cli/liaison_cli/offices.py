@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liaison.model import PartyCode
+from liaison_cli import startup
 from liaison_cli.context import Context
 from liaison_cli.errors import AmbiguousError, NotFoundError
 
@@ -44,30 +45,46 @@ def choose(cli: Context, code: str | None) -> PartyCode:
     return parties[0]
 
 
-def open_office(cli: Context, code: str | None) -> RegistrarOffice:
-    """Open the office under the passphrase."""
+def open_office(cli: Context, code: str | None, *, online: bool = False) -> RegistrarOffice:
+    """Open the office under the passphrase; see `open_store`."""
+    store = open_store(cli, code, online=online)
     from liaison_sdk.registrar.office import RegistrarOffice
 
-    return RegistrarOffice(open_store(cli, code))
+    return RegistrarOffice(store)
 
 
-def open_store(cli: Context, code: str | None) -> RegistrarStore:
-    """Open what an office has on disk."""
+def open_store(cli: Context, code: str | None, *, online: bool = False) -> RegistrarStore:
+    """Open what an office has on disk.
+
+    Args:
+        cli: where the state is.
+        code: the party's; None for the only one here.
+        online: the relay will be needed, too.
+    """
     from liaison_sdk.keystore import Keystore
     from liaison_sdk.registrar.store import RegistrarStore
 
     party = choose(cli, code)
     # Before anybody is asked for a passphrase.
     RegistrarStore.public_party(cli.home, party)
-    locked = Keystore.needs_passphrase(RegistrarStore.folder_of(cli.home, party))
-    return RegistrarStore.open(cli.home, cli.passphrase() if locked else None, party)
+    folder = RegistrarStore.folder_of(cli.home, party)
+    phrase = cli.passphrase() if Keystore.needs_passphrase(folder) else None
+    # Argon2 runs on another core while the rest of the program is loaded on this one.
+    unlocking = Keystore.opening(folder, phrase)
+    if online:
+        startup.load_network()
+        import liaison_sdk.registrar.desk
+    import liaison_sdk.registrar.office  # noqa: F401 - loaded for whoever has asked
+
+    return RegistrarStore.of(unlocking.result())
 
 
 async def open_desk(cli: Context, code: str | None) -> RelayDesk:
     """Open the office and return its desk at the relay; use it as a context manager."""
+    office = open_office(cli, code, online=True)
     from liaison_sdk.registrar.desk import RelayDesk
 
-    return await RelayDesk.open(open_office(cli, code), time.time, ca_pem=ca_pem(cli.ca))
+    return await RelayDesk.open(office, time.time, ca_pem=ca_pem(cli.ca))
 
 
 def ca_pem(file: Path | None) -> str | None:

@@ -138,10 +138,11 @@ async def connect(
     import time
 
     from liaison.policy.relay_identity import RelayIdentity
-    from liaison_sdk.registrar import desk
 
     relay = RelayIdentity.parse(documents.read(identity))
-    office = offices.open_office(cli, party)
+    office = offices.open_office(cli, party, online=True)
+    from liaison_sdk.registrar import desk
+
     published = await desk.connect(office, url, relay, time.time, ca_pem=offices.ca_pem(cli.ca))
     record = {
         "party": str(office.party.code),

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from liaison.crypto import secret
 from liaison.crypto.signing import SignatureScheme, SigningKey
@@ -32,8 +32,10 @@ from liaison_sdk.groups import GroupCache
 from liaison_sdk.http import RelayAPI
 from liaison_sdk.keystore import DEFAULT_PARAMETERS, Argon2Parameters, Keystore
 from liaison_sdk.store import SQLiteStore, Store, Transaction, meta
-from liaison_sdk.transport import AiohttpTransport, Transport
 from liaison_sdk.trust_store import TrustStore
+
+if TYPE_CHECKING:
+    from liaison_sdk.transport import Transport
 
 RECORD: Final = "enrolment"
 _PENDING: Final = "enrolment.pending"
@@ -78,6 +80,13 @@ class Pending:
         )
 
 
+def _over_aiohttp(url: str, ca_pem: str | None) -> Transport:
+    # Loaded when it is needed, as in `Client`.
+    from liaison_sdk.transport import AiohttpTransport  # noqa: PLC0415 - as said
+
+    return AiohttpTransport(url, ca_pem=ca_pem)
+
+
 @dataclass(frozen=True, slots=True)
 class EnrolmentOptions:
     """What a test puts in the place of time, chance and the network.
@@ -93,9 +102,7 @@ class EnrolmentOptions:
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     rng: Callable[[int], bytes] = secret.random_bytes
-    connect: Callable[[str, str | None], Transport] = lambda url, ca_pem: AiohttpTransport(
-        url, ca_pem=ca_pem
-    )
+    connect: Callable[[str, str | None], Transport] = _over_aiohttp
     key_packages: int = 20
 
 

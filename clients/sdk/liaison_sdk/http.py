@@ -13,7 +13,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Seq
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ValidationError
@@ -26,7 +26,9 @@ from liaison.policy.relay_identity import RelayIdentity
 from liaison.wire import handshake, v1
 from liaison.wire.problems import Problem, RemoteError
 from liaison_sdk.errors import RelayBrokenError, RelayUntrustedError
-from liaison_sdk.transport import AiohttpTransport, Answer, Socket, Transport
+
+if TYPE_CHECKING:
+    from liaison_sdk.transport import Answer, Socket, Transport
 
 DIGEST_HEADER: Final = "Liaison-Digest"
 _RENEW_BEFORE: Final = 60
@@ -90,6 +92,9 @@ class RelayAPI:
         login: Login | None = None,
     ) -> Self:
         """Reach a relay over TLS."""
+        # Loads aiohttp, which whoever brings a transport or works offline does without.
+        from liaison_sdk.transport import AiohttpTransport  # noqa: PLC0415 - as said
+
         transport = AiohttpTransport(url, ca_file=ca_file, ca_pem=ca_pem)
         return cls(transport, relay=relay, login=login)
 

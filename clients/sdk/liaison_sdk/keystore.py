@@ -20,6 +20,7 @@ import base64
 import json
 import unicodedata
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self
@@ -147,6 +148,22 @@ class Keystore:
             KeystoreLockedOutError: the system's keyring does not give its key.
         """
         return cls(folder, _Wrap.load(folder).unwrap(passphrase), rng)
+
+    @classmethod
+    def opening(cls, folder: Path, passphrase: str | None) -> Future[Self]:
+        """Begin to unlock in a thread of its own; see `open`.
+
+        Argon2 does not hold the interpreter, so a program can load the rest of itself meanwhile.
+        """
+        thread = ThreadPoolExecutor(1, thread_name_prefix="unlock")
+        try:
+            return thread.submit(cls.open, folder, passphrase)
+        finally:
+            thread.shutdown(wait=False)
+
+    def moved(self, folder: Path) -> Self:
+        """Return this keystore after its folder was renamed."""
+        return type(self)(folder, self._data_key, self._rng)
 
     def change_passphrase(
         self,

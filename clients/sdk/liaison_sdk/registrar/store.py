@@ -117,7 +117,7 @@ class RegistrarStore:
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
-        return cls.open(home, passphrase, party.code)
+        return cls.of(keystore.moved(folder))
 
     @classmethod
     def open(cls, home: Path, passphrase: str | None, code: PartyCode) -> Self:
@@ -128,11 +128,14 @@ class RegistrarStore:
             WrongPassphraseError: the passphrase is another one; nothing was changed.
         """
         cls.public_party(home, code)
-        folder = cls.folder_of(home, code)
-        keystore = Keystore.open(folder, passphrase)
+        return cls.of(Keystore.open(cls.folder_of(home, code), passphrase))
+
+    @classmethod
+    def of(cls, keystore: Keystore) -> Self:
+        """Return the office whose keystore is open already."""
         # What is signed is compared with the sealed copy: the public file next to it is for
         # people, and anybody who can write to the disk could have changed it.
-        return cls(folder, keystore, Party.parse(keystore.read(_SEALED_PARTY)))
+        return cls(keystore.folder, keystore, Party.parse(keystore.read(_SEALED_PARTY)))
 
     def key(self, role: Role) -> SigningKey:
         """Unseal one private key, for as long as the caller holds it."""
