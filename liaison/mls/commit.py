@@ -160,7 +160,7 @@ def stage(group: Group, options: Options) -> StagedCommit:
         reinit=candidate.reinit,
     )
     return publish(
-        succeed(group, new),
+        succeed(group, new, options.judge.now),
         candidate,
         finished,
         # Without a path the old key stays in the leaf.
@@ -343,5 +343,6 @@ def group_info(
     if external:
         public = group.secrets.external_key_pair(group.suite).public
         extensions = (*extensions, Extension(ext.EXTERNAL_PUB, codec.opaque(public)))
+    extensions = (*extensions, Extension(ext.GREASE_EXTENSION, b""))
     info = GroupInfo(group.context, extensions, group.public.confirmation_tag, group.own_leaf)
     return info.signed(group.suite, signer)

@@ -31,6 +31,9 @@ DEFAULT_TYPES: Final = frozenset({1, 2, 3, 4, 5})
 GREASE: Final = frozenset(0x0A0A + 0x1010 * k for k in range(15))
 """Values that mean nothing and must be ignored where unknown values are (§13.5)."""
 
+GREASE_EXTENSION: Final = 0x2A2A
+"""The one of them that stands in our own key packages and GroupInfos."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extension:

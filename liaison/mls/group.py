@@ -370,7 +370,8 @@ def merge(current: Group, staged: Group) -> Group:
     """
     if (staged.group_id, staged.epoch) != (current.group_id, current.epoch + 1):
         raise ForbiddenOperationError("the staged commit is not the next of this state")
-    return succeed(current, staged)
+    began = staged.past[0].ended if staged.past else 0
+    return succeed(current, staged, began)
 
 
 def group_info(group: Group, *, signer: Signer, extensions: Iterable[Extension] = ()) -> bytes:

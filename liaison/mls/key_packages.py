@@ -117,6 +117,8 @@ def new_key_package(  # noqa: PLR0913 - keyword arguments, each one decision of 
         suite, signer, credential, lifetime, rng, leaf_extensions, capabilities
     )
     marks = (Extension(ext.LAST_RESORT, b""),) if last_resort else ()
+    if ext.GREASE_EXTENSION in leaf.capabilities.extensions:
+        marks = (*marks, Extension(ext.GREASE_EXTENSION, rng(1)))
     package = KeyPackage(MLS10, suite.code, init.public, leaf, (*extensions, *marks))
     message = package.signed(signer).message()
     return KeyPackageBundle.of(message, init.private, leaf_private)

@@ -17,7 +17,12 @@ from liaison.crypto.signing import Signer
 from liaison.crypto.suites import SUPPORTED, CipherSuite
 from liaison.mls.credentials import BASIC, X509, Credential
 from liaison.mls.errors import SignatureInvalidError
-from liaison.mls.extensions import LAST_RESORT, Extension, read_extensions
+from liaison.mls.extensions import (
+    GREASE_EXTENSION,
+    LAST_RESORT,
+    Extension,
+    read_extensions,
+)
 
 MLS10: Final = 1
 """The only protocol version."""
@@ -65,9 +70,18 @@ class Capabilities:
     def default(
         cls, extensions: Iterable[int] = (), credentials: Iterable[int] = (X509, BASIC)
     ) -> Self:
-        """Make what this engine supports, with further extension types of the application."""
-        kinds = (LAST_RESORT, *extensions)
-        return cls((MLS10,), tuple(SUPPORTED), kinds, (), tuple(credentials))
+        """Make what this engine supports, with further extension types of the application.
+
+        One value in each list means nothing, so that others get used to ignoring what they
+        don't know. Source: RFC 9420 §13.5.
+        """
+        return cls(
+            (MLS10,),
+            (*SUPPORTED, 0x1A1A),
+            (LAST_RESORT, *extensions, GREASE_EXTENSION),
+            (0x3A3A,),
+            (*credentials, 0x4A4A),
+        )
 
     def encode(self) -> bytes:
         """Give the canonical bytes."""

@@ -45,6 +45,7 @@ class MessageKeys:
         context: the epoch's group context, encoded.
         members: as of that epoch, by leaf.
         tree: the unused message keys.
+        ended: when the next epoch began, in Unix seconds; 0 while it has not.
     """
 
     suite: CipherSuite
@@ -54,6 +55,7 @@ class MessageKeys:
     members: Mapping[int, LeafNode] = field(repr=False)
     sender_data_secret: bytes = field(repr=False)
     tree: SecretTree = field(repr=False)
+    ended: int = 0
 
     def with_tree(self, tree: SecretTree) -> MessageKeys:
         """Give the same with other message keys; `replace` is too slow for every message."""
@@ -65,6 +67,7 @@ class MessageKeys:
             self.members,
             self.sender_data_secret,
             tree,
+            self.ended,
         )
 
 

@@ -31,7 +31,7 @@ from liaison.mls.key_schedule import NO_PSKS, PskStore
 from liaison.mls.messages import Commit
 from liaison.mls.protection import MessageKeys
 from liaison.mls.public_group import advance, begin_commit, queue_proposal, verify_handshake
-from liaison.mls.state import Group, begin, succeed
+from liaison.mls.state import Group, begin, expire, succeed
 from liaison.mls.validation import framing as checks
 from liaison.mls.validation.judge import Judge
 
@@ -106,6 +106,7 @@ def receive(
     """Open and check a message; see `liaison.mls.group.process`."""
     body = framing.decode_message(message)
     judge = Judge(validator, now)
+    group = expire(group, now)
     if isinstance(body, PrivateMessage):
         return _receive_private(group, body, message, judge, psks)
     if not isinstance(body, PublicMessage):
@@ -173,7 +174,9 @@ def _receive_handshake(
     if any(removed.leaf == group.own_leaf for removed in candidate.removed):
         return CommitStaged(None, candidate.effect(removed_self=True), framed.authenticated_data)
     new = _next_epoch(group, candidate, content, psks)
-    return CommitStaged(succeed(group, new), candidate.effect(), framed.authenticated_data)
+    return CommitStaged(
+        succeed(group, new, judge.now), candidate.effect(), framed.authenticated_data
+    )
 
 
 def _next_epoch(

@@ -32,6 +32,7 @@ class Limits:
 
     Args:
         past_epochs: epochs before the current one whose messages can still be read.
+        past_seconds: for how long after their end; both bounds hold.
         forward: by how many generations a ratchet may jump for one message; at least
             the relay's queue bound, or a long queue can't be read.
         skipped: keys of skipped generations that are kept per ratchet, oldest dropped.
@@ -40,6 +41,7 @@ class Limits:
     past_epochs: int = 8
     forward: int = 4096
     skipped: int = 4096
+    past_seconds: int = 30 * 86_400
 
 
 MessageKey = tuple[bytes, bytes]

@@ -26,7 +26,7 @@ from liaison.mls.public_group import PublicGroup
 from liaison.mls.secret_tree import Limits, MessageKey, Ratchet, Ratchets, SecretTree
 from liaison.mls.state import Group
 
-_EPOCH_VERSION: Final = 1
+_EPOCH_VERSION: Final = 2
 _RATCHETS_VERSION: Final = 1
 _SAME_LEAF: Final = 0xFFFF_FFFF
 
@@ -55,6 +55,7 @@ def snapshot_epoch(group: Group) -> bytes:
             codec.uint32(group.limits.past_epochs),
             codec.uint32(group.limits.forward),
             codec.uint32(group.limits.skipped),
+            codec.uint64(group.limits.past_seconds),
             b"\x00" if group.reinit is None else b"\x01" + group.reinit.encode_body(),
         ]
     )
@@ -124,7 +125,7 @@ def _read_epoch(reader: Reader) -> Group:
         past=past,
         resumption=_read_map(Reader.uint64, reader),
         own_updates=_read_map(Reader.opaque, reader),
-        limits=Limits(reader.uint32(), reader.uint32(), reader.uint32()),
+        limits=Limits(reader.uint32(), reader.uint32(), reader.uint32(), reader.uint64()),
         reinit=reader.optional(ReInit.read),
     )
 
@@ -151,6 +152,7 @@ def _encode_past(
     )
     return (
         codec.uint64(keys.epoch)
+        + codec.uint64(keys.ended)
         + codec.opaque(keys.context)
         + codec.opaque(keys.sender_data_secret)
         + codec.opaque(members)
@@ -164,7 +166,8 @@ def _read_past(
     table: tuple[LeafNode, ...],
 ) -> MessageKeys:
     reader = Reader(data)
-    epoch, context, sender_data = reader.uint64(), reader.opaque(), reader.opaque()
+    epoch, ended = reader.uint64(), reader.uint64()
+    context, sender_data = reader.opaque(), reader.opaque()
     places = reader.vector(lambda inner: (inner.uint32(), inner.uint32()))
     reader.end()
     others = dict(enumerate(table))
@@ -183,6 +186,7 @@ def _read_past(
         members=known,
         sender_data_secret=sender_data,
         tree=SecretTree(1, {}),
+        ended=ended,
     )
 
 

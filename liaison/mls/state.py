@@ -210,12 +210,30 @@ def begin(
     )
 
 
-def succeed(old: Group, new: Group) -> Group:
-    """Give a new epoch what it keeps of the one before."""
+def succeed(old: Group, new: Group, now: int) -> Group:
+    """Give a new epoch what it keeps of the ones before.
+
+    Args:
+        now: when it begins, in Unix seconds.
+    """
     keep = old.limits.past_epochs
     resumption = {**old.resumption, old.epoch: old.secrets.resumption_psk}
+    ended = replace(old.keys, ended=now)
     return replace(
         new,
-        past=(old.keys, *old.past)[:keep],
+        past=(ended, *expire(old, now).past)[:keep],
         resumption=dict(sorted(resumption.items())[-keep:] if keep else ()),
     )
+
+
+def expire(group: Group, now: int) -> Group:
+    """Drop the message keys of epochs that ended too long ago.
+
+    Args:
+        now: Unix seconds; the time of acceptance where old messages are worked off.
+    """
+    oldest = now - group.limits.past_seconds
+    # The oldest stands last; nearly always nothing is to be done.
+    if not group.past or group.past[-1].ended >= oldest:
+        return group
+    return replace(group, past=tuple(keys for keys in group.past if keys.ended >= oldest))

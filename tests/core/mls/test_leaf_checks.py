@@ -10,10 +10,11 @@ import pytest
 
 from liaison.crypto import suites
 from liaison.crypto.suites import CipherSuite
-from liaison.mls import group
+from liaison.mls import framing, group
 from liaison.mls.credentials import MAX_LIFETIME_SECONDS, X509, Credential
 from liaison.mls.errors import MLSError
 from liaison.mls.extensions import (
+    GREASE,
     Extension,
     ExternalSender,
     external_senders_extension,
@@ -334,6 +335,19 @@ def test_external_senders_are_judged_too(world: World) -> None:
         group.propose_extensions(
             world[0].group, (spy,), signer=world[0].signer, validator=world.validator, now=NOW
         )
+
+
+def test_what_we_publish_has_values_that_mean_nothing(world: World) -> None:
+    """So that nobody comes to rely on knowing all that we may send."""
+    package = world.client(b"new").key_package().package
+    have = package.leaf_node.capabilities
+
+    for listed in (have.cipher_suites, have.extensions, have.proposals, have.credentials):
+        assert GREASE & set(listed)
+    assert GREASE & {extension.type for extension in package.extensions}
+    info = framing.decode_group_info(world.group_info)
+    assert GREASE & {extension.type for extension in info.extensions}
+    assert not GREASE & {extension.type for extension in info.context.extensions}
 
 
 def test_values_that_mean_nothing_here_are_ignored(world: World) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from liaison.errors import LiaisonError
 from liaison.mls import group, key_schedule, peek, snapshot
 from liaison.mls.credentials import Credential
 from liaison.mls.errors import (
+    EpochForgottenError,
     ForbiddenOperationError,
     KeyUsedError,
     MLSError,
@@ -21,7 +24,7 @@ from liaison.mls.errors import (
     WrongWireFormatError,
 )
 from liaison.mls.framing import ContentType, Sender, SenderKind, WireFormat
-from liaison.mls.group import ApplicationReceived, CommitStaged, Group, OwnCommitEcho
+from liaison.mls.group import ApplicationReceived, CommitStaged, Group, Limits, OwnCommitEcho
 from liaison.mls.key_packages import KeyPackageBundle
 from liaison.mls.proposals import Add, Remove
 from liaison.mls.public_group import PublicGroup
@@ -171,6 +174,38 @@ def test_forgotten_epochs_are_gone_from_the_small_part_alone(world: World) -> No
     )
 
     assert restored.epochs == (world[0].group.epoch,)
+
+
+def test_past_epochs_are_kept_for_a_time(world: World) -> None:
+    week = 7 * 86_400
+    limited = replace(world[0].group, limits=Limits(past_seconds=week))
+    late = world[1].encrypt(b"late")
+    commit = world[2].commit().commit
+    done = group.process(limited, commit, now=NOW, validator=world.validator)
+    assert done.group is not None
+    kept = snapshot.restore(*stored(done.group))
+
+    read = group.process(kept, late, now=NOW + week, validator=world.validator)
+
+    assert isinstance(read, group.ApplicationReceived)
+    with pytest.raises(EpochForgottenError):
+        group.process(kept, late, now=NOW + week + 1, validator=world.validator)
+
+
+def test_a_proposal_long_after_drops_the_keys_of_old_epochs(world: World) -> None:
+    limited = replace(world[0].group, limits=Limits(past_seconds=10))
+    commit = world[2].commit()
+    done = group.process(limited, commit.commit, now=NOW, validator=world.validator)
+    world.accept(world[2], commit)
+    assert done.group is not None
+    assert done.group.epochs == (2, 1, 0)
+
+    after = group.process(
+        done.group, world[1].propose_remove(2), now=NOW + 11, validator=world.validator
+    )
+
+    assert after.group is not None
+    assert after.group.epochs == (2,)
 
 
 @given(data=st.data())
