@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from liaison.errors import (
-    AuthenticationError,
     ConflictError,
     LimitError,
     MalformedError,
@@ -11,15 +10,14 @@ from liaison.errors import (
     UnknownError,
     VerificationError,
 )
+from liaison.wire.handshake import HandshakeError
 from liaison.wire.problems import OversizeError
 
 # --- who is asking ----------------------------------------------------------------------
 
 
-class UnauthenticatedError(AuthenticationError):
+class UnauthenticatedError(HandshakeError):
     """The key is not one that the relay knows for this principal."""
-
-    code = "session.unauthenticated"
 
 
 class DeviceRevokedError(RefusedError):

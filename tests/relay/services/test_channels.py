@@ -356,18 +356,31 @@ async def test_a_proposal_of_another_member_or_kind_is_refused(nor: Actor, deu: 
 
 async def test_a_device_comes_back_by_external_commit(nor: Actor, deu: Actor) -> None:
     await nor.read_all()
-    await nor.send(b"lost with the old keys")
+    await deu.read_all()
+    await nor.send(b"sent before the return")
     state = await nor.relay.services.channels.group_state(deu.caller, deu.channel)
     staged = deu.resync(state)
     answer = await deu.commit(staged)
-    (echo,) = await deu.read_all()
+    waited, echo = await deu.read_all()
     (item,) = await nor.read_all()
     nor.process(item.payload)
     await nor.send(b"readable again")
     (message,) = await deu.read_all()
 
+    assert (waited.kind, waited.seq) == (ItemKind.MESSAGE, answer.seq - 1)
     assert (echo.seq, echo.payload) == (answer.seq, staged.commit)
     assert deu.decrypts(message) == b"readable again"
+
+
+async def test_what_a_device_never_took_its_welcome_for_is_not_kept_when_it_comes_back(
+    nor: Actor, deu: Actor
+) -> None:
+    await nor.send(b"no key for it was ever there")
+    state = await nor.relay.services.channels.group_state(deu.caller, deu.channel)
+    staged = deu.resync(state)
+    await deu.commit(staged)
+
+    assert [(i.kind, i.payload) for i in await deu.read_all()] == [(ItemKind.COMMIT, staged.commit)]
 
 
 async def test_who_is_not_a_member_cannot_come_in_from_outside(nor: Actor, deu: Actor) -> None:
