@@ -8,7 +8,8 @@ not the shortest, an optional that is neither 0 nor 1, bytes after the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import struct
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, Self, TypeVar
 
 from liaison.errors import LimitError, MalformedError
@@ -59,6 +60,10 @@ def uint64(value: int) -> bytes:
     return value.to_bytes(8, "big")
 
 
+_SHORT: Final = tuple(bytes((length,)) for length in range(0x40))
+"""The length headers of one byte."""
+
+
 def length_header(length: int) -> bytes:
     """Encode the length header of a variable-size vector, always the shortest.
 
@@ -78,7 +83,11 @@ def length_header(length: int) -> bytes:
 
 def opaque(data: bytes) -> bytes:
     """Encode `opaque data<V>`: the length header, then the bytes."""
-    return length_header(len(data)) + data
+    length = len(data)
+    # Most are short, and this is called some twenty times for each message.
+    if length < 0x40:
+        return _SHORT[length] + data
+    return length_header(length) + data
 
 
 def vector(items: Iterable[Encodable]) -> bytes:
@@ -89,6 +98,14 @@ def vector(items: Iterable[Encodable]) -> bytes:
 def vector_of(encode: Callable[[_T], bytes], items: Iterable[_T]) -> bytes:
     """Encode `T items<V>` with `encode` for each item."""
     return opaque(b"".join([encode(item) for item in items]))
+
+
+def uint16s(values: Sequence[int]) -> bytes:
+    """Encode `uint16 values<V>`."""
+    try:
+        return opaque(struct.pack(f">{len(values)}H", *values))
+    except struct.error:
+        raise OverflowError("a value does not fit into two bytes") from None
 
 
 def optional(item: Encodable | None) -> bytes:
@@ -178,7 +195,22 @@ class Reader:
 
     def opaque(self) -> bytes:
         """Read `opaque<V>`."""
+        start = self._pos
+        if start < self._end and (length := self._data[start]) < 0x40:
+            start += 1
+            stop = start + length
+            if stop > self._end:
+                raise MalformedMessageError("the bytes end too early")
+            self._pos = stop
+            return self._data[start:stop]
         return self.take(self.length_header())
+
+    def uint16s(self) -> tuple[int, ...]:
+        """Read `uint16 values<V>`."""
+        data = self.opaque()
+        if len(data) % 2:
+            raise MalformedMessageError("the bytes end too early")
+        return struct.unpack(f">{len(data) // 2}H", data)
 
     def nested(self) -> Self:
         """Read `opaque<V>` and give a reader over its bytes."""

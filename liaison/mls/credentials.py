@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, Self, runtime_checkable
+from typing import Final, Protocol, Self
 
 from liaison import codec
 from liaison.codec import MalformedMessageError, Reader
@@ -68,7 +68,11 @@ class Credential:
 
 
 class CredentialValidator(Protocol):
-    """The authentication service: decides whether a credential may stand for a key."""
+    """The authentication service: decides whether a credential may stand for a key.
+
+    It may also have an attribute `max_lifetime: int`: the widest lifetime of a key package,
+    in seconds, instead of `MAX_LIFETIME_SECONDS`.
+    """
 
     def validate(self, credential: Credential, signature_key: bytes, now: int) -> bytes:
         """Check the credential of a leaf and give its identity.
@@ -94,16 +98,6 @@ class CredentialValidator(Protocol):
         Raises:
             CredentialInvalidError: it may not send proposals from outside.
         """
-        ...
-
-
-@runtime_checkable
-class LifetimeRule(Protocol):
-    """A validator that also says how long a key package may live, instead of the default."""
-
-    @property
-    def max_lifetime(self) -> int:
-        """The widest lifetime of a key package, in seconds."""
         ...
 
 

@@ -72,7 +72,7 @@ def find(extensions: Iterable[Extension], extension_type: int) -> bytes | None:
 
 
 def _types(values: Sequence[int]) -> bytes:
-    return codec.vector_of(codec.uint16, values)
+    return codec.uint16s(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,7 @@ class RequiredCapabilities:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read the body of the extension."""
-        return cls(
-            reader.vector(Reader.uint16),
-            reader.vector(Reader.uint16),
-            reader.vector(Reader.uint16),
-        )
+        return cls(reader.uint16s(), reader.uint16s(), reader.uint16s())
 
 
 def required_capabilities(extensions: Iterable[Extension]) -> RequiredCapabilities:

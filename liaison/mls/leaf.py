@@ -92,12 +92,18 @@ class Capabilities:
             self.proposals,
             self.credentials,
         )
-        return b"".join([codec.vector_of(codec.uint16, values) for values in lists])
+        return b"".join([codec.uint16s(values) for values in lists])
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         """Read capabilities; unknown values in them are kept and mean nothing."""
-        return cls(*(reader.vector(Reader.uint16) for _ in range(5)))
+        return cls(
+            reader.uint16s(),
+            reader.uint16s(),
+            reader.uint16s(),
+            reader.uint16s(),
+            reader.uint16s(),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,15 @@ def test_vectors_round_trip(numbers: list[int]) -> None:
     encoded = codec.vector_of(codec.uint16, numbers)
 
     assert codec.decode(lambda r: r.vector(Reader.uint16), encoded) == tuple(numbers)
+    assert codec.uint16s(numbers) == encoded
+    assert codec.decode(Reader.uint16s, encoded) == tuple(numbers)
+
+
+def test_half_a_number_and_a_number_too_large_are_refused() -> None:
+    with pytest.raises(MalformedMessageError):
+        codec.decode(Reader.uint16s, codec.opaque(b"\x00\x01\x02"))
+    with pytest.raises(OverflowError):
+        codec.uint16s([0x10000])
 
 
 def test_an_item_that_crosses_the_end_of_its_vector_is_refused() -> None:
