@@ -7,7 +7,7 @@ Source: RFC 9420 §12.4.3.1.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -16,19 +16,16 @@ from liaison.codec import Reader
 from liaison.crypto import suites
 from liaison.crypto.errors import CryptoError
 from liaison.crypto.suites import CipherSuite
-from liaison.mls import framing, key_schedule, succession, tree_kem, tree_math
+from liaison.mls import framing, key_schedule, succession, tree_kem
 from liaison.mls.credentials import CredentialValidator
 from liaison.mls.errors import InvalidWelcomeError
-from liaison.mls.key_package import KeyPackage
 from liaison.mls.key_packages import KeyPackageBundle
 from liaison.mls.key_schedule import NO_PSKS, PskStore
-from liaison.mls.leaf import ParentNode
 from liaison.mls.messages import EncryptedGroupSecrets, GroupInfo, HPKECiphertext, Welcome
 from liaison.mls.proposals import PreSharedKeyID
 from liaison.mls.public_group import PublicGroup
 from liaison.mls.secret_tree import Limits
 from liaison.mls.state import Group, begin
-from liaison.mls.tree import RatchetTree
 from liaison.mls.validation import framing as framing_checks
 from liaison.mls.validation import group_info as checks
 from liaison.mls.validation.judge import Judge
@@ -144,39 +141,6 @@ def open_group_info(suite: CipherSuite, welcome: Welcome, member_secret: bytes) 
     return codec.decode(GroupInfo.read, data)
 
 
-def _check_lengths(secrets: GroupSecrets, nh: int) -> None:
-    """Secrets have Nh bytes: HMAC takes zeros after a key for nothing. Check: VAL-0816.
-
-    A second spelling of a secret would let two Welcomes lead to one group.
-    """
-    path = secrets.path_secret
-    if len(secrets.joiner_secret) != nh or (path is not None and len(path) != nh):
-        raise InvalidWelcomeError("a secret in the Welcome is of another length", check="VAL-0816")
-
-
-def _check_keys_held(tree: RatchetTree, own_leaf: int, private: Mapping[int, bytes]) -> None:
-    """The joiner gets every key that the tree says it holds. Check: VAL-0817.
-
-    Without one it could not open the commits that are encrypted to that node.
-    """
-    for index in tree_math.direct_path(2 * own_leaf, tree.size):
-        node = tree.node(index)
-        if not isinstance(node, ParentNode) or index in private:
-            continue
-        if own_leaf not in node.unmerged_leaves:
-            raise InvalidWelcomeError(
-                f"the Welcome keeps the key of node {index} back", check="VAL-0817"
-            )
-
-
-def _check_psks(psks: Sequence[PreSharedKeyID], nh: int) -> None:
-    """At most one PSK begins a group, and none comes twice. Check: VAL-0804."""
-    linking = sum(psk.links for psk in psks)
-    encoded = {psk.encode() for psk in psks}
-    if linking > 1 or len(encoded) != len(psks) or any(len(psk.nonce) != nh for psk in psks):
-        raise InvalidWelcomeError("the Welcome's PSKs are not valid together", check="VAL-0804")
-
-
 def join(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
     welcome: bytes,
     bundles: Sequence[KeyPackageBundle],
@@ -213,8 +177,8 @@ def join(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
     bundle, entry = _find(message, bundles)
     suite = suites.suite(message.cipher_suite)
     secrets = open_secrets(suite, message, entry, bundle.init_private)
-    _check_lengths(secrets, suite.nh)
-    _check_psks(secrets.psks, suite.nh)
+    checks.check_secret_lengths(secrets.joiner_secret, secrets.path_secret, suite.nh)
+    checks.check_psks(secrets.psks, suite.nh)
     succession.check_named(secrets.psks, continues)
     find = psks.find if continues is None else lambda psk: continues.psk(psk, psks)
     psk_secret = key_schedule.psk_secret(suite, [(psk, find(psk)) for psk in secrets.psks])
@@ -226,13 +190,13 @@ def join(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
     checks.check_joiner_support(info.context, package.leaf_node)
     public = PublicGroup.verified(info, ratchet_tree, Judge(validator, now))
     succession.check_continues(public, secrets.psks, continues)
-    own_leaf = _own_leaf(public, package)
+    own_leaf = checks.check_own_leaf(public.tree, package.leaf_node)
     private = {2 * own_leaf: bundle.leaf_private}
     if secrets.path_secret is not None:
         private |= tree_kem.open_welcome_path(
             public.tree, info.signer, own_leaf, secrets.path_secret
         )
-    _check_keys_held(public.tree, own_leaf, private)
+    checks.check_keys_held(public.tree, own_leaf, private)
     epoch = key_schedule.epoch_secrets(suite, member_secret, info.context.encode())
     framing_checks.check_confirmation_tag(
         suite,
@@ -241,10 +205,3 @@ def join(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
         info.confirmation_tag,
     )
     return begin(public, own_leaf, private, epoch, limits or Limits())
-
-
-def _own_leaf(public: PublicGroup, package: KeyPackage) -> int:
-    for leaf, node in public.tree.leaves():
-        if node == package.leaf_node:
-            return leaf
-    raise InvalidWelcomeError("the own leaf node is not in the tree", check="VAL-0407")
