@@ -11,6 +11,9 @@ import pytest
 from demo.scenes import OFFICER
 from tests.support.theatre import Theatre, read_all, start_actor
 
+# One relay for all journeys, so all of them on one worker.
+pytestmark = pytest.mark.xdist_group("journeys")
+
 
 def memory_of(pid: int) -> bytes:
     """Every readable private mapping of a process."""

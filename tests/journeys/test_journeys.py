@@ -5,9 +5,14 @@ from __future__ import annotations
 import shutil
 import signal
 
+import pytest
+
 from demo.scenes import ATTACHE, OFFICER
 from demo.stage import Person
 from tests.support.theatre import Theatre, json_lines, read_all, running, start_actor
+
+# One relay for all journeys, so all of them on one worker.
+pytestmark = pytest.mark.xdist_group("journeys")
 
 
 def texts(person: Person, channel: str) -> list[str]:
