@@ -11,7 +11,6 @@ is settled before (`liaison.trust`, `liaison.policy.statement`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from liaison.envelope.header import Header, Kind
@@ -24,6 +23,7 @@ from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.fields import format_instant
 from liaison.policy.labelling import label_of
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +19,7 @@ from liaison.relay.services.errors import (
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements
 from liaison.storage.engine import Database
+from liaison.values import dataclass
 from liaison.wire import v1
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.crypto.signing import SignatureScheme, Signer
@@ -27,6 +26,7 @@ from liaison.relay.writer import Writer
 from liaison.storage import channels, parties
 from liaison.storage.engine import Database
 from liaison.trust import AgreementValidator
+from liaison.values import dataclass
 
 _TRIES: Final = 20
 

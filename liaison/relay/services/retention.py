@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.model import Precedence
@@ -11,6 +10,7 @@ from liaison.relay.services.limits import Limits
 from liaison.relay.services.tail import Tail
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import blobs, enrolments, items, key_packages
+from liaison.values import dataclass
 
 _HOUR_MS: Final = 3_600_000
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +22,7 @@ from liaison.relay.services.errors import NotMemberError, UnknownChannelError
 from liaison.storage import channels, members
 from liaison.storage.channels import ChannelRow
 from liaison.storage.engine import Database
+from liaison.values import dataclass
 
 _KEPT: Final = 512
 
