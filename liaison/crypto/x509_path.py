@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from liaison.crypto.signing import SignatureScheme
@@ -23,7 +24,6 @@ from liaison.crypto.x509 import (
     Root,
 )
 from liaison.model import DeviceId, PartyCode
-from liaison.values import dataclass
 
 MAX_CHAIN: Final = 4
 """Certificates in a chain, the root included if it was sent."""

@@ -10,6 +10,7 @@ docs/protocol/envelope.md has the table of keys.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Self, TypeVar
 
@@ -18,7 +19,6 @@ from liaison.envelope.cbor import Item
 from liaison.envelope.errors import HeaderError, HeaderVersionError
 from liaison.errors import MalformedError
 from liaison.model import DeviceId, EndpointId, MessageId, Precedence
-from liaison.values import dataclass
 
 _Number = TypeVar("_Number", bound=IntEnum)
 

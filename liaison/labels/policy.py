@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from liaison.errors import MalformedError
 from liaison.labels.label import Label
-from liaison.values import dataclass
 
 
 class LabelError(MalformedError):

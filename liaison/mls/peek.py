@@ -6,6 +6,8 @@ the outer form of one message.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from liaison.codec import Reader
 from liaison.mls.errors import WrongWireFormatError
 from liaison.mls.framing import (
@@ -15,7 +17,6 @@ from liaison.mls.framing import (
     read_content_type,
     read_header,
 )
-from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

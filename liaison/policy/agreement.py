@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Self
@@ -29,7 +29,6 @@ from liaison.policy.keys import VerifyKey
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.policy.who import Who
-from liaison.values import dataclass
 
 FORMAT: Final = "liaison.agreement/1"
 MAX_AGREEMENT_BYTES: Final = 2 * 1024 * 1024

@@ -7,6 +7,7 @@ seconds, sizes bytes; in the document durations are written `7d`, `12h`.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final, Self
 
 from liaison.envelope.header import Kind
@@ -15,7 +16,6 @@ from liaison.model import Precedence
 from liaison.policy.canonical import JSON
 from liaison.policy.fields import Node, format_duration
 from liaison.policy.who import Pattern, Who
-from liaison.values import dataclass
 
 MAX_PATTERNS: Final = 500
 MAX_RULES: Final = 64

@@ -11,6 +11,7 @@ is settled before (`liaison.trust`, `liaison.policy.statement`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from liaison.envelope.header import Header, Kind
@@ -23,7 +24,6 @@ from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.fields import format_instant
 from liaison.policy.labelling import label_of
-from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

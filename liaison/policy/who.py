@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final, Self
 
 from liaison.errors import LiaisonError, MalformedError
 from liaison.model import EndpointId, PartyCode
-from liaison.values import dataclass
 
 _ROLE: Final = re.compile(r"role:([a-z][a-z0-9-]{0,39})")
 _PREFIX: Final = re.compile(r"([a-z0-9-]+)/([a-z0-9-]{0,63})\*")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Self
 
 from aiohttp import web
@@ -31,7 +31,6 @@ from liaison.relay.settings import Settings
 from liaison.relay.streams import Streams
 from liaison.relay.writer import Writer
 from liaison.storage.engine import Database
-from liaison.values import dataclass
 from liaison.wire.frames import Close
 
 

@@ -11,6 +11,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
 
@@ -20,7 +21,6 @@ from liaison.relay import adminsocket, identity, tls
 from liaison.relay.files import DataDir
 from liaison.relay.settings import Settings, TLSMode
 from liaison.storage.engine import Database
-from liaison.values import dataclass
 
 LOW_DISK: Final = 1 << 30
 _DAY: Final = 86_400

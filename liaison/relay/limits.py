@@ -11,12 +11,11 @@ import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from liaison.relay.errors import RateExceededError
 from liaison.relay.settings import Settings
-from liaison.values import dataclass
 from liaison.wire.handshake import Principal
 
 MAX_BUCKETS: Final = 50_000

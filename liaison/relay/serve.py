@@ -17,7 +17,7 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiohttp import web
@@ -29,7 +29,6 @@ from liaison.relay.files import DataDir, exclusive
 from liaison.relay.identity import RelayKeys
 from liaison.relay.settings import Settings
 from liaison.relay.version import VERSION
-from liaison.values import dataclass
 
 BACKLOG: Final = 1_024
 LINGER: Final = 1.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from liaison.errors import (
@@ -23,7 +23,6 @@ from liaison.errors import (
 from liaison.model import DeviceId
 from liaison.relay.errors import TooManyStreamsError
 from liaison.relay.services.callers import DeviceCaller
-from liaison.values import dataclass
 from liaison.wire.frames import Close
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import count, groupby
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -27,7 +27,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from liaison.errors import LiaisonError, UnavailableError
 from liaison.model import Precedence
 from liaison.storage.engine import Database
-from liaison.values import dataclass
 
 _R = TypeVar("_R")
 

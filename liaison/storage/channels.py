@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.tables import channels, groups, removals
-from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

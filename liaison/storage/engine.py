@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,7 +22,6 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from liaison.storage import tables
 from liaison.storage.errors import SchemaError
-from liaison.values import dataclass
 
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long SQLite waits for another process, such as a backup, before it gives up."""

@@ -9,6 +9,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, tuple_, update
@@ -24,7 +25,6 @@ from liaison.storage.tables import (
     members,
     welcomes,
 )
-from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from liaison.errors import (
@@ -25,7 +26,6 @@ from liaison.errors import (
     UnknownError,
     VerificationError,
 )
-from liaison.values import dataclass
 
 CONTENT_TYPE: Final = "application/problem+json"
 URN: Final = "urn:liaison:"

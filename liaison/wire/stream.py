@@ -9,12 +9,11 @@ that a FLASH that was read before a hundred ROUTINE acknowledges nothing else.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from liaison.errors import MalformedError
 from liaison.model import ChannelId, Seq
-from liaison.values import dataclass
 from liaison.wire import frames
 
 DEFAULT_WINDOW: Final = 256

@@ -15,6 +15,7 @@ import os
 import tempfile
 import unicodedata
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -26,7 +27,6 @@ from liaison.errors import MalformedError
 from liaison.model import BlobId, ChannelId
 from liaison.policy.channel_policy import AttachmentRules
 from liaison.policy.errors import PolicyRefusedError
-from liaison.values import dataclass
 from liaison_sdk import files
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import (

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Final, Self
 from liaison.envelope.receipt import Answer
 from liaison.model import ChannelId, DeviceId, EndpointId
 from liaison.policy.agreement import Agreement
-from liaison.values import dataclass
 from liaison_sdk import account as accounts
 from liaison_sdk import (
     attachments,

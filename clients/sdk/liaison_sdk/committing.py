@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from liaison.crypto import suites
@@ -26,7 +26,6 @@ from liaison.mls.proposals import Proposal, Remove
 from liaison.model import ChannelId, PartyCode
 from liaison.policy import statement
 from liaison.policy.agreement import Agreement
-from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.problems import RemoteError
 from liaison_sdk import joining, judgement, key_packages, merging

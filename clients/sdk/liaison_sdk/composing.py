@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from liaison.envelope import content as contents
 from liaison.envelope.cbor import Item
@@ -14,7 +14,6 @@ from liaison.model import EndpointId, MessageId, Precedence
 from liaison.policy import labelling
 from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import Decision, SendMessage, evaluate
-from liaison.values import dataclass
 from liaison_sdk.environment import Environment
 from liaison_sdk.store import Transaction, messages, outbox
 from liaison_sdk.store.channels import ChannelRecord

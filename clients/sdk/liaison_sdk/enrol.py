@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,6 @@ from liaison.envelope import cbor
 from liaison.policy import enrolment
 from liaison.policy.enrolment import Code, SealedRequest
 from liaison.policy.keys import VerifyKey
-from liaison.values import dataclass
 from liaison.wire.problems import RemoteError
 from liaison_sdk import account as accounts
 from liaison_sdk import key_packages

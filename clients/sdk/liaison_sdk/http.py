@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
@@ -22,7 +23,6 @@ from liaison.crypto.errors import SignatureError
 from liaison.crypto.signing import Signer
 from liaison.model import BlobId, ChannelId, Epoch, MessageId, PartyCode
 from liaison.policy.relay_identity import RelayIdentity
-from liaison.values import dataclass
 from liaison.wire import handshake, v1
 from liaison.wire.problems import Problem, RemoteError
 from liaison_sdk.errors import RelayBrokenError, RelayUntrustedError

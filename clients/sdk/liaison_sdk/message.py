@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from liaison.errors import LiaisonError
 from liaison.labels import Label
 from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, Precedence, format_dtg
 from liaison.policy import labelling
-from liaison.values import dataclass
 from liaison_sdk.attachments import Report, safe_name
 from liaison_sdk.errors import AttachmentMalformedError
 from liaison_sdk.store.messages import MessageRecord, MessageState

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from liaison.errors import LiaisonError
 from liaison.model import Precedence
 from liaison.relay.writer import Batch, Operation, Work
 from liaison.storage import channels, members
 from liaison.storage.members import MemberRow
-from liaison.values import dataclass
 
 Done = tuple[bytes, int, bool]
 """Channel id, number, whether it was the Welcome."""

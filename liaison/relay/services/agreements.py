@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,7 +20,6 @@ from liaison.relay.services.errors import (
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements
 from liaison.storage.engine import Database
-from liaison.values import dataclass
 from liaison.wire import v1
 
 

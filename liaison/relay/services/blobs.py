@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from liaison.model import BlobId, ChannelId, Precedence
@@ -22,7 +23,6 @@ from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import blobs, devices
 from liaison.storage.blobs import BlobRow
 from liaison.storage.engine import Database
-from liaison.values import dataclass
 from liaison.wire import v1
 
 CHUNK: Final = 256 << 10

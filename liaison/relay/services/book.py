@@ -8,7 +8,7 @@ from the database each time, so no node works with what another has replaced.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,7 +21,6 @@ from liaison.policy.revocation import RevocationList
 from liaison.relay.services.errors import UnknownPartyError
 from liaison.storage import agreements, parties
 from liaison.storage.agreements import AgreementRow
-from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -41,7 +42,6 @@ from liaison.storage import agreements, channels, items, members
 from liaison.storage.channels import ChannelRow
 from liaison.storage.engine import Database
 from liaison.trust import ChannelBinding
-from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.frames import ItemKind
 

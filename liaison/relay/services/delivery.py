@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,7 +30,6 @@ from liaison.storage.engine import Database
 from liaison.storage.items import Item, Waiting
 from liaison.storage.members import Stay
 from liaison.storage.tables import HANDSHAKE_LANE
-from liaison.values import dataclass
 from liaison.wire.frames import Deliver, ItemKind
 from liaison.wire.stream import Delivered
 

@@ -7,6 +7,7 @@ When the row says another, nothing is written and the service judges again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from liaison.errors import ConflictError
@@ -30,7 +31,6 @@ from liaison.storage import channels, devices, items, members
 from liaison.storage.channels import ChannelRow, GroupRow
 from liaison.storage.items import Stored
 from liaison.storage.members import Join
-from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.frames import ItemKind
 

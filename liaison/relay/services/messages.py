@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from liaison.envelope.header import Header
 from liaison.errors import LiaisonError
@@ -41,7 +41,6 @@ from liaison.storage.devices import Standing
 from liaison.storage.engine import Database
 from liaison.storage.items import Ident, Item, Stored
 from liaison.storage.members import MemberRow
-from liaison.values import dataclass
 from liaison.wire import frames, v1
 from liaison.wire.frames import ItemKind
 

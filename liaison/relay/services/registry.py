@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
@@ -24,7 +25,6 @@ from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, devices, parties
 from liaison.storage.devices import CertificateRow
 from liaison.storage.engine import Database
-from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.handshake import Office, Principal, key_fingerprint
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from liaison.crypto.signing import SignatureScheme, Signer
@@ -26,7 +27,6 @@ from liaison.relay.writer import Writer
 from liaison.storage import channels, parties
 from liaison.storage.engine import Database
 from liaison.trust import AgreementValidator
-from liaison.values import dataclass
 
 _TRIES: Final = 20
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from liaison.model import Precedence
@@ -10,7 +11,6 @@ from liaison.relay.services.limits import Limits
 from liaison.relay.services.tail import Tail
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import blobs, enrolments, items, key_packages
-from liaison.values import dataclass
 
 _HOUR_MS: Final = 3_600_000
 

@@ -8,6 +8,7 @@ channels with such a leaf are closed to messages. Then sessions are ended
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from liaison.fanout import Bus, topics
 from liaison.model import ChannelId, PartyCode
@@ -20,7 +21,6 @@ from liaison.relay.services.removals import Removals
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, channels, devices, members, parties
 from liaison.storage.engine import Database
-from liaison.values import dataclass
 from liaison.wire import v1
 
 

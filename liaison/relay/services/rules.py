@@ -8,6 +8,7 @@ nothing has changed meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from liaison.errors import LiaisonError
@@ -47,7 +48,6 @@ from liaison.trust import (
     certified_leaf,
 )
 from liaison.trust.credentials import relay_sender
-from liaison.values import dataclass
 from liaison.wire import v1
 
 _PROPOSABLE: Final = (Add, Remove, Update)

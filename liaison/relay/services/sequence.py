@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from liaison.fanout import Bus, topics
 from liaison.model import Precedence
@@ -13,7 +14,6 @@ from liaison.storage import channels, items
 from liaison.storage.channels import ChannelRow
 from liaison.storage.items import Item
 from liaison.storage.tables import HANDSHAKE_LANE
-from liaison.values import dataclass
 from liaison.wire.frames import ItemKind
 
 

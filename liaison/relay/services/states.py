@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,7 +23,6 @@ from liaison.relay.services.errors import NotMemberError, UnknownChannelError
 from liaison.storage import channels, members
 from liaison.storage.channels import ChannelRow
 from liaison.storage.engine import Database
-from liaison.values import dataclass
 
 _KEPT: Final = 512
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Self
 
 from liaison.crypto.signing import SignatureScheme
@@ -20,7 +21,6 @@ from liaison.model import DeviceId, EndpointId
 from liaison.policy.keys import VerifyKey
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.policy.revocation import Reason
-from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.handshake import Office
 from liaison_sdk.http import Login, RelayAPI
