@@ -32,7 +32,7 @@ class IdentifierError(MalformedError):
 
 def _full(pattern: re.Pattern[str], text: str, what: str) -> str:
     if not pattern.fullmatch(text):
-        raise IdentifierError(f"{text[:80]!r} is not a {what}")
+        raise IdentifierError(f"{text[:80]!r} is not {what}")
     return text
 
 
@@ -49,7 +49,7 @@ class PartyCode:
         Raises:
             IdentifierError: another spelling.
         """
-        return cls(_full(_PARTY, text, "party code (capitals, such as NOR or UN-OCHA)"))
+        return cls(_full(_PARTY, text, "a party code (capitals, such as NOR or UN-OCHA)"))
 
     @property
     def path(self) -> str:
@@ -78,7 +78,10 @@ class EndpointId:
         # Some letters beyond ASCII have capitals within it: a second spelling.
         if not slash or not party.isascii() or party != party.lower():
             raise IdentifierError(f"{text[:80]!r} is not an endpoint (such as nor/defatt-berlin)")
-        return cls(PartyCode.parse(party.upper()), _full(_NAME, name, "endpoint name"))
+        return cls(
+            PartyCode.parse(party.upper()),
+            _full(_NAME, name, "an endpoint name (small letters, digits, hyphens)"),
+        )
 
     def __str__(self) -> str:
         return f"{self.party.path}/{self.name}"
@@ -101,7 +104,10 @@ class DeviceId:
         endpoint, mark, name = text.removeprefix(URI_SCHEME).partition("#")
         if not mark:
             raise IdentifierError(f"{text[:80]!r} is not a device (such as nor/defatt-berlin#d1)")
-        return cls(EndpointId.parse(endpoint), _full(_NAME, name, "device name"))
+        return cls(
+            EndpointId.parse(endpoint),
+            _full(_NAME, name, "a device name (small letters, digits, hyphens)"),
+        )
 
     @property
     def party(self) -> PartyCode:

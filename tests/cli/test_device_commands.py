@@ -58,6 +58,15 @@ def test_a_text_goes_out_as_it_was_given(liaison: Liaison, client: FakeClient) -
     assert sent["copy"] == [EndpointId.parse("nor/desk")]
 
 
+def test_an_addressee_who_is_not_in_the_channel_is_named(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    done = liaison("send", "berlin-watch", "x", "--to", "deu/lno-j3", "--to", "deu/lno-j4")
+
+    assert (done.code, len(client.sent)) == (0, 1)
+    assert "note: not in berlin-watch, and won't read it: deu/lno-j4\n" in done.err
+
+
 def test_json_names_what_the_relay_took(liaison: Liaison, client: FakeClient) -> None:
     done = liaison("send", "berlin-watch", "x", "--json")
 
@@ -393,6 +402,16 @@ def test_a_channel_is_opened_with_the_only_agreement_and_policy_there_are(
     assert done.code == 0, done.err
     assert (done.record["agreement"], done.record["policy"]) == ("nor-deu-2026", "liaison")
     assert client.rooms[-1].devices == [ME, PARTNER]
+
+
+def test_a_name_that_an_open_channel_has_opens_no_second_one(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    done = liaison("channels", "create", "berlin-watch", "--add", "deu/lno-j3")
+
+    assert done.code == 1
+    assert "there is an open channel berlin-watch already" in done.err
+    assert len(client.rooms) == 1
 
 
 def test_adding_the_own_post_adds_its_other_devices(liaison: Liaison, client: FakeClient) -> None:

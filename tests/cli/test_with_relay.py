@@ -52,6 +52,20 @@ def test_a_registrar_certifies_and_revokes_a_device_through_a_relay(
     assert refused.code == 1
 
 
+def test_a_party_that_was_not_admitted_is_told_who_admits_it(
+    liaison: Liaison, home: Path, relay: RelayProcess
+) -> None:
+    office = found(home)
+
+    done = liaison(
+        "--ca", relay.ca, "party", "connect", relay.url, "--identity", relay.identity_file
+    )
+
+    assert done.code == 1
+    assert "liaison-relay party add" in done.err
+    assert office.state.connection is None
+
+
 def test_a_relay_that_is_not_the_pinned_one_is_noticed_and_nothing_is_pinned(
     liaison: Liaison, home: Path, relay: RelayProcess, tmp_path: Path
 ) -> None:

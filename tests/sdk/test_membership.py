@@ -139,6 +139,26 @@ async def test_an_endpoint_without_devices_is_named(stage: Stage) -> None:
             await channel.add(endpoint("deu/nobody"))
 
 
+async def test_no_channel_is_opened_for_an_endpoint_without_devices(stage: Stage) -> None:
+    await stage.enrol(ATTACHE)
+    async with stage.client(ATTACHE) as nor:
+        with pytest.raises(EndpointNoDevicesError, match="deu/nobody"):
+            await nor.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/nobody")])
+
+        assert await nor.channels() == []
+
+
+async def test_a_name_means_the_channel_that_is_not_being_left(stage: Stage) -> None:
+    await stage.enrol(ATTACHE)
+    await stage.enrol(OFFICER)
+    async with stage.client(ATTACHE) as nor:
+        first = await nor.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
+        second = await nor.create_channel(AGREEMENT, POLICY, "duty")
+        await first.leave()
+
+        assert (await nor.channel("duty")).id == second.id
+
+
 async def test_a_stranger_to_the_agreement_is_refused_before_anything_is_asked(
     stage: Stage,
 ) -> None:

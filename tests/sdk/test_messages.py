@@ -25,6 +25,7 @@ from liaison_sdk.errors import (
     MessageAmbiguousError,
     MessageUnknownError,
     NotEnrolledError,
+    RelayAddressError,
     WrongPassphraseError,
 )
 from liaison_sdk.events import Event
@@ -308,8 +309,9 @@ async def test_channels_and_messages_are_found_by_name_and_prefix(pair: Stage) -
 
         assert (await nor.channel(str(channel.id)[:8])).id == channel.id
         assert (await nor.message(str(sent.message_id)[:8])).text == "one"
-        with pytest.raises(ChannelAmbiguousError):
+        with pytest.raises(ChannelAmbiguousError, match="2 channels") as caught:
             await nor.channel("duty")
+        assert str(channel.id)[:8] in caught.value.hint
         with pytest.raises(ChannelUnknownError):
             await nor.channel("nothing")
         with pytest.raises(MessageUnknownError):
@@ -377,9 +379,11 @@ async def test_a_relay_with_another_key_is_not_talked_to(pair: Stage) -> None:
 
 
 def test_only_loopback_may_go_without_tls() -> None:
-    with pytest.raises(ValueError, match="not https"):
-        AiohttpTransport("http://relay.example.org")
+    for url in ("http://relay.example.org", "127.0.0.1:8443", "relay.example.org", "https://", "["):
+        with pytest.raises(RelayAddressError):
+            AiohttpTransport(url)
     AiohttpTransport("http://127.0.0.1:8443")
+    AiohttpTransport("https://relay.example.org:8443")
 
 
 async def test_news_reaches_an_iterator(pair: Stage) -> None:

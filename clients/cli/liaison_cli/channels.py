@@ -10,6 +10,7 @@ from liaison.errors import UnavailableError
 from liaison.model import DeviceId, EndpointId
 from liaison_cli import clients
 from liaison_cli.context import Context, command
+from liaison_cli.errors import AmbiguousError
 
 if TYPE_CHECKING:
     from liaison_sdk import Channel, Client
@@ -64,6 +65,12 @@ async def create(
             rules = clients.only(chosen.channels, "channel policy", lambda p: p.name).name
         else:
             rules = chosen.channel(policy).name
+        if any(c.name == name and c.state == "active" for c in await client.channels()):
+            raise AmbiguousError(
+                f"there is an open channel {name} already",
+                hint="choose another name, or leave that one",
+                unchanged="nothing was opened",
+            )
         others = [endpoint for endpoint in members if endpoint != client.device.endpoint]
         channel = await client.create_channel(chosen.agreement_id, rules, name, others)
         if len(others) < len(members):

@@ -78,8 +78,10 @@ async def reach(client: Client) -> None:
         await client.wait_connected(CONNECT_SECONDS)
     except UnavailableError as e:
         raise UnreachableError(
-            f"the relay can't be reached: {e.message}",
-            hint="check the network, the relay's address and --ca",
+            e.message
+            if e.code.startswith("connection.")
+            else f"the relay can't be reached: {e.message}",
+            hint=e.hint or "check the network, the relay's address and --ca",
             unchanged="nothing was changed",
         ) from e
 

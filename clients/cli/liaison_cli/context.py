@@ -246,7 +246,7 @@ def _asked(*, new: bool) -> str:
         )
     import getpass
 
-    phrase = getpass.getpass("Passphrase: ")
+    phrase = getpass.getpass("New passphrase: " if new else "Passphrase: ")
     if new and getpass.getpass("Again: ") != phrase:
         raise UsageProblemError("the two passphrases differ", unchanged="nothing was made")
     return phrase

@@ -51,6 +51,8 @@ async def enrol(
     by_keyring = not Keystore.needs_passphrase(cli.home) if begun else keyring
     phrase = None if by_keyring else cli.passphrase(new=not begun)
     schemes = [signature_scheme(s) for s in scheme or (Scheme.ED25519,)]
+    if wait:
+        cli.out.note("waiting for the registrar; interrupted, liaison enrol alone goes on")
     try:
         account = await enrol_device(
             cli.home,

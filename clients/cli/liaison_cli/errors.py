@@ -12,7 +12,13 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from liaison.errors import ConflictError, LiaisonError, UnknownError, VerificationError
+from liaison.errors import (
+    AuthenticationError,
+    ConflictError,
+    LiaisonError,
+    UnknownError,
+    VerificationError,
+)
 
 
 class Exit(IntEnum):
@@ -53,6 +59,12 @@ class NotFoundError(UnknownError):
     """Nothing of this name is here."""
 
     code = "cli.not_found"
+
+
+class NotAdmittedError(AuthenticationError):
+    """The relay does not know this registrar."""
+
+    code = "cli.not_admitted"
 
 
 def exit_code(error: BaseException) -> Exit:

@@ -118,7 +118,7 @@ def _usage(error: Any, *, as_json: bool) -> None:
 
 def _sentence(text: str) -> str:
     """Put somebody else's sentence into the form of ours."""
-    line = " ".join(text.split()).rstrip(".")
+    line = " ".join(text.split()).rstrip(".").replace("Value error, ", "")
     return line[:1].lower() + line[1:]
 
 

@@ -12,7 +12,7 @@ import typer
 
 from liaison_cli import documents, offices, party_devices
 from liaison_cli.context import Context, KeyringOption, command
-from liaison_cli.errors import NotFoundError
+from liaison_cli.errors import NotAdmittedError, NotFoundError
 
 if TYPE_CHECKING:
     from liaison.policy.party import Party
@@ -138,12 +138,23 @@ async def connect(
     import time
 
     from liaison.policy.relay_identity import RelayIdentity
+    from liaison.wire.handshake import HandshakeError
+    from liaison.wire.problems import RemoteError
 
     relay = RelayIdentity.parse(documents.read(identity))
     office = offices.open_office(cli, party, online=True)
     from liaison_sdk.registrar import desk
 
-    published = await desk.connect(office, url, relay, time.time, ca_pem=offices.ca_pem(cli.ca))
+    try:
+        published = await desk.connect(office, url, relay, time.time, ca_pem=offices.ca_pem(cli.ca))
+    except RemoteError as e:
+        if e.remote_code != HandshakeError.code:
+            raise
+        raise NotAdmittedError(
+            f"the relay does not know {office.party.code}, or other keys of it",
+            hint="its operator admits the party file: liaison-relay party add FILE",
+            unchanged="nothing was pinned",
+        ) from e
     record = {
         "party": str(office.party.code),
         "relay": relay.origin,

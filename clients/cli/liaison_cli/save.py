@@ -36,7 +36,9 @@ async def save(
     import asyncio
 
     if not to.is_dir():
-        raise FileProblemError(f"there is no folder {to}", unchanged="nothing was written")
+        raise FileProblemError(
+            f"there is no folder {to}", hint="make it first", unchanged="nothing was written"
+        )
     async with clients.open_client(cli, receive=False) as client:
         found = await client.message(message)
         chosen = [a for a in found.attachments if index is None or a.index == index]

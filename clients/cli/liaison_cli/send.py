@@ -79,6 +79,7 @@ async def send(
             )
             sent = await clients.accepted(client, sending, seconds)
         message = await client.message(str(sent.message_id))
+        present = await found.members() if act or know else ()
     record = {
         "id": str(sent.message_id),
         "channel": str(found.id),
@@ -88,6 +89,10 @@ async def send(
         "state": str(sent.state),
         "seq": sent.seq,
     }
+    outside = sorted({*act, *know} - {member.device.endpoint for member in present})
+    if outside:
+        names = ", ".join(map(str, outside))
+        cli.out.note(f"not in {found.name}, and won't read it: {names}")
     number = str(sent.message_id)[: messages.ID_DIGITS]
     cli.out.record(record, f"{message.dtg_text}  {action.name}  [{number}] {sent.state}")
 

@@ -79,21 +79,26 @@ async def _print(
 
 async def _tell(cli: Context, client: Client) -> None:
     """Say on stderr when the watch is complete, and when the relay comes and goes."""
-    while not await _synced(client):
-        pass
+    # None: the first attempt that fails is told, the next ones are made in silence.
+    seconds: float | None = None
+    while (problem := await _problem(client, seconds)) is not None:
+        if seconds is None:
+            cli.out.note(f"{problem}; it is tried again until it can")
+        seconds = _SYNC_SECONDS
     cli.out.note("watching")
     async for event in client.events():
         if event.kind in {"connected", "disconnected"}:
             cli.out.note(event.text or str(event.kind))
 
 
-async def _synced(client: Client) -> bool:
+async def _problem(client: Client, seconds: float | None) -> str | None:
+    """Fetch what waits; return why that failed, or None."""
     try:
-        await client.sync(_SYNC_SECONDS)
-    except UnavailableError:
+        await client.sync(seconds)
+    except UnavailableError as e:
         # The client goes on trying by itself; a watch outlives the relay's absence.
-        return False
-    return True
+        return e.message
+    return None
 
 
 @contextlib.contextmanager

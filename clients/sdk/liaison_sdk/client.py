@@ -69,6 +69,7 @@ from liaison_sdk.reading import Reader
 from liaison_sdk.receiver_lock import ReceiverLock
 from liaison_sdk.sending import Sender
 from liaison_sdk.store import SQLiteStore, Store, Transaction, channels
+from liaison_sdk.store.channels import ChannelState
 from liaison_sdk.trust_store import TrustStore
 from liaison_sdk.waiting import Waiter
 
@@ -385,16 +386,18 @@ class Client:
         found = [c for c in await self.channels() if name in (c.id, str(c.id), c.name)]
         if not found and isinstance(name, str) and len(name) >= reading.MIN_PREFIX:
             found = [c for c in await self.channels() if str(c.id).startswith(name.lower())]
-        open_ones = [c for c in found if c.state.is_open]
-        if len(open_ones) == 1:
-            return open_ones[0]
         if not found:
-            raise ChannelUnknownError(f"there is no channel {name} here")
-        if len(found) > 1:
-            raise ChannelAmbiguousError(
-                f"{len(found)} channels answer to {name}", hint="use the id"
+            raise ChannelUnknownError(
+                f"there is no channel {name} here", hint="liaison channels list shows all"
             )
-        return found[0]
+        staying = [c for c in found if c.state.is_open and c.state is not ChannelState.LEAVING]
+        likely = staying or [c for c in found if c.state.is_open] or found
+        if len(likely) > 1:
+            ids = ", ".join(str(c.id)[:8] for c in likely)
+            raise ChannelAmbiguousError(
+                f"{len(likely)} channels answer to {name}", hint=f"use the id, one of: {ids}"
+            )
+        return likely[0]
 
     async def create_channel(
         self,
@@ -414,13 +417,16 @@ class Client:
 
         Raises:
             PolicyRefusedError: the agreement does not allow it.
-            EndpointNoDevicesError: an endpoint can't be added; the channel is there.
+            EndpointNoDevicesError: an endpoint has no device; nothing was opened. Where its
+                last device went meanwhile, the channel is there without it.
         """
         env = self._env
         await self.wait_connected()
         agreement = await self.agreement(agreement_id)
-        channel = await creating.open_channel(env, agreement, policy, name)
         wanted = list(members)
+        if wanted:
+            await membership.require_addable(env, agreement, policy, wanted)
+        channel = await creating.open_channel(env, agreement, policy, name)
         if wanted:
             await self.add_members(channel, wanted)
         return await self.channel(channel)

@@ -43,6 +43,13 @@ class RevokedError(ConnectionLostError):
 
     code = "connection.revoked"
 
+    def __init__(self) -> None:
+        super().__init__(
+            "this device's certificate was revoked",
+            close_code=Close.REVOKED,
+            hint="your registrar can certify a new device",
+        )
+
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 """Runs as long as a connection lasts."""
@@ -177,7 +184,7 @@ class Connection:
         ):
             self.is_over = True
         if code == Close.REVOKED:
-            error = RevokedError("this device's certificate was revoked", close_code=code)
+            error = RevokedError()
         if code in (Close.UNAUTHENTICATED, 401):
             self._env.api.forget_session()
         self.failure = error

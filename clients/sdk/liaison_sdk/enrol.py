@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -87,6 +87,12 @@ def _over_aiohttp(url: str, ca_pem: str | None) -> Transport:
     return AiohttpTransport(url, ca_pem=ca_pem)
 
 
+def _check_address(url: str) -> None:
+    from liaison_sdk.transport import parse_address  # noqa: PLC0415 - as above
+
+    parse_address(url)
+
+
 @dataclass(frozen=True, slots=True)
 class EnrolmentOptions:
     """What a test puts in the place of time, chance and the network.
@@ -125,10 +131,11 @@ async def enrol(  # noqa: PLR0913 - everything after the path is by keyword
 
     Args:
         home: the device's folder; made where needed.
-        url: the relay; may be left out to go on.
+        url: the relay; may be left out to go on. With the same code it replaces an earlier one,
+            which may have been mistyped.
         code: from the registrar; may be left out to go on.
         passphrase: of the keystore; None for the system's keyring.
-        ca_file: TLS CA certificates of the relay, kept in the account.
+        ca_file: TLS CA certificates of the relay, kept in the account. Replaces an earlier one.
         schemes: signature schemes to ask certificates for.
         wait: seconds to wait for the registrar; None for as long as it takes, 0 for one look.
         parameters: cost of the passphrase, for a new keystore.
@@ -139,10 +146,13 @@ async def enrol(  # noqa: PLR0913 - everything after the path is by keyword
         AlreadyEnrolledError: the folder has an account.
         EnrolmentWaitingError: no reply yet; call again without URL and code to go on.
         EnrolmentCodeError: the code has a typing error.
+        RelayAddressError: the URL is not a relay's; nothing was made.
         EnrolmentError: the reply is not from who gave out the code.
         RemoteError: the relay refused, for instance because the code is not known to it.
     """
     ca_pem = None if ca_file is None else await asyncio.to_thread(ca_file.read_text)
+    if url is not None:
+        _check_address(url)
     keystore = await asyncio.to_thread(_keystore, home, passphrase, parameters)
     store = await SQLiteStore.open(home, keystore)
     try:
@@ -199,7 +209,9 @@ def _begin(
     earlier = None if data is None else Pending.decode(data)
     code = None if code_text is None else Code.parse(code_text)
     if earlier is not None and code in (None, earlier.code):
-        return earlier
+        pending = replace(earlier, url=url or earlier.url, ca_pem=ca_pem or earlier.ca_pem)
+        meta.save_record(tx, RECORD, pending.encode())
+        return pending
     if code is None or url is None:
         raise NotEnrolledError("no enrolment is under way here", hint="give the URL and the code")
     keys = tuple(SigningKey.generate(scheme) for scheme in schemes)

@@ -184,13 +184,20 @@ class ConnectionLostError(UnavailableError):
     Args:
         message: what happened.
         close_code: the WebSocket's close code, where there was one.
+        hint: what to do, where it is known better than this class knows it.
     """
 
     code = "connection.lost"
 
-    def __init__(self, message: str = "", *, close_code: int | None = None) -> None:
-        super().__init__(message, hint="it is tried again by itself while a client is open")
+    def __init__(self, message: str = "", *, close_code: int | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint or "check the network and the relay's address")
         self.close_code = close_code
+
+
+class RelayAddressError(MalformedError):
+    """The relay's address can't be used."""
+
+    code = "connection.address"
 
 
 class RelayUntrustedError(VerificationError):

@@ -15,7 +15,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import AddEndpoint, RemoveEndpoint, evaluate
 from liaison.wire import v1
 from liaison.wire.problems import RemoteError
-from liaison_sdk import committing, judgement, merging
+from liaison_sdk import committing, directory, judgement, merging
 from liaison_sdk.committing import Committer, Order
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import EndpointNoDevicesError
@@ -24,6 +24,25 @@ from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.trust_store import device_of
 
 _NO_DEVICES: Final = ("device.unknown", "key_package.none_left")
+
+
+async def require_addable(
+    env: Environment, agreement: Agreement, policy: str, endpoints: Sequence[EndpointId]
+) -> None:
+    """Check, before a channel is opened for them, that these endpoints can be added to it.
+
+    Raises:
+        PolicyRefusedError: the agreement does not allow it.
+        EndpointNoDevicesError: an endpoint has no device.
+    """
+    actor = env.account.device.endpoint
+    for size, endpoint in enumerate(endpoints, start=2):
+        evaluate(AddEndpoint(actor, policy, endpoint, size), agreement, env.now).require()
+    listed = await directory.devices(env, agreement)
+    present = {entry.device.endpoint for entry in listed if not entry.revoked}
+    for endpoint in endpoints:
+        if endpoint not in present:
+            raise _no_devices(endpoint)
 
 
 async def add(
@@ -47,10 +66,7 @@ async def add(
         found = await _claim(env, agreement, endpoint)
         new = {device: package for device, package in found.items() if device not in present}
         if not new and not present:
-            raise EndpointNoDevicesError(
-                f"{endpoint} has no device that can be added",
-                hint="its devices have to enrol, and to be online once, before they can be added",
-            )
+            raise _no_devices(endpoint)
         packages |= new
     added: list[DeviceId] = []
 
@@ -67,6 +83,13 @@ async def add(
 
     await committer.run(channel, plan)
     return added
+
+
+def _no_devices(endpoint: EndpointId) -> EndpointNoDevicesError:
+    return EndpointNoDevicesError(
+        f"{endpoint} has no device that can be added",
+        hint="its devices have to enrol, and to be online once, before they can be added",
+    )
 
 
 async def remove(

@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from liaison.wire.frames import MAX_FRAME, SUBPROTOCOL
-from liaison_sdk.errors import ConnectionLostError, RelayBrokenError
+from liaison_sdk.errors import ConnectionLostError, RelayAddressError, RelayBrokenError
 
 MAX_ANSWER: Final = 32 << 20
 """Bytes of an answer that is read as a whole; blobs are streamed."""
@@ -112,13 +112,11 @@ class AiohttpTransport:
         ca_pem: the same as text; goes before `ca_file`.
 
     Raises:
-        ValueError: the URL is neither.
+        RelayAddressError: the URL is neither.
     """
 
     def __init__(self, url: str, *, ca_file: Path | None = None, ca_pem: str | None = None) -> None:
-        self._base = URL(url)
-        if self._base.scheme != "https" and not _is_loopback(self._base):
-            raise ValueError(f"{url!r} is not https, and not on this machine")
+        self._base = parse_address(url)
         self._ca_file = ca_file
         self._ca_pem = ca_pem
         self._session: aiohttp.ClientSession | None = None
@@ -254,7 +252,29 @@ class _Socket:
         await self._socket.close()
 
 
+def parse_address(url: str) -> URL:
+    """Read a relay's address.
+
+    Raises:
+        RelayAddressError: it is neither https nor on this machine.
+    """
+    try:
+        address = URL(url)
+    except ValueError:
+        address = URL()
+    if not address.host or (address.scheme != "https" and not _is_loopback(address)):
+        raise RelayAddressError(
+            f"{url[:200]!r} is not the address of a relay", hint="give it as https://host:port"
+        )
+    return address
+
+
 def _lost(error: Exception) -> ConnectionLostError:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return ConnectionLostError(
+            "the relay's TLS certificate is from nobody known here, or for another address",
+            hint="name the relay's CA with --ca; its operator gives it out",
+        )
     # Only the kind: some texts quote headers.
     reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
     return ConnectionLostError(f"the relay can't be reached ({reason or type(error).__name__})")
