@@ -44,11 +44,16 @@ class Play:
         return self.people[name]
 
     def say(self, who: str, words: str, *options: str) -> dict[str, Any]:
+        """Send words to the channel, and tell the audience."""
+        sent = self.send(who, words, *options)
+        self.said.append(words)
+        self.transcript.says(who, words)
+        return sent
+
+    def send(self, who: str, words: str, *options: str) -> dict[str, Any]:
         """Send words to the channel; the answer names what the relay stored."""
         sent = self.people[who].ask_one("send", CHANNEL, words, *options)
         require(sent["state"] == "accepted", f"the message of {who} was not accepted: {sent}")
-        self.said.append(words)
-        self.transcript.says(who, words)
         return sent
 
     def heard(self, who: str, *options: str) -> list[dict[str, Any]]:
@@ -192,18 +197,23 @@ def attachment(play: Play) -> None:
 def offline_and_flash(play: Play) -> None:
     """The reader is away; a FLASH overtakes the queue that waits."""
     play.transcript.does(OFFICER, "is off watch: no process of theirs runs")
-    routine = [f"Routine traffic {n}: convoy log, serial {n}" for n in range(1, 6)]
-    ids = [play.say(ATTACHE, words)["id"] for words in routine]
+    devices = (ATTACHE, f"{ATTACHE}#d2", ATTACHE)
+    routine = [f"Routine traffic {n}: convoy log, serial {n}" for n in range(1, 4)]
+    queued = list(zip(devices, routine, strict=True))
+    ids = [sent["id"] for sent in together(*(partial(play.send, *one) for one in queued))]
+    for who, words in queued:
+        play.said.append(words)
+        play.transcript.says(who, words)
     flash = play.say(
         ATTACHE, "FLASH: shots reported near crossing point 4, hold all movement", "--precedence",
         "FLASH",
     )  # fmt: skip
-    watcher = play.people[OFFICER].begin("watch", CHANNEL, "--count", "6", "--for", "30")
+    watcher = play.people[OFFICER].begin("watch", CHANNEL, "--count", "4", "--for", "30")
     order = [m["id"] for m in finish(watcher, "the officer's watch")]
     require(set(order) == {*ids, flash["id"]}, "the officer did not get all that waited")
     require(order[0] == flash["id"], "the FLASH did not come first")
     play.transcript.does(OFFICER, "comes on watch")
-    play.transcript.check("all six arrive, and the FLASH, sent last, is read first")
+    play.transcript.check("all four arrive, and the FLASH, sent last, is read first")
 
 
 def joins(play: Play) -> None:
@@ -215,40 +225,38 @@ def joins(play: Play) -> None:
     seen = play.heard(NEWCOMER)
     require([m["id"] for m in seen] == [sent["id"]], f"the newcomer sees {len(seen)} messages")
     require(seen[0]["text"] == words, "the newcomer reads other words")
-    play.transcript.check(f"{NEWCOMER} reads this message, and none of the nine before it")
+    play.transcript.check(f"{NEWCOMER} reads this message, and none of the seven before it")
 
 
 def power_cut(play: Play) -> None:
     """The relay is killed while messages flow; nothing acknowledged is missing."""
-    words = [f"Situation report {n}: nothing significant to report" for n in range(1, 5)]
-    accepted = [play.say(OFFICER, w)["id"] for w in words[:2]]
+    words = [f"Situation report {n}: nothing significant to report" for n in range(1, 4)]
+    accepted = [play.say(OFFICER, words[0])["id"]]
     play.relay.kill()
     play.transcript.does("operator", "loses power: kill -9, no farewell")
-    play.people[OFFICER].run("send", CHANNEL, words[2], expect=1)
-    play.said.append(words[2])
+    play.people[OFFICER].run("send", CHANNEL, words[1], expect=1)
+    play.said.append(words[1])
     play.transcript.does(OFFICER, "writes on; the message stays queued on their device")
     pid = play.relay.start()
     play.transcript.does("operator", f"starts the relay again (process {pid})")
-    play.people[OFFICER].run("channels", "sync")
-    accepted.append(play.say(OFFICER, words[3])["id"])
+    accepted.append(play.say(OFFICER, words[2])["id"])
     seen = {m["id"]: m["text"] for m in play.heard(ATTACHE)}
     require(all(i in seen for i in accepted), "an acknowledged message is missing")
     texts = [t for t in seen.values() if t in words]
     require(sorted(texts) == sorted(words), f"reports arrived as {texts}")
-    play.transcript.check("four of four reports are there, each once, the queued one too")
+    play.transcript.check("all three reports are there, each once, the queued one too")
 
 
 def leaves(play: Play) -> None:
     """The third officer is removed and can't read what comes after."""
-    before = {m["id"] for m in play.heard(NEWCOMER)}
     play.people[OFFICER].run("channels", "remove", CHANNEL, NEWCOMER)
     play.transcript.does(OFFICER, f"removes {NEWCOMER} from the channel")
     sent = play.say(ATTACHE, "For the two of us only: the next meeting is at the embassy.")
-    after = {m["id"] for m in play.heard(NEWCOMER)}
-    require(after == before, "the removed officer received something")
-    require(
-        any(m["id"] == sent["id"] for m in play.heard(OFFICER)), "the officer lacks the message"
-    )
+    removed, present = together(partial(play.heard, NEWCOMER), partial(play.heard, OFFICER))
+    require(any(m["id"] == sent["id"] for m in present), "the officer lacks the message")
+    # From the welcome to the last report: what was said while they were a member.
+    heard = sorted(m["text"] for m in removed)
+    require(heard == sorted(play.said[-5:-1]), f"the removed officer read {heard}")
     play.transcript.check(f"{NEWCOMER} reads nothing that was said since")
 
 
