@@ -11,7 +11,7 @@ from liaison.crypto.secret import random_bytes
 from liaison.policy.enrolment import Code
 from liaison.wire.problems import RemoteError
 from liaison_sdk.enrol import enrol, pending_enrolment
-from liaison_sdk.errors import ConnectionLostError, RelayAddressError
+from liaison_sdk.errors import CertificateFileError, ConnectionLostError, RelayAddressError
 from liaison_sdk.keystore import Keystore
 from liaison_sdk.transport import AiohttpTransport
 from tests.sdk.support import CHEAP, Stage
@@ -23,6 +23,13 @@ async def test_an_unknown_certificate_is_told_with_what_to_do(stage: Stage) -> N
         with pytest.raises(ConnectionLostError, match="TLS certificate") as caught:
             await way.request("GET", "/healthz", headers={})
         assert "--ca" in caught.value.hint
+
+
+@pytest.mark.parametrize("pem", ["no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
+async def test_a_ca_file_without_certificates_is_named_as_that(pem: str) -> None:
+    async with AiohttpTransport("https://127.0.0.1:1", ca_pem=pem) as way:
+        with pytest.raises(CertificateFileError):
+            await way.request("GET", "/healthz", headers={})
 
 
 async def test_an_enrolment_at_a_mistyped_relay_goes_on_at_the_right_one(

@@ -52,7 +52,9 @@ async def enrol(
     phrase = None if by_keyring else cli.passphrase(new=not begun)
     schemes = [signature_scheme(s) for s in scheme or (Scheme.ED25519,)]
     if wait:
-        cli.out.note("waiting for the registrar; interrupted, liaison enrol alone goes on")
+        cli.out.note(
+            "the registrar has to approve; if this is interrupted, liaison enrol alone goes on"
+        )
     try:
         account = await enrol_device(
             cli.home,

@@ -200,6 +200,12 @@ class RelayAddressError(MalformedError):
     code = "connection.address"
 
 
+class CertificateFileError(MalformedError):
+    """The CA file holds no certificates."""
+
+    code = "connection.ca_file"
+
+
 class RelayUntrustedError(VerificationError):
     """The server does not hold the key that this client pinned for its relay."""
 

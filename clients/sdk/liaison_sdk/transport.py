@@ -16,7 +16,12 @@ import aiohttp
 from yarl import URL
 
 from liaison.wire.frames import MAX_FRAME, SUBPROTOCOL
-from liaison_sdk.errors import ConnectionLostError, RelayAddressError, RelayBrokenError
+from liaison_sdk.errors import (
+    CertificateFileError,
+    ConnectionLostError,
+    RelayAddressError,
+    RelayBrokenError,
+)
 
 MAX_ANSWER: Final = 32 << 20
 """Bytes of an answer that is read as a whole; blobs are streamed."""
@@ -193,7 +198,10 @@ class AiohttpTransport:
             return self._session
 
     def _context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self._ca_file, cadata=self._ca_pem)
+        try:
+            context = ssl.create_default_context(cafile=self._ca_file, cadata=self._ca_pem)
+        except ssl.SSLError as e:
+            raise CertificateFileError(hint="it has to be PEM, such as the relay's ca.pem") from e
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         return context
 
