@@ -79,7 +79,9 @@ def _tls(data: DataDir, settings: Settings) -> Iterator[Finding]:
     certificate = data.tls / "server.pem" if trial else settings.tls_certificate
     key = data.tls / "server.key" if trial else settings.tls_key
     if certificate is None or key is None:
-        yield Finding("tls", Verdict.FAILED, "no certificate is set (for a trial: --dev-tls)")
+        yield Finding(
+            "tls", Verdict.FAILED, "no certificate is set (a trial's: LIAISON_RELAY_TLS=dev)"
+        )
         return
     if trial and not certificate.exists():
         yield Finding("tls", Verdict.WARNING, "a trial certificate will be made at start")
