@@ -29,6 +29,7 @@ from liaison.wire import v1
 from liaison.wire.handshake import Office, Principal, key_fingerprint
 
 _REVOKED: Final = "this certificate was revoked by its registrar"
+_REVOKED_HINT: Final = "its registrar can certify a new device"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Registry:
             raise UnauthenticatedError(f"{device} has no certificate for this key")
         good = [row for row in rows if row.revoked_at is None]
         if not good:
-            raise DeviceRevokedError(_REVOKED)
+            raise DeviceRevokedError(_REVOKED, hint=_REVOKED_HINT)
         row = good[-1]
         if row.not_after <= self.clock():
             raise UnauthenticatedError(f"the certificate of {device} has expired")
@@ -172,7 +173,7 @@ def check_standing(
     if found is None or found.not_after <= now_ms:
         raise UnauthenticatedError(f"the certificate of {caller.id} has expired")
     if found.revoked_at is not None:
-        raise DeviceRevokedError(_REVOKED)
+        raise DeviceRevokedError(_REVOKED, hint=_REVOKED_HINT)
 
 
 async def _require_device(tx: AsyncConnection, device: DeviceId) -> None:
