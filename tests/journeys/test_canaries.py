@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -14,9 +15,11 @@ from tests.support.theatre import Theatre, read_all, start_actor
 # One relay for all journeys, so all of them on one worker.
 pytestmark = pytest.mark.xdist_group("journeys")
 
+_PIECE = 1 << 20
+
 
 def memory_of(pid: int) -> bytes:
-    """Every readable private mapping of a process."""
+    """Every private mapping of a process that can be written, as far as it can be read."""
     found = []
     with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/mem").open("rb") as mem:
         for line in maps:
@@ -24,9 +27,17 @@ def memory_of(pid: int) -> bytes:
             if not rights.startswith("rw") or (name and name[0].startswith("[v")):
                 continue
             start, end = (int(x, 16) for x in span.split("-"))
-            mem.seek(start)
-            found.append(mem.read(end - start))
+            found += [_read(mem, at, min(at + _PIECE, end)) for at in range(start, end, _PIECE)]
     return b"".join(found)
+
+
+def _read(mem: BinaryIO, start: int, end: int) -> bytes:
+    try:
+        mem.seek(start)
+        return mem.read(end - start)
+    except OSError:
+        # Freed since it was listed, or mapped beyond the end of its file: nothing is there.
+        return b""
 
 
 def forms(canary: str) -> list[bytes]:

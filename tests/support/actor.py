@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -38,6 +39,7 @@ async def main(options: argparse.Namespace, passphrase: str) -> None:
         time.time = lambda: right() + options.skew
     # After the clock was turned: the SDK takes it when it is imported.
     from liaison_sdk import Client, MessageState  # noqa: PLC0415
+    from liaison_sdk.errors import ConnectionLostError  # noqa: PLC0415
 
     home, ca_file = Path(os.environ["LIAISON_HOME"]), Path(os.environ["LIAISON_CA"])
     async with Client.open(home, passphrase=passphrase, ca_file=ca_file) as client:
@@ -49,7 +51,9 @@ async def main(options: argparse.Namespace, passphrase: str) -> None:
             sent = await channel.send(text)
             _say(sent.message_id, text)
             if options.update_every and number % options.update_every == 0:
-                await channel.update()
+                # Cut off in the middle it stays staged, and goes out by itself.
+                with contextlib.suppress(ConnectionLostError):
+                    await channel.update()
         await client.sync()
         for message in await client.history(channel.id):
             if message.outgoing and message.state is MessageState.ACCEPTED:
