@@ -141,6 +141,18 @@ def test_without_the_relay_the_message_stays_queued_and_the_exit_code_says_so(
     assert [m.text for m in client.queue] == ["x"]
 
 
+def test_where_nobody_listens_sending_gives_up_as_soon_as_the_message_is_stored(
+    liaison: Liaison, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "CONNECT_SECONDS", 3600)
+    client.cut_off = True
+
+    done = liaison("send", "berlin-watch", "x", "--timeout", "20")
+
+    assert "liaison: error: the relay can't be reached" in done.err
+    assert [m.text for m in client.queue] == ["x"]
+
+
 def test_an_answer_names_what_it_answers(liaison: Liaison, client: FakeClient) -> None:
     client.stored.append(FakeMessage("a question", client))
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from liaison.errors import UnavailableError
+from liaison.errors import LiaisonError, UnavailableError
 from liaison_cli import startup
 from liaison_cli.context import Context
 from liaison_cli.errors import AmbiguousError, NotFoundError
 
 if TYPE_CHECKING:
-    from liaison_sdk import Client, Sent
+    from liaison_sdk import Client, MessageId, Sent
 
 T = TypeVar("T")
 CONNECT_SECONDS: Final = 5.0
 """How long a command that needs the relay waits for the connection."""
 SYNC_SECONDS: Final = 15.0
 """How long a command that can do without the relay waits for it."""
+_LOOK_SECONDS: Final = 0.1
 
 
 class QueuedError(UnavailableError):
@@ -92,7 +93,8 @@ async def accepted(client: Client, sending: Coroutine[Any, Any, Sent], seconds: 
     Args:
         client: whose message it is.
         sending: a call of `Channel.send`.
-        seconds: to wait at most; without a connection no longer than `CONNECT_SECONDS`.
+        seconds: to wait at most; without a connection no longer than `CONNECT_SECONDS`, and where
+            attempts to connect fail at once, only until it is stored.
 
     Raises:
         QueuedError: the relay has not taken it; it is stored and goes out later.
@@ -102,9 +104,12 @@ async def accepted(client: Client, sending: Coroutine[Any, Any, Sent], seconds: 
 
     before = {message.id for message in await client.outbox()}
     task = asyncio.ensure_future(sending)
+    refusal = asyncio.ensure_future(_refusal(client, before))
     try:
         async with asyncio.timeout(seconds):
-            await asyncio.wait({task}, timeout=CONNECT_SECONDS)
+            await asyncio.wait(
+                {task, refusal}, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
             if task.done() or client.connected:
                 return await task
             why = "the relay can't be reached"
@@ -112,10 +117,32 @@ async def accepted(client: Client, sending: Coroutine[Any, Any, Sent], seconds: 
         why = f"the relay did not answer within {seconds:.0f} seconds"
     finally:
         task.cancel()
-        await asyncio.wait({task})
+        refusal.cancel()
+        await asyncio.wait({task, refusal})
     if all(message.id in before for message in await client.outbox()):
         raise UnreachableError(why, unchanged="nothing was sent or stored")
     raise QueuedError(why, hint="it is stored, and goes out with liaison channels sync")
+
+
+async def _refusal(client: Client, before: Collection[MessageId]) -> None:
+    """Return when an attempt to connect has failed and the message is safe in the outbox.
+
+    It goes on as long as there is a connection, or hope of one; then somebody else gives up.
+    """
+    import asyncio
+
+    while True:
+        try:
+            # Without a limit: until the next attempt that fails.
+            await client.wait_connected()
+        except LiaisonError:
+            stored = any(message.id not in before for message in await client.outbox())
+        else:
+            stored = False
+        # Also before it returns: where the failure is for good, `Channel.send` says so itself.
+        await asyncio.sleep(_LOOK_SECONDS)
+        if stored:
+            return
 
 
 async def catch_up(client: Client) -> None:
