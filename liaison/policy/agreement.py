@@ -22,19 +22,29 @@ from liaison.labels import LabelPolicies
 from liaison.labels.builtin import BUILT_IN
 from liaison.model import EndpointId, PartyCode
 from liaison.policy import canonical, who
+from liaison.policy.agreement_rules import (
+    ClearanceRule,
+    ExclusionRule,
+    LabelRules,
+    StatusRules,
+    TimeRules,
+    Witness,
+    party_texts,
+)
 from liaison.policy.canonical import JSON
-from liaison.policy.channel_policy import ChannelPolicy, who_document, who_from_node
-from liaison.policy.fields import Node, format_duration, format_instant
-from liaison.policy.keys import VerifyKey
+from liaison.policy.channel_policy import ChannelPolicy
+from liaison.policy.fields import Node, format_instant
+from liaison.policy.party import FIELDS as PARTY_FIELDS
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
-from liaison.policy.who import Who
+from liaison.policy.who import Who, who_document, who_from_node
 
 FORMAT: Final = "liaison.agreement/1"
 MAX_AGREEMENT_BYTES: Final = 2 * 1024 * 1024
 MAX_PARTIES: Final = 64
 MAX_CHANNELS: Final = 64
 MAX_ROLES: Final = 64
+MAX_CLEARANCES: Final = 256
 MAX_WITNESSES: Final = 64
 _ID: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ROLE: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -55,7 +65,12 @@ _REQUIRED: Final = (
     "witnesses",
     "cipher_suite",
     "labels",
+    "clearances",
     "times",
+    "status",
+    "exclusion",
+    "duties",
+    "residual_duties",
     "retention_days",
     "roles",
     "channels",
@@ -84,32 +99,6 @@ class UnknownPartyError(UnknownError):
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
-    """A party's witness: the name and key of its cosignatures."""
-
-    party: PartyCode
-    name: str
-    key: VerifyKey
-
-
-@dataclass(frozen=True, slots=True)
-class LabelRules:
-    """The label policy in force, the highest level allowed, the level when none is chosen."""
-
-    policy: str
-    ceiling: str
-    default: str
-
-
-@dataclass(frozen=True, slots=True)
-class TimeRules:
-    """How far a message's DTG may be ahead of its acceptance and behind it, seconds."""
-
-    ahead: int
-    behind: int
-
-
-@dataclass(frozen=True, slots=True)
 class Agreement:
     """What the parties have agreed.
 
@@ -127,7 +116,12 @@ class Agreement:
         witnesses: whose cosignatures count.
         cipher_suite: of every channel's group.
         labels: confidentiality.
+        clearances: who is cleared for what; whoever is in none of them for nothing.
         times: bounds on DTGs.
+        status: how fresh the parties' statements of participation must be.
+        exclusion: what it takes to exclude a party.
+        duties: of each party, for people.
+        residual_duties: what binds the parties after the end, for people.
         retention_days: how long the relay keeps what it must not lose sooner.
         roles: names for sets of endpoints.
         channels: the channel policies.
@@ -146,7 +140,12 @@ class Agreement:
     witnesses: tuple[Witness, ...]
     cipher_suite: int
     labels: LabelRules
+    clearances: tuple[ClearanceRule, ...]
     times: TimeRules
+    status: StatusRules
+    exclusion: ExclusionRule
+    duties: Mapping[PartyCode, str]
+    residual_duties: str
     retention_days: int
     roles: Mapping[str, Who]
     channels: tuple[ChannelPolicy, ...]
@@ -196,10 +195,19 @@ class Agreement:
                 Party.from_node(n) for n in fields["parties"].items(least=2, most=MAX_PARTIES)
             ),
             relay=RelayIdentity.from_node(fields["relay"]),
-            witnesses=tuple(_witness(n) for n in fields["witnesses"].items(most=MAX_WITNESSES)),
+            witnesses=tuple(
+                Witness.from_node(n) for n in fields["witnesses"].items(most=MAX_WITNESSES)
+            ),
             cipher_suite=int(_matching(fields["cipher_suite"], _SUITE, "such as 0xF002"), 16),
-            labels=_labels(fields["labels"], label_policies),
-            times=_times(fields["times"]),
+            labels=LabelRules.from_node(fields["labels"], label_policies),
+            clearances=tuple(
+                ClearanceRule.from_node(n) for n in fields["clearances"].items(most=MAX_CLEARANCES)
+            ),
+            times=TimeRules.from_node(fields["times"]),
+            status=StatusRules.from_node(fields["status"]),
+            exclusion=fields["exclusion"].choice(ExclusionRule),
+            duties=MappingProxyType(party_texts(fields["duties"], _codes(fields["parties"]))),
+            residual_duties=fields["residual_duties"].text(least=0),
             retention_days=fields["retention_days"].integer(1, 3660),
             roles=_roles(fields["roles"]),
             channels=tuple(
@@ -272,22 +280,17 @@ class Agreement:
             "valid_from": format_instant(self.valid_from),
             "valid_until": format_instant(self.valid_until),
             "cipher_suite": f"0x{self.cipher_suite:04X}",
-            "labels": {
-                "policy": self.labels.policy,
-                "ceiling": self.labels.ceiling,
-                "default": self.labels.default,
-            },
-            "times": {
-                "dtg_ahead": format_duration(self.times.ahead),
-                "dtg_behind": format_duration(self.times.behind),
-            },
+            "labels": self.labels.document(),
+            "clearances": [rule.document() for rule in self.clearances],
+            "times": self.times.document(),
+            "status": self.status.document(),
+            "exclusion": self.exclusion.value,
+            "duties": {str(code): text for code, text in self.duties.items()},
+            "residual_duties": self.residual_duties,
             "retention_days": self.retention_days,
             "roles": {name: who_document(members) for name, members in self.roles.items()},
             "channels": [policy.document() for policy in self.channels],
-            "witnesses": [
-                {"party": str(w.party), "name": w.name, "key": w.key.document()}
-                for w in self.witnesses
-            ],
+            "witnesses": [witness.document() for witness in self.witnesses],
             "parties": [party.document() for party in self.parties],
             "relay": self.relay.document(),
         }
@@ -336,6 +339,8 @@ def _check_suite(agreement: Agreement, fields: dict[str, Node]) -> None:
 def _check_people(agreement: Agreement, fields: dict[str, Node]) -> None:
     for name, members in agreement.roles.items():
         _check_who(agreement, members, fields["roles"].mapping()[name])
+    for node, rule in zip(fields["clearances"].items(), agreement.clearances, strict=True):
+        _check_who(agreement, rule.who, node)
     for node, policy in zip(fields["channels"].items(), agreement.channels, strict=True):
         for people in policy.every_who():
             _check_who(agreement, people, node)
@@ -356,42 +361,15 @@ def _matching(node: Node, pattern: re.Pattern[str], form: str) -> str:
     return text
 
 
+def _codes(node: Node) -> list[PartyCode]:
+    return [n.fields(PARTY_FIELDS)["code"].parsed(PartyCode.parse) for n in node.items()]
+
+
 def _previous(node: Node) -> bytes | None:
     if node.is_null:
         return None
     text = _matching(node, _DIGEST, "null or sha256: and 64 hex digits")
     return bytes.fromhex(text.removeprefix("sha256:"))
-
-
-def _witness(node: Node) -> Witness:
-    fields = node.fields(("party", "name", "key"))
-    return Witness(
-        fields["party"].parsed(PartyCode.parse),
-        fields["name"].text(most=200),
-        VerifyKey.from_node(fields["key"]),
-    )
-
-
-def _labels(node: Node, known: LabelPolicies) -> LabelRules:
-    fields = node.fields(("policy", "ceiling", "default"))
-    policy = known.find(fields["policy"].text(most=100))
-    if policy is None:
-        fields["policy"].fail(
-            "is not a label policy known here", hint=f"known are {', '.join(known.ids)}"
-        )
-    try:
-        ceiling = policy.rank(fields["ceiling"].text(most=100))
-        default = policy.rank(fields["default"].text(most=100))
-    except LiaisonError as error:
-        node.fail(f"is wrong: {error.message}")
-    if default > ceiling:
-        fields["default"].fail("is above the ceiling")
-    return LabelRules(policy.policy_id, fields["ceiling"].text(), fields["default"].text())
-
-
-def _times(node: Node) -> TimeRules:
-    fields = node.fields(("dtg_ahead", "dtg_behind"))
-    return TimeRules(fields["dtg_ahead"].duration(), fields["dtg_behind"].duration())
 
 
 def _roles(node: Node) -> Mapping[str, Who]:

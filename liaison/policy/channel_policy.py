@@ -15,9 +15,8 @@ from liaison.errors import MalformedError
 from liaison.model import Precedence
 from liaison.policy.canonical import JSON
 from liaison.policy.fields import Node, format_duration
-from liaison.policy.who import Pattern, Who
+from liaison.policy.who import Who, who_document, who_from_node
 
-MAX_PATTERNS: Final = 500
 MAX_RULES: Final = 64
 MAX_MEMBERS: Final = 2000
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
@@ -228,19 +227,6 @@ class ChannelPolicy:
         """Return all lists of people, for whoever checks that they exist."""
         grants = (self.create, self.add, self.remove, self.read, self.acknowledge)
         return (*grants, *(rule.who for rule in self.send))
-
-
-def who_from_node(node: Node) -> Who:
-    """Read a list of patterns, each once."""
-    patterns = tuple(item.parsed(Pattern.parse) for item in node.items(most=MAX_PATTERNS))
-    if len(set(patterns)) != len(patterns):
-        node.fail("names someone twice")
-    return patterns
-
-
-def who_document(who: Who) -> list[JSON]:
-    """Return patterns as they stand in the document."""
-    return [str(pattern) for pattern in who]
 
 
 def _precedence(text: str) -> Precedence:

@@ -45,6 +45,15 @@ class RevocationOrderError(VerificationError):
     code = "revocation.order"
 
 
+class StatementOrderError(VerificationError):
+    """A statement does not follow what is known of its party.
+
+    An old one is being shown again, or two contradict each other.
+    """
+
+    code = "statement.order"
+
+
 class RemovalReasonError(VerificationError):
     """The reason attached to a removal does not justify it."""
 

@@ -19,11 +19,14 @@ from liaison.errors import LiaisonError
 from liaison.labels import LabelPolicies
 from liaison.labels.builtin import BUILT_IN
 from liaison.model import EndpointId, Precedence
+from liaison.policy import lifecycle
 from liaison.policy.agreement import Agreement, UnknownChannelPolicyError
 from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.fields import format_instant
 from liaison.policy.labelling import label_of
+from liaison.policy.lifecycle import Participation, Phase
+from liaison.policy.standing import EVERYONE, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,8 @@ def evaluate(
     request: Request,
     agreement: Agreement,
     now: int,
+    *,
+    standing: Standing = EVERYONE,
     label_policies: LabelPolicies = BUILT_IN,
 ) -> Decision:
     """Decide whether the agreement allows the request.
@@ -111,13 +116,14 @@ def evaluate(
         request: who wants to do what.
         agreement: a verified one, in the version that the channel's epoch names.
         now: Unix seconds; for sending, the relay's time of acceptance.
+        standing: what is known of the parties' participation.
         label_policies: what gives labels their meaning.
     """
     try:
         policy = agreement.channel(request.channel)
     except UnknownChannelPolicyError as error:
         return _deny("channel.unknown", error.message)
-    refusal = _check_validity(request, agreement, now)
+    refusal = _check_life(request, agreement, standing, now)
     if refusal is not None:
         return refusal
     match request:
@@ -126,14 +132,16 @@ def evaluate(
         case AddEndpoint():
             return _add(request, agreement, policy)
         case RemoveEndpoint():
-            return _remove(request, agreement, policy)
+            return _remove(request, agreement, policy, standing, now)
         case SendMessage():
             return _send(request, agreement, policy, now, label_policies)
         case ReadMessage():
             return _read(request, agreement, policy, now)
 
 
-def _check_validity(request: Request, agreement: Agreement, now: int) -> Decision | None:
+def _check_life(
+    request: Request, agreement: Agreement, standing: Standing, now: int
+) -> Decision | None:
     # Reading old messages and removing members go on after the agreement's end.
     if isinstance(request, ReadMessage | RemoveEndpoint):
         return None
@@ -143,7 +151,24 @@ def _check_validity(request: Request, agreement: Agreement, now: int) -> Decisio
     if now > agreement.valid_until:
         until = format_instant(agreement.valid_until)
         return _deny("agreement.validity", f"the agreement ended at {until}")
+    for endpoint in _concerned(request):
+        state = standing.participation(endpoint.party, now)
+        if agreement.has_party(endpoint.party) and state is not Participation.ACTIVE:
+            return _deny(f"party.{state.value}", f"{endpoint.party} {lifecycle.in_words(state)}")
+    phase = standing.phase(agreement, now)
+    if phase is not Phase.ACTIVE:
+        return _deny(f"agreement.{phase.value}", "fewer than two parties take part")
     return None
+
+
+def _concerned(request: CreateChannel | AddEndpoint | SendMessage) -> tuple[EndpointId, ...]:
+    match request:
+        case CreateChannel():
+            return (request.actor,)
+        case AddEndpoint():
+            return (request.actor, request.added)
+        case SendMessage():
+            return (request.actor, *request.header.to, *request.header.copy)
 
 
 def _create(request: CreateChannel, agreement: Agreement, policy: ChannelPolicy) -> Decision:
@@ -166,13 +191,23 @@ def _add(request: AddEndpoint, agreement: Agreement, policy: ChannelPolicy) -> D
     return _grant(agreement, policy, "add", request.actor, f"add {request.added}")
 
 
-def _remove(request: RemoveEndpoint, agreement: Agreement, policy: ChannelPolicy) -> Decision:
+def _remove(
+    request: RemoveEndpoint,
+    agreement: Agreement,
+    policy: ChannelPolicy,
+    standing: Standing,
+    now: int,
+) -> Decision:
     if request.removed == request.actor:
         return _allow("member.leave", f"{request.actor} removes a device of its own")
     if request.justified:
         return _allow("member.excluded", f"{request.removed} must not be a member any more")
     if not agreement.has_party(request.removed.party):
         return _allow("member.excluded", f"{request.removed.party} is not a party any more")
+    state = standing.participation(request.removed.party, now)
+    if state is not Participation.ACTIVE:
+        party = request.removed.party
+        return _allow("member.excluded", f"{party} {lifecycle.in_words(state)}")
     return _grant(agreement, policy, "remove", request.actor, f"remove {request.removed}")
 
 

@@ -22,7 +22,7 @@ from liaison.policy.keys import MAX_KEYS, VerifyKey, keys_document, keys_from_no
 
 FORMAT: Final = "liaison.party/1"
 MAX_PARTY_BYTES: Final = 512 * 1024
-_FIELDS: Final = ("code", "name", "roots", "authority_keys", "registrar_keys")
+FIELDS: Final = ("code", "name", "roots", "authority_keys", "registrar_keys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Party:
         Raises:
             DocumentError: see `parse`.
         """
-        fields = node.fields(_FIELDS if file_format is None else ("format", *_FIELDS))
+        fields = node.fields(FIELDS if file_format is None else ("format", *FIELDS))
         if file_format is not None and fields["format"].value != file_format:
             fields["format"].fail(f"must be {file_format}")
         code = fields["code"].parsed(PartyCode.parse)

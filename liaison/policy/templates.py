@@ -14,7 +14,15 @@ from liaison.crypto import suites
 from liaison.envelope.header import Kind
 from liaison.labels.builtin import TLP, UNMARKED
 from liaison.model import PartyCode, Precedence
-from liaison.policy.agreement import Agreement, AgreementKind, LabelRules, TimeRules
+from liaison.policy.agreement import Agreement, AgreementKind
+from liaison.policy.agreement_rules import (
+    ClearanceRule,
+    ExclusionRule,
+    LabelRules,
+    Overdue,
+    StatusRules,
+    TimeRules,
+)
 from liaison.policy.channel_policy import AttachmentRules, ChannelPolicy, KeyRules, SendRule
 from liaison.policy.fields import Node
 from liaison.policy.party import Party
@@ -69,7 +77,12 @@ def new(  # noqa: PLR0913  an agreement has so many parts, all by name
         witnesses=(),
         cipher_suite=cipher_suite,
         labels=_LABELS[kind],
+        clearances=(ClearanceRule(_everyone(codes), _LABELS[kind].ceiling),),
         times=TimeRules(ahead=300, behind=_DAY),
+        status=StatusRules(max_age=30 * _DAY, overdue=_OVERDUE[kind]),
+        exclusion=_EXCLUSION[kind],
+        duties=MappingProxyType({}),
+        residual_duties="",
         retention_days=30,
         roles=MappingProxyType({}),
         channels=_CHANNELS[kind](codes),
@@ -134,6 +147,19 @@ _LABELS: Final = {
     AgreementKind.MULTILATERAL: _NO_LABELS,
     AgreementKind.HUMANITARIAN: _SHARED,
     AgreementKind.EXERCISE: _NO_LABELS,
+}
+# Two that talk to each other keep talking; where many do, one that hides weighs more.
+_OVERDUE: Final = {
+    AgreementKind.BILATERAL: Overdue.WARN,
+    AgreementKind.MULTILATERAL: Overdue.STOP,
+    AgreementKind.HUMANITARIAN: Overdue.WARN,
+    AgreementKind.EXERCISE: Overdue.WARN,
+}
+_EXCLUSION: Final = {
+    AgreementKind.BILATERAL: ExclusionRule.NEVER,
+    AgreementKind.MULTILATERAL: ExclusionRule.ALL_OTHERS,
+    AgreementKind.HUMANITARIAN: ExclusionRule.ALL_OTHERS,
+    AgreementKind.EXERCISE: ExclusionRule.ALL_OTHERS,
 }
 _CHANNELS: Final[
     dict[AgreementKind, Callable[[Sequence[PartyCode]], tuple[ChannelPolicy, ...]]]

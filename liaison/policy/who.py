@@ -15,7 +15,10 @@ from typing import Final, Self
 
 from liaison.errors import LiaisonError, MalformedError
 from liaison.model import EndpointId, PartyCode
+from liaison.policy.canonical import JSON
+from liaison.policy.fields import Node
 
+MAX_PATTERNS: Final = 500
 _ROLE: Final = re.compile(r"role:([a-z][a-z0-9-]{0,39})")
 _PREFIX: Final = re.compile(r"([a-z0-9-]+)/([a-z0-9-]{0,63})\*")
 
@@ -93,3 +96,16 @@ Who = tuple[Pattern, ...]
 def matches(who: Who, endpoint: EndpointId, roles: Mapping[str, Iterable[Pattern]]) -> bool:
     """Whether any of the patterns speaks of this endpoint."""
     return any(pattern.matches(endpoint, roles) for pattern in who)
+
+
+def who_from_node(node: Node) -> Who:
+    """Read a list of patterns, each once."""
+    patterns = tuple(item.parsed(Pattern.parse) for item in node.items(most=MAX_PATTERNS))
+    if len(set(patterns)) != len(patterns):
+        node.fail("names someone twice")
+    return patterns
+
+
+def who_document(who: Who) -> list[JSON]:
+    """Return patterns as they stand in the document."""
+    return [str(pattern) for pattern in who]
