@@ -34,6 +34,10 @@ VERSION: Final = 1
 SUBPROTOCOL: Final = "liaison.v1"
 MAX_FRAME: Final = 1 << 20
 """Bytes in one frame, either way; larger content is an attachment."""
+LIMIT: Final = 1 << 63
+"""Numbers stay below this, because databases store them with a sign; the log index alone may not."""
+MAX_TIME_MS: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999: later ones are no date."""
 NOT_LOGGED: Final = (1 << 64) - 1
 """The log index of an item that no log has yet."""
 
@@ -230,7 +234,8 @@ def decode_client(data: bytes) -> ClientFrame:
     """Read a frame that a client sent.
 
     Raises:
-        FrameError: unknown type, wrong length, a flag that is neither 0 nor 1.
+        FrameError: unknown type, wrong length, a flag that is neither 0 nor 1, a number
+            or a time out of range.
     """
     return _decode(data, _CLIENT)
 
@@ -239,7 +244,8 @@ def decode_relay(data: bytes) -> RelayFrame:
     """Read a frame that a relay sent.
 
     Raises:
-        FrameError: unknown type, wrong length, a flag that is neither 0 nor 1.
+        FrameError: unknown type, wrong length, a flag that is neither 0 nor 1, a number
+            or a time out of range.
     """
     return _decode(data, _RELAY)
 
@@ -267,21 +273,37 @@ def _flag(value: int) -> bool:
     return bool(value)
 
 
+def _count(value: int) -> int:
+    if value >= LIMIT:
+        raise FrameError("a number is out of range")
+    return value
+
+
+def _time(value: int) -> int:
+    if value > MAX_TIME_MS:
+        raise FrameError("a time is out of range")
+    return value
+
+
 def _hello(data: bytes) -> Hello:
     _, version, deliver, limit, state_version = _HELLO.unpack(data)
-    return Hello(_flag(deliver), limit, state_version, version)
+    return Hello(_flag(deliver), _count(limit), _count(state_version), version)
 
 
 def _send(data: bytes) -> Send:
     _, request, channel, message_id, state_version = _SEND.unpack_from(data)
     return Send(
-        request, ChannelId(channel), MessageId(message_id), state_version, data[_SEND.size :]
+        request,
+        ChannelId(channel),
+        MessageId(message_id),
+        _count(state_version),
+        data[_SEND.size :],
     )
 
 
 def _accepted(data: bytes) -> Accepted:
     _, request, duplicate, seq, time_ms, digest, index = _ACCEPTED.unpack(data)
-    return Accepted(request, _flag(duplicate), Seq(seq), time_ms, digest, index)
+    return Accepted(request, _flag(duplicate), Seq(_count(seq)), _time(time_ms), digest, index)
 
 
 def _refused(data: bytes) -> Refused:
@@ -292,19 +314,18 @@ def _refused(data: bytes) -> Refused:
 def _deliver(data: bytes) -> Deliver:
     _, number, kind, precedence, channel, seq, epoch, time_ms = _DELIVER.unpack_from(data)
     return Deliver(
-        number, ItemKind(kind), Precedence(precedence), ChannelId(channel), Seq(seq), Epoch(epoch),
-        time_ms, data[_DELIVER.size :],
+        _count(number), ItemKind(kind), Precedence(precedence), ChannelId(channel),
+        Seq(_count(seq)), Epoch(_count(epoch)), _time(time_ms), data[_DELIVER.size :],
     )  # fmt: skip
 
 
 def _number(data: bytes) -> int:
-    value: int = _NUMBER.unpack(data)[1]
-    return value
+    return _count(_NUMBER.unpack(data)[1])
 
 
 def _ready(data: bytes) -> Ready:
     _, time_ms, state_version = _READY.unpack(data)
-    return Ready(time_ms, state_version)
+    return Ready(_time(time_ms), _count(state_version))
 
 
 _CLIENT: Final[dict[int, Callable[[bytes], ClientFrame]]] = {

@@ -13,6 +13,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from liaison.wire import frames
+
 
 def _b64decode(value: Any) -> bytes:
     if isinstance(value, bytes):
@@ -44,7 +46,9 @@ Small = Annotated[B64, Field(min_length=1, max_length=64 << 10)]
 Letter = Annotated[B64, Field(min_length=1, max_length=1 << 20)]
 """A sealed enrolment reply: chains and anchors of ML-DSA come to some 100 KiB."""
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-U64 = Annotated[int, Field(ge=0, lt=1 << 64)]
+U64 = Annotated[int, Field(ge=0, lt=frames.LIMIT)]
+"""A number that databases store with a sign, so one bit less than its name says."""
+TimeMs = Annotated[int, Field(ge=0, le=frames.MAX_TIME_MS)]
 
 
 class Body(BaseModel):
@@ -65,7 +69,7 @@ class RelayInfo(Body):
 
     identity: dict[str, Any]
     version: str
-    time_ms: U64
+    time_ms: TimeMs
     max_frame: U64
     max_blob: U64
 
@@ -102,8 +106,8 @@ class Session(Body):
     """A token for `Authorization: Bearer ...` and when it ends."""
 
     token: Annotated[str, Field(repr=False, max_length=4096)]
-    expires_ms: U64
-    time_ms: U64
+    expires_ms: TimeMs
+    time_ms: TimeMs
     state_version: U64 = 0
 
 
@@ -115,7 +119,7 @@ class Invitation(Body):
 
     lookup: Hex16
     device: Name
-    expires_ms: U64
+    expires_ms: TimeMs
 
 
 class EnrolmentRequest(Body):
@@ -147,7 +151,7 @@ class Enrolment(Body):
     device: Name
     state: str
     """`invited`, `requested`, `approved`, `withdrawn` or `expired`."""
-    expires_ms: U64
+    expires_ms: TimeMs
     sealed_request: B64 | None = None
 
 
@@ -278,7 +282,7 @@ class Sequenced(Body):
     seq: U64
     epoch: U64
     digest: Digest
-    time_ms: U64
+    time_ms: TimeMs
 
 
 class Outcome(Body):
@@ -286,7 +290,7 @@ class Outcome(Body):
 
     seq: U64
     digest: Digest
-    time_ms: U64
+    time_ms: TimeMs
 
 
 class GroupState(Body):

@@ -36,7 +36,7 @@ async def store(keystore: Keystore) -> AsyncIterator[SQLiteStore]:
     await opened.close()
 
 
-def _message(number: int, precedence: Precedence = Precedence.ROUTINE) -> MessageRecord:
+def message(number: int, precedence: Precedence = Precedence.ROUTINE) -> MessageRecord:
     return MessageRecord(
         channel=CHANNEL,
         sender=SENDER,
@@ -121,7 +121,7 @@ async def test_nothing_that_was_said_or_is_secret_lies_open_in_the_files(
     store: SQLiteStore, keystore: Keystore
 ) -> None:
     def fill(tx: Transaction) -> None:
-        messages.insert(tx, _message(1))
+        messages.insert(tx, message(1))
         outbox.insert(tx, _queued(2))
         channels.insert(tx, _channel(CANARY.decode()), GroupBlobs(CANARY, CANARY))
         meta.save_record(tx, "account", CANARY)
@@ -129,7 +129,7 @@ async def test_nothing_that_was_said_or_is_secret_lies_open_in_the_files(
     await store.write(fill)
 
     assert await asyncio.to_thread(_grep, keystore.folder, b"canary") == []
-    assert "canary" not in repr(_message(1)) + repr(_queued(1)) + repr(GroupBlobs(CANARY, CANARY))
+    assert "canary" not in repr(message(1)) + repr(_queued(1)) + repr(GroupBlobs(CANARY, CANARY))
 
 
 async def test_deleted_keys_are_gone_from_the_files_once_closed(keystore: Keystore) -> None:
@@ -166,8 +166,8 @@ async def test_the_files_are_the_owners_alone(store: SQLiteStore, keystore: Keys
 
 async def test_a_row_moved_to_another_place_does_not_open(store: SQLiteStore) -> None:
     def swap(tx: Transaction) -> None:
-        messages.insert(tx, _message(1))
-        messages.insert(tx, _message(2))
+        messages.insert(tx, message(1))
+        messages.insert(tx, message(2))
         tx.execute(
             "UPDATE messages SET body = (SELECT body FROM messages WHERE number = 1) "
             "WHERE number = 2"
@@ -195,8 +195,8 @@ async def test_a_file_that_is_no_store_is_named(keystore: Keystore) -> None:
 
 
 async def test_the_same_message_is_kept_once(store: SQLiteStore) -> None:
-    first = await store.write(lambda tx: messages.insert(tx, _message(1)))
-    second = await store.write(lambda tx: messages.insert(tx, _message(1)))
+    first = await store.write(lambda tx: messages.insert(tx, message(1)))
+    second = await store.write(lambda tx: messages.insert(tx, message(1)))
 
     assert (first, second) == (1, None)
 
@@ -208,7 +208,7 @@ async def test_what_waits_to_be_shown_comes_by_precedence_and_then_by_age(
         (Precedence.ROUTINE, Precedence.FLASH, Precedence.ROUTINE, Precedence.IMMEDIATE)
     ):
         await store.write(
-            lambda tx, n=number, p=precedence: messages.insert(tx, _message(n, p))  # type: ignore[misc]  # default arguments bind the loop's values
+            lambda tx, n=number, p=precedence: messages.insert(tx, message(n, p))  # type: ignore[misc]  # default arguments bind the loop's values
         )
 
     waiting = await store.read(lambda tx: messages.next_unread(tx, None))
@@ -220,7 +220,7 @@ async def test_a_message_is_marked_as_shown_by_one_only(
     store: SQLiteStore, keystore: Keystore
 ) -> None:
     other = await SQLiteStore.open(keystore.folder, keystore)
-    await store.write(lambda tx: messages.insert(tx, _message(1)))
+    await store.write(lambda tx: messages.insert(tx, message(1)))
     marked = await asyncio.gather(
         *(s.write(lambda tx: messages.mark_shown(tx, [1])) for s in (store, other, store, other))
     )

@@ -35,6 +35,7 @@ from liaison_sdk.errors import (
     ChannelRejectedError,
     ChannelUnknownError,
     ConnectionLostError,
+    RelayBrokenError,
 )
 from liaison_sdk.groups import blobs_of
 from liaison_sdk.store import Transaction, channels, commits, documents, meta
@@ -43,6 +44,8 @@ from liaison_sdk.store.commits import StagedRecord
 
 _CONFLICT: Final = "channel.epoch_conflict"
 _OUT: Final = ("channel.not_member", "channel.unknown")
+_MOST_AHEAD: Final = 1 << 32
+"""Steps by which a later copy of this store can be ahead; nobody encrypts so often."""
 _ATTEMPTS: Final = 16
 """Commits that may lose in a row before the caller is told."""
 
@@ -354,10 +357,15 @@ def mark_all_stale(env: Environment, tx: Transaction, relay_version: int) -> lis
 
     Every channel is joined anew before anything is encrypted in it, because keys
     that this copy thinks fresh have been used.
+
+    Raises:
+        RelayBrokenError: no copy can be that late; believed, it would use up the numbers.
     """
     own = meta.number(tx, meta.STATE_VERSION)
     if relay_version <= own:
         return []
+    if relay_version - own > _MOST_AHEAD:
+        raise RelayBrokenError("the relay claims a state that this device can't have reached")
     marked = []
     for record in channels.load_all(tx):
         if record.state is ChannelState.ACTIVE:

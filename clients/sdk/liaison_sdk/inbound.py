@@ -193,9 +193,9 @@ class Inbound:
         receipt_table.save(
             tx,
             record.channel,
-            receipt.ref.message_id,
+            receipt.ref,
             sender,
-            receipt.status.value,
+            receipt.status,
             receipt.encode(),
         )
         text = f"{sender}: {receipt.status.value}"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from liaison.model import ChannelId
+from liaison.model import ChannelId, DeviceId
 from liaison_sdk import message as views
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import MessageAmbiguousError, MessageUnknownError
@@ -58,18 +58,20 @@ class Reader:
         marked = await self._env.write(lambda tx: messages.mark_shown(tx, list(by_number)))
         return [by_number[number] for number in marked]
 
-    async def message(self, prefix: str) -> Message:
+    async def message(self, name: str) -> Message:
         """See `Client.message`."""
+        prefix, at, sender = name.partition("@")
         if len(prefix) < MIN_PREFIX or not set(prefix.lower()) <= _HEX:
             raise MessageUnknownError(
                 f"{prefix[:40]!r} is not the beginning of a message id",
                 hint=f"give at least {MIN_PREFIX} of its hex digits",
             )
-        found = await self._list(lambda tx: messages.find(tx, prefix))
+        device = DeviceId.parse(sender) if at else None
+        found = await self._list(lambda tx: messages.find(tx, prefix, device))
         if not found:
-            raise MessageUnknownError(f"there is no message {prefix} here")
+            raise MessageUnknownError(f"there is no message {name} here")
         if len(found) > 1:
-            raise MessageAmbiguousError(f"several messages begin with {prefix}")
+            raise _ambiguous(prefix, found)
         return found[0]
 
     async def _list(self, find: Callable[[Transaction], list[MessageRecord]]) -> list[Message]:
@@ -87,6 +89,16 @@ class Reader:
             record,
             client=self._client,
             channel_name=channel.name if channel else str(record.channel),
-            receipts=receipt_table.load(tx, record.channel, record.message_id),
+            receipts=receipt_table.load(tx, record.channel, record.message_id, record.sender),
             now=self._env.now,
         )
+
+
+def _ambiguous(prefix: str, found: list[Message]) -> MessageAmbiguousError:
+    names = [str(message.id) for message in found]
+    if len(set(names)) < len(names):
+        # One of them took the other's id, perhaps by intention.
+        names = [f"{message.id}@{message.sender}" for message in found if message.sender]
+    return MessageAmbiguousError(
+        f"several messages begin with {prefix}", hint=f"name one, such as {', '.join(names)}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,8 @@ from liaison.wire import frames
 from liaison.wire.problems import Problem
 
 u64 = st.integers(0, (1 << 64) - 1)
+u63 = st.integers(0, frames.LIMIT - 1)
+times = st.integers(0, frames.MAX_TIME_MS)
 u32 = st.integers(0, (1 << 32) - 1)
 ids = st.binary(min_size=16, max_size=16)
 payloads = st.binary(max_size=300)
@@ -20,18 +23,18 @@ text = st.text(st.characters(codec="utf-8"), max_size=40)
 
 client_frames = st.one_of(
     st.builds(
-        frames.Hello, st.booleans(), limit=u64, state_version=u64, version=st.integers(0, 255)
+        frames.Hello, st.booleans(), limit=u63, state_version=u63, version=st.integers(0, 255)
     ),
     st.builds(
         frames.Send,
         u32,
         channel=st.builds(ChannelId, ids),
         message_id=st.builds(MessageId, ids),
-        state_version=u64,
+        state_version=u63,
         payload=payloads,
     ),
-    st.builds(frames.Ack, u64),
-    st.builds(frames.Credit, u64),
+    st.builds(frames.Ack, u63),
+    st.builds(frames.Credit, u63),
 )
 problems = st.builds(
     Problem,
@@ -44,29 +47,29 @@ problems = st.builds(
     retry_after=st.none() | st.integers(0, 3600),
 )
 relay_frames = st.one_of(
-    st.builds(frames.Ready, u64, state_version=u64),
+    st.builds(frames.Ready, times, state_version=u63),
     st.builds(
         frames.Accepted,
         u32,
         duplicate=st.booleans(),
-        seq=u64.map(Seq),
-        time_ms=u64,
+        seq=u63.map(Seq),
+        time_ms=times,
         digest=st.binary(min_size=32, max_size=32),
         log_index=u64,
     ),
     st.builds(frames.Refused, u32, problem=problems),
     st.builds(
         frames.Deliver,
-        u64,
+        u63,
         kind=st.sampled_from(frames.ItemKind),
         precedence=st.sampled_from(Precedence),
         channel=st.builds(ChannelId, ids),
-        seq=u64.map(Seq),
-        epoch=u64.map(Epoch),
-        time_ms=u64,
+        seq=u63.map(Seq),
+        epoch=u63.map(Epoch),
+        time_ms=times,
         payload=payloads,
     ),
-    st.builds(frames.CaughtUp, u64),
+    st.builds(frames.CaughtUp, u63),
     st.builds(frames.Notice, text),
 )
 
@@ -116,3 +119,42 @@ def test_a_flag_has_one_spelling() -> None:
 
     with pytest.raises(frames.FrameError, match="flag"):
         frames.decode_client(bytes(data))
+
+
+CHANNEL = ChannelId(bytes(16))
+ITEM = frames.Deliver(
+    1, frames.ItemKind.MESSAGE, Precedence.FLASH, CHANNEL, Seq(1), Epoch(1), 1, b"x"
+)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        frames.Ready(1, state_version=frames.LIMIT),
+        frames.Ready(frames.MAX_TIME_MS + 1, state_version=1),
+        frames.Accepted(1, False, Seq(frames.LIMIT), 1, bytes(32)),
+        frames.Accepted(1, False, Seq(1), frames.MAX_TIME_MS + 1, bytes(32)),
+        frames.CaughtUp(frames.LIMIT),
+        replace(ITEM, number=frames.LIMIT),
+        replace(ITEM, seq=Seq(frames.LIMIT)),
+        replace(ITEM, epoch=Epoch(frames.LIMIT)),
+        replace(ITEM, time_ms=frames.MAX_TIME_MS + 1),
+    ],
+)
+def test_a_number_that_no_database_and_no_calendar_has_is_refused(frame: frames.RelayFrame) -> None:
+    with pytest.raises(frames.FrameError, match="out of range"):
+        frames.decode_relay(frames.encode(frame))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        frames.Hello(deliver=True, limit=1, state_version=frames.LIMIT),
+        frames.Hello(deliver=True, limit=frames.LIMIT, state_version=1),
+        frames.Send(1, CHANNEL, MessageId(bytes(16)), frames.LIMIT, b"x"),
+        frames.Ack(frames.LIMIT),
+    ],
+)
+def test_nor_does_the_relay_take_one(frame: frames.ClientFrame) -> None:
+    with pytest.raises(frames.FrameError, match="out of range"):
+        frames.decode_client(frames.encode(frame))

@@ -72,11 +72,18 @@ _COLUMNS: Final = (
 
 
 def insert(tx: Transaction, record: MessageRecord) -> int | None:
-    """Keep a message; return its number, or None where this very message is here already."""
+    """Keep a message; return its number, or None where this very message is here already.
+
+    One that can be read takes the place of one that could not: that one's id is
+    nobody's word, and whoever invented it must not keep the true message away.
+    """
     sender = str(record.sender or "")
-    sql = "SELECT 1 FROM messages WHERE channel = ? AND message_id = ? AND sender = ?"
-    if tx.one(sql, (record.channel.value, record.message_id.value, sender)):
+    sql = "SELECT number, state FROM messages WHERE channel = ? AND message_id = ? AND sender = ?"
+    known = tx.one(sql, (record.channel.value, record.message_id.value, sender))
+    if known and (known[1] != MessageState.FAILED or record.state is MessageState.FAILED):
         return None
+    if known:
+        tx.execute("DELETE FROM messages WHERE number = ?", (known[0],))
     return tx.insert(
         "INSERT INTO messages (channel, message_id, sender, outgoing, state, precedence, shown, "
         "seq, time_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -101,10 +108,19 @@ def load(tx: Transaction, number: int) -> MessageRecord | None:
     return _record(tx, row) if row else None
 
 
-def find(tx: Transaction, prefix: str) -> list[MessageRecord]:
-    """Return the messages whose id starts with these hex digits; two at most."""
-    sql = f"SELECT {_COLUMNS} FROM messages WHERE hex(message_id) LIKE ? LIMIT 2"  # noqa: S608 - constant columns
-    return [_record(tx, row) for row in tx.all(sql, (prefix.upper() + "%",))]
+def find(tx: Transaction, prefix: str, sender: DeviceId | None = None) -> list[MessageRecord]:
+    """Return the messages whose id starts with these hex digits; two at most.
+
+    Args:
+        tx: the transaction.
+        prefix: hex digits.
+        sender: only its messages; None for anybody's.
+    """
+    sql = (
+        f"SELECT {_COLUMNS} FROM messages "  # noqa: S608 - constant columns
+        "WHERE hex(message_id) LIKE ? AND ? IN (sender, '') LIMIT 2"
+    )
+    return [_record(tx, row) for row in tx.all(sql, (prefix.upper() + "%", str(sender or "")))]
 
 
 def find_own(tx: Transaction, channel: ChannelId, message_id: MessageId) -> MessageRecord | None:

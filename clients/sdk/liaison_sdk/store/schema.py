@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from typing import Final
 
 from liaison_sdk.errors import NewerStoreError
 
-VERSION: Final = 1
+VERSION: Final = 2
+
+# `about` is the device that sent the message: two devices may give two messages one id.
+_RECEIPTS: Final = """
+    CREATE TABLE receipts (
+        channel BLOB NOT NULL,
+        message_id BLOB NOT NULL,
+        about TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        status TEXT NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (channel, message_id, about, sender, status)
+    ) WITHOUT ROWID, STRICT
+    """
 
 _STATEMENTS: Final = (
     """
@@ -106,21 +120,26 @@ _STATEMENTS: Final = (
     ) STRICT
     """,
     "CREATE INDEX outbox_waiting ON outbox (precedence DESC, number)",
-    """
-    CREATE TABLE receipts (
-        channel BLOB NOT NULL,
-        message_id BLOB NOT NULL,
-        sender TEXT NOT NULL,
-        status TEXT NOT NULL,
-        body BLOB NOT NULL,
-        PRIMARY KEY (channel, message_id, sender, status)
-    ) WITHOUT ROWID, STRICT
-    """,
+    _RECEIPTS,
 )
+
+# What brings a store of an earlier version to the next one.
+_STEPS: Final = {
+    1: (
+        "ALTER TABLE receipts RENAME TO receipts_1",
+        _RECEIPTS,
+        # Whose message they are about stood in the sealed part only: '' is anybody's.
+        (
+            "INSERT INTO receipts (channel, message_id, about, sender, status, body) "
+            "SELECT channel, message_id, '', sender, status, body FROM receipts_1"
+        ),
+        "DROP TABLE receipts_1",
+    ),
+}
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make the tables where there are none; runs in the caller's transaction.
+    """Make the tables, or bring older ones up to date; runs in the caller's transaction.
 
     Raises:
         NewerStoreError: a later version of this program wrote here.
@@ -131,7 +150,9 @@ def prepare(connection: sqlite3.Connection) -> None:
             "the store was written by a newer version of this program",
             hint="update this program",
         )
-    if version == 0:
-        for statement in _STATEMENTS:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+    if version == VERSION:
+        return
+    steps = [_STATEMENTS] if version == 0 else [_STEPS[v] for v in range(version, VERSION)]
+    for statement in itertools.chain.from_iterable(steps):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -1,0 +1,114 @@
+"""A relay that lies about numbers, and a member who takes another's message id."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from liaison.crypto.secret import random_bytes
+from liaison.envelope.receipt import Status
+from liaison.model import MessageId
+from liaison_sdk import MessageState, committing
+from liaison_sdk.errors import MessageAmbiguousError, RelayBrokenError
+from liaison_sdk.keystore import Keystore
+from liaison_sdk.store import SQLiteStore, messages, meta, receipts
+from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, next_message, until
+from tests.sdk.test_store import CHANNEL, SENDER, keystore, message, store  # noqa: F401 - fixtures
+
+ATTACHE = "nor/defatt-berlin#d1"
+OFFICER = "deu/lno-j3#d1"
+MALLORY = "deu/duty-desk#d1"
+
+
+def taking(number: MessageId) -> Callable[[int], bytes]:
+    """Return a source of chance that makes every 16 bytes this id."""
+    return lambda size: number.value if size == len(number.value) else random_bytes(size)
+
+
+async def test_an_answer_counts_for_the_message_it_is_about_and_for_no_other_of_the_same_id(
+    stage: Stage,
+) -> None:
+    for name in (ATTACHE, OFFICER, MALLORY):
+        await stage.enrol(name)
+    async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
+        wanted = [endpoint("deu/lno-j3"), endpoint("deu/duty-desk")]
+        channel = await nor.create_channel(AGREEMENT, POLICY, "duty", wanted)
+        order = await channel.send("Hold all movement.")
+        genuine = await next_message(deu)
+        await genuine.acknowledge("cannot-comply")
+        async with stage.client(MALLORY, replace(QUICK, rng=taking(order.message_id))) as mallory:
+            await mallory.sync(10)
+            await (await mallory.channel("duty")).send("Coffee?")
+            taken = await next_message(deu)
+            await taken.acknowledge("will-comply")
+
+        async def answered() -> bool:
+            return any(m.receipts for m in await nor.history() if not m.outgoing)
+
+        await until(nor, answered)
+        shown = {m.text: [str(r.answer) for r in m.receipts] for m in await nor.history()}
+
+        assert taken.id == genuine.id
+        assert shown == {"Hold all movement.": ["cannot-comply"], "Coffee?": ["will-comply"]}
+        with pytest.raises(MessageAmbiguousError) as caught:
+            await deu.message(str(genuine.id))
+        assert f"{genuine.id}@{ATTACHE}" in caught.value.hint
+        found = await deu.message(f"{genuine.id}@{ATTACHE}")
+        assert found.text == "Hold all movement."
+
+
+async def test_a_failed_message_keeps_no_true_one_of_the_same_id_away(
+    store: SQLiteStore,  # noqa: F811 - the fixture's name
+) -> None:
+    failed = replace(message(1), state=MessageState.FAILED, header=b"", content=b"")
+
+    await store.write(lambda tx: messages.insert(tx, failed))
+    assert await store.write(lambda tx: messages.insert(tx, message(1))) is not None
+    assert await store.write(lambda tx: messages.insert(tx, failed)) is None
+
+    kept = await store.read(lambda tx: messages.history(tx, CHANNEL, None, unread=True))
+    assert [m.state for m in kept] == [MessageState.RECEIVED]
+
+
+@pytest.mark.parametrize("claimed", [(1 << 63) - 1, 1 << 40])
+async def test_a_relay_that_claims_an_impossible_state_is_not_believed(
+    stage: Stage, claimed: int
+) -> None:
+    await stage.enrol(ATTACHE)
+    async with stage.client(ATTACHE) as nor:
+        env = nor._env
+        before = await env.read(lambda tx: meta.number(tx, meta.STATE_VERSION))
+
+        with pytest.raises(RelayBrokenError):
+            await env.write(lambda tx: committing.mark_all_stale(env, tx, claimed))
+
+        assert await env.read(lambda tx: meta.number(tx, meta.STATE_VERSION)) == before
+
+
+async def test_receipts_of_the_first_version_of_the_store_are_still_there(
+    keystore: Keystore,  # noqa: F811 - the fixture's name
+) -> None:
+    number = MessageId(bytes(15) + b"\x01")
+    label = f"receipt {CHANNEL} {number} {SENDER} {Status.ACKNOWLEDGED.value}"
+    sealed = keystore.seal(label, b"as it was")
+    with sqlite3.connect(keystore.folder / "liaison.db") as old:
+        old.execute(
+            "CREATE TABLE receipts (channel BLOB NOT NULL, message_id BLOB NOT NULL, "
+            "sender TEXT NOT NULL, status TEXT NOT NULL, body BLOB NOT NULL, "
+            "PRIMARY KEY (channel, message_id, sender, status)) WITHOUT ROWID, STRICT"
+        )
+        old.execute(
+            "INSERT INTO receipts VALUES (?, ?, ?, ?, ?)",
+            (CHANNEL.value, number.value, str(SENDER), Status.ACKNOWLEDGED.value, sealed),
+        )
+        old.execute("PRAGMA user_version = 1")
+    old.close()
+
+    opened = await SQLiteStore.open(keystore.folder, keystore)
+    found = await opened.read(lambda tx: receipts.load(tx, CHANNEL, number, SENDER))
+    await opened.close()
+
+    assert found == [(SENDER, b"as it was")]
