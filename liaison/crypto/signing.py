@@ -16,9 +16,10 @@ from typing import Final, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, mldsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from liaison.crypto import ed25519
 from liaison.crypto.errors import KeyFormatError, SignatureError, UnsupportedSchemeError
 
 
@@ -124,7 +125,8 @@ def validate_public(scheme: SignatureScheme, public: bytes) -> None:
     """Check that `public` is a key of the scheme, in its one encoding.
 
     Raises:
-        KeyFormatError: a wrong length or form, off the curve, of small order.
+        KeyFormatError: a wrong length or form, off the curve, of small order (Ed25519: of
+            any but the large prime order).
     """
     _verifier(scheme, public)
 
@@ -135,7 +137,7 @@ _Verify = Callable[[bytes, bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class _Algorithm:
-    """What the library offers for a scheme, as functions over bytes."""
+    """What a library offers for a scheme, as functions over bytes."""
 
     private_size: int
     public_size: int
@@ -144,8 +146,8 @@ class _Algorithm:
     load_public: Callable[[bytes], _Verify]
 
 
-# Members send many messages under few keys, and parsing a key costs a fifth of
-# a verification. Public keys only.
+# Members send many messages under few keys, and checking a key costs up to as
+# much as a verification. Public keys only.
 @lru_cache(maxsize=1024)
 def _verifier(scheme: SignatureScheme, public: bytes) -> _Verify:
     algorithm = _ALGORITHMS[scheme]
@@ -157,61 +159,23 @@ def _verifier(scheme: SignatureScheme, public: bytes) -> _Verify:
         raise KeyFormatError(f"not a public key of {scheme}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Edwards:
-    """The curve a·x² + y² = 1 + d·x²·y² modulo p. Source: RFC 8032 §5.1 and 5.2."""
-
-    p: int
-    a: int
-    d: int
-    sign_bit: int
-    small_order_y: frozenset[int]
-
-    def check(self, raw: bytes) -> None:
-        """Refuse what no honest key generation gives; the library takes any bytes.
-
-        Under a key of small order one signature holds for many messages, so
-        nobody could be held to what they signed.
-        """
-        y = int.from_bytes(raw, "little") & ~self.sign_bit
-        u, v = y * y - 1, self.d * y * y - self.a
-        # A point has x² = u / v, which is a square exactly where u · v is one.
-        if y >= self.p or pow(u * v, (self.p - 1) // 2, self.p) > 1:
-            raise KeyFormatError("the public key is not a point on its curve")
-        if y in self.small_order_y:
-            raise KeyFormatError("the public key has a small order")
+_P448: Final = 2**448 - 2**224 - 1
+_D448: Final = -39081
 
 
-def _edwards25519() -> _Edwards:
-    p = 2**255 - 19
-    order_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
-    return _Edwards(
-        p=p,
-        a=-1,
-        d=-121665 * pow(121666, -1, p) % p,
-        sign_bit=1 << 255,
-        small_order_y=frozenset({0, 1, p - 1, order_8, p - order_8}),
-    )
+def _check_ed448(raw: bytes) -> None:
+    """Refuse what no honest key generation gives; the library takes any bytes.
 
-
-def _edwards448() -> _Edwards:
-    p = 2**448 - 2**224 - 1
-    small = frozenset({0, 1, p - 1})
-    return _Edwards(p=p, a=1, d=-39081, sign_bit=1 << 455, small_order_y=small)
-
-
-_EDWARDS25519: Final = _edwards25519()
-_EDWARDS448: Final = _edwards448()
-
-
-def _ed25519_private(raw: bytes) -> tuple[_Sign, bytes]:
-    key = ed25519.Ed25519PrivateKey.from_private_bytes(raw)
-    return key.sign, key.public_key().public_bytes_raw()
-
-
-def _ed25519_public(raw: bytes) -> _Verify:
-    _EDWARDS25519.check(raw)
-    return ed25519.Ed25519PublicKey.from_public_bytes(raw).verify
+    Under a key of small order one signature holds for many messages, so nobody could be held to
+    what they signed. The curve is x² + y² = 1 + d·x²·y² modulo p. Source: RFC 8032 §5.2.
+    """
+    y = int.from_bytes(raw, "little") & ~(1 << 455)
+    u, v = y * y - 1, _D448 * y * y - 1
+    # A point has x² = u / v, which is a square exactly where u · v is one.
+    if y >= _P448 or pow(u * v, (_P448 - 1) // 2, _P448) > 1:
+        raise KeyFormatError("the public key is not a point on its curve")
+    if y in {0, 1, _P448 - 1}:
+        raise KeyFormatError("the public key has a small order")
 
 
 def _ed448_private(raw: bytes) -> tuple[_Sign, bytes]:
@@ -220,7 +184,7 @@ def _ed448_private(raw: bytes) -> tuple[_Sign, bytes]:
 
 
 def _ed448_public(raw: bytes) -> _Verify:
-    _EDWARDS448.check(raw)
+    _check_ed448(raw)
     return ed448.Ed448PublicKey.from_public_bytes(raw).verify
 
 
@@ -266,11 +230,11 @@ def _mldsa(private: _MLDSAPrivate, public: _MLDSAPublic, public_size: int) -> _A
 
 _ALGORITHMS: Final[dict[SignatureScheme, _Algorithm]] = {
     SignatureScheme.ED25519: _Algorithm(
-        private_size=32,
-        public_size=32,
-        generate=lambda: ed25519.Ed25519PrivateKey.generate().private_bytes_raw(),
-        load_private=_ed25519_private,
-        load_public=_ed25519_public,
+        private_size=ed25519.SEED_SIZE,
+        public_size=ed25519.PUBLIC_SIZE,
+        generate=ed25519.generate,
+        load_private=ed25519.load_private,
+        load_public=ed25519.load_public,
     ),
     SignatureScheme.ED448: _Algorithm(
         private_size=57,
