@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from nacl import bindings
 
 from liaison.crypto.errors import MACError
 
@@ -173,13 +174,18 @@ def argon2id(
         lanes: parallel lanes, at least 1.
         memory_kib: memory in KiB, at least 8 per lane. RFC 9106's second choice is
             3 iterations, 4 lanes and 65,536 KiB.
-        length: of the key.
+        length: of the key, at least 16.
 
     Raises:
         ValueError: a parameter is out of range.
 
     Source: RFC 9106.
     """
+    # The answer is the same; libsodium takes half of OpenSSL's time, but has one lane only.
+    if lanes == 1 and len(salt) == bindings.crypto_pwhash_SALTBYTES:
+        algorithm = bindings.crypto_pwhash_ALG_ARGON2ID13
+        memory = memory_kib << 10
+        return bindings.crypto_pwhash_alg(length, passphrase, salt, iterations, memory, algorithm)
     return Argon2id(
         salt=salt, length=length, iterations=iterations, lanes=lanes, memory_cost=memory_kib
     ).derive(passphrase)

@@ -7,6 +7,7 @@ import hmac
 
 import pytest
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +88,35 @@ def test_argon2id_gives_the_reference_implementations_answer() -> None:
     key = kdf.argon2id(b"password", b"somesalt", iterations=2, lanes=1, memory_kib=256)
 
     assert key.hex() == "9dfeb910e80bad0311fee20f9c0e2b12c17987b4cac90c2ef54d5b3021c68bfe"
+
+
+@given(
+    passphrase=st.binary(max_size=100),
+    salt=st.binary(min_size=8, max_size=24) | st.binary(min_size=16, max_size=16),
+    iterations=st.integers(1, 3),
+    lanes=st.integers(1, 3),
+    memory_kib=st.integers(24, 100),
+    length=st.integers(16, 80),
+)
+def test_every_answer_of_argon2id_is_openssls(
+    passphrase: bytes, salt: bytes, iterations: int, lanes: int, memory_kib: int, length: int
+) -> None:
+    key = kdf.argon2id(
+        passphrase, salt, iterations=iterations, lanes=lanes, memory_kib=memory_kib, length=length
+    )
+
+    assert key == Argon2id(
+        salt=salt, length=length, iterations=iterations, lanes=lanes, memory_cost=memory_kib
+    ).derive(passphrase)
+
+
+@pytest.mark.parametrize("salt", [bytes(8), bytes(16)])
+@pytest.mark.parametrize("wrong", [{"iterations": 0}, {"memory_kib": 7}, {"length": 3}])
+def test_an_argon2id_parameter_out_of_range_is_refused(salt: bytes, wrong: dict[str, int]) -> None:
+    usual: dict[str, int] = {"iterations": 1, "lanes": 1, "memory_kib": 64}
+
+    with pytest.raises(ValueError):
+        kdf.argon2id(b"passphrase", salt, **usual | wrong)
 
 
 def test_argon2id_depends_on_every_parameter() -> None:
