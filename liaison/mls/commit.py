@@ -24,8 +24,8 @@ from liaison.mls import (
 )
 from liaison.mls import extensions as ext
 from liaison.mls.credentials import Credential
-from liaison.mls.effects import CommitEffect, QueuedProposal
-from liaison.mls.errors import InvalidCommitError
+from liaison.mls.effects import CommitEffect
+from liaison.mls.errors import InvalidCommitError, MissingPskError
 from liaison.mls.evolution import Candidate
 from liaison.mls.extensions import Extension
 from liaison.mls.framing import (
@@ -37,8 +37,9 @@ from liaison.mls.framing import (
 from liaison.mls.key_schedule import NO_PSKS, EpochSecrets, PskStore
 from liaison.mls.leaf import LeafNode, LeafSource
 from liaison.mls.messages import Commit, GroupInfo, UpdatePath
-from liaison.mls.proposals import Add, Proposal, ProposalRef
+from liaison.mls.proposals import Add, PreSharedKeyID, Proposal, ProposalRef
 from liaison.mls.public_group import PublicGroup, advance
+from liaison.mls.selection import Committer
 from liaison.mls.state import Group, begin, succeed
 from liaison.mls.tree_kem import PathKeys
 from liaison.mls.validation import commit as commit_checks
@@ -138,18 +139,10 @@ def stage(group: Group, options: Options) -> StagedCommit:
     """Make a commit; see `liaison.mls.group.stage_commit`."""
     group.check_active()
     group.check_signer(options.signer)
-    own = Sender(SenderKind.MEMBER, group.own_leaf)
-    by_value, data = options.by_value, options.authenticated_data
-    pending = selection.choose(
-        group.public, group.own_leaf, options.include_pending, by_value, options.judge
-    )
-    queued = [*pending, *(QueuedProposal(proposal, own, b"", data) for proposal in by_value)]
-    candidate = evolution.apply_proposals(
-        group.context, group.public.tree, group.public.identities, queued, own, options.judge
-    )
+    candidate = selection.choose(_committer(group, options), options.include_pending)
     rotates = options.new_signer is not None or options.credential is not None
-    with_path = options.path or rotates or commit_checks.path_required(queued)
-    finished = finish(_draft(group, options), candidate, queued, with_path=with_path)
+    with_path = options.path or rotates or commit_checks.path_required(candidate.proposals)
+    finished = finish(_draft(group, options), candidate, with_path=with_path)
     kept = tree_kem.prune(candidate.tree, group.own_leaf, group.private)
     new = begin(
         finished.public,
@@ -167,6 +160,24 @@ def stage(group: Group, options: Options) -> StagedCommit:
         signer=(options.new_signer if with_path else None) or options.signer,
         extensions=options.group_info_extensions,
         tree_in_welcome=options.tree_in_welcome,
+    )
+
+
+def _committer(group: Group, options: Options) -> Committer:
+    def holds(psk: PreSharedKeyID) -> bool:
+        try:
+            group.psk(psk, options.psks)
+        except MissingPskError:
+            return False
+        return True
+
+    return Committer(
+        group.public,
+        group.own_leaf,
+        options.by_value,
+        options.authenticated_data,
+        holds,
+        options.judge,
     )
 
 
@@ -198,9 +209,7 @@ def _next_leaf(group: Group, signer: Signer, credential: Credential | None) -> L
     )
 
 
-def finish(
-    draft: Draft, candidate: Candidate, queued: Sequence[QueuedProposal], *, with_path: bool
-) -> Finished:
+def finish(draft: Draft, candidate: Candidate, *, with_path: bool) -> Finished:
     """Make the path, sign the commit and derive the new epoch.
 
     Raises:
@@ -217,7 +226,8 @@ def finish(
     if with_path:
         path, keys, private = _make_path(draft, candidate)
     commit_secret = bytes(suite.nh) if keys is None else keys.commit_secret
-    commit = Commit(tuple(ProposalRef(q.ref) if q.ref else q.proposal for q in queued), path)
+    covered = (ProposalRef(q.ref) if q.ref else q.proposal for q in candidate.proposals)
+    commit = Commit(tuple(covered), path)
     framed = FramedContent(
         public.group_id, public.epoch, draft.sender, draft.authenticated_data, commit
     )

@@ -197,6 +197,15 @@ class InactiveGroupError(MLSError, ConflictError):
     code = "mls.group_inactive"
 
 
+class CommitRequiredError(MLSError, ConflictError):
+    """Proposals wait for a commit, and nothing is said before it.
+
+    Commit them (those that are not valid together are left out), then encrypt again.
+    """
+
+    code = "mls.commit_required"
+
+
 class ForbiddenOperationError(MLSError, RefusedError):
     """MLS does not allow this operation in this state."""
 

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from liaison.mls.effects import Added, CommitEffect, QueuedProposal, Removed, Updated
-from liaison.mls.errors import InvalidProposalError
+from liaison.mls.errors import ForbiddenOperationError, InvalidProposalError
 from liaison.mls.extensions import Extension
 from liaison.mls.framing import Sender, SenderKind
 from liaison.mls.leaf import LeafNode, LeafSource
-from liaison.mls.messages import GroupContext, UpdatePath
+from liaison.mls.messages import MAX_EPOCH, GroupContext, UpdatePath
 from liaison.mls.proposals import (
     Add,
     ExternalInit,
@@ -129,9 +129,12 @@ def apply_proposals(
         InvalidProposalError, InvalidLeafNodeError, InvalidKeyPackageError, InvalidTreeError:
             a check failed; `check` says which.
         SignatureInvalidError, CredentialInvalidError: of a leaf that comes in.
+        ForbiddenOperationError: no epoch comes after this one.
 
     Source: RFC 9420 §12.2, §12.3.
     """
+    if old.epoch == MAX_EPOCH:
+        raise ForbiddenOperationError("the group has used up the numbers of its epochs")
     external = committer.kind is SenderKind.NEW_MEMBER_COMMIT
     if external:
         proposal_checks.check_external_list(queued)

@@ -120,7 +120,7 @@ def join(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
         judge=judge,
         authenticated_data=authenticated_data,
     )
-    finished = finish(draft, candidate, queued, with_path=True)
+    finished = finish(draft, candidate, with_path=True)
     private = tree_kem.prune(candidate.tree, candidate.committer, finished.private)
     group = begin(
         finished.public, candidate.committer, private, finished.secrets, limits or Limits()

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from liaison.crypto import suites
 from liaison.crypto.signing import Signer
-from liaison.mls import commit, framing, key_schedule, protection, receive, transcript
+from liaison.mls import commit, framing, key_schedule, protection, receive, state, transcript
 from liaison.mls.commit import StagedCommit
 from liaison.mls.credentials import Credential, CredentialValidator
 from liaison.mls.errors import ForbiddenOperationError
@@ -45,7 +45,7 @@ from liaison.mls.receive import (
     ProposalStored,
 )
 from liaison.mls.secret_tree import Limits
-from liaison.mls.state import Group, begin, succeed
+from liaison.mls.state import Group, begin, keep, succeed
 from liaison.mls.tree import RatchetTree
 from liaison.mls.validation import leaf as leaf_checks
 from liaison.mls.validation import proposals as proposal_checks
@@ -64,6 +64,7 @@ __all__ = [
     "clear_pending",
     "create",
     "encrypt",
+    "expire",
     "export",
     "forget_epochs",
     "group_info",
@@ -439,11 +440,13 @@ def encrypt(
 
     Raises:
         InactiveGroupError: the group has ended.
+        CommitRequiredError: proposals wait; whom one of them removes must not read this.
         ForbiddenOperationError: `signer` is not the own leaf's.
 
-    Source: RFC 9420 §6.3, §15.
+    Source: RFC 9420 §6.3, §12.4, §15.
     """
     group.check_active()
+    group.check_nothing_waits()
     group.check_signer(signer)
     content = protection.sign_application(
         group.keys, signer, group.own_leaf, plaintext, authenticated_data
@@ -465,7 +468,16 @@ def export(group: Group, label: bytes, context: bytes, length: int) -> bytes:
 
 
 def forget_epochs(group: Group, before: int) -> Group:
-    """Drop the keys of all epochs before one: their messages can't be read any more."""
-    past = tuple(keys for keys in group.past if keys.epoch >= before)
-    resumption = {epoch: psk for epoch, psk in group.resumption.items() if epoch >= before}
-    return replace(group, past=past, resumption=resumption)
+    """Drop all keys of the epochs before one: their messages can't be read any more."""
+    return keep(group, tuple(keys for keys in group.past if keys.epoch >= before))
+
+
+def expire(group: Group, now: int) -> Group:
+    """Drop all keys of the epochs that ended more than `Limits.past_seconds` ago.
+
+    Every received message does so too; this is for a group in which nothing is said.
+
+    Args:
+        now: Unix seconds.
+    """
+    return state.expire(group, now)

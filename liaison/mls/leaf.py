@@ -27,8 +27,11 @@ from liaison.mls.extensions import (
 MLS10: Final = 1
 """The only protocol version."""
 
-MAX_LEAF: Final = (1 << 22) - 1
-"""The highest leaf index that this engine works with: a larger one is an attack on memory."""
+MAX_LEAF: Final = (1 << 16) - 1
+"""The highest leaf index that this engine works with.
+
+A blank node costs a stranger one byte and whoever checks the tree two hashes.
+"""
 
 
 class LeafSource(IntEnum):

@@ -6,7 +6,7 @@ Source: RFC 9420 §7.6, §8.1, §12.4.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Final, Self
 
 from liaison import codec
 from liaison.codec import MalformedMessageError, Reader
@@ -18,6 +18,9 @@ from liaison.mls.errors import SignatureInvalidError
 from liaison.mls.extensions import Extension, read_extensions
 from liaison.mls.leaf import MLS10, LeafNode
 from liaison.mls.proposals import ProposalOrRef, encode_proposal_or_ref, read_proposal_or_ref
+
+MAX_EPOCH: Final = (1 << 64) - 1
+"""The highest number of an epoch: the last that a message can name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,24 +2,30 @@
 
 Nothing here is secret. Removes beat Updates, the latest Update of a leaf and the
 latest change of extensions count, and what the committer adds by value comes
-before what waits.
+before what waits. What waits was checked by itself only: a proposal that would
+spoil the whole commit is left out, or any member could keep all others from
+committing.
 
 Source: RFC 9420 §12.2, §12.4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from liaison.errors import LiaisonError
+from liaison.mls import evolution
 from liaison.mls.effects import QueuedProposal
 from liaison.mls.errors import UnknownProposalError
+from liaison.mls.evolution import Candidate
 from liaison.mls.extensions import Extension
-from liaison.mls.framing import SenderKind
+from liaison.mls.framing import Sender, SenderKind
 from liaison.mls.proposals import (
     Add,
     GroupContextExtensions,
     PreSharedKey,
+    PreSharedKeyID,
     Proposal,
     ReInit,
     Remove,
@@ -30,51 +36,107 @@ from liaison.mls.validation import leaf as leaf_checks
 from liaison.mls.validation.judge import Judge
 
 
-def choose(
-    group: PublicGroup,
-    committer: int,
-    include: bool | Sequence[bytes],  # noqa: FBT001 - True means all that are valid together
-    by_value: Sequence[Proposal],
-    judge: Judge,
-) -> list[QueuedProposal]:
-    """Give the waiting proposals that a commit should cover.
+@dataclass(frozen=True, slots=True)
+class Committer:
+    """Who commits to what.
+
+    Args:
+        group: the epoch that is ending.
+        leaf: the committer's.
+        by_value: what the commit brings itself.
+        authenticated_data: of the commit.
+        holds_psk: tells whether the committer has a pre-shared key.
+    """
+
+    group: PublicGroup
+    leaf: int
+    by_value: tuple[Proposal, ...]
+    authenticated_data: bytes
+    holds_psk: Callable[[PreSharedKeyID], bool]
+    judge: Judge
+
+    def apply(self, waiting: Sequence[QueuedProposal]) -> Candidate:
+        """Apply the chosen of the waiting proposals, and what the commit brings itself.
+
+        Raises:
+            As `evolution.apply_proposals`.
+        """
+        own = Sender(SenderKind.MEMBER, self.leaf)
+        brought = [
+            QueuedProposal(proposal, own, b"", self.authenticated_data)
+            for proposal in self.by_value
+        ]
+        group = self.group
+        return evolution.apply_proposals(
+            group.context, group.tree, group.identities, [*waiting, *brought], own, self.judge
+        )
+
+
+def choose(committer: Committer, include: bool | Sequence[bytes]) -> Candidate:  # noqa: FBT001 - True means all that are valid together
+    """Choose the waiting proposals that a commit covers, and apply them.
 
     Args:
         include: True: as many as are valid together; False: none; else these references.
-        by_value: what the commit brings itself.
 
     Raises:
         UnknownProposalError: a named reference is not waiting.
+        InvalidProposalError, InvalidLeafNodeError, ...: those named, or what the commit brings
+            itself, are not valid together.
     """
     if include is True:
-        return _compatible(group, committer, by_value, judge)
-    if include is False:
-        return []
+        return _apply_valid(committer, _compatible(committer))
     found = []
-    for ref in include:
-        queued = group.proposals.get(ref)
+    for ref in include or ():
+        queued = committer.group.proposals.get(ref)
         if queued is None:
             raise UnknownProposalError
         found.append(queued)
-    return found
+    return committer.apply(found)
 
 
-def _compatible(
-    group: PublicGroup, committer: int, by_value: Sequence[Proposal], judge: Judge
+def _apply_valid(committer: Committer, waiting: list[QueuedProposal]) -> Candidate:
+    try:
+        return committer.apply(waiting)
+    except LiaisonError:
+        if not waiting:
+            raise
+    # What is wrong with a proposal shows here only beside the others: its error would be
+    # raised by the commit, which is made without it.
+    return committer.apply(_valid(committer, [], waiting))
+
+
+def _valid(
+    committer: Committer, kept: list[QueuedProposal], more: list[QueuedProposal]
 ) -> list[QueuedProposal]:
+    """Add to what is valid as much of `more` as stays valid, by halves."""
+    together = [*kept, *more]
+    try:
+        committer.apply(together)
+    except LiaisonError:
+        if len(more) <= 1:
+            return kept
+        half = len(more) // 2
+        return _valid(committer, _valid(committer, kept, more[:half]), more[half:])
+    return together
+
+
+def _compatible(committer: Committer) -> list[QueuedProposal]:
+    """Settle what stands against each other among the waiting proposals."""
+    group, leaf, by_value = committer.group, committer.leaf, committer.by_value
     waiting = list(group.proposals.values())
     if any(isinstance(proposal, ReInit) for proposal in by_value):
         return []
-    removes = _removes(group, committer, waiting, by_value)
+    removes = _removes(group, leaf, waiting, by_value)
     gone = {p.leaf for p in by_value if isinstance(p, Remove)} | set(removes)
-    updates = _updates(group, committer, waiting, gone)
+    updates = _updates(group, leaf, waiting, gone)
     changes = _extension_changes(waiting, by_value)
     extensions = group.context.extensions
     for proposal in (*(q.proposal for q in changes), *by_value):
         if isinstance(proposal, GroupContextExtensions):
             extensions = proposal.extensions
-    adds = _adds(group, waiting, by_value, gone, extensions, judge)
-    kept = [*changes, *updates, *removes.values(), *adds, *_psks(waiting, by_value)]
+    adds = _adds(group, waiting, by_value, gone, extensions, committer.judge)
+    psks = _psks(waiting, by_value, committer.holds_psk)
+    kept = [*changes, *updates, *removes.values(), *adds, *psks]
     if kept or by_value:
         return kept
     # A ReInit stands alone, and only where nothing else waits.
@@ -151,13 +213,17 @@ def _adds(
     return found
 
 
-def _psks(waiting: Iterable[QueuedProposal], by_value: Iterable[Proposal]) -> list[QueuedProposal]:
+def _psks(
+    waiting: Iterable[QueuedProposal],
+    by_value: Iterable[Proposal],
+    holds: Callable[[PreSharedKeyID], bool],
+) -> list[QueuedProposal]:
     seen = {p.psk.encode() for p in by_value if isinstance(p, PreSharedKey)}
     found = []
     for queued in waiting:
         if isinstance(queued.proposal, PreSharedKey):
-            encoded = queued.proposal.psk.encode()
-            if encoded not in seen:
-                seen.add(encoded)
+            psk = queued.proposal.psk
+            if psk.encode() not in seen and holds(psk):
+                seen.add(psk.encode())
                 found.append(queued)
     return found

@@ -12,7 +12,11 @@ from dataclasses import dataclass, field, replace
 from liaison.crypto.signing import Signer
 from liaison.crypto.suites import CipherSuite
 from liaison.mls.effects import Member, QueuedProposal
-from liaison.mls.errors import ForbiddenOperationError, InactiveGroupError
+from liaison.mls.errors import (
+    CommitRequiredError,
+    ForbiddenOperationError,
+    InactiveGroupError,
+)
 from liaison.mls.key_schedule import EpochSecrets, PskStore
 from liaison.mls.leaf import LeafNode
 from liaison.mls.messages import GroupContext
@@ -33,7 +37,7 @@ class Group:
         secrets: of the epoch.
         keys: for the epoch's messages.
         past: for messages of earlier epochs, newest first.
-        resumption: resumption PSKs of earlier epochs, by epoch.
+        resumption: resumption PSKs of the same earlier epochs, by epoch.
         own_updates: leaf private keys of own Update proposals, by reference.
         limits: how much is kept.
         reinit: set when the group has ended in favour of another.
@@ -157,6 +161,17 @@ class Group:
         if self.reinit is not None:
             raise InactiveGroupError
 
+    def check_nothing_waits(self) -> None:
+        """Check that no proposal waits for a commit.
+
+        Raises:
+            CommitRequiredError: one does.
+
+        Source: RFC 9420 §12.4.
+        """
+        if self.public.proposals:
+            raise CommitRequiredError
+
     def check_signer(self, signer: Signer) -> None:
         """Check that a signer is the one of the own leaf.
 
@@ -216,24 +231,27 @@ def succeed(old: Group, new: Group, now: int) -> Group:
     Args:
         now: when it begins, in Unix seconds.
     """
-    keep = old.limits.past_epochs
     resumption = {**old.resumption, old.epoch: old.secrets.resumption_psk}
-    ended = replace(old.keys, ended=now)
-    return replace(
-        new,
-        past=(ended, *expire(old, now).past)[:keep],
-        resumption=dict(sorted(resumption.items())[-keep:] if keep else ()),
-    )
+    past = (replace(old.keys, ended=now), *old.past)[: old.limits.past_epochs]
+    return expire(keep(replace(new, resumption=resumption), past), now)
 
 
 def expire(group: Group, now: int) -> Group:
-    """Drop the message keys of epochs that ended too long ago.
+    """Drop all keys of epochs that ended too long ago.
 
     Args:
         now: Unix seconds; the time of acceptance where old messages are worked off.
     """
     oldest = now - group.limits.past_seconds
-    # The oldest stands last; nearly always nothing is to be done.
-    if not group.past or group.past[-1].ended >= oldest:
+    # Nearly always nothing is to be done. The clock may have been set back in between, so
+    # the oldest need not stand last.
+    if all(keys.ended >= oldest for keys in group.past):
         return group
-    return replace(group, past=tuple(keys for keys in group.past if keys.ended >= oldest))
+    return keep(group, tuple(keys for keys in group.past if keys.ended >= oldest))
+
+
+def keep(group: Group, past: tuple[MessageKeys, ...]) -> Group:
+    """Keep these past epochs: message keys and resumption PSKs live equally long."""
+    kept = {keys.epoch for keys in past}
+    resumption = {epoch: psk for epoch, psk in group.resumption.items() if epoch in kept}
+    return replace(group, past=past, resumption=resumption)

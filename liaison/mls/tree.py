@@ -333,22 +333,25 @@ class RatchetTree:
             MalformedMessageError: another form, a blank last node, a leaf where a parent
                 belongs, or more nodes than this engine works with.
         """
-        nodes: list[Node | None] = list(codec.decode(_read_nodes, data))
+        nodes = codec.decode(_read_nodes, data)
         if not nodes or nodes[-1] is None:
             raise MalformedMessageError("the ratchet tree is empty or ends with a blank node")
         for index, node in enumerate(nodes):
             if node is not None and isinstance(node, LeafNode) != (index % 2 == 0):
                 raise MalformedMessageError(f"node {index} is of the wrong kind for its place")
-        last_leaf = len(nodes) // 2
-        if last_leaf > MAX_LEAF:
-            raise MalformedMessageError("the ratchet tree is too large")
-        width = tree_math.node_width(tree_math.size_for(last_leaf))
+        width = tree_math.node_width(tree_math.size_for(len(nodes) // 2))
         nodes.extend([None] * (width - len(nodes)))
         return cls(suite, nodes)
 
 
-def _read_nodes(reader: Reader) -> tuple[Node | None, ...]:
-    return reader.vector(lambda inner: inner.optional(_read_node))
+def _read_nodes(reader: Reader) -> list[Node | None]:
+    inner = reader.nested()
+    nodes: list[Node | None] = []
+    while inner.remaining:
+        if len(nodes) > 2 * MAX_LEAF:
+            raise MalformedMessageError("the ratchet tree is too large")
+        nodes.append(inner.optional(_read_node))
+    return nodes
 
 
 def _read_node(reader: Reader) -> Node:

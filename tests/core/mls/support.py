@@ -299,8 +299,15 @@ class World:
             assert public is not None
             assert self.suite.public_key_of(private) == public.encryption_key
 
+    def commit_what_waits(self) -> None:
+        """Let the first member commit, if anything has to be before something is said."""
+        if self.relay.pending:
+            committer = self.members[0]
+            self.accept(committer, committer.commit())
+
     def check_messages(self) -> None:
         """What anyone says, all others read."""
+        self.commit_what_waits()
         for sender in self.members:
             message = sender.encrypt(b"from " + sender.name, b"header")
             for reader in self.members:

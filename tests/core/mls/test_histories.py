@@ -129,6 +129,7 @@ READ: WeakKeyDictionary[World, list[tuple[Client, bytes]]] = WeakKeyDictionary()
 
 
 def send(world: World, sender: Client) -> None:
+    world.commit_what_waits()
     text = b"late %d" % len(UNDER_WAY.setdefault(world, []))
     readers = [client for client in world.members if client is not sender]
     epoch = sender.group.epoch

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from liaison import codec
+from liaison.crypto import suites
 from liaison.mls import extensions as ext
 from liaison.mls import external, framing, group, key_schedule, welcome
 from liaison.mls.errors import (
@@ -22,7 +23,7 @@ from liaison.mls.extensions import Extension
 from liaison.mls.framing import Sender, SenderKind
 from liaison.mls.group import PskStore, StagedCommit
 from liaison.mls.key_packages import KeyPackageBundle
-from liaison.mls.leaf import Capabilities, Node, ParentNode
+from liaison.mls.leaf import MAX_LEAF, Capabilities, Node, ParentNode
 from liaison.mls.messages import Commit, EncryptedGroupSecrets, GroupInfo, HPKECiphertext, Welcome
 from liaison.mls.proposals import (
     Add,
@@ -445,6 +446,14 @@ def test_an_unmerged_leaf_is_named_on_its_whole_way() -> None:
         tree_checks.check_unmerged_on_the_way(tree)
 
     assert caught.value.check == "VAL-0404"
+
+
+def test_a_tree_of_more_nodes_than_any_group_has_is_refused_unread() -> None:
+    leaf = b"\1\1" + full_tree().member(0).encode()
+    blanks = bytes(2 * MAX_LEAF + 1)
+
+    with pytest.raises(MalformedMessageError, match="too large"):
+        RatchetTree.decode(suites.suite(1), codec.opaque(leaf + blanks + leaf))
 
 
 def test_the_original_sibling_is_hashed_as_it_was() -> None:

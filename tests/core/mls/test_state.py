@@ -208,6 +208,28 @@ def test_a_proposal_long_after_drops_the_keys_of_old_epochs(world: World) -> Non
     assert after.group.epochs == (2,)
 
 
+def test_a_group_in_which_nothing_is_said_forgets_its_past_too(world: World) -> None:
+    limited = replace(world[0].group, limits=Limits(past_seconds=10))
+    done = group.process(limited, world[2].commit().commit, now=NOW, validator=world.validator)
+    assert done.group is not None
+    assert set(done.group.resumption) == {0, 1}
+
+    kept, gone = group.expire(done.group, NOW + 10), group.expire(done.group, NOW + 11)
+
+    assert kept is done.group
+    assert (gone.epochs, gone.resumption) == ((2,), {})
+
+
+def test_a_clock_that_was_set_back_keeps_no_past_epoch_too_long(world: World) -> None:
+    limited = replace(world[0].group, limits=Limits(past_seconds=10), past=())
+    first, second = (replace(limited.keys, epoch=n, ended=NOW - n) for n in (0, 9))
+    past = replace(limited, past=(second, first))
+
+    after = group.expire(past, NOW + 5)
+
+    assert after.past == (first,)
+
+
 @given(data=st.data())
 def test_a_damaged_state_is_refused_with_a_typed_error(data: st.DataObject) -> None:
     epoch, ratchets = SAMPLE

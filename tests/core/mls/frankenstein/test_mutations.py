@@ -480,8 +480,8 @@ def test_large_claims_cost_no_more_than_their_bytes(world: World) -> None:
 
 def test_the_untouched_messages_are_taken(world: World) -> None:
     """Else all the refusals above might mean nothing."""
-    staged = full_commit(world)
     message = world[0].encrypt(b"text")
+    staged = full_commit(world)
     joiner = Client(b"joiner", world.suite.code, world.validator, world.rng)
     body = framing.decode_message(message)
 
