@@ -14,7 +14,7 @@ from typing import Final, Self, TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa
 from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
 from liaison.crypto import signing
@@ -30,6 +30,7 @@ _SERIAL_BITS: Final = 159
 
 PublicKey = (
     ed25519.Ed25519PublicKey
+    | ed448.Ed448PublicKey
     | ec.EllipticCurvePublicKey
     | mldsa.MLDSA44PublicKey
     | mldsa.MLDSA65PublicKey
@@ -245,6 +246,8 @@ def describe_key(key: object) -> tuple[SignatureScheme, bytes]:
     """
     if isinstance(key, ed25519.Ed25519PublicKey):
         return SignatureScheme.ED25519, key.public_bytes_raw()
+    if isinstance(key, ed448.Ed448PublicKey):
+        return SignatureScheme.ED448, key.public_bytes_raw()
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
         point = key.public_bytes(
             serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
@@ -298,6 +301,7 @@ def _extension(parsed: x509.Certificate, kind: type[_E]) -> _E | None:
 _CURVES: Final = {
     "secp256r1": SignatureScheme.P256,
     "secp384r1": SignatureScheme.P384,
+    "secp521r1": SignatureScheme.P521,
 }
 _LATTICES: Final = (
     (mldsa.MLDSA44PublicKey, SignatureScheme.MLDSA44),
@@ -306,8 +310,10 @@ _LATTICES: Final = (
 )
 _ALGORITHMS: Final = {
     SignatureScheme.ED25519: SignatureAlgorithmOID.ED25519,
+    SignatureScheme.ED448: SignatureAlgorithmOID.ED448,
     SignatureScheme.P256: SignatureAlgorithmOID.ECDSA_WITH_SHA256,
     SignatureScheme.P384: SignatureAlgorithmOID.ECDSA_WITH_SHA384,
+    SignatureScheme.P521: SignatureAlgorithmOID.ECDSA_WITH_SHA512,
     SignatureScheme.MLDSA44: SignatureAlgorithmOID.ML_DSA_44,
     SignatureScheme.MLDSA65: SignatureAlgorithmOID.ML_DSA_65,
     SignatureScheme.MLDSA87: SignatureAlgorithmOID.ML_DSA_87,

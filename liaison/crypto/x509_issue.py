@@ -13,11 +13,10 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from liaison.crypto.errors import UnsupportedSchemeError
 from liaison.crypto.signing import SignatureScheme, SigningKey, validate_public
 from liaison.crypto.x509 import Certificate, CertificateError, PublicKey, root_uri
 from liaison.model import DeviceId, PartyCode
@@ -29,6 +28,7 @@ _MAX_COMMON_NAME: Final = 64  # RFC 5280 ub-common-name
 
 PrivateKey = (
     ed25519.Ed25519PrivateKey
+    | ed448.Ed448PrivateKey
     | ec.EllipticCurvePrivateKey
     | mldsa.MLDSA44PrivateKey
     | mldsa.MLDSA65PrivateKey
@@ -202,40 +202,38 @@ def _sign(builder: x509.CertificateBuilder, key: SigningKey) -> bytes:
 
 def _load_public(scheme: SignatureScheme, public: bytes) -> PublicKey:
     validate_public(scheme, public)
-    if scheme is SignatureScheme.ED25519:
-        return ed25519.Ed25519PublicKey.from_public_bytes(public)
     if scheme in _CURVES:
         return ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[scheme], public)
-    if scheme in _PUBLIC_LATTICES:
-        return _PUBLIC_LATTICES[scheme](public)
-    raise UnsupportedSchemeError(f"{scheme} keys are not used for certificates")
+    return _RAW_PUBLIC[scheme](public)
 
 
 def _load_private(key: SigningKey) -> PrivateKey:
     raw = key.private_bytes()
-    if key.scheme is SignatureScheme.ED25519:
-        return ed25519.Ed25519PrivateKey.from_private_bytes(raw)
     if key.scheme in _CURVES:
         return ec.derive_private_key(int.from_bytes(raw, "big"), _CURVES[key.scheme])
-    if key.scheme in _PRIVATE_LATTICES:
-        return _PRIVATE_LATTICES[key.scheme](raw)
-    raise UnsupportedSchemeError(f"{key.scheme} keys sign no certificates")
+    return _RAW_PRIVATE[key.scheme](raw)
 
 
 _CURVES: Final[dict[SignatureScheme, ec.EllipticCurve]] = {
     SignatureScheme.P256: ec.SECP256R1(),
     SignatureScheme.P384: ec.SECP384R1(),
+    SignatureScheme.P521: ec.SECP521R1(),
 }
-_HASHES: Final[dict[SignatureScheme, hashes.SHA256 | hashes.SHA384]] = {
+_HASHES: Final[dict[SignatureScheme, hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
     SignatureScheme.P256: hashes.SHA256(),
     SignatureScheme.P384: hashes.SHA384(),
+    SignatureScheme.P521: hashes.SHA512(),
 }
-_PRIVATE_LATTICES: Final[dict[SignatureScheme, Callable[[bytes], PrivateKey]]] = {
+_RAW_PRIVATE: Final[dict[SignatureScheme, Callable[[bytes], PrivateKey]]] = {
+    SignatureScheme.ED25519: ed25519.Ed25519PrivateKey.from_private_bytes,
+    SignatureScheme.ED448: ed448.Ed448PrivateKey.from_private_bytes,
     SignatureScheme.MLDSA44: mldsa.MLDSA44PrivateKey.from_seed_bytes,
     SignatureScheme.MLDSA65: mldsa.MLDSA65PrivateKey.from_seed_bytes,
     SignatureScheme.MLDSA87: mldsa.MLDSA87PrivateKey.from_seed_bytes,
 }
-_PUBLIC_LATTICES: Final[dict[SignatureScheme, Callable[[bytes], PublicKey]]] = {
+_RAW_PUBLIC: Final[dict[SignatureScheme, Callable[[bytes], PublicKey]]] = {
+    SignatureScheme.ED25519: ed25519.Ed25519PublicKey.from_public_bytes,
+    SignatureScheme.ED448: ed448.Ed448PublicKey.from_public_bytes,
     SignatureScheme.MLDSA44: mldsa.MLDSA44PublicKey.from_public_bytes,
     SignatureScheme.MLDSA65: mldsa.MLDSA65PublicKey.from_public_bytes,
     SignatureScheme.MLDSA87: mldsa.MLDSA87PublicKey.from_public_bytes,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from cryptography import x509 as lib
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from liaison.crypto import x509_issue, x509_path
@@ -36,12 +36,7 @@ from liaison.model import DeviceId, PartyCode
 NOR, DEU = PartyCode("NOR"), PartyCode("DEU")
 DEVICE = DeviceId.parse("nor/defatt-berlin#d1")
 BEGIN, NOW, END = 1_000_000, 2_000_000, 3_000_000
-SCHEMES = (
-    SignatureScheme.ED25519,
-    SignatureScheme.P256,
-    SignatureScheme.P384,
-    SignatureScheme.MLDSA65,
-)
+SCHEMES = tuple(SignatureScheme)
 
 
 class Authority:
@@ -117,7 +112,7 @@ def foreign(
     authority: Authority,
     *,
     algorithm: hashes.HashAlgorithm | None = None,
-    public: ed25519.Ed25519PublicKey | None = None,
+    public: ed25519.Ed25519PublicKey | ed448.Ed448PublicKey | None = None,
 ) -> bytes:
     """A certificate with extensions of our choosing, well signed by the authority."""
     issuer = lib.load_der_x509_certificate(authority.der)
@@ -480,9 +475,18 @@ def test_name_constraints_are_refused_even_where_they_are_not_critical(norway: A
         verify_chain([der], [norway.root], NOW)
 
 
-def test_a_key_under_which_anyone_can_sign_is_refused(norway: Authority) -> None:
-    neutral = ed25519.Ed25519PublicKey.from_public_bytes(b"\x01" + bytes(31))
+@pytest.mark.parametrize(
+    ("neutral", "why"),
+    [
+        (ed25519.Ed25519PublicKey.from_public_bytes(b"\x01" + bytes(31)), "Ed25519's group"),
+        (ed448.Ed448PublicKey.from_public_bytes(b"\x01" + bytes(56)), "small order"),
+    ],
+    ids=["ed25519", "ed448"],
+)
+def test_a_key_under_which_anyone_can_sign_is_refused(
+    norway: Authority, neutral: ed25519.Ed25519PublicKey | ed448.Ed448PublicKey, why: str
+) -> None:
     der = foreign([(usage(), True), (named(DEVICE.uri), True)], norway, public=neutral)
 
-    with pytest.raises(CertificateMalformedError, match="small order"):
+    with pytest.raises(CertificateMalformedError, match=why):
         verify_chain([der], [norway.root], NOW)
