@@ -87,9 +87,16 @@ async def channels_of(tx: AsyncConnection, device: int) -> list[int]:
     return list((await tx.execute(query)).scalars())
 
 
-async def ever(tx: AsyncConnection, channel: int, device: int) -> bool:
-    """Return whether the device was in the channel at any time."""
-    query = select(_t.key).where(_t.channel == channel, _t.device == device).limit(1)
+async def may_see_tree(tx: AsyncConnection, channel: int, device: int, epoch: int) -> bool:
+    """Return whether the device is a member now, or was added by the commit that made `epoch`.
+
+    Who was added and removed before it took its Welcome still needs that tree, and no other.
+    """
+    query = (
+        select(_t.key)
+        .where(_t.channel == channel, _t.device == device, or_(_PRESENT, _t.joined_epoch == epoch))
+        .limit(1)
+    )
     return await tx.scalar(query) is not None
 
 

@@ -73,6 +73,12 @@ async def lock_revocations(tx: AsyncConnection) -> None:
     await tx.execute(counter)
 
 
+async def hold_revocations(tx: AsyncConnection) -> None:
+    """Let no list be accepted until the transaction ends: what is revoked now stays the answer."""
+    counter = select(meta.c.value).where(meta.c.name == "revocations")
+    await tx.execute(counter.with_for_update(read=True))
+
+
 async def revocation_mark(tx: AsyncConnection) -> int:
     """Return a number that grows with each accepted list."""
     return int(await tx.scalar(select(meta.c.value).where(meta.c.name == "revocations")) or 0)

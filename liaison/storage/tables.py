@@ -181,7 +181,8 @@ channels = Table(
     Column("head", BigInteger, nullable=False),
     # Leaves that a revocation excludes and no commit has removed yet.
     Column("removals_pending", Integer, nullable=False, server_default=text("0")),
-    # Compare-and-swap of the public group: counts each change of it, proposals included.
+    # Compare-and-swap of the public group: counts each change of it, proposals included, and
+    # each revocation of a member, because commits are judged by who has to go.
     Column("group_version", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index(

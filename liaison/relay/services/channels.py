@@ -265,14 +265,17 @@ class Channels:
         """Return the public tree of an epoch: the current one, or one with a Welcome that waits.
 
         Raises:
-            UnknownChannelError, NotMemberError: not there, or not for the caller.
+            UnknownChannelError: there is no such channel.
+            NotMemberError: the device is not a member, and this epoch is not the one it joined in.
             UnknownEpochError: the relay does not keep that epoch's tree.
         """
+        if epoch >= 1 << 63:
+            raise UnknownEpochError
         async with self.database.read() as tx:
             row = await find(tx, channel)
-            if not await members.ever(tx, row.key, caller.key):
+            if not await members.may_see_tree(tx, row.key, caller.key, epoch):
                 raise NotMemberError(f"{caller.id} is not a member of channel {channel}")
-            kept = await members.tree(tx, row.key, epoch) if epoch < 1 << 63 else None
+            kept = await members.tree(tx, row.key, epoch)
         if kept is not None:
             return v1.GroupState(epoch=epoch, tree=kept)
         state = await self.states.load(channel)

@@ -29,7 +29,7 @@ from liaison.relay.services.errors import (
 )
 from liaison.relay.services.limits import Limits
 from liaison.relay.writer import Operation, Work, Writer
-from liaison.storage import devices, enrolments
+from liaison.storage import devices, enrolments, parties
 from liaison.storage.devices import NewCertificate
 from liaison.storage.engine import Database
 from liaison.storage.enrolments import EnrolmentRow, State
@@ -106,7 +106,7 @@ class Enrolment:
         certified = [
             _verified(chain, party, row.device, now // 1000, revoked) for chain in body.certificates
         ]
-        await self.writer.submit(_Reply(office, lookup, certified, body.sealed, now))
+        await self.writer.submit(_Reply(self.book, office, lookup, certified, body.sealed, now))
 
     async def fetch_reply(self, lookup: bytes) -> v1.SealedReply:
         """Return the sealed reply.
@@ -221,6 +221,7 @@ class _Request(Operation[None]):
 
 @dataclass
 class _Reply(Operation[None]):
+    book: Book
     office: OfficeCaller
     lookup: bytes
     certified: list[_Certified]
@@ -235,8 +236,17 @@ class _Reply(Operation[None]):
             raise EnrolmentStateError("there is no request to reply to")
         if not self.certified:
             raise CertificateRefusedError("the reply has no certificate")
+        await self._check_revoked(work)
         await self._register(work)
         await enrolments.set_state(work.tx, self.lookup, State.APPROVED, sealed_reply=self.sealed)
+
+    async def _check_revoked(self, work: Work) -> None:
+        # A list may have come since the chains were verified; it found no row to mark.
+        await parties.hold_revocations(work.tx)
+        revoked = await self.book.revoked(work.tx)
+        for one in self.certified:
+            if (self.office.party, one.device.serial) in revoked:
+                raise CertificateRefusedError(f"certificate {one.device.serial} was revoked")
 
     async def _register(self, work: Work) -> None:
         device = self.certified[0].device.device

@@ -79,7 +79,9 @@ class CreateChannel(Operation[v1.Sequenced]):
             raise ChannelExistsError(f"there is a channel {self.channel}")
 
     async def _write(self, work: Work) -> None:
-        group = self.new.group
+        group, leaf = self.new.group, self.new.leaf
+        pairs = {(self.caller.key, leaf.serial): leaf}
+        _require_all_good(pairs, await devices.still_good(work.tx, pairs))
         key = await channels.add(
             work.tx,
             id=self.channel.value,
@@ -95,7 +97,6 @@ class CreateChannel(Operation[v1.Sequenced]):
             created_at=self.now_ms,
         )
         await channels.add_group(work.tx, key, GroupRow(self.new.snapshot, self.group_info))
-        leaf = self.new.leaf
         await members.join(work.tx, key, self.caller.key, leaf.leaf, leaf.serial, seq=0, epoch=0)
         bus = self.tools.sequencer.bus
         work.after_commit(lambda: self.tools.states.put(key, 1, group))

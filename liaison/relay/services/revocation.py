@@ -111,4 +111,7 @@ class _Accept(Operation[list[bytes]]):
         for row in locked.values():
             already = await channels.removals_of(work.tx, row.key)
             await channels.set_removals(work.tx, row.key, leaves[row.key] | set(already))
+            # A commit that was judged before now did not know of these leaves: written as
+            # judged it would take them off the list and leave them in the group.
+            await channels.change(work.tx, row.key, group_version=row.group_version + 1)
         return list(locked)

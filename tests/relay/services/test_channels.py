@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from liaison.relay.services.errors import (
     AgreementNotActiveError,
     ChannelExistsError,
     CommitInvalidError,
+    DeviceRevokedError,
     EpochConflictError,
     GroupMismatchError,
     GroupRefusedError,
@@ -26,6 +28,7 @@ from liaison.relay.services.errors import (
     UnknownChannelError,
     UnknownEpochError,
 )
+from liaison.relay.writer import Operation
 from liaison.wire import v1
 from liaison.wire.frames import ItemKind
 from tests.relay.services.harness import NOW, Actor, Relay, fresh_id, seqs
@@ -121,6 +124,28 @@ async def test_an_unknown_agreement_and_an_old_version_open_no_channel(
         await create(nor.caller, nor.new_channel(replace(admitted, agreement_id="other")))
     with pytest.raises(AgreementNotActiveError):
         await create(nor.caller, nor.new_channel(replace(admitted, version=2)))
+
+
+async def test_a_channel_is_not_opened_by_a_certificate_that_is_revoked_meanwhile(
+    nor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert nor.agreement is not None
+    body = nor.new_channel(nor.agreement)
+    submit = nor.relay.writer.submit
+
+    async def overtaken(operation: Operation[Any]) -> Any:
+        monkeypatch.undo()
+        # As another node would, after this one has read that the certificate is good.
+        monkeypatch.setattr("liaison.relay.services.handshakes._check_caller", nothing)
+        await nor.relay.revoke(nor.device)
+        return await submit(operation)
+
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(nor.relay.writer, "submit", overtaken)
+
+    with pytest.raises(DeviceRevokedError):
+        await nor.relay.services.channels.create(nor.caller, body)
 
 
 async def test_others_do_not_see_the_channel(relay: Relay, nor: Actor, deu: Actor) -> None:
@@ -269,6 +294,17 @@ async def test_the_tree_is_there_for_as_long_as_a_welcome_waits(nor: Actor, deu:
     assert current.tree == nor.state.ratchet_tree()
 
 
+async def test_who_was_removed_does_not_get_the_tree_of_later_epochs(
+    nor: Actor, deu: Actor
+) -> None:
+    await nor.remove(deu)
+
+    with pytest.raises(NotMemberError):
+        await nor.relay.services.channels.tree(deu.caller, deu.channel, nor.state.epoch)
+    mine = await nor.relay.services.channels.tree(deu.caller, deu.channel, 1)
+    assert mine.epoch == 1
+
+
 async def test_a_device_added_again_reads_both_stays_in_order(nor: Actor, deu: Actor) -> None:
     await nor.send(b"first stay")
     await nor.remove(deu)
@@ -415,6 +451,28 @@ async def test_a_commit_that_leaves_the_revoked_member_is_refused(nor: Actor, de
     await nor.relay.revoke(deu.device)
 
     assert isinstance(await refusal(nor, nor.body(staged)), RemovalPendingError)
+
+
+async def test_a_commit_that_was_judged_before_the_revocation_does_not_undo_it(
+    nor: Actor, deu: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay, submit = nor.relay, nor.relay.writer.submit
+
+    async def overtaken(operation: Operation[Any]) -> Any:
+        # The list is in force, its proposals are not made yet: the commit stands in between.
+        monkeypatch.undo()
+        monkeypatch.setattr("liaison.relay.services.removals.Removals.propose", nothing)
+        await relay.revoke(deu.device)
+        return await submit(operation)
+
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(relay.writer, "submit", overtaken)
+    staged = nor.stage()
+
+    assert isinstance(await refusal(nor, nor.body(staged)), RemovalPendingError)
+    with pytest.raises(RemovalPendingError):
+        await nor.send()
 
 
 async def test_after_a_return_from_outside_the_removal_is_proposed_again(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from liaison.relay.services.errors import (
     UnknownEnrolmentError,
     UnknownPartyError,
 )
+from liaison.relay.writer import Operation
 from liaison.wire import v1
 from liaison.wire.handshake import Office, key_fingerprint
 from tests.relay.services.harness import Relay, fresh_id, party
@@ -245,6 +247,27 @@ async def test_a_revoked_device_gets_no_session(relay: Relay, office: OfficeCall
         await actor.feed()
     (listed,) = (await relay.services.registry.own_devices(office)).devices
     assert (listed.device, listed.revoked, listed.chains) == (DEVICE, True, [])
+
+
+async def test_a_certificate_that_is_revoked_while_it_is_registered_is_refused(
+    relay: Relay, office: OfficeCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookup, submit = await invite(relay, office), relay.writer.submit
+    await relay.services.enrolment.request(lookup, b"sealed request")
+    device = relay.world.device(DEVICE)
+    chains = [list(chain) for chain in device.chains.values()]
+    body = v1.EnrolmentReply(certificates=chains, sealed=b"sealed reply")
+
+    async def overtaken(operation: Operation[Any]) -> Any:
+        monkeypatch.undo()
+        await relay.revoke(device)
+        return await submit(operation)
+
+    monkeypatch.setattr(relay.writer, "submit", overtaken)
+    with pytest.raises(CertificateRefusedError):
+        await relay.services.enrolment.reply(office, lookup, body)
+
+    assert (await relay.services.registry.own_devices(office)).devices == []
 
 
 async def test_a_device_is_enrolled_anew_after_a_revocation(
