@@ -9,7 +9,9 @@ whole group fails and nothing of it was acknowledged.
 Urgent operations go first: the waiting ones are taken by precedence, so a FLASH
 waits for at most the group that is being committed. There is one writer per
 process, and on SQLite one process; on PostgreSQL several nodes write, and what
-two of them could both change is locked by row where it is read.
+two of them could both change is locked by row where it is read. Two groups that
+wait for each other's rows are told so by the database, which undoes one of them;
+that one is applied again.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ from dataclasses import dataclass, field
 from itertools import count, groupby
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.errors import LiaisonError, UnavailableError
 from liaison.model import Precedence
+from liaison.relay import log
+from liaison.storage import failures
 from liaison.storage.engine import Database
 
 _R = TypeVar("_R")
@@ -34,6 +38,8 @@ MAX_WAITING: Final = 4096
 MAX_WAITING_BYTES: Final = 64 << 20
 GROUP: Final = 512
 """Operations in one transaction: so many may a FLASH have to wait for."""
+_TRIES: Final = 5
+"""How often a group is applied that the database undoes in favour of another node's."""
 
 
 class BusyError(UnavailableError):
@@ -53,13 +59,16 @@ class Work:
     def after_commit(self, callback: Callable[[], object]) -> None:
         """Call it once the transaction is durable; never when the operation was undone.
 
-        It must not raise or block: it updates a cache or wakes a reader.
+        It must not block. It updates a cache or wakes a reader, who finds the news later
+        where this fails.
         """
         self._callbacks.append(callback)
 
 
 class Operation(Generic[_R]):
     """One change of the database; subclasses say how.
+
+    It may be applied more than once, each time on what the database then has.
 
     Attributes:
         precedence: what is higher is written first.
@@ -192,16 +201,41 @@ class Writer:
 
     async def _write(self, group: list[_Waiting]) -> None:
         try:
-            async with self._database.write() as tx:
-                outcomes, callbacks = await _apply(tx, group)
-        except Exception as e:  # noqa: BLE001 - whatever it was, every caller must hear of it
+            outcomes, callbacks = await self._commit(group)
+        except BaseException as e:
+            # Whatever it was, every caller must hear of it; a cancelled writer ends after that.
             _fail(group, e)
+            if not isinstance(e, Exception):
+                raise
+            log.logger().error(
+                "write_failed", count=len(group), code=failures.code_of(e), **log.failure(e)
+            )
             return
         # Durable from here on: first the answers, then the wake-ups.
         for waiting, outcome in outcomes:
             _resolve(waiting, outcome)
         for callback in callbacks:
-            callback()
+            _call(callback)
+
+    async def _commit(
+        self, group: list[_Waiting]
+    ) -> tuple[list[_Outcome], list[Callable[[], object]]]:
+        for left in reversed(range(_TRIES)):
+            try:
+                async with self._database.write() as tx:
+                    return await _apply(tx, group)
+            except DBAPIError as e:
+                # Undone whole: nothing was written and nobody was told.
+                if not left or not failures.is_overtaken(e):
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+
+def _call(callback: Callable[[], object]) -> None:
+    try:
+        callback()
+    except Exception as e:  # noqa: BLE001 - what was committed is committed; the next ones go on
+        log.logger().error("wake_failed", **log.failure(e))
 
 
 def _neighbours(group: list[_Waiting]) -> list[_Waiting]:
@@ -242,7 +276,7 @@ async def _together(
     try:
         results = await handler.apply_all(work, [w.operation for w in waiting])
     except Exception as e:
-        if _is_failure(e):
+        if failures.is_failure(e):
             raise
         await savepoint.rollback()
         return None
@@ -264,7 +298,7 @@ async def _alone(
         else:
             (result,) = await handler.apply_all(work, [operation])
     except Exception as e:
-        if _is_failure(e):
+        if failures.is_failure(e):
             raise
         await savepoint.rollback()
         return e
@@ -273,13 +307,7 @@ async def _alone(
     return result
 
 
-def _is_failure(error: Exception) -> bool:
-    """Whether the database failed, and not the one operation."""
-    refused = isinstance(error, IntegrityError | DataError)
-    return isinstance(error, DBAPIError | OSError) and not refused
-
-
-def _fail(group: list[_Waiting], error: Exception | None) -> None:
+def _fail(group: list[_Waiting], error: BaseException | None) -> None:
     for waiting in group:
         unavailable = UnavailableError(
             "the database could not write this", hint="send it again; doing so is safe"

@@ -48,6 +48,7 @@ Letter = Annotated[B64, Field(min_length=1, max_length=1 << 20)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 U64 = Annotated[int, Field(ge=0, lt=frames.LIMIT)]
 """A number that databases store with a sign, so one bit less than its name says."""
+U16 = Annotated[int, Field(ge=0, lt=1 << 16)]
 TimeMs = Annotated[int, Field(ge=0, le=frames.MAX_TIME_MS)]
 
 
@@ -204,7 +205,7 @@ class Directory(Body):
 class KeyPackages(Body):
     """`POST /v1/key-packages`: MLSMessage bytes each; one may be the last resort."""
 
-    suite: U64
+    suite: U16
     key_packages: Annotated[list[Small], Field(max_length=200)]
     last_resort: Small | None = None
 
@@ -212,7 +213,7 @@ class KeyPackages(Body):
 class KeyPackageCount(Body):
     """How many single-use packages of a suite the relay has left for the device."""
 
-    suite: U64
+    suite: U16
     available: U64
     last_resort: bool
 
@@ -228,7 +229,7 @@ class Claim(Body):
 
     agreement: Name
     endpoint: Name
-    suite: U64
+    suite: U16
 
 
 class ClaimedKeyPackage(Body):

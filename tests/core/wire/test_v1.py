@@ -33,6 +33,13 @@ def test_a_body_over_its_bound_is_refused() -> None:
         v1.EnrolmentRequest.model_validate({"sealed": v1.b64encode(bytes((64 << 10) + 1))})
 
 
+def test_a_suite_has_sixteen_bits() -> None:
+    with pytest.raises(ValidationError):
+        v1.Claim(agreement="a", endpoint="nor/desk", suite=1 << 16)
+
+    assert v1.Claim(agreement="a", endpoint="nor/desk", suite=0xFFFF).suite == 0xFFFF
+
+
 @pytest.mark.parametrize("suite", ['"12"', "true", "12.0", "null"])
 def test_a_number_is_a_number(suite: str) -> None:
     with pytest.raises(ValidationError):

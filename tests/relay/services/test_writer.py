@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import Executable, Update, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from liaison.errors import ConflictError, LiaisonError, UnavailableError
 from liaison.model import Precedence
+from liaison.relay import log
 from liaison.relay.writer import Batch, Operation, Work, Writer
 from liaison.storage.engine import Database
-from liaison.storage.tables import meta
+from liaison.storage.tables import key_packages, meta, parties
+from tests.support.relay import quiet
 
 
 @dataclass
@@ -125,6 +130,127 @@ async def test_when_the_database_fails_the_whole_group_fails_and_nobody_is_woken
     assert await writer.submit(Note("n3")) == "n3"
 
 
+@dataclass
+class Statement(Operation[None]):
+    """Executes one statement."""
+
+    statement: Executable
+
+    async def apply(self, work: Work) -> None:
+        await work.tx.execute(self.statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        # PostgreSQL's driver refuses the first itself, its server the second.
+        select(key_packages.c.key).where(key_packages.c.suite == 1 << 70),
+        select(parties.c.key).where(parties.c.code == "NO\0R").with_for_update(),
+        insert(meta).values(name=None, value=1),
+    ],
+)
+async def test_a_value_that_the_database_cannot_hold_is_the_failure_of_its_operation_alone(
+    database: Database, writer: Writer, statement: Executable
+) -> None:
+    results = await asyncio.gather(
+        writer.submit(Note("n1")),
+        writer.submit(Statement(statement)),
+        writer.submit(Note("n2")),
+        return_exceptions=True,
+    )
+
+    assert not isinstance(results[1], UnavailableError)
+    assert (results[0], results[2]) == ("n1", "n2")
+    assert await names(database) == {"n1", "n2"}
+
+
+async def test_a_failed_group_is_told_to_the_operator_without_what_it_would_have_written(
+    writer: Writer,
+) -> None:
+    lines = io.StringIO()
+    error = sqlite3.OperationalError("the secret")
+    error.sqlite_errorname = "SQLITE_FULL"
+    with quiet():
+        log.configure("info", lines)
+        with pytest.raises(UnavailableError):
+            await writer.submit(Note("n1", OperationalError("INSERT", {"x": "secret"}, error)))
+
+    (line,) = [json.loads(one) for one in lines.getvalue().splitlines()]
+    assert (line["event"], line["error"], line["code"]) == (
+        "write_failed", "OperationalError", "SQLITE_FULL",
+    )  # fmt: skip
+    assert "secret" not in lines.getvalue()
+
+
+async def test_two_writers_that_wait_for_each_other_both_get_done(
+    database: Database, database_url: str, writer: Writer
+) -> None:
+    if database.is_sqlite:
+        pytest.skip("SQLite has one writer at a time: nobody waits in a circle")
+    second = Database.open(database_url)
+    other = Writer(second)
+    await other.start()
+    await writer.submit(Note("n1"))
+    await writer.submit(Note("n2"))
+    first, then = Both("n1", "n2"), Both("n2", "n1")
+    first.partner, then.partner = then, first
+
+    await asyncio.gather(writer.submit(first), other.submit(then))
+
+    await other.stop()
+    async with second.read() as tx:
+        values = (await tx.execute(select(meta.c.value).where(meta.c.name.like("n%")))).scalars()
+        assert list(values) == [3, 3]
+    await second.close()
+
+
+@dataclass
+class Both(Operation[None]):
+    """Locks two rows, the second when its partner has locked that one."""
+
+    one: str
+    two: str
+    partner: Both | None = None
+    holds: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def apply(self, work: Work) -> None:
+        assert self.partner is not None
+        await work.tx.execute(_more(self.one))
+        self.holds.set()
+        await self.partner.holds.wait()
+        await work.tx.execute(_more(self.two))
+
+
+def _more(name: str) -> Update:
+    return update(meta).where(meta.c.name == name).values(value=meta.c.value + 1)
+
+
+@dataclass
+class Deaf(Operation[None]):
+    """Wakes somebody and fails at it."""
+
+    async def apply(self, work: Work) -> None:
+        def wake() -> None:
+            raise ZeroDivisionError("the secret")
+
+        work.after_commit(wake)
+
+
+async def test_a_wake_up_that_fails_is_logged_and_harms_neither_the_others_nor_the_writer(
+    writer: Writer,
+) -> None:
+    lines, heard = io.StringIO(), list[str]()
+    with quiet():
+        log.configure("info", lines)
+        await asyncio.gather(writer.submit(Deaf()), writer.submit(Note("n1", log=heard)))
+        assert await writer.submit(Note("n2")) == "n2"
+
+    (line,) = [json.loads(one) for one in lines.getvalue().splitlines()]
+    assert (line["event"], line["error"]) == ("wake_failed", "ZeroDivisionError")
+    assert "woken n1" in heard
+    assert writer.alive
+
+
 async def test_what_is_urgent_is_written_first(writer: Writer) -> None:
     log: list[str] = []
     await asyncio.gather(
@@ -221,14 +347,30 @@ async def test_two_kinds_that_come_in_turn_are_still_written_together(writer: Wr
     assert (one.sizes, other.sizes) == ([3], [3])
 
 
+@dataclass
+class Stuck(Operation[None]):
+    """Is under way until it is cancelled."""
+
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def apply(self, _work: Work) -> None:
+        self.begun.set()
+        await asyncio.Event().wait()
+
+
 async def test_nobody_waits_for_a_writer_that_was_cancelled(writer: Writer) -> None:
+    stuck = Stuck()
+    written = asyncio.create_task(writer.submit(stuck))
+    await stuck.begun.wait()
     waiting = asyncio.create_task(writer.submit(Note("n1")))
     await asyncio.sleep(0)
     assert writer._task is not None
     writer._task.cancel()
 
-    with pytest.raises(UnavailableError):
-        await waiting
+    async with asyncio.timeout(10):
+        for task in (written, waiting):
+            with pytest.raises(UnavailableError):
+                await task
     assert not writer.alive
     writer._task = None
 
