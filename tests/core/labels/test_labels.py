@@ -12,7 +12,7 @@ from liaison.envelope import content
 from liaison.envelope.content import LABEL, Content
 from liaison.envelope.header import HeaderLabel
 from liaison.labels import Label, LabelError, label_digest
-from liaison.labels.builtin import BUILT_IN, TLP, UNMARKED
+from liaison.labels.builtin import BUILT_IN, DEMO, NATO, TLP, UNMARKED
 from liaison.policy import labelling
 from liaison.policy.labelling import LabelMismatchError
 from tests.core.policy.documents import header
@@ -94,5 +94,9 @@ def test_a_label_of_no_meaning_is_refused(label: Label) -> None:
 
 
 def test_built_in_policies_are_found_by_their_ids() -> None:
-    assert [BUILT_IN.find(policy_id) for policy_id in BUILT_IN.ids] == [UNMARKED, TLP]
+    found = [BUILT_IN.find(policy_id) for policy_id in BUILT_IN.ids]
+
+    assert found == [UNMARKED, TLP, NATO, DEMO]
+    assert BUILT_IN.find("1.3.26.1.3.1") is NATO
+    assert BUILT_IN.find(TLP.oid) is TLP
     assert BUILT_IN.find("nato") is None
