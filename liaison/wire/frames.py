@@ -35,7 +35,7 @@ SUBPROTOCOL: Final = "liaison.v1"
 MAX_FRAME: Final = 1 << 20
 """Bytes in one frame, either way; larger content is an attachment."""
 LIMIT: Final = 1 << 63
-"""Numbers stay below this, because databases store them with a sign; the log index alone may not."""
+"""Numbers stay below this, because databases store them with a sign; those that nobody stores may not."""
 MAX_TIME_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999: later ones are no date."""
 NOT_LOGGED: Final = (1 << 64) - 1
@@ -287,7 +287,7 @@ def _time(value: int) -> int:
 
 def _hello(data: bytes) -> Hello:
     _, version, deliver, limit, state_version = _HELLO.unpack(data)
-    return Hello(_flag(deliver), _count(limit), _count(state_version), version)
+    return Hello(_flag(deliver), limit, _count(state_version), version)
 
 
 def _send(data: bytes) -> Send:
@@ -320,7 +320,8 @@ def _deliver(data: bytes) -> Deliver:
 
 
 def _number(data: bytes) -> int:
-    return _count(_NUMBER.unpack(data)[1])
+    value: int = _NUMBER.unpack(data)[1]
+    return value
 
 
 def _ready(data: bytes) -> Ready:

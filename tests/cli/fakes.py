@@ -243,6 +243,8 @@ class FakeClient:
         self.saved: list[tuple[str, bool]] = []
         self.shown: set[MessageId] = set()
         self.cut_off = False
+        self.swallowed = False
+        self.failures: list[Exception] = []
         self.happened: list[FakeEvent] = []
 
     device = ME
@@ -272,6 +274,10 @@ class FakeClient:
         return not self.cut_off
 
     async def wait_connected(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  as theirs
+        if self.swallowed:
+            await asyncio.Event().wait()
+        if self.failures:
+            raise self.failures.pop(0)
         if self.cut_off:
             raise ConnectionLostError("the relay does not answer")
 

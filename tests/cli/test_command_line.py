@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import subprocess
@@ -20,9 +21,10 @@ from liaison.errors import (
 )
 from liaison.wire.problems import Problem, RemoteError
 from liaison_cli.errors import UsageProblemError, exit_code
-from liaison_cli.output import Record, layout
+from liaison_cli.output import Output, Record, layout
 from liaison_sdk.registrar.office import RegistrarOffice
 from tests.cli.conftest import Liaison, found
+from tests.cli.fakes import FakeClient
 
 
 @pytest.mark.parametrize(
@@ -157,3 +159,74 @@ def test_help_loads_neither_the_client_nor_cryptography() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_a_fault_of_the_program_is_one_line_and_quotes_nothing(
+    liaison: Liaison, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("canary")
+
+    monkeypatch.setattr(client, "history", fail)
+
+    done = liaison("read", "--json")
+
+    assert (done.code, done.out) == (1, "")
+    assert "canary" not in done.err
+    assert "Traceback" not in done.err
+    assert json.loads(done.err.splitlines()[-1])["error"]["code"] == "cli.internal"
+
+    monkeypatch.setenv("LIAISON_TRACEBACK", "1")
+    with pytest.raises(RuntimeError):
+        liaison("read")
+
+
+def test_what_the_terminal_can_not_show_is_escaped_and_stops_nothing(
+    home: Path, tmp_path: Path
+) -> None:
+    office = found(home, "AUT", "Österreich")
+    file = tmp_path / "aut.party.json"
+    file.write_bytes(office.party.encode())
+    program = "from liaison_cli.main import main; main()"
+    command = [sys.executable, "-c", program, "party", "show", str(file)]
+
+    done = subprocess.run(
+        command, env={"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert b"AUT (\\xd6sterreich)" in done.stdout
+
+
+def test_no_result_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().record({}, "title\x1b]0;owned\x07\nsecond line")
+
+    assert capsys.readouterr().out == "title\ufffd]0;owned\ufffd\nsecond line\n"
+
+
+def test_a_party_that_was_being_founded_when_its_process_died_is_not_there(
+    home: Path, liaison: Liaison, office: RegistrarOffice
+) -> None:
+    half = home / "parties" / ".deu-1234abcd"
+    half.mkdir()
+    (half / "party.json").write_bytes(office.party.encode())
+
+    done = liaison("party", "list", "--json")
+
+    assert [r["party"] for r in done.records] == ["NOR"]
+
+
+def test_a_document_that_could_not_be_written_leaves_nothing(
+    home: Path, liaison: Liaison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found(home)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    done = liaison("party", "export", "NOR", "-o", tmp_path / "out.json")
+
+    assert done.code == 1
+    assert "can't be written: No space left on device" in done.err
+    assert [f for f in tmp_path.iterdir() if "out.json" in f.name] == []

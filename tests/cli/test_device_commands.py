@@ -14,9 +14,8 @@ from liaison.crypto.signing import SignatureScheme
 from liaison.model import EndpointId, MessageId, Precedence
 from liaison.policy.enrolment import Code
 from liaison_cli import clients
-from liaison_cli.save import safe_name
 from liaison_sdk import ChannelState
-from liaison_sdk.errors import EnrolmentWaitingError
+from liaison_sdk.errors import EnrolmentWaitingError, RelayUntrustedError
 from tests.cli.conftest import Liaison
 from tests.cli.fakes import (
     ME,
@@ -265,6 +264,23 @@ def test_without_the_relay_the_store_is_shown_with_a_note(
     assert "this is what came before" in done.err
 
 
+def test_where_the_network_swallows_everything_it_is_said_what_is_waited_for(
+    liaison: Liaison, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "SILENT_SECONDS", 0.01)
+    monkeypatch.setattr(clients, "CONNECT_SECONDS", 0.02)
+    client.stored.append(FakeMessage("from the store", client))
+    client.swallowed = True
+
+    done = liaison("read")
+
+    assert done.code == 0
+    assert "from the store" in done.out
+    said = done.err.splitlines()
+    assert said[0].startswith("liaison: note: waiting for the relay")
+    assert said[1] == "liaison: note: the relay does not answer; this is what came before"
+
+
 def test_no_sync_opens_the_store_alone(liaison: Liaison, client: FakeClient) -> None:
     liaison("read", "--no-sync")
 
@@ -310,6 +326,21 @@ def test_watch_tells_when_it_is_complete_and_when_the_relay_goes(
     assert done.err.splitlines() == [
         "liaison: note: watching",
         "liaison: note: the relay is gone",
+    ]
+
+
+def test_watch_says_that_the_relay_is_an_impostor_and_what_goes_wrong_later(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.failures = [RelayUntrustedError("the server does not hold the key of the relay")]
+    client.happened = [FakeEvent("problem", "a revocation list is\x1b overdue")]
+
+    done = liaison("watch", "--for", "0.05")
+
+    assert done.err.splitlines() == [
+        "liaison: note: the server does not hold the key of the relay; it is tried again until it can",
+        "liaison: note: watching",
+        "liaison: note: a revocation list is\N{REPLACEMENT CHARACTER} overdue",
     ]
 
 
@@ -369,25 +400,32 @@ def test_a_message_without_attachments_says_so(
     assert f"message {DIGITS} has no attachment" in done.err
 
 
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [
-        ("map.tif", "map.tif"),
-        ("/etc/passwd", "passwd"),
-        ("..\\..\\boot.ini", "boot.ini"),
-        ("..", "attachment"),
-        ("", "attachment"),
-        (".bashrc", "bashrc"),
-        ("-rf", "rf"),
-        ("a\x00b\x1b.txt", "a_b_.txt"),
-        ("x\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe", "x_gpj.exe"),
-        ("con: 1?.txt", "con_ 1_.txt"),
-        ("Überblick æøå.pdf", "Überblick æøå.pdf"),
-        ("a" * 400 + ".pdf", "a" * 197 + ".pdf"),
-    ],
-)
-def test_a_strangers_file_name_is_made_harmless(name: str, safe: str) -> None:
-    assert safe_name(name) == safe
+def test_files_of_one_name_in_one_message_are_numbered(
+    liaison: Liaison, client: FakeClient, tmp_path: Path
+) -> None:
+    three = tuple(FakeAttachment(n, name) for n, name in enumerate(("a.txt", "A.txt", "x/a.txt")))
+    client.stored.append(FakeMessage("", client, attachments=three))
+
+    all_of_them = liaison("save", DIGITS, "--to", tmp_path, "--json")
+    again = liaison("save", DIGITS, "--to", tmp_path, "--index", "2", "--force", "--json")
+
+    files = [Path(r["file"]).name for r in all_of_them.records]
+    assert files == ["a.txt", "A-2.txt", "a-3.txt"]
+    assert Path(again.record["file"]).name == "a-3.txt"
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_a_folder_of_an_attachments_name_does_not_take_it_in(
+    liaison: Liaison, client: FakeClient, tmp_path: Path, force: tuple[str, ...]
+) -> None:
+    (tmp_path / "bin").mkdir()
+    client.stored.append(FakeMessage("", client, attachments=(FakeAttachment(0, "bin"),)))
+
+    done = liaison("save", DIGITS, "--to", tmp_path, *force)
+
+    assert done.code == 1
+    assert f"{tmp_path / 'bin'} is there already" in done.err
+    assert client.saved == []
 
 
 # --- channels ---------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import dataclasses
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from liaison_sdk.registrar import authority
 from liaison_sdk.registrar.errors import (
     CertificateUnknownError,
     ForeignPartyError,
+    InvitationChangedError,
     InvitationExpiredError,
     InvitationUnknownError,
     InvitationUsedError,
@@ -149,6 +151,25 @@ def test_a_second_set_of_keys_under_one_code_is_refused(connected: RegistrarOffi
 
     with pytest.raises(InvitationUsedError):
         connected.certify(invitation.lookup, request_of(invitation).data, now=NOW)
+
+    assert len(connected.state.certificates) == 1
+
+
+def test_a_code_that_two_commands_answer_at_once_is_answered_once(
+    connected: RegistrarOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invitation = connected.invite(D1, now=NOW, ttl=3600)
+    ours, theirs = request_of(invitation), request_of(invitation)
+    seal = enrolment.seal_reply
+
+    def meanwhile(*arguments: Any) -> bytes:
+        monkeypatch.setattr(enrolment, "seal_reply", seal)
+        connected.certify(invitation.lookup, theirs.data, now=NOW)
+        return seal(*arguments)
+
+    monkeypatch.setattr(enrolment, "seal_reply", meanwhile)
+    with pytest.raises(InvitationChangedError):
+        connected.certify(invitation.lookup, ours.data, now=NOW)
 
     assert len(connected.state.certificates) == 1
 

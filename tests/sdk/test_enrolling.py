@@ -25,7 +25,9 @@ async def test_an_unknown_certificate_is_told_with_what_to_do(stage: Stage) -> N
         assert "--ca" in caught.value.hint
 
 
-@pytest.mark.parametrize("pem", ["no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
+@pytest.mark.parametrize(
+    "pem", ["", " \n", "Zertifikat für alle", "-----BEGIN CERTIFICATE-----\nAAAA\n"]
+)
 async def test_a_ca_file_without_certificates_is_named_as_that(pem: str) -> None:
     async with AiohttpTransport("https://127.0.0.1:1", ca_pem=pem) as way:
         with pytest.raises(CertificateFileError):
@@ -53,6 +55,18 @@ async def test_an_enrolment_at_a_mistyped_relay_goes_on_at_the_right_one(
     # The right relay answers: nobody has given out this code.
     assert caught.value.remote_code == "enrolment.unknown"
     assert await pending_enrolment(tmp_path, "p") is not None
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"no certificate"])
+async def test_nothing_is_made_with_a_ca_file_that_is_none(tmp_path: Path, content: bytes) -> None:
+    file, home = tmp_path / "ca.pem", tmp_path / "home"
+    file.write_bytes(content)
+    code = str(Code.generate(random_bytes))
+
+    with pytest.raises(CertificateFileError, match=r"ca\.pem holds no certificates"):
+        await enrol(home, "https://relay.example", code, passphrase="p", ca_file=file)
+
+    assert not home.exists()
 
 
 async def test_nothing_is_made_for_an_address_that_is_none(tmp_path: Path) -> None:

@@ -130,6 +130,18 @@ def test_a_second_keystore_in_one_folder_is_refused(folder: Path) -> None:
         Keystore.create(folder, "pass", parameters=CHEAP)
 
 
+def test_of_two_who_make_a_keystore_at_once_one_is_refused(folder: Path) -> None:
+    def beside(size: int) -> bytes:
+        if not Keystore.exists(folder):
+            Keystore.create(folder, "first", parameters=CHEAP)
+        return bytes(size)
+
+    with pytest.raises(KeystoreExistsError):
+        Keystore.create(folder, "second", parameters=CHEAP, rng=beside)
+
+    assert Keystore.open(folder, "first").folder == folder
+
+
 def test_no_keystore_and_no_record_are_told_apart_from_broken_ones(folder: Path) -> None:
     with pytest.raises(KeystoreMissingError):
         Keystore.open(folder, "pass")
@@ -144,6 +156,9 @@ def test_no_keystore_and_no_record_are_told_apart_from_broken_ones(folder: Path)
     [
         {"format": "liaison.keystore/9"},
         {"salt": "!"},
+        {"salt": "AAAA"},
+        {"nonce": "AAAA"},
+        {"wrapped_key": ""},
         {"unlock": {"memory_kib": 1 << 40, "iterations": 1, "lanes": 1}},
         {"unlock": {"memory_kib": 64, "iterations": 0, "lanes": 1}},
         {"unlock": {"memory_kib": 64}},

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +19,7 @@ from liaison.model import Precedence
 from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.frames import Deliver, ItemKind
 from liaison_sdk import Client, EventKind, Message, MessageState, composing
+from liaison_sdk.attachments import _Writer
 from liaison_sdk.errors import (
     AttachmentExistsError,
     AttachmentMalformedError,
@@ -136,9 +140,17 @@ def _let_everything_through(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> No
             monkeypatch.setattr(module, "evaluate", lambda *_, **__: _Allow())
 
 
-async def test_a_message_that_does_not_open_is_stored_and_its_sender_told(pair: Stage) -> None:
+async def test_a_message_that_does_not_open_is_stored_and_its_sender_told(
+    pair: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def swallow(_: object) -> None:
+        await asyncio.Event().wait()
+
     async with pair.client(ATTACHE) as nor, pair.client(OFFICER) as deu:
         await deu.sync(10)
+        await nor.sync(10)
+        # What is sent does not arrive; only what the test delivers does.
+        monkeypatch.setattr(nor._parts.connection, "send", swallow)
         channel = await nor.channel("duty")
         sent = await channel.send("garbled on the way", wait=False)
         row = await _encrypted(nor)
@@ -243,6 +255,27 @@ async def test_an_attachment_is_never_written_over_another_file(
         assert await asyncio.to_thread(target.read_bytes) == b"content"
 
 
+async def test_an_attachment_goes_to_a_disk_that_knows_no_links(
+    pair: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    message = await _with_attachment(pair, tmp_path, b"content")
+    monkeypatch.setattr(os, "link", refuse)
+    async with pair.client(OFFICER) as deu:
+        message = replace(message, client=deu)
+
+        saved = await message.save(0, tmp_path / "stick")
+
+        assert await asyncio.to_thread(saved.read_bytes) == b"content"
+        writer = await asyncio.to_thread(_Writer, saved, message.attachments[0].descriptor)
+        with pytest.raises(FileExistsError):
+            await asyncio.to_thread(writer._take_free_name)
+        await asyncio.to_thread(writer.abandon)
+        assert await asyncio.to_thread(saved.read_bytes) == b"content"
+
+
 @pytest.mark.parametrize("size", [0, 1, 65536, 65537, 3 * 65536])
 async def test_attachments_of_every_size_arrive(pair: Stage, tmp_path: Path, size: int) -> None:
     message = await _with_attachment(pair, tmp_path, bytes(size))
@@ -286,11 +319,25 @@ async def _with_attachment(stage: Stage, tmp_path: Path, content: bytes) -> Mess
     return message
 
 
-async def test_no_spool_file_is_left(pair: Stage, tmp_path: Path) -> None:
-    await _with_attachment(pair, tmp_path, b"content")
+async def test_no_spool_file_is_left_and_none_has_a_name_meanwhile(
+    pair: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pair.homes[ATTACHE] / "spool"
+    source = tmp_path / "source"
+    await asyncio.to_thread(source.write_bytes, b"content")
+    looks: list[list[str]] = []
+    async with pair.client(ATTACHE) as nor:
+        put = nor._env.api.put_blob
 
-    spool = pair.homes[ATTACHE] / "spool"
-    assert await asyncio.to_thread(lambda: list(spool.iterdir())) == []
+        async def look_and_put(*arguments: Any) -> object:
+            looks.append(await asyncio.to_thread(os.listdir, folder))
+            return await put(*arguments)
+
+        monkeypatch.setattr(nor._env.api, "put_blob", look_and_put)
+        await (await nor.channel("duty")).send(attach=[source])
+    looks.append(await asyncio.to_thread(os.listdir, folder))
+
+    assert looks == [[], []]
 
 
 async def test_a_label_that_the_agreement_does_not_know_is_refused(pair: Stage) -> None:

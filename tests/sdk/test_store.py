@@ -258,3 +258,23 @@ def _set_version(path: Path, version: int) -> None:
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
+
+
+async def test_a_disk_that_is_full_at_the_end_hinders_nobody_from_closing(
+    store: SQLiteStore,
+) -> None:
+    class Full:
+        closed = False
+
+        def execute(self, _: str) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        def close(self) -> None:
+            self.closed = True
+
+    real, full = store._connection, Full()
+    store._connection = full  # type: ignore[assignment]  # all that closing uses
+    await store._run(store._disconnect)
+    store._connection = real
+
+    assert full.closed

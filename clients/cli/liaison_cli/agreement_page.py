@@ -13,6 +13,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.fields import format_duration, format_instant
 from liaison.policy.who import Who
+from liaison_cli.terminal import clean_line
 
 
 class BadSignatureError(VerificationError):
@@ -85,8 +86,8 @@ class Draft:
 
 
 def page(agreement: Agreement, signed_by: Collection[PartyCode]) -> str:
-    """Return the page."""
-    return "\n".join(_lines(agreement, signed_by))
+    """Return the page; a partner wrote most of it, so every line stays one line."""
+    return "\n".join(map(clean_line, _lines(agreement, signed_by)))
 
 
 def _lines(agreement: Agreement, signed_by: Collection[PartyCode]) -> Iterator[str]:

@@ -18,7 +18,9 @@ T = TypeVar("T")
 CONNECT_SECONDS: Final = 5.0
 """How long a command that needs the relay waits for the connection."""
 SYNC_SECONDS: Final = 15.0
-"""How long a command that can do without the relay waits for it."""
+"""How long a command that can do without the relay lets it send what waits."""
+SILENT_SECONDS: Final = 1.0
+"""How long a person is left without a word."""
 _LOOK_SECONDS: Final = 0.1
 
 
@@ -163,15 +165,45 @@ async def catch_up(client: Client) -> None:
 async def sync(cli: Context, client: Client, seconds: float = SYNC_SECONDS) -> bool:
     """Fetch what is waiting and send what is queued; say so where that fails.
 
+    Where nobody answers at the first attempt there is no waiting, and where the
+    network swallows it the person learns at once what is waited for.
+
+    Args:
+        cli: for what is said.
+        client: whose messages.
+        seconds: how long fetching may take once there is a connection.
+
     Returns:
-        Whether the relay was reached. Without it the store still has what came before.
+        Whether everything is here. Otherwise the store still has what came before.
     """
+    import asyncio
+
     try:
-        await client.sync(seconds)
+        await _first_contact(cli, client)
+        async with asyncio.timeout(seconds):
+            await client.sync()
     except UnavailableError as e:
         cli.out.note(f"{e.message}; this is what came before")
         return False
+    except TimeoutError:
+        cli.out.note(f"the relay did not send everything within {seconds:.0f} seconds")
+        return False
     return True
+
+
+async def _first_contact(cli: Context, client: Client) -> None:
+    import asyncio
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SILENT_SECONDS):
+            await client.wait_connected()
+            return
+    cli.out.note(f"waiting for the relay, {CONNECT_SECONDS:.0f} seconds at most")
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await client.wait_connected()
+    except TimeoutError as e:
+        raise UnreachableError("the relay does not answer") from e
 
 
 def only(found: Sequence[T], what: str, name: Callable[[T], str]) -> T:

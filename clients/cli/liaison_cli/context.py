@@ -21,6 +21,7 @@ import typer
 
 from liaison.errors import LiaisonError
 from liaison_cli.errors import (
+    Exit,
     FileProblemError,
     NoPassphraseError,
     UsageProblemError,
@@ -30,6 +31,8 @@ from liaison_cli.output import Output
 from liaison_cli.terminal import is_terminal
 
 _PANEL: Final = "Common options"
+_TRACEBACK: Final = "LIAISON_TRACEBACK"
+_MAX_PASSPHRASE_FILE: Final = 64 << 10
 
 HomeOption = Annotated[
     Path | None,
@@ -219,6 +222,19 @@ def guarded(out: Output, work: Callable[[], Any]) -> int:
         what = (e.strerror or str(e) or type(e).__name__).lower()
         out.failure("cli.file", f"{e.filename}: {what}" if e.filename else what)
         return 1
+    except EOFError:
+        # Ctrl-D at the question for the passphrase.
+        return Exit.INTERRUPTED
+    except Exception as e:
+        if os.environ.get(_TRACEBACK):
+            raise
+        # Only its kind: the text of an unforeseen error may quote anything.
+        out.failure(
+            "cli.internal",
+            f"a fault of this program: {type(e).__name__}",
+            hint=f"to report it, run it again with {_TRACEBACK}=1",
+        )
+        return 1
     return 0
 
 
@@ -232,7 +248,8 @@ def _silence_stdout() -> None:
 
 def _first_line(file: Path) -> str:
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open(encoding="utf-8") as opened:
+            text = opened.read(_MAX_PASSPHRASE_FILE)
     except (OSError, UnicodeDecodeError) as e:
         raise FileProblemError(f"the passphrase file {file} can't be read") from e
     return text.split("\n", 1)[0].rstrip("\r")

@@ -11,6 +11,7 @@ from liaison_cli import clients, documents, startup
 from liaison_cli.context import Context, KeyringOption, command
 from liaison_cli.errors import UsageProblemError
 from liaison_cli.party_devices import Scheme, signature_scheme
+from liaison_cli.terminal import clean_line
 
 if TYPE_CHECKING:
     from liaison_sdk.account import Account
@@ -90,7 +91,7 @@ async def whoami(cli: Context) -> None:
     ]
     lines = [
         f"device   {account.device}",
-        f"party    {account.party.code} ({account.party.name})",
+        f"party    {account.party.code} ({clean_line(account.party.name)})",
         f"relay    {account.relay.origin}",
     ]
     lines += [f"key      {c.scheme.value} {c.fingerprint}" for c in account.certificates]

@@ -72,7 +72,14 @@ def write(path: Path, data: bytes) -> None:
         sys.stdout.buffer.flush()
         return
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        _replace(path, data)
+    except OSError as e:
+        raise FileProblemError(f"{path} can't be written: {e.strerror}") from e
+
+
+def _replace(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -80,8 +87,9 @@ def write(path: Path, data: bytes) -> None:
         # Public: what mkstemp closed to others is opened as far as the user's umask lets.
         Path(name).chmod(0o666 & ~_umask())
         Path(name).replace(path)
-    except OSError as e:
-        raise FileProblemError(f"{path} can't be written: {e.strerror}") from e
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _umask() -> int:

@@ -125,4 +125,5 @@ def _sentence(text: str) -> str:
 def main() -> None:
     """Run the command line of this process."""
     startup.hasten()
+    startup.speak()
     sys.exit(run(sys.argv[1:]))

@@ -3,8 +3,8 @@
 Results go to stdout: text for people, or with `--json` one JSON object per line.
 Everything else goes to stderr as `liaison: error: ...`, `liaison: hint: ...` or
 `liaison: note: ...`, lower case and without a full stop. Whatever came from
-another device passes `terminal.clean` before it is printed as text; JSON is
-printed in ASCII, so that it can't carry an escape sequence either.
+another device passes `terminal.clean_line` where it has to stay on its line, and
+everything passes `terminal.clean` before it is printed as text; JSON is printed in ASCII, so that it can't carry an escape sequence either.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from liaison.errors import LiaisonError
-from liaison_cli.terminal import clean_line
+from liaison_cli.terminal import clean, clean_line
 
 Record = Mapping[str, Any]
 
@@ -28,11 +28,7 @@ class Output:
 
     def record(self, record: Record, text: str) -> None:
         """Print one result, flushed, so that a pipe sees it at once."""
-        self._line(json.dumps(record) if self.as_json else text)
-
-    def text(self, text: str) -> None:
-        """Print text that is the same with and without `--json`, such as a document."""
-        self._line(text)
+        self._line(json.dumps(record) if self.as_json else clean(text))
 
     def table(self, records: Iterable[Record], columns: Sequence[str], empty: str) -> None:
         """Print a list: one JSON object per line, or a table of the named columns.

@@ -13,6 +13,7 @@ import typer
 from liaison_cli import documents, offices, party_devices
 from liaison_cli.context import Context, KeyringOption, command
 from liaison_cli.errors import NotAdmittedError, NotFoundError
+from liaison_cli.terminal import clean_line
 
 if TYPE_CHECKING:
     from liaison.policy.party import Party
@@ -108,7 +109,7 @@ def show(
     revocation list are shown too.
     """
     record = _of_file(Path(party)) if party and Path(party).is_file() else _of_office(cli, party)
-    lines = [f"{record['party']} ({record['name']})"]
+    lines = [f"{record['party']} ({clean_line(record['name'])})"]
     for title, key in (
         ("root", "roots"),
         ("authority key", "authority_keys"),

@@ -33,8 +33,8 @@ async def read(
 ) -> None:
     """Print messages and mark them as read.
 
-    The oldest come first. Fetches what waits; if the relay can't be reached, it says so and prints what came
-    before.
+    The oldest come first. Fetches what waits; if the relay can't be reached, it
+    says so and prints what came before.
     """
     async with clients.open_client(cli, offline=offline) as client:
         if not offline:

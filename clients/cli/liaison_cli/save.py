@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -13,10 +13,6 @@ from liaison_cli.ack import MessageArgument
 from liaison_cli.context import Context, command
 from liaison_cli.errors import FileProblemError, NotFoundError
 from liaison_cli.progress import bar
-from liaison_cli.terminal import clean_line
-
-_MAX_NAME_BYTES: Final = 200
-_FALLBACK: Final = "attachment"
 
 
 async def save(
@@ -31,9 +27,11 @@ async def save(
     """Fetch, check and decrypt attachments.
 
     A file appears under its name only when all of it is there and it is what the
-    sender attached.
+    sender attached. Files of one message that have the same name are numbered.
     """
     import asyncio
+
+    from liaison_sdk.names import unique_names
 
     if not to.is_dir():
         raise FileProblemError(
@@ -45,9 +43,13 @@ async def save(
         if not chosen:
             what = "no attachment" if index is None else f"no attachment {index}"
             raise NotFoundError(f"message {str(found.id)[: messages.ID_DIGITS]} has {what}")
+        names = unique_names(a.filename for a in found.attachments)
+        targets = {a.index: to / name for a, name in zip(found.attachments, names, strict=True)}
+        for attachment in chosen:
+            _check_free(targets[attachment.index], force=force)
         await clients.reach(client)
         for attachment in chosen:
-            target = to / safe_name(attachment.filename)
+            target = targets[attachment.index]
             with bar("fetching") as progress:
                 file = await found.save(attachment, target, overwrite=force, progress=progress)
             digest = await asyncio.to_thread(_sha256, file)
@@ -60,17 +62,16 @@ def register(app: typer.Typer) -> None:
     command(app)(save)
 
 
-def safe_name(name: str) -> str:
-    """Return a file name of a stranger as one that stays in its folder and hides nothing."""
-    last = clean_line(name).replace("\\", "/").rsplit("/", 1)[-1]
-    plain = "".join("_" if c in '<>:"|?*\N{REPLACEMENT CHARACTER}' else c for c in last)
-    plain = plain.strip().lstrip(".-~").rstrip(". ")
-    stem, dot, suffix = plain.rpartition(".")
-    if not dot or len(suffix.encode()) > 20:
-        stem, suffix = plain, ""
-    room = _MAX_NAME_BYTES - len(suffix.encode())
-    stem = stem.encode()[:room].decode("utf-8", "ignore")
-    return (f"{stem}.{suffix}" if suffix else stem) or _FALLBACK
+def _check_free(target: Path, *, force: bool) -> None:
+    # Before anything is fetched. A folder of that name would otherwise take the file in.
+    if target.is_dir() or (target.exists() and not force):
+        raise FileProblemError(
+            f"{target} is there already",
+            hint="choose another folder with --to"
+            if target.is_dir()
+            else "choose another folder with --to, or write over it with --force",
+            unchanged="nothing was written",
+        )
 
 
 def _sha256(file: Path) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
+import sys
 from typing import Final
 
 _GARBAGE: Final = 50_000
@@ -26,6 +28,12 @@ def hasten() -> None:
     # pydantic would look through every installed distribution for plugins, and load them into a
     # process that holds keys.
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+
+
+def speak() -> None:
+    """Let stdout print what its encoding lacks as an escape, as stderr does, and not fail over it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def load_network() -> None:

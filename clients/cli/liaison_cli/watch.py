@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from liaison.errors import UnavailableError
+from liaison.errors import LiaisonError
 from liaison_cli import clients, messages
 from liaison_cli.context import Context, command
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from liaison_sdk import Client
 
 _SYNC_SECONDS: Final = 60.0
+_TOLD: Final = frozenset({"connected", "disconnected", "problem", "refused", "resync"})
 
 
 async def watch(
@@ -34,8 +35,9 @@ async def watch(
 ) -> None:
     """Print messages as they come, each once.
 
-    Goes on until it is interrupted. A message counts as read before it is printed, so none is printed twice even
-    if this is killed; `liaison read` always has all of them.
+    Goes on until it is interrupted. A message counts as read before it is
+    printed, so none is printed twice even if this is killed; `liaison read`
+    always has all of them.
     """
     import asyncio
 
@@ -87,7 +89,7 @@ async def _tell(cli: Context, client: Client) -> None:
         seconds = _SYNC_SECONDS
     cli.out.note("watching")
     async for event in client.events():
-        if event.kind in {"connected", "disconnected"}:
+        if event.kind in _TOLD:
             cli.out.note(event.text or str(event.kind))
 
 
@@ -95,8 +97,9 @@ async def _problem(client: Client, seconds: float | None) -> str | None:
     """Fetch what waits; return why that failed, or None."""
     try:
         await client.sync(seconds)
-    except UnavailableError as e:
-        # The client goes on trying by itself; a watch outlives the relay's absence.
+    except LiaisonError as e:
+        # The client goes on trying by itself; a watch outlives the relay's absence, and what
+        # is wrong for good ends `Client.messages`, too.
         return e.message
     return None
 

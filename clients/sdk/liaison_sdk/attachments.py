@@ -13,11 +13,10 @@ import hashlib
 import mimetypes
 import os
 import tempfile
-import unicodedata
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from liaison.crypto import secret
 from liaison.crypto.errors import CryptoError
@@ -34,6 +33,7 @@ from liaison_sdk.errors import (
     AttachmentTamperedError,
     ConnectionLostError,
 )
+from liaison_sdk.names import safe_name
 
 SPOOL: Final = "spool"
 DEFAULT_TYPE: Final = "application/octet-stream"
@@ -41,7 +41,6 @@ _SEALED_CHUNK: Final = CHUNK_SIZE + CHUNK_OVERHEAD
 _BLOCK: Final = 16
 """Chunks that one turn in a thread works off."""
 _ATTEMPTS: Final = 4
-_MAX_NAME: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +73,6 @@ class OutgoingFile:
 
 
 Report = Callable[[Progress], None]
-
-
-def safe_name(name: str) -> str:
-    """Return a name that can be a file's: no path, nothing that hides or steers a terminal."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    shown = "".join(c for c in last if unicodedata.category(c)[0] != "C")
-    kept = shown.strip().lstrip(".").strip()
-    stem, dot, ending = kept[-_MAX_NAME:].rpartition(".")
-    return (stem + dot + ending) or "attachment"
 
 
 async def check_rules(rules: AttachmentRules, outgoing: list[OutgoingFile]) -> None:
@@ -141,33 +131,42 @@ async def upload(
         )
         await _put(env, channel, attachment, spool, report)
     finally:
-        await asyncio.to_thread(spool.path.unlink, missing_ok=True)
+        await asyncio.to_thread(spool.file.close)
     return attachment
 
 
 @dataclass(frozen=True, slots=True)
 class _Spool:
-    path: Path
+    file: BinaryIO
+    """Without a name: it is gone with the process, however that ends."""
     size: int
     digest: bytes
 
 
 def _spool(home: Path, source: Path, key: bytes) -> _Spool:
     folder = files.private_folder(home / SPOOL)
+    sealed = cast("BinaryIO", tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - the caller closes it after the upload
+    try:
+        with source.open("rb") as plain:
+            return _seal(plain, sealed, key)
+    except BaseException:
+        sealed.close()
+        raise
+
+
+def _seal(plain: BinaryIO, sealed: BinaryIO, key: bytes) -> _Spool:
     digest, size, index = hashlib.sha256(), 0, 0
-    handle, name = tempfile.mkstemp(dir=folder)
-    with os.fdopen(handle, "wb") as sealed, source.open("rb") as plain:
-        piece = plain.read(CHUNK_SIZE)
-        while True:
-            following = plain.read(CHUNK_SIZE)
-            chunk = secret.seal_chunk(key, index, not following, piece)
-            sealed.write(chunk)
-            digest.update(chunk)
-            size += len(piece)
-            index += 1
-            if not following:
-                return _Spool(Path(name), size, digest.digest())
-            piece = following
+    piece = plain.read(CHUNK_SIZE)
+    while True:
+        following = plain.read(CHUNK_SIZE)
+        chunk = secret.seal_chunk(key, index, not following, piece)
+        sealed.write(chunk)
+        digest.update(chunk)
+        size += len(piece)
+        index += 1
+        if not following:
+            return _Spool(sealed, size, digest.digest())
+        piece = following
 
 
 async def _put(
@@ -184,7 +183,7 @@ async def _put(
                 attachment.blob_id,
                 attachment.digest,
                 secret.sealed_size(attachment.size),
-                _pieces(spool.path, attachment, report),
+                _pieces(spool.file, attachment, report),
             )
         except ConnectionLostError:
             if attempt + 1 == _ATTEMPTS:
@@ -195,18 +194,15 @@ async def _put(
 
 
 async def _pieces(
-    path: Path, attachment: Attachment, report: Report | None
+    file: BinaryIO, attachment: Attachment, report: Report | None
 ) -> AsyncIterator[bytes]:
     done = 0
-    file = await asyncio.to_thread(path.open, "rb")
-    try:
-        while piece := await asyncio.to_thread(file.read, _BLOCK * _SEALED_CHUNK):
-            yield piece
-            done = min(done + _BLOCK * CHUNK_SIZE, attachment.size)
-            if report is not None:
-                report(Progress(attachment.filename, done, attachment.size))
-    finally:
-        await asyncio.to_thread(file.close)
+    await asyncio.to_thread(file.seek, 0)
+    while piece := await asyncio.to_thread(file.read, _BLOCK * _SEALED_CHUNK):
+        yield piece
+        done = min(done + _BLOCK * CHUNK_SIZE, attachment.size)
+        if report is not None:
+            report(Progress(attachment.filename, done, attachment.size))
 
 
 # --- down -------------------------------------------------------------------------------
@@ -299,13 +295,25 @@ class _Writer:
         if overwrite:
             self._path.replace(self._target)
         else:
-            # Linking fails where someone has made a file of this name meanwhile.
             try:
-                os.link(self._path, self._target)
+                self._take_free_name()
             except FileExistsError as e:
                 raise AttachmentExistsError(f"{self._target} exists already") from e
-            self._path.unlink()
         files.sync_folder(self._target.parent)
+
+    def _take_free_name(self) -> None:
+        """Give the file its name unless someone has made one of that name meanwhile."""
+        try:
+            os.link(self._path, self._target)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A memory stick's file system has no links: an empty file holds the name instead.
+            handle = os.open(self._target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            os.close(handle)
+            self._path.replace(self._target)
+        else:
+            self._path.unlink()
 
     def abandon(self) -> None:
         """Leave nothing of it."""

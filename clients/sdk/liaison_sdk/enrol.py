@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from liaison.crypto import secret
 from liaison.crypto.signing import SignatureScheme, SigningKey
 from liaison.envelope import cbor
+from liaison.errors import UnavailableError
 from liaison.policy import enrolment
 from liaison.policy.enrolment import Code, SealedRequest
 from liaison.policy.keys import VerifyKey
@@ -27,7 +28,12 @@ from liaison_sdk import account as accounts
 from liaison_sdk import key_packages
 from liaison_sdk.account import Account
 from liaison_sdk.environment import Environment, Options
-from liaison_sdk.errors import AlreadyEnrolledError, EnrolmentWaitingError, NotEnrolledError
+from liaison_sdk.errors import (
+    AlreadyEnrolledError,
+    CertificateFileError,
+    EnrolmentWaitingError,
+    NotEnrolledError,
+)
 from liaison_sdk.groups import GroupCache
 from liaison_sdk.http import RelayAPI
 from liaison_sdk.keystore import DEFAULT_PARAMETERS, Argon2Parameters, Keystore
@@ -147,10 +153,11 @@ async def enrol(  # noqa: PLR0913 - everything after the path is by keyword
         EnrolmentWaitingError: no reply yet; call again without URL and code to go on.
         EnrolmentCodeError: the code has a typing error.
         RelayAddressError: the URL is not a relay's; nothing was made.
+        CertificateFileError: the CA file is not PEM; nothing was made.
         EnrolmentError: the reply is not from who gave out the code.
         RemoteError: the relay refused, for instance because the code is not known to it.
     """
-    ca_pem = None if ca_file is None else await asyncio.to_thread(ca_file.read_text)
+    ca_pem = None if ca_file is None else await asyncio.to_thread(_read_ca, ca_file)
     if url is not None:
         _check_address(url)
     keystore = await asyncio.to_thread(_keystore, home, passphrase, parameters)
@@ -166,7 +173,9 @@ async def enrol(  # noqa: PLR0913 - everything after the path is by keyword
             sealed = await _await_reply(api, pending, wait, options)
         account = _open(pending, sealed, int(options.clock()))
         await store.write(lambda tx: _finish(tx, account))
-        await _publish_key_packages(account, store, options)
+        # The device is enrolled now; whatever is left is done again when it connects.
+        with contextlib.suppress(UnavailableError, RemoteError):
+            await _publish_key_packages(account, store, options)
         return account
     finally:
         await store.close()
@@ -186,6 +195,16 @@ async def pending_enrolment(home: Path, passphrase: str | None) -> Pending | Non
     finally:
         await store.close()
     return None if data is None else Pending.decode(data)
+
+
+def _read_ca(file: Path) -> str:
+    # Comments between the certificates may be in any language; TLS takes ASCII only.
+    pem = file.read_bytes().decode("ascii", "ignore")
+    if "-----BEGIN CERTIFICATE-----" not in pem:
+        raise CertificateFileError(
+            f"{file} holds no certificates", hint="it has to be PEM, such as the relay's ca.pem"
+        )
+    return pem
 
 
 def _keystore(home: Path, passphrase: str | None, parameters: Argon2Parameters) -> Keystore:

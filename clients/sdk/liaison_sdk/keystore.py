@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from liaison.crypto import kdf, secret
+from liaison.crypto.aead import TAG_SIZE
 from liaison.crypto.errors import DecryptionError
 from liaison_sdk import files, system_keyring
 from liaison_sdk.errors import (
@@ -41,6 +42,7 @@ FILE_NAME: Final = "keystore.json"
 MAX_SEALED_FILE: Final = 16 << 20
 _VERSION: Final = b"\x01"
 _SALT_SIZE: Final = 24
+_DATA_KEY_SIZE: Final = 32
 _WRAP_AAD: Final = b"liaison keystore data key v1"
 _RECORD_INFO: Final = b"liaison keystore record v1"
 # Each record key seals exactly one record, so the nonce can be constant.
@@ -131,8 +133,13 @@ class Keystore:
             raise KeystoreExistsError(f"{folder} holds a keystore already")
         parameters.check()
         files.private_folder(folder)
-        data_key = rng(32)
-        _Wrap.make(data_key, passphrase, parameters, rng).save(folder)
+        data_key = rng(_DATA_KEY_SIZE)
+        wrap = _Wrap.make(data_key, passphrase, parameters, rng)
+        with files.locked(folder):
+            # Another process may have made one meanwhile, and sealed something under its key.
+            if cls.exists(folder):
+                raise KeystoreExistsError(f"{folder} holds a keystore already")
+            wrap.save(folder)
         return cls(folder, data_key, rng)
 
     @classmethod
@@ -322,9 +329,9 @@ class _Wrap:
             parameters.check()
         return cls(
             parameters,
-            base64.b64decode(document["salt"], validate=True),
-            base64.b64decode(document["nonce"], validate=True),
-            base64.b64decode(document["wrapped_key"], validate=True),
+            _bytes(document["salt"], 16),
+            _bytes(document["nonce"], 12),
+            _bytes(document["wrapped_key"], _DATA_KEY_SIZE + TAG_SIZE),
         )
 
 
@@ -337,6 +344,13 @@ def _derive(passphrase: str, salt: bytes, parameters: Argon2Parameters) -> bytes
         lanes=parameters.lanes,
         memory_kib=parameters.memory_kib,
     )
+
+
+def _bytes(text: str, size: int) -> bytes:
+    data = base64.b64decode(text, validate=True)
+    if len(data) != size:
+        raise ValueError("a value of the wrong length")
+    return data
 
 
 def _text(data: bytes) -> str:

@@ -17,8 +17,9 @@ from liaison.errors import LiaisonError
 from liaison.labels import Label
 from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, Precedence, format_dtg
 from liaison.policy import labelling
-from liaison_sdk.attachments import Report, safe_name
+from liaison_sdk.attachments import Report
 from liaison_sdk.errors import AttachmentMalformedError
+from liaison_sdk.names import safe_name
 from liaison_sdk.store.messages import MessageRecord, MessageState
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ class Message:
     """One message, own or another's.
 
     Header and content are there where they could be read and may be shown:
-    `state` says so. Of a FAILED message nobody has vouched for the header. Text and names are the sender's: strip control characters
-    before they go to a terminal.
+    `state` says so. Of a FAILED message nobody has vouched for the header. Text
+    and names are the sender's: strip control characters before they go to a terminal.
 
     Args:
         id: unique with `sender`.

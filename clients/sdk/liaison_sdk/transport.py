@@ -198,10 +198,17 @@ class AiohttpTransport:
             return self._session
 
     def _context(self) -> ssl.SSLContext:
+        hint = "it has to be PEM, such as the relay's ca.pem"
+        pem = self._ca_pem
+        if pem is not None:
+            pem = pem.encode("ascii", "ignore").decode()
+            if not pem.strip():
+                # Python would take the system's certificates in the place of none.
+                raise CertificateFileError(hint=hint)
         try:
-            context = ssl.create_default_context(cafile=self._ca_file, cadata=self._ca_pem)
+            context = ssl.create_default_context(cafile=self._ca_file, cadata=pem)
         except ssl.SSLError as e:
-            raise CertificateFileError(hint="it has to be PEM, such as the relay's ca.pem") from e
+            raise CertificateFileError(hint=hint) from e
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         return context
 

@@ -134,7 +134,6 @@ ITEM = frames.Deliver(
         frames.Ready(frames.MAX_TIME_MS + 1, state_version=1),
         frames.Accepted(1, False, Seq(frames.LIMIT), 1, bytes(32)),
         frames.Accepted(1, False, Seq(1), frames.MAX_TIME_MS + 1, bytes(32)),
-        frames.CaughtUp(frames.LIMIT),
         replace(ITEM, number=frames.LIMIT),
         replace(ITEM, seq=Seq(frames.LIMIT)),
         replace(ITEM, epoch=Epoch(frames.LIMIT)),
@@ -150,9 +149,7 @@ def test_a_number_that_no_database_and_no_calendar_has_is_refused(frame: frames.
     "frame",
     [
         frames.Hello(deliver=True, limit=1, state_version=frames.LIMIT),
-        frames.Hello(deliver=True, limit=frames.LIMIT, state_version=1),
         frames.Send(1, CHANNEL, MessageId(bytes(16)), frames.LIMIT, b"x"),
-        frames.Ack(frames.LIMIT),
     ],
 )
 def test_nor_does_the_relay_take_one(frame: frames.ClientFrame) -> None:

@@ -46,6 +46,12 @@ class InvitationExpiredError(RefusedError):
     code = "registrar.invitation_expired"
 
 
+class InvitationChangedError(ConflictError):
+    """Another process of this registrar dealt with the invitation at the same time."""
+
+    code = "registrar.invitation_changed"
+
+
 class InvitationUsedError(VerificationError):
     """A code was used for a second set of keys.
 

@@ -27,6 +27,7 @@ from liaison_sdk.keystore import DEFAULT_PARAMETERS, Argon2Parameters
 from liaison_sdk.registrar.errors import (
     CertificateUnknownError,
     ForeignPartyError,
+    InvitationChangedError,
     InvitationExpiredError,
     InvitationUnknownError,
     InvitationUsedError,
@@ -244,6 +245,7 @@ class RegistrarOffice:
             InvitationUnknownError: no such invitation.
             InvitationExpiredError: the code is no longer good.
             InvitationUsedError: another request was answered under the same code.
+            InvitationChangedError: another process dealt with it at the same time.
             SchemeRefusedError: a key of a scheme that the invitation does not cover.
             LiaisonError: the request was not made with the code, or was changed.
         """
@@ -267,11 +269,18 @@ class RegistrarOffice:
         sealed_reply = enrolment.seal_reply(code, request.digest, reply, self._rng)
         answered = replace(invitation, answered=Answered(request.digest, chains, sealed_reply))
         issued = tuple(_book(chain[0], now) for chain in chains)
-        self._store.change(
-            lambda state: replace(
-                state.with_invitation(answered), certificates=(*state.certificates, *issued)
-            )
-        )
+
+        def step(state: OfficeState) -> OfficeState:
+            if invitation not in state.invitations:
+                raise InvitationChangedError(
+                    f"the invitation of {invitation.device} was answered or taken back meanwhile",
+                    hint="see liaison party requests, and try again",
+                    unchanged="no certificate was issued",
+                )
+            certificates = (*state.certificates, *issued)
+            return replace(state.with_invitation(answered), certificates=certificates)
+
+        self._store.change(step)
         return answered
 
     def devices(self) -> list[DeviceRecord]:

@@ -11,11 +11,8 @@ Argon2id (some 0.2 s). Inside an event loop call it by `asyncio.to_thread`.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
@@ -24,7 +21,7 @@ from liaison.crypto.secret import random_bytes
 from liaison.crypto.signing import SignatureScheme, SigningKey
 from liaison.model import PartyCode
 from liaison.policy.party import MAX_PARTY_BYTES, Party
-from liaison_sdk.files import private_folder, read_bounded, sync_folder, write_private
+from liaison_sdk.files import locked, private_folder, read_bounded, sync_folder, write_private
 from liaison_sdk.keystore import DEFAULT_PARAMETERS, Argon2Parameters, Keystore
 from liaison_sdk.registrar.errors import OfficeExistsError, OfficeMissingError
 from liaison_sdk.registrar.state import OfficeState
@@ -32,7 +29,6 @@ from liaison_sdk.registrar.state import OfficeState
 _PARTY: Final = "party.json"
 _STATE: Final = "state"
 _SEALED_PARTY: Final = "party"
-_LOCK: Final = "registrar.lock"
 
 
 class Role(StrEnum):
@@ -65,7 +61,9 @@ class RegistrarStore:
         folder = home / "parties"
         if not folder.is_dir():
             return []
-        found = (entry.name for entry in folder.iterdir() if (entry / _PARTY).is_file())
+        # A name with a dot is an office that was being made when its process was killed.
+        names = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        found = (entry.name for entry in names if (entry / _PARTY).is_file())
         return sorted(PartyCode.parse(name.upper()) for name in found)
 
     @classmethod
@@ -146,22 +144,12 @@ class RegistrarStore:
         """Return the state as it is now."""
         return OfficeState.decode(self._keystore.read(_STATE))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep every other process from changing the state meanwhile."""
-        descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
     def change(self, step: Callable[[OfficeState], OfficeState]) -> OfficeState:
         """Replace the state by what `step` makes of it; durable when this returns.
 
         A step that raises changes nothing.
         """
-        with self.locked():
+        with locked(self._folder):
             state = step(self.state())
             self._keystore.write(_STATE, state.encode())
         return state

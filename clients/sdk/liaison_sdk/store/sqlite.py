@@ -10,6 +10,7 @@ has deleted are not left in the file.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -129,8 +130,9 @@ class SQLiteStore:
     def _disconnect(self) -> None:
         if self._connection is None:
             return
-        # Another process may be reading: then the one that closes last empties the log.
-        self._connection.execute("PRAGMA busy_timeout = 0")
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        self._connection.close()
-        self._connection = None
+        connection, self._connection = self._connection, None
+        # Another process may be reading, or the disk be full: then whoever closes next empties
+        # the log. All that was acknowledged stands in it.
+        with contextlib.closing(connection), contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
