@@ -61,10 +61,18 @@ async def recheck_streams(
 async def erase_expired(
     services: Services, logger: log.Log, *, interval: float, sleep: Sleep = asyncio.sleep
 ) -> None:
-    """Erase what has expired, one bounded pass each `interval` seconds."""
+    """Erase what has expired, each `interval` seconds, in bounded passes until nothing is left.
+
+    Between two passes the writer takes what is more urgent.
+    """
+
+    async def erase() -> None:
+        while (await services.retention.expire()).more:
+            pass
+
     while True:
         await sleep(interval)
-        await _attempt(services.retention.expire, logger, "retention")
+        await _attempt(erase, logger, "retention")
 
 
 async def _wait(waiting: Awaitable[object], seconds: float) -> bool:

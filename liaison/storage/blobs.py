@@ -1,10 +1,15 @@
-"""Attachments' ciphertext, in chunks. An upload is nobody's until it is complete."""
+"""Attachments' ciphertext, in chunks. What is not complete is nobody's.
+
+An upload becomes complete when its digest was checked. An attachment whose time
+is over becomes incomplete again: that is one row, so nobody reads half of what is
+being deleted, and its chunks, of which there may be thousands, go a few at a time.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, delete, false, insert, select, true, update
+from sqlalchemy import delete, false, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.tables import blob_chunks, blobs
@@ -68,25 +73,42 @@ async def chunk(tx: AsyncConnection, blob: int, index: int) -> bytes | None:
     return await tx.scalar(select(c.data).where(c.blob == blob, c.index == index))
 
 
-async def drop(tx: AsyncConnection, blob: int) -> None:
-    """Delete an upload or an attachment."""
-    await tx.execute(delete(blob_chunks).where(blob_chunks.c.blob == blob))
-    await tx.execute(delete(blobs).where(_t.key == blob))
-
-
 async def expire(tx: AsyncConnection, *, now_ms: int, limit: int) -> int:
-    """Delete attachments whose time is over; return how many."""
-    return await _drop_where(tx, _t.expires_at <= now_ms, limit)
+    """Take attachments whose time is over out of everyone's reach; return how many."""
+    due = select(_t.key).where(_t.expires_at <= now_ms, _t.complete == true()).limit(limit)
+    done = await tx.execute(
+        update(blobs).where(_t.key.in_(due.scalar_subquery())).values(complete=False)
+    )
+    return int(done.rowcount)
 
 
-async def drop_unfinished(tx: AsyncConnection, *, before_ms: int, limit: int) -> int:
-    """Delete uploads that were begun before a moment and never completed; return how many."""
-    unfinished = (_t.complete == false()) & (_t.created_at < before_ms)
-    return await _drop_where(tx, unfinished, limit)
+async def erase(tx: AsyncConnection, *, now_ms: int, begun_before_ms: int, limit: int) -> int:
+    """Delete what has expired, and uploads that nobody completed; return how many rows.
+
+    Args:
+        begun_before_ms: an upload that was begun later may still be under way.
+        limit: rows at most.
+    """
+    over = or_(_t.expires_at <= now_ms, _t.created_at < begun_before_ms)
+    query = select(_t.key).where(_t.complete == false(), over).limit(limit)
+    erased = 0
+    for key in list((await tx.execute(query)).scalars()):
+        if erased < limit:
+            erased += await drop(tx, key, limit=limit - erased)
+    return erased
 
 
-async def _drop_where(tx: AsyncConnection, which: ColumnElement[bool], limit: int) -> int:
-    keys = list((await tx.execute(select(_t.key).where(which).limit(limit))).scalars())
-    for key in keys:
-        await drop(tx, key)
-    return len(keys)
+async def drop(tx: AsyncConnection, blob: int, *, limit: int) -> int:
+    """Delete up to `limit` rows of something incomplete, its own row last; return how many."""
+    unfinished = (_t.key == blob) & (_t.complete == false())
+    if await tx.scalar(select(_t.key).where(unfinished)) is None:
+        return 0
+    c = blob_chunks.c
+    some = select(c.index).where(c.blob == blob).limit(limit)
+    gone = await tx.execute(
+        delete(blob_chunks).where(c.blob == blob, c.index.in_(some.scalar_subquery()))
+    )
+    if gone.rowcount >= limit:
+        return int(gone.rowcount)
+    await tx.execute(delete(blobs).where(unfinished))
+    return int(gone.rowcount) + 1

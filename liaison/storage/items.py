@@ -217,7 +217,7 @@ async def expire(tx: AsyncConnection, *, now_ms: int, limit: int) -> int:
     """Turn messages whose time is over into gaps: the number stays, the bytes go."""
     due = (
         select(_t.channel, _t.seq)
-        .where(_t.expires_at.is_not(None), _t.expires_at <= now_ms)
+        .where(_t.expires_at.is_not(None), _t.expires_at <= now_ms, _t.kind == MESSAGE)
         .order_by(_t.expires_at)
         .limit(limit)
     )

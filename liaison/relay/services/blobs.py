@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from liaison.errors import UnavailableError
 from liaison.model import BlobId, ChannelId, Precedence
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
@@ -14,13 +15,14 @@ from liaison.relay.services.errors import (
     BlobConflictError,
     BlobDigestError,
     BlobTooLargeError,
+    NotMemberError,
     UnknownBlobError,
 )
 from liaison.relay.services.limits import Limits
 from liaison.relay.services.registry import check_standing
 from liaison.relay.services.states import find_for_member
 from liaison.relay.writer import Operation, Work, Writer
-from liaison.storage import blobs, devices
+from liaison.storage import blobs, devices, members
 from liaison.storage.blobs import BlobRow
 from liaison.storage.engine import Database
 from liaison.wire import v1
@@ -88,6 +90,7 @@ class Blobs:
             digest,
             most=min(self.limits.max_blob, allowed + allowed // 1000 + _OVERHEAD),
             keep_ms=policy.retention_days * _DAY_MS,
+            erase_at_once=self.limits.erase_at_once,
         )
         return await upload.run(chunks)
 
@@ -133,15 +136,31 @@ class _Upload:
     digest: bytes
     most: int
     keep_ms: int
+    erase_at_once: int
 
     async def run(self, chunks: AsyncIterator[bytes]) -> v1.Blob:
         key = await self.writer.submit(_Begin(self))
+        kept = False
         try:
             size = await self._store(key, chunks)
-        except BaseException:
-            await self.writer.submit(_Drop(key))
-            raise
-        return await self.writer.submit(_Complete(self, key, size))
+            answer, kept = await self.writer.submit(_Complete(self, key, size))
+        finally:
+            if not kept:
+                await self._drop(key)
+        return answer
+
+    async def _drop(self, key: int) -> None:
+        try:
+            while await self.writer.submit(_Drop(key, self.erase_at_once)):
+                pass
+        except UnavailableError:
+            # The retention finds it; why the upload ended is what its sender has to hear.
+            return
+
+    async def check_caller(self, work: Work) -> None:
+        """Check that the session's certificate still holds."""
+        standing = await devices.standing(work.tx, [self.caller.certificate])
+        check_standing(standing, self.caller, self.clock())
 
     async def _store(self, key: int, chunks: AsyncIterator[bytes]) -> int:
         hashed, size, index, waiting = hashlib.sha256(), 0, 0, bytearray()
@@ -171,8 +190,7 @@ class _Begin(Operation[int]):
 
     async def apply(self, work: Work) -> int:
         upload = self.upload
-        standing = await devices.standing(work.tx, [upload.caller.certificate])
-        check_standing(standing, upload.caller, upload.clock())
+        await upload.check_caller(work)
         return await blobs.begin(
             work.tx,
             upload.channel,
@@ -201,28 +219,35 @@ class _Chunk(Operation[None]):
 
 
 @dataclass
-class _Drop(Operation[None]):
+class _Drop(Operation[bool]):
+    """Returns whether there is more to delete."""
+
     blob: int
+    limit: int
     precedence: int = Precedence.DEFERRED
 
-    async def apply(self, work: Work) -> None:
-        await blobs.drop(work.tx, self.blob)
+    async def apply(self, work: Work) -> bool:
+        return await blobs.drop(work.tx, self.blob, limit=self.limit) >= self.limit
 
 
 @dataclass
-class _Complete(Operation[v1.Blob]):
+class _Complete(Operation[tuple[v1.Blob, bool]]):
+    """Returns the attachment, and whether this upload is it."""
+
     upload: _Upload
     key: int
     size_: int
     precedence: int = Precedence.DEFERRED
 
-    async def apply(self, work: Work) -> v1.Blob:
+    async def apply(self, work: Work) -> tuple[v1.Blob, bool]:
         upload = self.upload
+        await upload.check_caller(work)
+        if await members.find(work.tx, upload.channel, upload.caller.key) is None:
+            raise NotMemberError(f"{upload.caller.id} is not a member of the channel any more")
         known = await blobs.find(work.tx, upload.channel, upload.blob.value)
         if known is not None:
             # Somebody else completed it meanwhile: one of the two is enough.
-            await blobs.drop(work.tx, self.key)
-            return _same(upload.blob, known, upload.digest)
+            return _same(upload.blob, known, upload.digest), False
         expires = upload.clock() + upload.keep_ms
         await blobs.complete(work.tx, self.key, self.size_, expires_at=expires)
-        return v1.Blob(blob=str(upload.blob), size=self.size_, digest=upload.digest)
+        return v1.Blob(blob=str(upload.blob), size=self.size_, digest=upload.digest), True

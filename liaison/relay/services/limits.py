@@ -16,7 +16,8 @@ class Limits:
         proposals: that may wait for a commit in one channel.
         enrolment_days: an invitation ends after so many at the latest.
         unfinished_hours: an upload that was not completed is then deleted.
-        expire_at_once: rows that one pass of the retention works on.
+        expire_at_once: rows of a kind that one pass of the retention works on.
+        erase_at_once: chunks of attachments that one transaction deletes.
         tail_bytes: payloads of the newest messages that are kept in memory.
     """
 
@@ -27,4 +28,5 @@ class Limits:
     enrolment_days: int = 30
     unfinished_hours: int = 24
     expire_at_once: int = 500
+    erase_at_once: int = 64
     tail_bytes: int = 32 << 20

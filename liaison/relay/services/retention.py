@@ -17,11 +17,16 @@ _HOUR_MS: Final = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """How much one pass has taken away; come back soon while `more`."""
+    """How much one pass has taken away; come back soon while `more`.
+
+    Args:
+        attachments: that are out of reach now; their bytes go after them.
+        erased: rows of such attachments, and of uploads that were never completed.
+    """
 
     messages: int
     attachments: int
-    unfinished: int
+    erased: int
     enrolments: int
     key_packages: int
     more: bool
@@ -53,11 +58,14 @@ class _Expire(Operation[Expired]):
         begun_before = now - self.limits.unfinished_hours * _HOUR_MS
         messages = await items.expire(tx, now_ms=now, limit=limit)
         attachments = await blobs.expire(tx, now_ms=now, limit=limit)
-        unfinished = await blobs.drop_unfinished(tx, before_ms=begun_before, limit=limit)
+        erased = await blobs.erase(
+            tx, now_ms=now, begun_before_ms=begun_before, limit=self.limits.erase_at_once
+        )
         closed = await enrolments.expire(tx, now_ms=now, limit=limit)
         packages = await key_packages.expire(tx, now_ms=now, limit=limit)
         if messages:
             # The memory may still hold what was just erased.
             work.after_commit(self.tail.forget)
-        most = max(messages, attachments, unfinished, closed, packages)
-        return Expired(messages, attachments, unfinished, closed, packages, more=most >= limit)
+        most = max(messages, attachments, closed, packages)
+        more = most >= limit or erased >= self.limits.erase_at_once
+        return Expired(messages, attachments, erased, closed, packages, more=more)

@@ -15,6 +15,7 @@ from liaison.relay.services.errors import (
     BlobConflictError,
     BlobDigestError,
     BlobTooLargeError,
+    DeviceRevokedError,
     NotMemberError,
     UnknownBlobError,
 )
@@ -129,6 +130,46 @@ async def test_attachments_are_for_members(relay: Relay, nor: Actor) -> None:
         await get(deu, blob)
 
 
+async def test_what_comes_second_under_one_id_leaves_no_bytes_behind(
+    relay: Relay, nor: Actor
+) -> None:
+    blob, other = BlobId(fresh_id()), b"other bytes"
+
+    async def overtaken() -> AsyncIterator[bytes]:
+        await put(nor, blob)
+        yield other
+
+    with pytest.raises(BlobConflictError):
+        await relay.services.blobs.put(nor.caller, nor.channel, blob, digest(other), overtaken())
+
+    assert await rows(relay) == (1, 3)
+
+
+async def test_who_is_removed_or_revoked_while_uploading_leaves_nothing(
+    relay: Relay, nor: Actor
+) -> None:
+    deu, third = [await relay.enrol(f"deu/lno-j3#d{n}") for n in (1, 2)]
+    await nor.add(deu, third)
+
+    async def while_removed() -> AsyncIterator[bytes]:
+        await nor.remove(deu)
+        yield DATA
+
+    async def while_revoked() -> AsyncIterator[bytes]:
+        await relay.revoke(third.device)
+        yield DATA
+
+    for actor, chunks, error in (
+        (deu, while_removed(), NotMemberError),
+        (third, while_revoked(), DeviceRevokedError),
+    ):
+        with pytest.raises(error):
+            await relay.services.blobs.put(
+                actor.caller, actor.channel, BlobId(fresh_id()), digest(DATA), chunks
+            )
+    assert await rows(relay) == (0, 0)
+
+
 # --- retention ----------------------------------------------------------------------------
 
 
@@ -166,6 +207,26 @@ async def test_attachments_go_with_the_policys_retention(relay: Relay, nor: Acto
     assert await rows(relay) == (0, 0)
 
 
+async def test_a_large_attachment_is_out_of_reach_at_once_and_its_bytes_go_pass_by_pass(
+    relay: Relay, nor: Actor
+) -> None:
+    # So that no message waits for the deletion of a gigabyte.
+    blob = BlobId(fresh_id())
+    await put(nor, blob)
+    relay.clock.ms += 31 * 86_400_000
+    retention = relay.build(Limits(erase_at_once=2)).retention
+
+    first = await retention.expire()
+
+    assert first.more
+    assert await rows(relay) == (1, 1)
+    with pytest.raises(UnknownBlobError):
+        await get(nor, blob)
+    assert (await retention.expire()).erased == 2
+    assert not (await retention.expire()).more
+    assert await rows(relay) == (0, 0)
+
+
 async def test_an_upload_that_a_crash_left_behind_is_deleted(relay: Relay, nor: Actor) -> None:
     async with relay.database.write() as tx:
         key = await blobs.begin(tx, 1, fresh_id(), nor.caller.key, bytes(32), now_ms=relay.clock())
@@ -174,7 +235,7 @@ async def test_an_upload_that_a_crash_left_behind_is_deleted(relay: Relay, nor: 
     relay.clock.ms += 25 * 3_600_000
     late = await relay.services.retention.expire()
 
-    assert (early.unfinished, late.unfinished) == (0, 1)
+    assert (early.erased, late.erased) == (0, 2)
     assert await rows(relay) == (0, 0)
 
 
