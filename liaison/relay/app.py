@@ -94,7 +94,6 @@ class Relay:
             senders=keys.senders,
             limits=ServiceLimits(max_blob=settings.max_blob),
         )
-        await services.resume()
         streams = Streams(settings.max_streams, settings.max_streams_per_device)
         return cls(settings, keys, clocks, database, writer, bus, services, streams)
 
@@ -107,6 +106,7 @@ class Relay:
                 workers.watch_revocations(self.services, self.bus, self.streams, logger, poll=poll),
                 name="revocations",
             ),
+            asyncio.create_task(workers.propose_removals(self.services, logger), name="removals"),
             asyncio.create_task(
                 workers.recheck_streams(self.services, self.streams, logger), name="expiry"
             ),

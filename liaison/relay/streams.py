@@ -9,7 +9,7 @@ acknowledged, which costs bandwidth and nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +17,6 @@ from liaison.errors import (
     AuthenticationError,
     LiaisonError,
     RefusedError,
-    UnavailableError,
     UnknownError,
 )
 from liaison.model import DeviceId
@@ -33,6 +32,10 @@ def code_for(error: LiaisonError) -> Close:
     if isinstance(error, (RefusedError, UnknownError)):
         return Close.REVOKED
     return Close.UNAVAILABLE
+
+
+Check = Callable[[Sequence[DeviceCaller]], Awaitable[Mapping[int, LiaisonError]]]
+"""Returns by certificate why a session does not hold any more."""
 
 
 class Stream(Protocol):
@@ -107,36 +110,37 @@ class Streams:
             older.stop(Close.SUPERSEDED)
             await older.stopped()
 
-    async def end_invalid(self, check: Callable[[DeviceCaller], Awaitable[None]]) -> int:
-        """End every connection whose certificate does not hold any more.
+    async def end_invalid(self, check: Check) -> int:
+        """End every connection whose certificate does not hold any more; return how many.
 
         Args:
-            check: raises a LiaisonError for a caller that is revoked or unknown.
-
-        Returns:
-            How many were ended.
+            check: says of many callers at once who may not go on.
 
         Raises:
-            UnavailableError: the database could not be asked.
+            Exception: whatever `check` raises; nobody knows then, and nothing is ended.
         """
+        callers = {s.caller.certificate: s.caller for s in self._all()}
+        reasons = await check(list(callers.values()))
         ended = 0
-        callers = {s.caller.certificate: s.caller for found in self._open.values() for s in found}
-        for caller in callers.values():
-            try:
-                await check(caller)
-            except UnavailableError:
-                # Not an answer. Messages are still checked one by one.
-                raise
-            except LiaisonError as error:
-                for stream in self._open.get(caller.id, ()):
-                    if stream.caller.certificate == caller.certificate:
-                        stream.stop(code_for(error))
-                        ended += 1
+        for stream in self._all():
+            reason = reasons.get(stream.caller.certificate)
+            if reason is not None:
+                stream.stop(code_for(reason))
+                ended += 1
         return ended
+
+    def stop_all(self, code: Close) -> int:
+        """Begin to end every connection; return how many there are."""
+        streams = self._all()
+        for stream in streams:
+            stream.stop(code)
+        return len(streams)
 
     async def end_all(self, code: Close) -> None:
         """End every connection, and wait until they have."""
-        streams = [stream for found in self._open.values() for stream in found]
-        for stream in streams:
-            stream.stop(code)
+        streams = self._all()
+        self.stop_all(code)
         await asyncio.gather(*(stream.stopped() for stream in streams))
+
+    def _all(self) -> list[Stream]:
+        return [stream for found in self._open.values() for stream in found]

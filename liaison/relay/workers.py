@@ -1,4 +1,6 @@
-"""What the relay does without being asked: ending revoked streams, erasing what expired.
+"""What the relay does without being asked.
+
+Ending revoked streams, proposing removals that are due, erasing what expired.
 
 Each worker is a loop over one small step. A step that fails is logged and tried
 again at its next turn: none of them may take the relay down, and none of them is
@@ -9,14 +11,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from liaison.fanout import Bus, topics
 from liaison.relay import log
 from liaison.relay.services import Services
 from liaison.relay.streams import Streams
+from liaison.wire.frames import Close
 from liaison.wire.handshake import TOKEN_LIFETIME
 
 Sleep = Callable[[float], Awaitable[None]]
+BLIND: Final = 5.0
+"""Seconds without a look at revocations after which a node serves no stream any more."""
 
 
 async def watch_revocations(
@@ -25,23 +31,43 @@ async def watch_revocations(
     """End streams whose certificate was revoked: at once here, after `poll` for other nodes.
 
     The bus tells of revocations that this node accepted; the database, looked at
-    every `poll` seconds, of all others.
+    every `poll` seconds, of all others. A node that can't look for `BLIND` seconds
+    ends all its streams: their devices come back, here or to a node that can.
     """
+    # The mark up to which streams were ended; it moves only when they were.
+    done: int | None = None
+    blind = 0
 
-    async def end() -> None:
-        ended = await streams.end_invalid(services.registry.check_valid)
-        if ended:
-            logger.info("streams_revoked", count=ended)
+    async def look() -> bool:
+        nonlocal done
+        async with asyncio.timeout(BLIND):
+            latest = await services.registry.revocation_mark()
+            if latest != done:
+                ended = await streams.end_invalid(services.registry.invalid)
+                if ended:
+                    logger.info("streams_revoked", count=ended)
+        done = latest
+        return True
 
     with bus.subscribe(topics.REVOCATIONS) as woken:
-        mark = await _attempt(services.registry.revocation_mark, logger, "revocations")
         while True:
-            told = await _wait(woken.wait(), poll)
-            latest = await _attempt(services.registry.revocation_mark, logger, "revocations")
-            if not told and latest == mark:
-                continue
-            mark = latest
-            await _attempt(end, logger, "revocations")
+            if await _attempt(look, logger, "revocations"):
+                blind = 0
+            else:
+                blind += 1
+            if blind * poll >= BLIND:
+                logger.error("streams_ended_blind", count=streams.stop_all(Close.UNAVAILABLE))
+                blind = 0
+            await _wait(woken.wait(), poll)
+
+
+async def propose_removals(
+    services: Services, logger: log.Log, *, interval: float = 30.0, sleep: Sleep = asyncio.sleep
+) -> None:
+    """Propose the removals that are due: at start, and where a proposal failed or its node ended."""
+    while True:
+        await _attempt(services.resume, logger, "removals")
+        await sleep(interval)
 
 
 async def recheck_streams(
@@ -55,7 +81,7 @@ async def recheck_streams(
     """End streams whose certificate has expired; one is open no longer than a token would be."""
     while True:
         await sleep(interval)
-        await _attempt(lambda: streams.end_invalid(services.registry.check_valid), logger, "expiry")
+        await _attempt(lambda: streams.end_invalid(services.registry.invalid), logger, "expiry")
 
 
 async def erase_expired(

@@ -89,6 +89,7 @@ class Stage:
         self.backlog: list[frames.Deliver] = []
         self.asked: list[int] = []
         self.woken = asyncio.Event()
+        self.ended = asyncio.Queue[Connection]()
         self.notes: set[str] = set()
         self.accepted: list[frames.Send] = []
         self.accepting: Callable[[], Any] | None = None
@@ -135,6 +136,8 @@ class Stage:
             return await connection.run(request)
         except TooManyStreamsError:
             return web.Response(status=429)
+        finally:
+            self.ended.put_nowait(connection)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[TestClient[Any, Any]]:
@@ -157,10 +160,11 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-async def settle() -> None:
-    """Let everything that can go on go on."""
-    for _ in range(50):
-        await asyncio.sleep(0.001)
+async def answered(stream: RawStream, times: int = 3) -> None:
+    """Wait until the relay has answered on a connection: what could go on meanwhile went on."""
+    for _ in range(times):
+        await stream.send(send(99))
+        assert isinstance(await stream.receive(), frames.Accepted)
 
 
 async def test_the_relay_answers_hello_with_its_clock_and_the_state_version_it_has_seen() -> None:
@@ -313,7 +317,7 @@ async def test_no_more_is_read_than_the_client_granted() -> None:
         await stream.hello(limit=3)
         for _ in range(3):
             assert isinstance(await stream.receive(), frames.Deliver)
-        await settle()
+        await answered(stream)
         asked = list(stage.asked)
 
         await stream.send(frames.Credit(4))
@@ -335,7 +339,7 @@ async def test_a_client_that_grants_without_end_and_acknowledges_nothing_costs_b
         await stream.hello(limit=(1 << 64) - 1)
         for _ in range(5):
             await stream.receive()
-        await settle()
+        await answered(stream)
         left = len(stage.backlog)
 
         await stream.send(frames.Ack(2))
@@ -348,7 +352,8 @@ async def test_a_client_that_grants_without_end_and_acknowledges_nothing_costs_b
 async def test_a_client_that_stops_reading_is_not_read_for() -> None:
     stage = Stage(delivery_batch=1)
     stage.backlog = [item(seq, bytes(200_000)) for seq in range(1, 400)]
-    async with stage.client() as client, stream_of(client) as stream:
+    async with stage.client() as client, stream_of(client) as stream, stream_of(client) as other:
+        await other.hello(deliver=False)
         await stream.hello(limit=1000)
         # Its socket's buffers and the relay's few are all that can fill.
         transport = cast("Any", stream.socket)._response.connection.transport
@@ -356,7 +361,7 @@ async def test_a_client_that_stops_reading_is_not_read_for() -> None:
         before = -1
         while before != len(stage.backlog):
             before = len(stage.backlog)
-            await settle()
+            await answered(other, 10)
         transport.resume_reading()
 
         assert before > 300
@@ -376,7 +381,7 @@ async def test_acknowledgements_are_stored_in_the_order_and_terms_of_deliveries(
 
         await stream.send(frames.Ack(1), frames.Ack(3))
         await stream.socket.close()
-        await settle()
+        await stage.ended.get()
 
     stored = [d.seq for done in stage.acknowledged for d in done]
     assert stored == [5, 1, 2]
@@ -432,7 +437,10 @@ async def test_no_more_messages_are_taken_than_may_be_in_flight() -> None:
         await stream.hello(deliver=False)
 
         await stream.send(*(send(number) for number in range(1, 6)))
-        await settle()
+        async with stream_of(client) as other:
+            # Whoever answers a later connection has seen what came on the earlier one.
+            await other.hello(deliver=False)
+        await stage.ended.get()
         taken = len(stage.accepted)
         gate.set()
         answers = [await stream.receive() for _ in range(5)]
@@ -443,10 +451,11 @@ async def test_no_more_messages_are_taken_than_may_be_in_flight() -> None:
 
 async def test_a_message_that_was_taken_is_finished_though_the_client_went_away() -> None:
     stage = Stage()
-    gate = asyncio.Event()
+    begun, gate = asyncio.Event(), asyncio.Event()
     finished = []
 
     async def accepting() -> None:
+        begun.set()
         await gate.wait()
         finished.append(1)
 
@@ -455,9 +464,9 @@ async def test_a_message_that_was_taken_is_finished_though_the_client_went_away(
         async with stream_of(client) as stream:
             await stream.hello(deliver=False)
             await stream.send(send(1))
-            await settle()
+            await begun.wait()
         gate.set()
-        await settle()
+        await stage.ended.get()
 
     assert finished == [1]
 
@@ -540,8 +549,8 @@ async def test_one_more_connection_than_allowed_is_refused() -> None:
 async def test_a_certificate_that_does_not_hold_any_more_ends_its_streams_only() -> None:
     stage = Stage()
 
-    async def check(caller: DeviceCaller) -> None:
-        raise RevokedError
+    async def check(callers: Sequence[DeviceCaller]) -> dict[int, LiaisonError]:
+        return {caller.certificate: RevokedError() for caller in callers}
 
     async with stage.client() as client, stream_of(client) as stream:
         await stream.hello()
@@ -549,14 +558,14 @@ async def test_a_certificate_that_does_not_hold_any_more_ends_its_streams_only()
 
         assert ended == 1
         assert await stream.close_code() == Close.REVOKED
-        await settle()
+        await stage.ended.get()
         assert len(stage.streams) == 0
 
 
 async def test_a_database_that_does_not_answer_ends_no_stream() -> None:
     stage = Stage()
 
-    async def check(caller: DeviceCaller) -> None:
+    async def check(callers: Sequence[DeviceCaller]) -> dict[int, LiaisonError]:
         raise UnavailableError
 
     async with stage.client() as client, stream_of(client) as stream:

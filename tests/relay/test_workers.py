@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from liaison.fanout import LocalBus, topics
 from liaison.relay import log, workers
 from liaison.relay.services.retention import Expired
+from liaison.wire.frames import Close
 from tests.support.relay import quiet
 
 NEVER = 3600.0
@@ -29,19 +32,24 @@ class Registry:
             raise ConnectionError("postgres://user:secret@host")
         return self.mark
 
-    async def check_valid(self, _caller: object) -> None:
+    async def invalid(self, _callers: object) -> dict[int, Any]:
         raise AssertionError("the streams of this test ask for nothing")
 
 
 class Streams:
     def __init__(self) -> None:
-        self.checks = asyncio.Queue[Callable[[Any], Awaitable[None]]]()
+        self.checks = asyncio.Queue[Callable[[Any], Awaitable[Any]]]()
+        self.stops = asyncio.Queue[Close]()
         self.error: Exception | None = None
 
-    async def end_invalid(self, check: Callable[[Any], Awaitable[None]]) -> int:
+    async def end_invalid(self, check: Callable[[Any], Awaitable[Any]]) -> int:
         self.checks.put_nowait(check)
         if self.error is not None:
             raise self.error
+        return 1
+
+    def stop_all(self, code: Close) -> int:
+        self.stops.put_nowait(code)
         return 1
 
 
@@ -67,21 +75,82 @@ async def watching(
 async def test_a_revocation_on_this_node_ends_streams_without_waiting_for_the_poll() -> None:
     registry, streams, bus = Registry(), Streams(), LocalBus()
     async with watching(registry, streams, bus, NEVER):
-        await registry.looks.get()
+        await streams.checks.get()
+        registry.mark = 2
         bus.wake(topics.REVOCATIONS)
 
-        assert await streams.checks.get() == registry.check_valid
+        assert await streams.checks.get() == registry.invalid
 
 
 async def test_a_revocation_on_another_node_is_found_by_looking() -> None:
     registry, streams = Registry(), Streams()
     async with watching(registry, streams, LocalBus(), AT_ONCE):
+        await streams.checks.get()
         for _ in range(3):
             await registry.looks.get()
         assert streams.checks.empty()
         registry.mark = 2
 
         await streams.checks.get()
+
+
+async def test_streams_that_could_not_be_ended_are_tried_again_though_nothing_new_was_revoked() -> (
+    None
+):
+    registry, streams = Registry(), Streams()
+    with quiet():
+        log.configure("error", io.StringIO())
+        async with watching(registry, streams, LocalBus(), AT_ONCE):
+            await streams.checks.get()
+            streams.error = ConnectionError()
+            registry.mark = 2
+            await streams.checks.get()
+            await streams.checks.get()
+            streams.error = None
+            await streams.checks.get()
+            for _ in range(3):
+                await registry.looks.get()
+
+
+async def test_a_node_that_cannot_look_for_revocations_serves_no_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry, streams = Registry(), Streams()
+    registry.broken = True
+    monkeypatch.setattr(workers, "BLIND", 3 * AT_ONCE)
+    with quiet():
+        log.configure("error", io.StringIO())
+        async with watching(registry, streams, LocalBus(), AT_ONCE):
+            assert await streams.stops.get() == Close.UNAVAILABLE
+
+    assert registry.looks.qsize() >= 3
+
+
+async def test_removals_are_proposed_at_the_start_and_again_after_a_failure() -> None:
+    turns: list[float] = []
+    passes = 0
+
+    async def sleep(seconds: float) -> None:
+        turns.append(seconds)
+        if len(turns) > 2:
+            raise asyncio.CancelledError
+
+    async def resume() -> None:
+        nonlocal passes
+        passes += 1
+        raise ConnectionError
+
+    with quiet():
+        log.configure("error", io.StringIO())
+        task = asyncio.create_task(
+            workers.propose_removals(
+                cast("Any", SimpleNamespace(resume=resume)), log.logger(), interval=9, sleep=sleep
+            )
+        )
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert turns == [9] * 3
+    assert passes == 3
 
 
 async def test_a_database_that_fails_is_logged_without_its_words_and_asked_again() -> None:
@@ -155,4 +224,4 @@ async def test_streams_are_looked_at_again_after_a_tokens_life() -> None:
     await asyncio.gather(task, return_exceptions=True)
 
     assert turns == [600, 600]
-    assert streams.checks.get_nowait() == registry.check_valid
+    assert streams.checks.get_nowait() == registry.invalid

@@ -86,5 +86,5 @@ class Services:
         )
 
     async def resume(self) -> None:
-        """Take up what was under way when the relay stopped; call it once the writer runs."""
+        """Take up what was under way when this node or another stopped, or what failed."""
         await self.removals.resume()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.crypto.signing import SignatureScheme
+from liaison.errors import LiaisonError
 from liaison.model import DeviceId, PartyCode
 from liaison.policy.party import Party
 from liaison.relay.services.book import Book
@@ -30,6 +31,7 @@ from liaison.wire.handshake import Office, Principal, key_fingerprint
 
 _REVOKED: Final = "this certificate was revoked by its registrar"
 _REVOKED_HINT: Final = "its registrar can certify a new device"
+_AT_ONCE: Final = 512
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Registry:
 
         Raises:
             UnknownPartyError, UnknownDeviceError: nobody of this name is known.
-            UnauthenticatedError: the key is not one of the principal's.
+            UnauthenticatedError: the key is not one of the principal's, or has expired.
             DeviceRevokedError: its certificate was revoked.
         """
         async with self.database.read() as tx:
@@ -84,20 +86,23 @@ class Registry:
         caller = DeviceCaller(device, row.device, row.key, device.party, row.party)
         return SessionKey(SignatureScheme(row.scheme), row.public_key, caller)
 
-    async def check_valid(self, caller: Caller) -> None:
-        """Check in the database that a session still holds.
+    async def invalid(self, callers: Sequence[DeviceCaller]) -> dict[int, LiaisonError]:
+        """Return by certificate why these devices' sessions do not hold any more.
 
-        Raises:
-            DeviceRevokedError: its certificate was revoked.
-            UnauthenticatedError: its certificate has expired.
-            UnknownPartyError: the office's party is gone.
+        Reads the database, a few hundred at a time: a revocation has a second to
+        end sessions, and a node may have thousands.
         """
-        async with self.database.read() as tx:
-            if isinstance(caller, OfficeCaller):
-                await self.book.party(tx, caller.party)
-                return
-            standing = await devices.standing(tx, [caller.certificate])
-        check_standing(standing, caller, self.clock())
+        found: dict[int, LiaisonError] = {}
+        for at in range(0, len(callers), _AT_ONCE):
+            some = callers[at : at + _AT_ONCE]
+            async with self.database.read() as tx:
+                standing = await devices.standing(tx, [one.certificate for one in some])
+            for caller in some:
+                try:
+                    check_standing(standing, caller, self.clock())
+                except LiaisonError as error:
+                    found[caller.certificate] = error
+        return found
 
     async def revocation_mark(self) -> int:
         """Return a number that changes whenever a revocation list was accepted, on any node."""

@@ -7,7 +7,7 @@ member has committed the removal.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,11 +54,29 @@ class Removals:
         # Somebody commits all the time: each of those commits asks for the removals again.
 
     async def resume(self) -> None:
-        """Propose what was due when the relay stopped."""
+        """Propose what is due in any channel and not proposed yet.
+
+        Raises:
+            Exception: as `propose_all`.
+        """
         async with self.database.read() as tx:
             due = await channels.with_removals(tx)
-        for id_ in due:
-            await self.propose(ChannelId(id_))
+        await self.propose_all(due)
+
+    async def propose_all(self, ids: Iterable[bytes]) -> None:
+        """Propose what is due in each of these channels.
+
+        Raises:
+            Exception: the first that a channel met; all the others had their turn.
+        """
+        failed: list[Exception] = []
+        for id_ in ids:
+            try:
+                await self.propose(ChannelId(id_))
+            except Exception as error:  # noqa: BLE001 - one channel must not keep a revoked device in the next
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     async def _propose(self, channel: ChannelId) -> None:
         async with self.database.read() as tx:

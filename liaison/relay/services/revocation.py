@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from liaison.fanout import Bus, topics
-from liaison.model import ChannelId, PartyCode
+from liaison.model import PartyCode
 from liaison.policy import revocation
 from liaison.policy.revocation import RevocationList
 from liaison.relay.services.book import Book
@@ -49,8 +49,7 @@ class Revocation:
         touched = await self.writer.submit(
             _Accept(self.bus, known.key, new, envelope, self.clock())
         )
-        for channel in touched:
-            await self.removals.propose(ChannelId(channel))
+        await self.removals.propose_all(touched)
         return v1.Document(envelope=envelope)
 
     async def current(self, caller: Caller, code: PartyCode) -> v1.Document:

@@ -28,6 +28,7 @@ from liaison.relay.services.errors import (
     UnknownChannelError,
     UnknownEpochError,
 )
+from liaison.relay.services.removals import Removals
 from liaison.relay.writer import Operation
 from liaison.wire import v1
 from liaison.wire.frames import ItemKind
@@ -512,6 +513,29 @@ async def test_a_relay_that_stopped_before_it_proposed_does_so_when_it_starts(
     await nor.relay.services.resume()
 
     assert [i.kind for i in await nor.read_all()] == [ItemKind.PROPOSAL]
+
+
+async def test_a_channel_whose_removal_cannot_be_proposed_holds_up_no_other(
+    nor: Actor, deu: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = nor.relay
+    first, second = nor.channel, ChannelId(fresh_id())
+    other = replace(nor, channel=second, group=None)
+    assert nor.agreement is not None
+    await other.open(nor.agreement, deu)
+    await other.read_all()
+    propose = Removals.propose
+
+    async def broken(self: Removals, channel: ChannelId) -> None:
+        if channel == first:
+            raise KeyError(channel)
+        await propose(self, channel)
+
+    monkeypatch.setattr(Removals, "propose", broken)
+    with pytest.raises(KeyError):
+        await relay.revoke(deu.device)
+
+    assert [(i.channel, i.kind) for i in await other.read_all()] == [(second, ItemKind.PROPOSAL)]
 
 
 async def test_a_restarted_relay_goes_on_from_the_database(nor: Actor, deu: Actor) -> None:

@@ -241,8 +241,8 @@ async def test_a_revoked_device_gets_no_session(relay: Relay, office: OfficeCall
 
     with pytest.raises(DeviceRevokedError):
         await relay.session(actor.device)
-    with pytest.raises(DeviceRevokedError):
-        await relay.services.registry.check_valid(actor.caller)
+    (reason,) = (await relay.services.registry.invalid([actor.caller])).values()
+    assert isinstance(reason, DeviceRevokedError)
     with pytest.raises(DeviceRevokedError):
         await actor.feed()
     (listed,) = (await relay.services.registry.own_devices(office)).devices
@@ -277,7 +277,7 @@ async def test_a_device_is_enrolled_anew_after_a_revocation(
     await relay.revoke(old.device)
     new = await relay.enrol(DEVICE)
 
-    await relay.services.registry.check_valid(new.caller)
+    assert await relay.services.registry.invalid([new.caller]) == {}
     assert new.caller.key == old.caller.key
     assert new.caller.certificate != old.caller.certificate
 
