@@ -18,6 +18,9 @@ LOCK = $(UV) --no-config pip compile --quiet --universal --generate-hashes \
 	--python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate \
 	--custom-compile-command 'make lock' --exclude-newer $(LOCK_BEFORE)
 
+# It would make each of the many processes compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 TEST_FLAGS ?= -q -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CHANNEL: Final = "berlin-watch"
 AGREEMENT: Final = "nor-deu-2026"
+NATIONS: Final = {"NOR": "Norway", "DEU": "Germany"}
+OFFICES: Final = {code: f"registrar-{code.lower()}" for code in NATIONS}
 ATTACHE, OFFICER, NEWCOMER = "nor/defatt-berlin", "deu/lno-j3", "nor/milrep-brussels"
 FIRST_WORDS: Final = os.environ.get("DEMO_TEXT") or (
     "Good morning. Exercise NORDIC BRIDGE begins 0600Z tomorrow; our liaison team is in place."
@@ -43,6 +45,10 @@ class Play:
         self.people[name] = Person(self.folder / "people", name, self.relay)
         return self.people[name]
 
+    def party_file(self, code: str) -> Path:
+        """Return where a party publishes what everybody may know of it."""
+        return self.folder / f"{code.lower()}.party.json"
+
     def say(self, who: str, words: str, *options: str) -> dict[str, Any]:
         """Send words to the channel, and tell the audience."""
         sent = self.send(who, words, *options)
@@ -56,57 +62,67 @@ class Play:
         require(sent["state"] == "accepted", f"the message of {who} was not accepted: {sent}")
         return sent
 
+    def say_to_watcher(
+        self, who: str, watcher: str, words: str, *options: str
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Send words while somebody watches; return what was stored and what they saw."""
+        watch = self.people[watcher].begin("watch", CHANNEL, "--count", "1", "--for", "30")
+        sent = self.say(who, words, *options)
+        (seen,) = finish(watch, f"the watch of {watcher}")
+        require(seen["id"] == sent["id"], f"{watcher} saw another message: {seen}")
+        return sent, seen
+
     def heard(self, who: str, *options: str) -> list[dict[str, Any]]:
         """Return the channel's messages as one reader has them."""
         return self.people[who].ask("read", CHANNEL, *options)
 
 
 def curtain_up(play: Play) -> None:
-    """Start the relay."""
-    play.relay.command("init", "--origin", play.relay.url)
-    pid = play.relay.start()
+    """Start the relay; the registrars, who do not need it yet, make their keys meanwhile."""
+    for office in OFFICES.values():
+        play.enter(office)
+    pid, *_ = together(partial(_start, play.relay), *(partial(_keys, play, c) for c in OFFICES))
     play.transcript.does(
         "operator", f"starts a relay at {play.relay.url} (process {pid}), with TLS of its own"
     )
 
 
+def _start(relay: Relay) -> int:
+    relay.command("init", "--origin", relay.url)
+    return relay.start()
+
+
+def _keys(play: Play, code: str) -> None:
+    file = str(play.party_file(code))
+    play.people[OFFICES[code]].run("party", "init", code, "--name", NATIONS[code], "-o", file)
+
+
 def parties(play: Play) -> None:
     """Two registrars set up their parties; the operator admits both."""
-    nations = (("NOR", "Norway"), ("DEU", "Germany"))
-    for code, _ in nations:
-        play.enter(f"registrar-{code.lower()}")
-    together(*(partial(_party, play, code, name) for code, name in nations))
-    for code, name in nations:
+    together(*(partial(_admit, play, code) for code in OFFICES))
+    for code, name in NATIONS.items():
         play.transcript.does(
             f"registrar of {name}",
-            f"makes a root CA and an authority key; publishes {code.lower()}.party.json",
+            f"makes a root CA and an authority key; publishes {play.party_file(code).name}",
         )
     play.transcript.does("operator", "admits NOR and DEU by their public files")
 
 
-def _party(play: Play, code: str, name: str) -> None:
-    registrar = play.people[f"registrar-{code.lower()}"]
-    file = play.folder / f"{code.lower()}.party.json"
-    registrar.run("party", "init", code, "--name", name, "-o", str(file))
-    play.relay.command("party", "add", str(file))
-    registrar.run("party", "connect", play.relay.url, "--identity", str(play.relay.identity))
+def _admit(play: Play, code: str) -> None:
+    play.relay.command("party", "add", str(play.party_file(code)))
+    identity = str(play.relay.identity)
+    play.people[OFFICES[code]].run("party", "connect", play.relay.url, "--identity", identity)
 
 
 def agreement(play: Play) -> None:
-    """Both authorities sign; the operator admits what both signed."""
-    nor, deu = play.people["registrar-nor"], play.people["registrar-deu"]
-    draft, first, both = (
-        play.folder / n for n in ("agreement.yaml", "agreement.nor.json", "agreement.json")
-    )
-    files = [play.folder / "nor.party.json", play.folder / "deu.party.json"]
-    words = ["agreement", "new", "--kind", "bilateral", "--id", AGREEMENT]
-    words += [w for f in files for w in ("--party", str(f))]
-    nor.run(*words, "--relay", str(play.relay.identity), "-o", str(draft))
-    nor.run("agreement", "sign", str(draft), "--party", "NOR", "-o", str(first))
-    deu.run("agreement", "sign", str(first), "--party", "DEU", "-o", str(both))
-    state = deu.ask_one("agreement", "check", str(both))
+    """Both authorities sign and the operator admits it; meanwhile the devices enrol."""
+    posts = ((ATTACHE, "d1"), (ATTACHE, "d2"), (NEWCOMER, "d1"), (OFFICER, "d1"))
+    for endpoint, device in posts:
+        play.enter(device_name(endpoint, device))
+        play.transcript.does(endpoint, f"device {device}: makes its keys, sends a sealed request")
+    state, _ = together(partial(_agree, play), partial(_enrol, play, posts))
     require(state["complete"], f"the agreement is not signed by all: {state}")
-    play.relay.command("agreement", "add", str(both))
+    play.transcript.check("four devices hold certificates; no private key ever left its device")
     play.transcript.does("authority of Norway", f"drafts and signs {AGREEMENT} (agreement.yaml)")
     play.transcript.does("authority of Germany", "reads it and signs the same bytes")
     play.transcript.check(
@@ -114,17 +130,19 @@ def agreement(play: Play) -> None:
     )
 
 
-def enrolment(play: Play) -> None:
-    """Devices make their own keys; the registrar's code vouches both ways."""
-    wanted = {
-        "registrar-nor": ((ATTACHE, "d1"), (ATTACHE, "d2"), (NEWCOMER, "d1")),
-        "registrar-deu": ((OFFICER, "d1"),),
-    }
-    for endpoint, device in (one for posts in wanted.values() for one in posts):
-        play.enter(device_name(endpoint, device))
-        play.transcript.does(endpoint, f"device {device}: makes its keys, sends a sealed request")
-    together(*(partial(_enrol, play, office, posts) for office, posts in wanted.items()))
-    play.transcript.check("four devices hold certificates; no private key ever left its device")
+def _agree(play: Play) -> dict[str, Any]:
+    nor, deu = (play.people[OFFICES[code]] for code in ("NOR", "DEU"))
+    draft, first, both = (
+        play.folder / n for n in ("agreement.yaml", "agreement.nor.json", "agreement.json")
+    )
+    words = ["agreement", "new", "--kind", "bilateral", "--id", AGREEMENT]
+    words += [w for code in OFFICES for w in ("--party", str(play.party_file(code)))]
+    nor.run(*words, "--relay", str(play.relay.identity), "-o", str(draft))
+    nor.run("agreement", "sign", str(draft), "--party", "NOR", "-o", str(first))
+    deu.run("agreement", "sign", str(first), "--party", "DEU", "-o", str(both))
+    state = deu.ask_one("agreement", "check", str(both))
+    play.relay.command("agreement", "add", str(both))
+    return state
 
 
 def device_name(endpoint: str, device: str) -> str:
@@ -132,18 +150,19 @@ def device_name(endpoint: str, device: str) -> str:
     return endpoint if device == "d1" else f"{endpoint}#{device}"
 
 
-def _enrol(play: Play, office: str, posts: tuple[tuple[str, str], ...]) -> None:
-    registrar = play.people[office]
-    waiting = []
-    for endpoint, device in posts:
-        code = registrar.ask_one("party", "invite", endpoint, "--device", device)["code"]
-        person = play.people[device_name(endpoint, device)]
-        waiting.append((endpoint, person.begin("enrol", play.relay.url, "--code", code)))
-    for endpoint, device in posts:
-        registrar.run("party", "approve", f"{endpoint}#{device}", "--wait", "30")
-    for endpoint, process in waiting:
-        done = finish(process, f"enrolment of {endpoint}")
-        require(done[-1]["state"] == "enrolled", f"{endpoint} is not enrolled: {done}")
+def _enrol(play: Play, posts: tuple[tuple[str, str], ...]) -> None:
+    together(*(partial(_enrol_one, play, *post) for post in posts))
+
+
+def _enrol_one(play: Play, endpoint: str, device: str) -> None:
+    """The registrar's code, given by hand, vouches both ways."""
+    registrar = play.people[OFFICES[endpoint[:3].upper()]]
+    code = registrar.ask_one("party", "invite", endpoint, "--device", device)["code"]
+    person = play.people[device_name(endpoint, device)]
+    process = person.begin("enrol", play.relay.url, "--code", code)
+    registrar.run("party", "approve", f"{endpoint}#{device}", "--wait", "30")
+    done = finish(process, f"enrolment of {endpoint}")
+    require(done[-1]["state"] == "enrolled", f"{endpoint} is not enrolled: {done}")
 
 
 def first_words(play: Play) -> None:
@@ -155,13 +174,15 @@ def first_words(play: Play) -> None:
     play.transcript.does(
         ATTACHE, f"opens the channel {CHANNEL} (epoch {opened['epoch']}), adds {OFFICER}"
     )
-    sent = play.say(ATTACHE, FIRST_WORDS, "--to", OFFICER)
-    received = _message(play.heard(OFFICER), sent["id"])
+    sent, received = play.say_to_watcher(ATTACHE, OFFICER, FIRST_WORDS, "--to", OFFICER)
     require(received["text"] == FIRST_WORDS, "the officer reads other words than were sent")
     require(received["from"] == f"{ATTACHE}#d1", f"the sender reads as {received['from']}")
-    play.people[OFFICER].run("ack", sent["id"], "will-comply")
     play.transcript.does(OFFICER, f"reads it ({received['dtg']}) and answers: WILL COMPLY")
-    play.say(OFFICER, "Received with thanks. Request your point of contact for the movement cell.")
+    thanks = "Received with thanks. Request your point of contact for the movement cell."
+    together(
+        partial(play.people[OFFICER].run, "ack", sent["id"], "will-comply"),
+        partial(play.say, OFFICER, thanks),
+    )
     on_first, on_second = together(
         partial(play.heard, ATTACHE), partial(play.heard, f"{ATTACHE}#d2")
     )
@@ -178,12 +199,11 @@ def attachment(play: Play) -> None:
     """Five MiB travel as a sealed attachment."""
     map_file = play.folder / "crossing-points.tif"
     map_file.write_bytes(os.urandom(5 * _MIB))
-    sent = play.say(ATTACHE, "Map of the crossing points attached.", "--attach", str(map_file))
-    officer = play.people[OFFICER]
-    officer.run("read", CHANNEL)
+    words = "Map of the crossing points attached."
+    sent, _ = play.say_to_watcher(ATTACHE, OFFICER, words, "--attach", str(map_file))
     target = play.folder / "received"
     target.mkdir()
-    saved = officer.ask_one("save", sent["id"], "--to", str(target))
+    saved = play.people[OFFICER].ask_one("save", sent["id"], "--to", str(target))
     digest = hashlib.sha256(map_file.read_bytes()).hexdigest()
     require(saved["sha256"] == digest, "the saved file is not the one that was sent")
     require(
@@ -282,8 +302,7 @@ def _message(messages: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
 SCENES: Final[tuple[tuple[str, Callable[[Play], None]], ...]] = (
     ("A relay starts", curtain_up),
     ("Two nations set up their parties", parties),
-    ("An agreement, signed by both", agreement),
-    ("Devices enrol", enrolment),
+    ("Devices enrol; an agreement is signed by both", agreement),
     ("A channel opens; words go both ways", first_words),
     ("An attachment of 5 MiB", attachment),
     ("Off watch, and a FLASH that overtakes", offline_and_flash),

@@ -34,7 +34,7 @@ class Theatre:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.play = Play(folder, Transcript(folder / "transcript.txt"))
-        for scene in (scenes.curtain_up, scenes.parties, scenes.agreement, scenes.enrolment):
+        for scene in (scenes.curtain_up, scenes.parties, scenes.agreement):
             scene(self.play)
 
     @property
