@@ -7,7 +7,7 @@
             print(message.text)
 
 It keeps no global state, installs no signal handlers and configures no
-logging. Its work is done by the modules around it; here they are put together.
+logging. Its work is done by the modules around it; `opening` puts them together.
 """
 
 from __future__ import annotations
@@ -16,106 +16,37 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from liaison.envelope.receipt import Answer
 from liaison.model import ChannelId, DeviceId, EndpointId
 from liaison.policy.agreement import Agreement
-from liaison_sdk import account as accounts
-from liaison_sdk import (
-    attachments,
-    committing,
-    creating,
-    directory,
-    judgement,
-    membership,
-    reading,
-)
-from liaison_sdk import (
-    channel as channel_views,
-)
+from liaison_sdk import attachments, directory, opening
 from liaison_sdk.account import Account
 from liaison_sdk.attachments import OutgoingFile, Report
 from liaison_sdk.channel import Channel, Member
-from liaison_sdk.committing import Committer
 from liaison_sdk.composing import Draft
-from liaison_sdk.connection import Connection
 from liaison_sdk.directory import DirectoryEntry
-from liaison_sdk.environment import (
-    DEFAULT_OPTIONS,
-    Environment,
-    Options,
-    StoreWatcher,
-)
-from liaison_sdk.errors import (
-    ChannelAmbiguousError,
-    ChannelUnknownError,
-    NotEnrolledError,
-)
+from liaison_sdk.environment import DEFAULT_OPTIONS, Environment, Options
 from liaison_sdk.events import Event
-from liaison_sdk.groups import GroupCache
-from liaison_sdk.http import RelayAPI
-from liaison_sdk.inbound import Inbound
-from liaison_sdk.joining import Joiner
 from liaison_sdk.keystore import Keystore
-from liaison_sdk.maintenance import Maintenance
 from liaison_sdk.message import Attachment, Message, Sent
-from liaison_sdk.offline import NoTransport
-from liaison_sdk.outbound import Outbound
-from liaison_sdk.reading import Reader
-from liaison_sdk.receiver_lock import ReceiverLock
-from liaison_sdk.sending import Sender
-from liaison_sdk.store import SQLiteStore, Store, Transaction, channels
-from liaison_sdk.store.channels import ChannelState
-from liaison_sdk.trust_store import TrustStore
-from liaison_sdk.waiting import Waiter
+from liaison_sdk.opening import Opening, Parts
 
 if TYPE_CHECKING:
     from liaison_sdk.transport import Transport
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What an open client consists of."""
-
-    env: Environment
-    connection: Connection
-    committer: Committer
-    maintenance: Maintenance
-    waiter: Waiter
-    sender: Sender
-    reader: Reader
-
-
 class Client:
     """One device. Make it by `Client.open`, use it inside `async with`."""
 
-    def __init__(
-        self,
-        home: Path,
-        passphrase: str | None,
-        *,
-        unlocking: Future[Keystore] | None,
-        ca_file: Path | None,
-        receive: bool,
-        offline: bool,
-        options: Options,
-        transport: Transport | None,
-    ) -> None:
-        self._home: Final = home
-        self._passphrase: str | None = passphrase
-        self._unlocking: Final = unlocking
-        self._ca_file: Final = ca_file
-        self._receive: Final = receive
-        self._offline: Final = offline
-        self._options: Final = options
-        self._transport: Final = transport
-        self._open: _Parts | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._crash: BaseException | None = None
+    def __init__(self, how: Opening) -> None:
+        self._how: Opening | None = how
+        self._home = how.home
+        self._receives = how.receive
+        self._open: Parts | None = None
         self._stack = contextlib.AsyncExitStack()
 
     @classmethod
@@ -144,14 +75,16 @@ class Client:
             transport: instead of aiohttp.
         """
         return cls(
-            home,
-            passphrase,
-            unlocking=unlocking,
-            ca_file=ca_file,
-            receive=receive,
-            offline=offline,
-            options=options,
-            transport=transport,
+            Opening(
+                home=home,
+                passphrase=passphrase,
+                unlocking=unlocking,
+                ca_file=ca_file,
+                receive=receive,
+                offline=offline,
+                options=options,
+                transport=transport,
+            )
         )
 
     def __repr__(self) -> str:
@@ -164,17 +97,11 @@ class Client:
             NotEnrolledError: the folder holds no device.
             WrongPassphraseError: the passphrase is wrong; nothing was changed.
         """
-        keystore = await self._unlock()
-        async with contextlib.AsyncExitStack() as stack:
-            store = await SQLiteStore.open(self._home, keystore)
-            stack.push_async_callback(store.close)
-            account = await store.read(accounts.load)
-            parts = await self._assemble(stack, store, account)
-            self._open = parts
-            if not self._offline:
-                stack.push_async_callback(self._stop)
-                self._start(parts)
-            self._stack = stack.pop_all()
+        # It holds the passphrase, so it goes, whatever comes of it.
+        how, self._how = self._how, None
+        if how is None:
+            raise RuntimeError("a client is opened once")
+        self._open = await self._stack.enter_async_context(opening.opened(how, self))
         return self
 
     async def __aexit__(
@@ -185,102 +112,12 @@ class Client:
     ) -> None:
         """Close: what is queued stays queued, and goes out when a client is open again."""
         await self._stack.aclose()
-        self._open = None
-        if error is None and self._crash is not None:
-            raise self._crash
-
-    async def _unlock(self) -> Keystore:
-        if self._unlocking is not None:
-            return await asyncio.wrap_future(self._unlocking)
-        if not await asyncio.to_thread(Keystore.exists, self._home):
-            raise NotEnrolledError(f"no device is enrolled in {self._home}")
-        keystore = await asyncio.to_thread(Keystore.open, self._home, self._passphrase)
-        self._passphrase = None
-        return keystore
-
-    async def _assemble(
-        self, stack: contextlib.AsyncExitStack, store: Store, account: Account
-    ) -> _Parts:
-        options = self._options
-        transport = self._transport
-        if transport is None:
-            # In a thread, because it may have to load aiohttp.
-            transport = await asyncio.to_thread(self._way_to_relay, account)
-        api = await stack.enter_async_context(
-            RelayAPI(
-                transport,
-                relay=account.relay,
-                login=account.login,
-                clock=options.clock,
-                rng=options.rng,
-            )
-        )
-        env = Environment(
-            account=account,
-            store=store,
-            api=api,
-            options=options,
-            groups=GroupCache(),
-            trust=TrustStore(account),
-        )
-        lock = None
-        if self._receive and not self._offline:
-            lock = ReceiverLock(self._home)
-            stack.callback(lock.release)
-        committer = Committer(env)
-        connection = Connection(env, lock, Inbound(env, Joiner(env)).take)
-        maintenance = Maintenance(env, committer, connection.backlog_taken)
-        env.listeners.add(maintenance.note)
-        connection.on_notice = maintenance.notice
-        connection.on_stale = maintenance.resync
-        env.check = self._check
-        return _Parts(
-            env=env,
-            connection=connection,
-            committer=committer,
-            maintenance=maintenance,
-            waiter=Waiter(env, connection),
-            sender=Sender(env, self._home),
-            reader=Reader(env, self),
-        )
-
-    def _way_to_relay(self, account: Account) -> Transport:
-        if self._offline:
-            return NoTransport()
-        # What works offline, or over a transport of its own, never loads aiohttp.
-        from liaison_sdk.transport import AiohttpTransport  # noqa: PLC0415 - as said
-
-        ca_pem = None if self._ca_file else account.ca_pem
-        return AiohttpTransport(account.url, ca_file=self._ca_file, ca_pem=ca_pem)
-
-    def _start(self, parts: _Parts) -> None:
-        outbound = Outbound(parts.env, parts.connection, parts.committer)
-        jobs = (outbound.run, parts.maintenance.run, parts.maintenance.commit_proposals)
-        for work in (parts.connection.run(jobs), StoreWatcher(parts.env).run()):
-            task = asyncio.create_task(work)
-            task.add_done_callback(self._note_end)
-            self._tasks.append(task)
-
-    def _note_end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self._crash = self._crash or task.exception()
-        if self._open is not None:
-            self._open.env.changes.notify_outside()
-
-    async def _stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _check(self) -> None:
-        if self._crash is not None:
-            raise self._crash
-        connection = self._parts.connection
-        if connection.is_over and connection.failure is not None:
-            raise connection.failure
+        parts, self._open = self._open, None
+        if error is None and parts is not None and parts.crash is not None:
+            raise parts.crash
 
     @property
-    def _parts(self) -> _Parts:
+    def _parts(self) -> Parts:
         if self._open is None:
             raise RuntimeError("the client is not open: use it inside `async with`")
         return self._open
@@ -328,7 +165,7 @@ class Client:
         Raises:
             ConnectionLostError: the relay can't be reached, or not for long enough.
         """
-        await self._parts.waiter.synced(timeout, receives=self._receive)
+        await self._parts.waiter.synced(timeout, receives=self._receives)
 
     async def events(self) -> AsyncIterator[Event]:
         """Iterate over what happens from now on; never ends."""
@@ -373,8 +210,7 @@ class Client:
 
     async def channels(self) -> list[Channel]:
         """Return all channels, oldest first, also those that this device has left."""
-        records = await self._env.read(channels.load_all)
-        return [channel_views.view(record, self) for record in records]
+        return await self._parts.channels.all()
 
     async def channel(self, name: str | ChannelId) -> Channel:
         """Return a channel by id, by display name, or by the beginning of its id.
@@ -383,21 +219,7 @@ class Client:
             ChannelUnknownError: there is none.
             ChannelAmbiguousError: there are several.
         """
-        found = [c for c in await self.channels() if name in (c.id, str(c.id), c.name)]
-        if not found and isinstance(name, str) and len(name) >= reading.MIN_PREFIX:
-            found = [c for c in await self.channels() if str(c.id).startswith(name.lower())]
-        if not found:
-            raise ChannelUnknownError(
-                f"there is no channel {name} here", hint="liaison channels list shows all"
-            )
-        staying = [c for c in found if c.state.is_open and c.state is not ChannelState.LEAVING]
-        likely = staying or [c for c in found if c.state.is_open] or found
-        if len(likely) > 1:
-            ids = ", ".join(str(c.id)[:8] for c in likely)
-            raise ChannelAmbiguousError(
-                f"{len(likely)} channels answer to {name}", hint=f"use the id, one of: {ids}"
-            )
-        return likely[0]
+        return await self._parts.channels.find(name)
 
     async def create_channel(
         self,
@@ -420,65 +242,41 @@ class Client:
             EndpointNoDevicesError: an endpoint has no device; nothing was opened. Where its
                 last device went meanwhile, the channel is there without it.
         """
-        env = self._env
         await self.wait_connected()
         agreement = await self.agreement(agreement_id)
-        wanted = list(members)
-        if wanted:
-            await membership.require_addable(env, agreement, policy, wanted)
-        channel = await creating.open_channel(env, agreement, policy, name)
-        if wanted:
-            await self.add_members(channel, wanted)
-        return await self.channel(channel)
+        return await self._parts.channels.create(agreement, policy, name, members)
 
     async def members(self, channel: ChannelId) -> list[Member]:
         """See `Channel.members`."""
-        env = self._env
-
-        def look(tx: Transaction) -> list[Member]:
-            record = channels.load(tx, channel)
-            if record is None:
-                raise ChannelUnknownError(f"there is no channel {channel} here")
-            group = env.groups.load(tx, record)
-            found = judgement.devices(group).items()
-            return [Member(device, leaf, leaf == group.own_leaf) for leaf, device in found]
-
-        return await env.read(look)
+        return await self._parts.channels.members(channel)
 
     async def add_members(
         self, channel: ChannelId, endpoints: Sequence[EndpointId]
     ) -> list[DeviceId]:
         """See `Channel.add`."""
-        return await membership.add(self._env, self._parts.committer, channel, endpoints)
+        return await self._parts.channels.add(channel, endpoints)
 
     async def remove_members(
         self, channel: ChannelId, who: Sequence[EndpointId | DeviceId]
     ) -> list[DeviceId]:
         """See `Channel.remove`."""
-        return await membership.remove(self._env, self._parts.committer, channel, who)
+        return await self._parts.channels.remove(channel, who)
 
     async def leave(self, channel: ChannelId) -> None:
         """See `Channel.leave`."""
-        await membership.leave(self._env, channel)
+        await self._parts.channels.leave(channel)
 
     async def update(self, channel: ChannelId) -> None:
         """See `Channel.update`."""
-        await self._parts.committer.run(channel, lambda *_: committing.Order())
+        await self._parts.channels.update(channel)
 
     async def resync(self, channel: ChannelId) -> None:
         """See `Channel.resync`."""
-        await self._parts.committer.resync(channel)
+        await self._parts.channels.resync(channel)
 
     async def rename(self, channel: ChannelId, name: str) -> None:
         """See `Channel.rename`."""
-
-        def rename(tx: Transaction) -> None:
-            record = channels.load(tx, channel)
-            if record is None:
-                raise ChannelUnknownError(f"there is no channel {channel} here")
-            channels.save(tx, replace(record, name=name))
-
-        await self._env.write(rename)
+        await self._parts.channels.rename(channel, name)
 
     # --- sending ------------------------------------------------------------------------
 
@@ -544,14 +342,16 @@ class Client:
         """
         return await self._parts.reader.history(channel, limit, unread=unread_only)
 
-    async def message(self, prefix: str) -> Message:
+    async def message(self, name: str) -> Message:
         """Return a message by the beginning of its id.
+
+        Where two devices gave their messages one id, `ID@DEVICE` names one of them.
 
         Raises:
             MessageUnknownError: there is none.
             MessageAmbiguousError: there are several.
         """
-        return await self._parts.reader.message(prefix)
+        return await self._parts.reader.message(name)
 
     async def save(
         self,
