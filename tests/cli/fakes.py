@@ -182,8 +182,9 @@ class FakeChannel:
 
     async def send(self, text: str, **options: Any) -> FakeSent:
         number = MessageId(len(self.client.sent).to_bytes(16, "big"))
+        action = options.get("precedence", Precedence.ROUTINE)
         message = FakeMessage(
-            text, self.client, number, sender=ME, outgoing=True, state=State.QUEUED
+            text, self.client, number, sender=ME, outgoing=True, state=State.QUEUED, action=action
         )
         if self.client.cut_off:
             self.client.queue.append(message)
@@ -306,11 +307,12 @@ class FakeClient:
     async def outbox(self) -> list[FakeMessage]:
         return self.queue
 
-    async def message(self, prefix: str) -> FakeMessage:
+    async def message(self, name: str) -> FakeMessage:
+        prefix, _, sender = name.partition("@")
         for message in self.stored:
-            if str(message.id).startswith(prefix):
+            if str(message.id).startswith(prefix) and sender in {"", str(message.sender)}:
                 return message
-        raise MessageUnknownError(f"no message {prefix}")
+        raise MessageUnknownError(f"no message {name}")
 
     async def messages(self, channel: ChannelId | None = None) -> AsyncIterator[FakeMessage]:
         for message in await self.unread(channel):

@@ -70,27 +70,26 @@ class Stage:
         async with self.registrar(_party(name)) as registrar:
             end = (self.world.now + 3600) * 1000
             await registrar.invite(code.lookup_text, name, end)
-            approving = asyncio.create_task(self.approve(registrar, code, name))
-            account = await enrol(
+
+            async def while_it_waits(_: float) -> None:
+                # The device pauses when its request is at the relay and the reply is not.
+                await self.approve(registrar, code, name)
+
+            return await enrol(
                 home,
                 self.relay.url,
                 str(code),
                 passphrase=PASSPHRASE,
                 ca_file=self.relay.ca,
                 parameters=CHEAP,
-                options=EnrolmentOptions(key_packages=4, sleep=_soon),
+                options=EnrolmentOptions(key_packages=4, sleep=while_it_waits),
             )
-            await approving
-        return account
 
     async def approve(self, registrar: RelayAPI, code: Code, name: str) -> None:
         """Do what the registrar does when a request is there."""
-        while True:
-            listed = {e.lookup: e for e in await registrar.enrolments()}
-            sealed = listed[code.lookup_text].sealed_request
-            if sealed is not None:
-                break
-            await asyncio.sleep(0.01)
+        listed = {e.lookup: e for e in await registrar.enrolments()}
+        sealed = listed[code.lookup_text].sealed_request
+        assert sealed is not None
         request = enrolment.open_request(code, sealed)
         device = self.certify(name, request.keys)
         party = self.world.party(_party(name)).party
@@ -132,10 +131,6 @@ class Stage:
         """Open the client of an enrolled device."""
         async with Client.open(self.homes[name], passphrase=PASSPHRASE, options=options) as client:
             yield client
-
-
-async def _soon(_: float) -> None:
-    await asyncio.sleep(0.01)
 
 
 def _party(name: str) -> str:

@@ -34,6 +34,12 @@ async def test_a_ca_file_without_certificates_is_named_as_that(pem: str) -> None
             await way.request("GET", "/healthz", headers={})
 
 
+async def test_nobody_listening_is_told_in_plain_words() -> None:
+    async with AiohttpTransport(f"https://127.0.0.1:{free_port()}") as way:
+        with pytest.raises(ConnectionLostError, match=r"can't be reached \(connection refused\)"):
+            await way.request("GET", "/healthz", headers={})
+
+
 async def test_an_enrolment_at_a_mistyped_relay_goes_on_at_the_right_one(
     stage: Stage, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.frames import Deliver, ItemKind
 from liaison_sdk import Client, EventKind, Message, MessageState, composing
 from liaison_sdk.attachments import _Writer
+from liaison_sdk.environment import Environment
 from liaison_sdk.errors import (
     AttachmentExistsError,
     AttachmentMalformedError,
@@ -442,3 +444,29 @@ async def test_news_reaches_an_iterator(pair: Stage) -> None:
         await next_message(deu)
 
         assert EventKind.MESSAGE in {event.kind for event in seen}
+
+
+async def test_a_reader_that_is_interrupted_loses_no_message(
+    pair: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pair.client(ATTACHE) as nor, pair.client(OFFICER) as deu:
+        await (await nor.channel("duty")).send("read me")
+        await deu.sync(10)
+    begun, gate, write = asyncio.Event(), asyncio.Event(), Environment.write
+
+    async def held_up(env: Environment, work: Callable[[Transaction], object]) -> object:
+        begun.set()
+        await gate.wait()
+        return await write(env, work)
+
+    monkeypatch.setattr(Environment, "write", held_up)
+    home = pair.homes[OFFICER]
+    async with Client.open(home, passphrase=PASSPHRASE, offline=True, options=QUICK) as deu:
+        reading = asyncio.ensure_future(anext(deu.messages()))
+        await begun.wait()
+        reading.cancel()
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+        assert [m.text for m in await deu.unread()] == ["read me"]

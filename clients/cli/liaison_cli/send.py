@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -14,6 +14,9 @@ from liaison_cli.channels import ChannelArgument
 from liaison_cli.context import Context, command
 from liaison_cli.errors import FileProblemError, UsageProblemError
 from liaison_cli.progress import bar
+
+if TYPE_CHECKING:
+    from liaison_sdk import Channel, Message, Sent
 
 MAX_STDIN_BYTES: Final = 4 * 1024 * 1024
 
@@ -53,53 +56,62 @@ async def send(
     act. It is stored here before it goes out, so an interrupted send goes on
     with the next command.
     """
-    action = Precedence.parse(precedence)
-    copied = Precedence.parse(info_precedence) if info_precedence else None
+    options = _options(precedence, info_precedence, to, info)
     files = list(attach or ())
     _check_files(files)
+    options |= {"attach": files, "subject": subject, "wait": wait}
     body = _body(text, has_files=bool(files))
-    act = [EndpointId.parse(name) for name in to or ()]
-    know = [EndpointId.parse(name) for name in info or ()]
     async with clients.open_client(cli) as client:
         await clients.catch_up(client)
         found = await client.channel(channel)
-        answered = await client.message(reply_to) if reply_to else None
+        if reply_to:
+            options["reply_to"] = await client.message(reply_to)
         with bar("sending") as progress:
-            sending = found.send(
-                body,
-                precedence=action,
-                info=copied,
-                to=act,
-                copy=know,
-                attach=files,
-                subject=subject,
-                reply_to=answered,
-                progress=progress,
-                wait=wait,
-            )
+            sending = found.send(body, **options, progress=progress)
             sent = await clients.accepted(client, sending, seconds)
-        message = await client.message(str(sent.message_id))
-        present = await found.members() if act or know else ()
-    record = {
-        "id": str(sent.message_id),
-        "channel": str(found.id),
-        "channel_name": found.name,
-        "dtg": message.dtg_text,
-        "precedence": action.name,
-        "state": str(sent.state),
-        "seq": sent.seq,
-    }
-    outside = sorted({*act, *know} - {member.device.endpoint for member in present})
+        message = await client.message(f"{sent.message_id}@{client.device}")
+        outside = await _outside(found, {*options["to"], *options["copy"]})
     if outside:
-        names = ", ".join(map(str, outside))
-        cli.out.note(f"not in {found.name}, and won't read it: {names}")
-    number = str(sent.message_id)[: messages.ID_DIGITS]
-    cli.out.record(record, f"{message.dtg_text}  {action.name}  [{number}] {sent.state}")
+        cli.out.note(f"not in {found.name}, and won't read it: {', '.join(outside)}")
+    _say(cli, found, sent, message)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `liaison`."""
     command(app)(send)
+
+
+def _options(
+    precedence: str, info_precedence: str | None, to: list[str] | None, info: list[str] | None
+) -> dict[str, Any]:
+    return {
+        "precedence": Precedence.parse(precedence),
+        "info": Precedence.parse(info_precedence) if info_precedence else None,
+        "to": [EndpointId.parse(name) for name in to or ()],
+        "copy": [EndpointId.parse(name) for name in info or ()],
+    }
+
+
+async def _outside(channel: Channel, addressed: set[EndpointId]) -> list[str]:
+    """Return who was addressed and is not there to read it."""
+    if not addressed:
+        return []
+    present = {member.device.endpoint for member in await channel.members()}
+    return sorted(str(endpoint) for endpoint in addressed - present)
+
+
+def _say(cli: Context, channel: Channel, sent: Sent, message: Message) -> None:
+    record = {
+        "id": str(sent.message_id),
+        "channel": str(channel.id),
+        "channel_name": channel.name,
+        "dtg": message.dtg_text,
+        "precedence": message.action.name,
+        "state": str(sent.state),
+        "seq": sent.seq,
+    }
+    number = str(sent.message_id)[: messages.ID_DIGITS]
+    cli.out.record(record, f"{message.dtg_text}  {message.action.name}  [{number}] {sent.state}")
 
 
 def _check_files(files: list[Path]) -> None:

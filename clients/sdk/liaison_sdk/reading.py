@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -38,9 +39,20 @@ class Reader:
             if not await env.read(lambda tx: messages.count_unread(tx, channel)):
                 await change.wait()
                 continue
-            message = await env.write(lambda tx: self._take(tx, channel))
+            message = await self._give_out(channel)
             if message is not None:
                 yield message
+
+    async def _give_out(self, channel: ChannelId | None) -> Message | None:
+        taking = asyncio.ensure_future(self._env.write(lambda tx: self._take(tx, channel)))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # Marked as shown, and nobody will see it: it goes back.
+            taken = await taking
+            if taken is not None:
+                await self._env.write(lambda tx: messages.mark_unread(tx, taken.number))
+            raise
 
     async def history(
         self, channel: ChannelId | None, limit: int | None, *, unread: bool

@@ -6,6 +6,7 @@ Nothing here knows what the bytes mean. Tests put a simulator in its place.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from ipaddress import ip_address
@@ -290,9 +291,19 @@ def _lost(error: Exception) -> ConnectionLostError:
             "the relay's TLS certificate is from nobody known here, or for another address",
             hint="name the relay's CA with --ca; its operator gives it out",
         )
-    # Only the kind: some texts quote headers.
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
-    return ConnectionLostError(f"the relay can't be reached ({reason or type(error).__name__})")
+    return ConnectionLostError(f"the relay can't be reached ({_reason(error)})")
+
+
+def _reason(error: Exception) -> str:
+    # Never the error's own text: some quote headers.
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if not isinstance(error, OSError) or not error.errno:
+        return type(error).__name__
+    if error.errno > 0:
+        return os.strerror(error.errno).lower()
+    # Negative: of the resolver, whose texts are its own.
+    return (error.strerror or type(error).__name__).lower()
 
 
 def _is_loopback(url: URL) -> bool:

@@ -178,6 +178,11 @@ def mark_shown(tx: Transaction, numbers: Sequence[int]) -> list[int]:
     return [number for number in numbers if tx.execute(sql, (number,))]
 
 
+def mark_unread(tx: Transaction, number: int) -> None:
+    """Take back a mark whose message reached nobody."""
+    tx.execute("UPDATE messages SET shown = 0 WHERE number = ?", (number,))
+
+
 def count_unread(tx: Transaction, channel: ChannelId | None) -> int:
     """Count what waits to be shown."""
     sql = "SELECT count(*) FROM messages WHERE shown = 0 AND (? IS NULL OR channel = ?)"
