@@ -36,3 +36,9 @@ class ContentTooLargeError(LimitError):
     """The message is too large; send the bulk of it as an attachment."""
 
     code = "content.too_large"
+
+
+class ReleaseError(HeaderError):
+    """The release in the header is not well formed."""
+
+    code = "header.release_malformed"

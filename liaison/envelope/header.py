@@ -10,20 +10,22 @@ docs/protocol/envelope.md has the table of keys.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, Self, TypeVar
 
 from liaison.envelope import cbor
 from liaison.envelope.cbor import Item
 from liaison.envelope.errors import HeaderError, HeaderVersionError
+from liaison.envelope.release import Release
 from liaison.errors import MalformedError
 from liaison.model import DeviceId, EndpointId, MessageId, Precedence
 
 _Number = TypeVar("_Number", bound=IntEnum)
 
 VERSION: Final = 1
-MAX_HEADER_BYTES: Final = 16 * 1024
+MAX_HEADER_BYTES: Final = 48 * 1024
+"""Three released signatures with their certificates have room, with the largest keys too."""
 MAX_ADDRESSEES: Final = 100
 """Action and information addressees, each."""
 MAX_CATEGORIES: Final = 32
@@ -34,9 +36,9 @@ _MAX_TIME: Final = 253402300799  # 9999-12-31T23:59:59Z
 _MAX_VERSION: Final = 2**32 - 1
 
 _V, _ID, _KIND, _ACTION, _INFO, _DTG, _LABEL, _AGREEMENT = range(8)
-_EXPIRES, _TO, _COPY, _REPLY = range(8, 12)
+_EXPIRES, _TO, _COPY, _REPLY, _RELEASE = range(8, 13)
 _REQUIRED: Final = frozenset({_V, _ID, _KIND, _ACTION, _INFO, _DTG, _LABEL, _AGREEMENT})
-_KNOWN: Final = _REQUIRED | {_EXPIRES, _TO, _COPY, _REPLY}
+_KNOWN: Final = _REQUIRED | {_EXPIRES, _TO, _COPY, _REPLY, _RELEASE}
 
 
 class Kind(IntEnum):
@@ -130,6 +132,7 @@ class Header:
         copy: who is to be informed.
         expires: Unix seconds after which nobody shows it; None for never.
         in_reply_to: an earlier message of the channel.
+        release: who has signed the draft, where the channel asks for several persons.
     """
 
     message_id: MessageId
@@ -144,6 +147,7 @@ class Header:
     copy: tuple[EndpointId, ...] = ()
     expires: int | None = None
     in_reply_to: MessageRef | None = None
+    release: Release | None = None
 
     def __post_init__(self) -> None:
         """Check what every header must fulfil, whoever made it.
@@ -166,6 +170,14 @@ class Header:
                 raise HeaderError("the addressees are not sorted, each once")
         if set(self.to) & set(self.copy):
             raise HeaderError("an endpoint is addressed both for action and for information")
+
+    def bare(self) -> bytes:
+        """Return the encoding without the release: what its signatures are about."""
+        return replace(self, release=None).encode()
+
+    def with_release(self, release: Release) -> Self:
+        """Return the header with other signatures, and otherwise the same."""
+        return replace(self, release=release)
 
     @property
     def precedence(self) -> Precedence:
@@ -212,6 +224,8 @@ class Header:
         if self.in_reply_to is not None:
             ref = self.in_reply_to
             fields[_REPLY] = [str(ref.device), ref.message_id.value]
+        if self.release is not None:
+            fields[_RELEASE] = self.release.item()
         data = cbor.encode(fields)
         if len(data) > MAX_HEADER_BYTES:
             raise HeaderError(f"a header has at most {MAX_HEADER_BYTES} bytes")
@@ -265,6 +279,7 @@ class Header:
             copy=_endpoints(item.get(_COPY, [])),
             expires=None if expires is None else _integer(expires),
             in_reply_to=_ref(item[_REPLY]) if _REPLY in item else None,
+            release=Release.from_item(item[_RELEASE]) if _RELEASE in item else None,
         )
 
 

@@ -18,8 +18,7 @@ from typing import Final, Self
 
 from liaison.crypto import kdf, suites
 from liaison.errors import LiaisonError, UnknownError
-from liaison.labels import LabelPolicies
-from liaison.labels.builtin import BUILT_IN
+from liaison.labels import Clearance, Holding, LabelPolicy
 from liaison.model import EndpointId, PartyCode
 from liaison.policy import canonical, who
 from liaison.policy.agreement_rules import (
@@ -40,12 +39,14 @@ from liaison.policy.relay_identity import RelayIdentity
 from liaison.policy.who import Who, who_document, who_from_node
 
 FORMAT: Final = "liaison.agreement/1"
-MAX_AGREEMENT_BYTES: Final = 2 * 1024 * 1024
+MAX_AGREEMENT_BYTES: Final = 512 * 1024
+"""Twice in base64 and with its signatures it still fits a request of a mebibyte."""
 MAX_PARTIES: Final = 64
 MAX_CHANNELS: Final = 64
 MAX_ROLES: Final = 64
 MAX_CLEARANCES: Final = 256
 MAX_WITNESSES: Final = 64
+_MAX_HOLDINGS: Final = 4096
 _ID: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ROLE: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -149,13 +150,18 @@ class Agreement:
     retention_days: int
     roles: Mapping[str, Who]
     channels: tuple[ChannelPolicy, ...]
+    label_policy: LabelPolicy | None = field(init=False, repr=False, compare=False)
     _payload: bytes = field(init=False, repr=False, compare=False)
     _digest: bytes = field(init=False, repr=False, compare=False)
+    _holdings: dict[EndpointId, Holding] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         """Encode once: the digest is asked for with every group and many messages."""
         object.__setattr__(self, "_payload", canonical.encode(self.document()))
         object.__setattr__(self, "_digest", kdf.sha256(self._payload))
+        object.__setattr__(self, "label_policy", self.labels.meaning())
 
     @classmethod
     def from_payload(cls, payload: bytes) -> Self:
@@ -172,7 +178,7 @@ class Agreement:
         return agreement
 
     @classmethod
-    def from_node(cls, node: Node, label_policies: LabelPolicies = BUILT_IN) -> Self:
+    def from_node(cls, node: Node) -> Self:
         """Read the document, from whichever source.
 
         Raises:
@@ -199,7 +205,7 @@ class Agreement:
                 Witness.from_node(n) for n in fields["witnesses"].items(most=MAX_WITNESSES)
             ),
             cipher_suite=int(_matching(fields["cipher_suite"], _SUITE, "such as 0xF002"), 16),
-            labels=LabelRules.from_node(fields["labels"], label_policies),
+            labels=LabelRules.from_node(fields["labels"]),
             clearances=tuple(
                 ClearanceRule.from_node(n) for n in fields["clearances"].items(most=MAX_CLEARANCES)
             ),
@@ -258,6 +264,28 @@ class Agreement:
     def includes(self, people: Who, endpoint: EndpointId) -> bool:
         """Whether a list of people of this agreement includes an endpoint of one of its parties."""
         return self.has_party(endpoint.party) and who.matches(people, endpoint, self.roles)
+
+    def clearance(self, endpoint: EndpointId) -> Clearance | None:
+        """Return the sum of the clearances that an endpoint holds, or None where it holds none."""
+        total: Clearance | None = None
+        for rule in self.clearances:
+            if self.includes(rule.who, endpoint):
+                held = Clearance.of(self.labels.policy, rule.highest, rule.categories)
+                total = held if total is None else total.union(held)
+        return total
+
+    def holding(self, policy: LabelPolicy, endpoint: EndpointId) -> Holding:
+        """Return what an endpoint's clearance gives it under the agreement's label policy."""
+        held = self._holdings.get(endpoint)
+        if held is None:
+            # Members ask again with every message; who is asked about once costs a place.
+            if len(self._holdings) >= _MAX_HOLDINGS:
+                self._holdings.clear()
+            clearance = self.clearance(endpoint)
+            none = Clearance.of(self.labels.policy, ())
+            held = policy.holding(clearance or none)
+            self._holdings[endpoint] = held
+        return held
 
     def payload(self) -> bytes:
         """Return the canonical JSON that the authorities sign."""
@@ -341,9 +369,25 @@ def _check_people(agreement: Agreement, fields: dict[str, Node]) -> None:
         _check_who(agreement, members, fields["roles"].mapping()[name])
     for node, rule in zip(fields["clearances"].items(), agreement.clearances, strict=True):
         _check_who(agreement, rule.who, node)
+        _check_clearance(agreement, rule, node)
     for node, policy in zip(fields["channels"].items(), agreement.channels, strict=True):
         for people in policy.every_who():
             _check_who(agreement, people, node)
+
+
+def _check_clearance(agreement: Agreement, rule: ClearanceRule, node: Node) -> None:
+    # Clearances that a policy does not know give nothing; in an agreement that is a typing error.
+    policy = agreement.label_policy
+    if policy is None:
+        return
+    if rule.highest not in policy.classifications:
+        node.fail(
+            f"names {rule.highest!r}, which is not a level of {policy.name}",
+            hint=f"levels are {', '.join(policy.classifications)}",
+        )
+    for pair in rule.categories:
+        if pair not in policy.rules.values:
+            node.fail(f"names the category {pair[0]}={pair[1]}, which {policy.name} does not have")
 
 
 def _check_who(agreement: Agreement, people: Who, node: Node) -> None:

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Final, Self
 
 from liaison.errors import LiaisonError
-from liaison.labels import LabelPolicies
+from liaison.labels import LabelPolicy, compile_policy, spif_xml
+from liaison.labels.builtin import BUILT_IN
 from liaison.model import PartyCode
 from liaison.policy.canonical import JSON
 from liaison.policy.fields import Node, format_duration
@@ -16,6 +17,7 @@ from liaison.policy.keys import VerifyKey
 from liaison.policy.who import Who, who_document, who_from_node
 
 MAX_CATEGORIES: Final = 256
+MAX_SPIF_BYTES: Final = 200_000
 _HOUR: Final = 3600
 
 
@@ -44,33 +46,75 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class LabelRules:
-    """The label policy in force, the highest level allowed, the level when none is chosen."""
+    """The label policy in force, the highest level allowed, the level when none is chosen.
+
+    Args:
+        policy: its id.
+        ceiling: a classification of it.
+        default: a classification of it, at most the ceiling.
+        spif: the policy itself as XML, for one that is not built in; all parties
+            sign it, so all mean the same by a label.
+    """
 
     policy: str
     ceiling: str
     default: str
+    spif: str | None = None
 
     @classmethod
-    def from_node(cls, node: Node, known: LabelPolicies) -> Self:
-        """Read them; the policy must be one of `known`."""
-        fields = node.fields(("policy", "ceiling", "default"))
-        policy = known.find(fields["policy"].text(most=100))
-        if policy is None:
-            fields["policy"].fail(
-                "is not a label policy known here", hint=f"known are {', '.join(known.ids)}"
-            )
+    def from_node(cls, node: Node) -> Self:
+        """Read them."""
+        fields = node.fields(("policy", "ceiling", "default"), ("spif",))
+        spif = fields["spif"].text(most=MAX_SPIF_BYTES) if "spif" in fields else None
+        rules = cls(
+            fields["policy"].text(most=100),
+            fields["ceiling"].text(most=100),
+            fields["default"].text(most=100),
+            spif,
+        )
+        meaning = _resolve(rules, fields)
         try:
-            ceiling = policy.rank(fields["ceiling"].text(most=100))
-            default = policy.rank(fields["default"].text(most=100))
+            ceiling, default = meaning.rank(rules.ceiling), meaning.rank(rules.default)
         except LiaisonError as error:
             node.fail(f"is wrong: {error.message}")
         if default > ceiling:
             fields["default"].fail("is above the ceiling")
-        return cls(policy.policy_id, fields["ceiling"].text(), fields["default"].text())
+        return rules
+
+    def meaning(self) -> LabelPolicy | None:
+        """Return the policy, ready for use; None where it is not known.
+
+        Raises:
+            XMLError, SpifError: the policy that stands here is none.
+        """
+        if self.spif is None:
+            return BUILT_IN.find(self.policy)
+        made = compile_policy(spif_xml.parse(self.spif.encode()))
+        return made if made.policy_id == self.policy else None
 
     def document(self) -> dict[str, JSON]:
         """Return them as they stand in the document."""
-        return {"policy": self.policy, "ceiling": self.ceiling, "default": self.default}
+        document: dict[str, JSON] = {
+            "policy": self.policy,
+            "ceiling": self.ceiling,
+            "default": self.default,
+        }
+        return document if self.spif is None else document | {"spif": self.spif}
+
+
+def _resolve(rules: LabelRules, fields: dict[str, Node]) -> LabelPolicy:
+    try:
+        meaning = rules.meaning()
+    except LiaisonError as error:
+        fields["spif"].fail(f"is not a label policy: {error.message}", hint=error.hint)
+    if meaning is None and rules.spif is not None:
+        fields["policy"].fail("is not the id of the policy that stands in spif")
+    if meaning is None:
+        fields["policy"].fail(
+            "is not a label policy known here",
+            hint=f"known are {', '.join(BUILT_IN.ids)}; others stand in spif",
+        )
+    return meaning
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,22 +7,32 @@ seconds, sizes bytes; in the document durations are written `7d`, `12h`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Self
 
-from liaison.envelope.header import Kind
-from liaison.errors import MalformedError
 from liaison.model import Precedence
 from liaison.policy.canonical import JSON
+from liaison.policy.channel_rules import (
+    MAX_RULES,
+    AnswerTimes,
+    AttachmentRules,
+    GuestRule,
+    KeyRules,
+    Quotas,
+    ReleaseRule,
+    SendRule,
+    WatchHours,
+    answers_from_node,
+)
 from liaison.policy.fields import Node, format_duration
 from liaison.policy.who import Who, who_document, who_from_node
 
-MAX_RULES: Final = 64
 MAX_MEMBERS: Final = 2000
-MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
-MAX_ATTACHMENT_BYTES: Final = 16 * 1024**3
+MAX_MESSAGE_BYTES: Final = 960 * 1024
+"""Of the encrypted message: a frame of the wire has a mebibyte, and more than the message in it."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
-_MEDIA_TYPE: Final = re.compile(r"(\*|[a-z0-9.+-]+)/(\*|[a-z0-9.+-]+)")
 
 _GRANTS: Final = ("create", "add", "remove", "read", "acknowledge")
 _FIELDS: Final = (
@@ -37,110 +47,10 @@ _FIELDS: Final = (
     "keys",
     "max_expiry",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SendRule:
-    """Who may send which kinds of message at which precedences."""
-
-    who: Who
-    kinds: tuple[Kind, ...]
-    lowest: Precedence
-    highest: Precedence
-
-    @classmethod
-    def from_node(cls, node: Node) -> Self:
-        """Read one rule."""
-        fields = node.fields(("who", "kinds", "lowest", "highest"))
-        rule = cls(
-            who_from_node(fields["who"]),
-            tuple(item.parsed(Kind.parse) for item in fields["kinds"].items(most=len(Kind))),
-            fields["lowest"].parsed(_precedence),
-            fields["highest"].parsed(_precedence),
-        )
-        if rule.lowest > rule.highest:
-            fields["highest"].fail("is below lowest")
-        return rule
-
-    def document(self) -> dict[str, JSON]:
-        """Return the rule as it stands in the document."""
-        return {
-            "who": who_document(self.who),
-            "kinds": [str(kind) for kind in self.kinds],
-            "lowest": self.lowest.name,
-            "highest": self.highest.name,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class AttachmentRules:
-    """What may be attached; media types may have `*`, as in `image/*`."""
-
-    max_count: int
-    max_bytes: int
-    media_types: tuple[str, ...]
-
-    @classmethod
-    def from_node(cls, node: Node) -> Self:
-        """Read the limits."""
-        fields = node.fields(("max_count", "max_bytes", "media_types"))
-        types = fields["media_types"].items(most=MAX_RULES)
-        return cls(
-            fields["max_count"].integer(0, 1000),
-            fields["max_bytes"].integer(0, MAX_ATTACHMENT_BYTES),
-            tuple(item.parsed(_media_type) for item in types),
-        )
-
-    def allows(self, media_type: str) -> bool:
-        """Whether a media type (without parameters) is among those allowed."""
-        kind = media_type.partition(";")[0].strip().lower()
-        major = kind.partition("/")[0]
-        return any(allowed in ("*/*", f"{major}/*", kind) for allowed in self.media_types)
-
-    def document(self) -> dict[str, JSON]:
-        """Return the limits as they stand in the document."""
-        return {
-            "max_count": self.max_count,
-            "max_bytes": self.max_bytes,
-            "media_types": list(self.media_types),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRules:
-    """How long keys live.
-
-    Args:
-        past_epochs: whose keys members keep, for messages that were under way.
-        epoch_max_age: after so many seconds someone commits.
-        leaf_max_age: after so many seconds a device renews its leaf.
-        unseen_max_age: a device not seen for so long is removed.
-    """
-
-    past_epochs: int
-    epoch_max_age: int
-    leaf_max_age: int
-    unseen_max_age: int
-
-    @classmethod
-    def from_node(cls, node: Node) -> Self:
-        """Read the limits."""
-        fields = node.fields(("past_epochs", "epoch_max_age", "leaf_max_age", "unseen_max_age"))
-        return cls(
-            fields["past_epochs"].integer(0, 1000),
-            fields["epoch_max_age"].duration(),
-            fields["leaf_max_age"].duration(),
-            fields["unseen_max_age"].duration(),
-        )
-
-    def document(self) -> dict[str, JSON]:
-        """Return the limits as they stand in the document."""
-        return {
-            "past_epochs": self.past_epochs,
-            "epoch_max_age": format_duration(self.epoch_max_age),
-            "leaf_max_age": format_duration(self.leaf_max_age),
-            "unseen_max_age": format_duration(self.unseen_max_age),
-        }
+# What is left out of the document is left out on purpose: no guests, no release needed, no
+# demand for answers, any language, no hours, no quota.
+_OPTIONAL: Final = ("guests", "release", "answers", "languages", "watch", "quotas")
+_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +72,12 @@ class ChannelPolicy:
         retention_days: how long the relay keeps what was not fetched.
         keys: how long keys live.
         max_expiry: the longest life of a message that expires; 0 for no limit.
+        guests: who may be a member until a date without being in `read`.
+        release: which messages need the signatures of several persons.
+        answers: how soon readers answer, by action precedence.
+        languages: tags (RFC 5646) of the languages in use; empty for any.
+        watch: when desks are manned, for people.
+        quotas: what one party may take up.
     """
 
     name: str
@@ -178,6 +94,12 @@ class ChannelPolicy:
     retention_days: int
     keys: KeyRules
     max_expiry: int
+    guests: tuple[GuestRule, ...] = ()
+    release: ReleaseRule | None = None
+    answers: Mapping[Precedence, AnswerTimes] = field(default_factory=lambda: MappingProxyType({}))
+    languages: tuple[str, ...] = ()
+    watch: tuple[WatchHours, ...] = ()
+    quotas: Quotas | None = None
 
     @classmethod
     def from_node(cls, node: Node) -> Self:
@@ -186,10 +108,10 @@ class ChannelPolicy:
         Raises:
             DocumentError: a field is missing, unknown or wrong; the message says which.
         """
-        fields = node.fields(_FIELDS)
+        fields = node.fields(_FIELDS, _OPTIONAL)
         if not _NAME.fullmatch(fields["name"].text(most=40)):
             fields["name"].fail("must be small letters, digits and hyphens")
-        grants = {name: who_from_node(fields[name]) for name in _GRANTS}
+        grants: dict[str, Any] = {name: who_from_node(fields[name]) for name in _GRANTS}
         rules = fields["send"].items(most=MAX_RULES)
         return cls(
             name=fields["name"].text(),
@@ -202,11 +124,12 @@ class ChannelPolicy:
             retention_days=fields["retention_days"].integer(1, 3660),
             keys=KeyRules.from_node(fields["keys"]),
             max_expiry=fields["max_expiry"].duration(),
+            **_optional(fields),
         )
 
     def document(self) -> dict[str, JSON]:
         """Return the policy as it stands in the document."""
-        return {
+        document: dict[str, JSON] = {
             "name": self.name,
             "description": self.description,
             "create": who_document(self.create),
@@ -222,22 +145,51 @@ class ChannelPolicy:
             "keys": self.keys.document(),
             "max_expiry": format_duration(self.max_expiry),
         }
+        optional: dict[str, JSON] = {
+            "guests": [guest.document() for guest in self.guests],
+            "release": None if self.release is None else self.release.document(),
+            "answers": {level.name: times.document() for level, times in self.answers.items()},
+            "languages": list(self.languages),
+            "watch": [watch.document() for watch in self.watch],
+            "quotas": None if self.quotas is None else self.quotas.document(),
+        }
+        return document | {name: value for name, value in optional.items() if value}
 
     def every_who(self) -> tuple[Who, ...]:
         """Return all lists of people, for whoever checks that they exist."""
         grants = (self.create, self.add, self.remove, self.read, self.acknowledge)
-        return (*grants, *(rule.who for rule in self.send))
+        senders = (people for rule in self.send for people in (rule.who, rule.to, rule.copy))
+        guests = (people for rule in self.guests for people in (rule.who, rule.invited_by))
+        release = () if self.release is None else (self.release.review, self.release.release)
+        return (*grants, *senders, *guests, *release, *(watch.who for watch in self.watch))
 
 
-def _precedence(text: str) -> Precedence:
-    # One spelling in documents, so that one policy has one digest.
-    precedence = Precedence.parse(text)
-    if precedence.name != text:
-        raise MalformedError(f"write {precedence.name}")
-    return precedence
+def _optional(fields: dict[str, Node]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, node in fields.items():
+        if name not in _OPTIONAL:
+            continue
+        # One spelling for one meaning: nothing at all is said by leaving the field out.
+        if not node.value:
+            node.fail("is empty", hint="leave it out")
+        match name:
+            case "guests":
+                found[name] = tuple(GuestRule.from_node(n) for n in node.items(most=MAX_RULES))
+            case "release":
+                found[name] = ReleaseRule.from_node(node)
+            case "answers":
+                found[name] = answers_from_node(node)
+            case "languages":
+                found[name] = tuple(_language(item) for item in node.items(most=MAX_RULES))
+            case "watch":
+                found[name] = tuple(WatchHours.from_node(n) for n in node.items(most=MAX_RULES))
+            case "quotas":
+                found[name] = Quotas.from_node(node)
+    return found
 
 
-def _media_type(text: str) -> str:
-    if not _MEDIA_TYPE.fullmatch(text):
-        raise MalformedError(f"{text[:60]!r} is not a media type such as image/* or text/plain")
-    return text
+def _language(node: Node) -> str:
+    tag = node.text(most=40)
+    if not _LANGUAGE.fullmatch(tag):
+        node.fail("is not a language tag such as en or pt-BR")
+    return tag

@@ -23,7 +23,8 @@ from liaison.policy.agreement_rules import (
     StatusRules,
     TimeRules,
 )
-from liaison.policy.channel_policy import AttachmentRules, ChannelPolicy, KeyRules, SendRule
+from liaison.policy.channel_policy import ChannelPolicy
+from liaison.policy.channel_rules import AttachmentRules, KeyRules, SendRule
 from liaison.policy.fields import Node
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
@@ -106,13 +107,14 @@ def _channel(
         remove=everyone,
         read=everyone,
         acknowledge=everyone,
-        send=(SendRule(everyone, _KINDS, Precedence.DEFERRED, highest),),
+        send=(SendRule(everyone, _KINDS, Precedence.DEFERRED, highest, everyone, everyone),),
         max_members=200,
         max_message_bytes=256 * 1024,
         attachments=AttachmentRules(max_count=16, max_bytes=100 * 1024**2, media_types=("*/*",)),
         retention_days=30,
         keys=KeyRules(
             past_epochs=8,
+            past_max_age=30 * _DAY,
             epoch_max_age=7 * _DAY,
             leaf_max_age=14 * _DAY,
             unseen_max_age=30 * _DAY,

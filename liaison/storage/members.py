@@ -81,6 +81,13 @@ async def find_pairs(
     return {(row.channel, row.device): MemberRow(*row) for row in await tx.execute(query)}
 
 
+async def endpoints(tx: AsyncConnection, channel: int) -> frozenset[str]:
+    """Return the endpoints that have a device in the channel now."""
+    query = select(devices.c.endpoint).join_from(devices, members, _t.device == devices.c.key)
+    rows = await tx.execute(query.where(_t.channel == channel, _PRESENT).distinct())
+    return frozenset(rows.scalars())
+
+
 async def channels_of(tx: AsyncConnection, device: int) -> list[int]:
     """Return the channels that the device is a member of now."""
     query = select(_t.channel).where(_t.device == device, _PRESENT).order_by(_t.channel)

@@ -7,6 +7,7 @@ secrets.
 from liaison.trust.acceptance import NotOurAuthorityError, accept_agreement
 from liaison.trust.binding import CHANNEL_BINDING_EXTENSION, BindingError, ChannelBinding
 from liaison.trust.credentials import AgreementValidator, PartyValidator, certified_leaf
+from liaison.trust.release import ReleaseInvalidError, check_content, sign_draft, verify_release
 
 __all__ = [
     "CHANNEL_BINDING_EXTENSION",
@@ -15,6 +16,10 @@ __all__ = [
     "ChannelBinding",
     "NotOurAuthorityError",
     "PartyValidator",
+    "ReleaseInvalidError",
     "accept_agreement",
     "certified_leaf",
+    "check_content",
+    "sign_draft",
+    "verify_release",
 ]

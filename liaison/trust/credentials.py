@@ -8,7 +8,7 @@ credential is refused in a leaf. Identities are device URIs.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 from liaison.crypto import x509_path
@@ -58,14 +58,26 @@ class PartyValidator:
         """
         if credential.type != X509:
             raise CredentialInvalidError("a member's credential is a certificate chain")
-        try:
-            device = x509_path.verify_chain(credential.chain, self._roots, now, self._revoked)
-        except LiaisonError as error:
-            raise CredentialInvalidError(error.message, hint=error.hint) from error
+        device = self.certify_chain(credential.chain, now)
         # RFC 9420 §5.3: the end-entity certificate's key is the leaf's.
         if device.public_key != signature_key:
             raise CredentialInvalidError(f"the certificate of {device.device} is for another key")
         return device
+
+    def certify_chain(self, chain: Sequence[bytes], now: int) -> CertifiedDevice:
+        """Return the device that a chain certifies, for a signature outside MLS.
+
+        Args:
+            chain: DER, the device's certificate first.
+            now: Unix seconds to judge validity at.
+
+        Raises:
+            CredentialInvalidError: the chain does not hold.
+        """
+        try:
+            return x509_path.verify_chain(chain, self._roots, now, self._revoked)
+        except LiaisonError as error:
+            raise CredentialInvalidError(error.message, hint=error.hint) from error
 
     def validate(self, credential: Credential, signature_key: bytes, now: int) -> bytes:
         """Do as `certify` does; return the device's URI as the identity.

@@ -24,7 +24,7 @@ from liaison.crypto.secret import CHUNK_OVERHEAD, CHUNK_SIZE
 from liaison.envelope.attachment import KEY_BYTES, Attachment
 from liaison.errors import MalformedError
 from liaison.model import BlobId, ChannelId
-from liaison.policy.channel_policy import AttachmentRules
+from liaison.policy.channel_rules import AttachmentRules
 from liaison.policy.errors import PolicyRefusedError
 from liaison_sdk import files
 from liaison_sdk.environment import Environment

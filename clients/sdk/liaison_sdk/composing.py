@@ -16,7 +16,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import Decision, SendMessage, evaluate
 from liaison_sdk.environment import Environment
 from liaison_sdk.store import Transaction, messages, outbox
-from liaison_sdk.store.channels import ChannelRecord
+from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.messages import MessageRecord, MessageState
 from liaison_sdk.store.outbox import OutboxRecord, OutboxState
 
@@ -93,12 +93,19 @@ def compose(
 
 
 def judge(
-    env: Environment, record: ChannelRecord, agreement: Agreement, composed: Composed
+    env: Environment,
+    tx: Transaction,
+    record: ChannelRecord,
+    agreement: Agreement,
+    composed: Composed,
 ) -> Decision:
     """Decide whether the agreement lets this device send it; the relay decides again."""
-    request = SendMessage(
-        env.account.device.endpoint, record.policy, composed.header, len(composed.content)
-    )
+    actor = env.account.device.endpoint
+    # A channel that is joined anew has no group: it is judged again before it is encrypted.
+    stale = record.state is ChannelState.STALE
+    audience = frozenset({actor}) if stale else env.groups.audience(tx, record)
+    size = len(composed.content)
+    request = SendMessage(actor, record.policy, composed.header, size, audience)
     return evaluate(request, agreement, env.now)
 
 

@@ -12,11 +12,13 @@ from dataclasses import replace
 from typing import Final
 
 from liaison.mls import snapshot
-from liaison.mls.group import Group
-from liaison.model import ChannelId
+from liaison.mls.group import Group, Limits
+from liaison.model import ChannelId, EndpointId
+from liaison.policy.agreement import Agreement
 from liaison_sdk.errors import ChannelClosedError
 from liaison_sdk.store import Transaction, channels
 from liaison_sdk.store.channels import ChannelRecord, GroupBlobs
+from liaison_sdk.trust_store import device_of
 
 _KEPT: Final = 64
 
@@ -26,6 +28,7 @@ class GroupCache:
 
     def __init__(self) -> None:
         self._groups: OrderedDict[ChannelId, tuple[bytes, Group]] = OrderedDict()
+        self._audiences: OrderedDict[tuple[ChannelId, int], frozenset[EndpointId]] = OrderedDict()
 
     def load(self, tx: Transaction, record: ChannelRecord) -> Group:
         """Return the stored group of a channel.
@@ -42,6 +45,24 @@ class GroupCache:
         group = snapshot.restore(blobs.epoch, blobs.ratchets)
         self._keep(record, group)
         return group
+
+    def audience(self, tx: Transaction, record: ChannelRecord) -> frozenset[EndpointId]:
+        """Return the endpoints of all devices in the group: whoever can decrypt.
+
+        Raises:
+            ChannelClosedError: the device is not a member.
+        """
+        key = (record.channel, record.epoch)
+        known = self._audiences.get(key)
+        if known is None:
+            group = self.load(tx, record)
+            # Reading a thousand certificates takes a while, and nobody comes or goes
+            # within an epoch.
+            known = frozenset(device_of(m.leaf_node.credential).endpoint for m in group.members())
+            self._audiences[key] = known
+            if len(self._audiences) > _KEPT:
+                self._audiences.popitem(last=False)
+        return known
 
     def save_message(self, tx: Transaction, record: ChannelRecord, group: Group) -> ChannelRecord:
         """Store a group after one message in either direction; return the new record."""
@@ -66,6 +87,12 @@ class GroupCache:
         self._groups.move_to_end(record.channel)
         if len(self._groups) > _KEPT:
             self._groups.popitem(last=False)
+
+
+def limits_of(agreement: Agreement, policy: str) -> Limits:
+    """Return how much members of a policy's channels keep for late messages."""
+    keys = agreement.channel(policy).keys
+    return Limits(past_epochs=keys.past_epochs, past_seconds=keys.past_max_age)
 
 
 def blobs_of(group: Group) -> GroupBlobs:

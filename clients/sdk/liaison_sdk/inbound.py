@@ -29,7 +29,8 @@ from liaison.mls.group import (
     ProposalStored,
     process,
 )
-from liaison.model import DeviceId, MessageId, Precedence
+from liaison.model import DeviceId, EndpointId, MessageId, Precedence
+from liaison.policy.evaluate import SendMessage
 from liaison.wire.frames import Deliver, ItemKind
 from liaison_sdk import judgement, merging, receipts
 from liaison_sdk.environment import Environment
@@ -100,6 +101,14 @@ class Inbound:
             case ItemKind.PROPOSAL if record is not None:
                 self._proposal(tx, record, item)
 
+    def _audience(
+        self, tx: Transaction, record: ChannelRecord, epoch: int
+    ) -> frozenset[EndpointId]:
+        """Return whoever can read a message: of a past epoch only this device is known."""
+        if epoch != record.epoch:
+            return frozenset({self._env.account.device.endpoint})
+        return self._env.groups.audience(tx, record)
+
     def _time(self, item: Deliver) -> int:
         """The relay's time of acceptance, which can't lie in the future."""
         return min(item.time_ms // 1000, self._env.now)
@@ -123,13 +132,11 @@ class Inbound:
             self._fail(tx, record, item, e, sender=sender)
             return
         version = record.version_at(opened.epoch)
+        audience = self._audience(tx, record, opened.epoch)
         decision = judgement.judge_message(
             self._env.trust.agreement(tx, record.agreement_id, version),
-            record.policy,
-            header,
-            sender=sender.endpoint,
-            reader=self._env.account.device.endpoint,
-            size=len(item.payload),
+            SendMessage(sender.endpoint, record.policy, header, len(item.payload), audience),
+            self._env.account.device.endpoint,
             accepted_at=self._time(item),
             now=self._env.now,
         )

@@ -47,32 +47,21 @@ class BindingChangedError(VerificationError):
 
 
 def judge_message(
-    agreement: Agreement,
-    policy: str,
-    header: Header,
-    *,
-    sender: EndpointId,
-    reader: EndpointId,
-    size: int,
-    accepted_at: int,
-    now: int,
+    agreement: Agreement, request: SendMessage, reader: EndpointId, *, accepted_at: int, now: int
 ) -> Decision:
     """Decide whether a message may be shown.
 
     Args:
         agreement: in the version of the message's epoch.
-        policy: the channel's.
-        header: as MLS authenticated it.
-        sender: from the leaf.
+        request: the message as it was sent; the sender is from the leaf.
         reader: this device's endpoint.
-        size: of the encrypted message.
         accepted_at: Unix seconds, the relay's: when sending was judged.
         now: Unix seconds, the reader's own: only expiry looks at it.
     """
-    sending = evaluate(SendMessage(sender, policy, header, size), agreement, accepted_at)
+    sending = evaluate(request, agreement, accepted_at)
     if not sending.allow:
         return sending
-    return evaluate(ReadMessage(reader, policy, header), agreement, now)
+    return evaluate(ReadMessage(reader, request.channel, request.header), agreement, now)
 
 
 def check_label(header: Header, content: Content) -> None:
@@ -105,12 +94,12 @@ def judge_commit(
         raise BindingChangedError
     if effect.external:
         _check_resync(effect)
-    size = len(before.members()) + len(effect.added) - len(effect.removed)
+    present = _endpoints_after(before, effect)
     committer = None if effect.external else _device_at(before, effect.committer)
     for added in effect.added:
         actor = _actor(before, added.by, committer)
         device = device_of(added.leaf_node.credential)
-        request = AddEndpoint(actor.endpoint, record.policy, device.endpoint, size)
+        request = AddEndpoint(actor.endpoint, record.policy, device.endpoint, present)
         evaluate(request, agreement, now).require()
     for removed in effect.removed:
         if effect.external:
@@ -151,8 +140,8 @@ def judge_proposal(
             evaluate(request, agreement, now).require()
         case Add(key_package=key_package):
             added = device_of(key_package.leaf_node.credential).endpoint
-            members = len(group.members()) + 1
-            evaluate(AddEndpoint(actor, record.policy, added, members), agreement, now).require()
+            present = (*endpoints(group), added)
+            evaluate(AddEndpoint(actor, record.policy, added, present), agreement, now).require()
         case _:
             raise PolicyRefusedError("members propose members only", rule="member.proposal")
 
@@ -250,6 +239,20 @@ def _actor(before: Group, by: Sender, committer: DeviceId | None) -> DeviceId:
 
 def _device_at(group: Group, leaf: int) -> DeviceId:
     return device_of(group.member(leaf).leaf_node.credential)
+
+
+def endpoints(group: Group) -> tuple[EndpointId, ...]:
+    """Return the endpoint of each leaf: whoever can decrypt."""
+    return tuple(device_of(m.leaf_node.credential).endpoint for m in group.members())
+
+
+def _endpoints_after(before: Group, effect: CommitEffect) -> tuple[EndpointId, ...]:
+    gone = {removed.leaf for removed in effect.removed}
+    stay = [m.leaf_node for m in before.members() if m.leaf not in gone]
+    return tuple(
+        device_of(leaf.credential).endpoint
+        for leaf in (*stay, *(added.leaf_node for added in effect.added))
+    )
 
 
 def devices(group: Group) -> dict[int, DeviceId]:

@@ -36,8 +36,9 @@ async def require_addable(
         EndpointNoDevicesError: an endpoint has no device.
     """
     actor = env.account.device.endpoint
-    for size, endpoint in enumerate(endpoints, start=2):
-        evaluate(AddEndpoint(actor, policy, endpoint, size), agreement, env.now).require()
+    for count, endpoint in enumerate(endpoints, start=1):
+        request = AddEndpoint(actor, policy, endpoint, (actor, *endpoints[:count]))
+        evaluate(request, agreement, env.now).require()
     listed = await directory.devices(env, agreement)
     present = {entry.device.endpoint for entry in listed if not entry.revoked}
     for endpoint in endpoints:
@@ -57,7 +58,8 @@ async def add(
     record, agreement, members = await env.read(lambda tx: _look(env, tx, channel))
     actor = env.account.device.endpoint
     for endpoint in endpoints:
-        request = AddEndpoint(actor, record.policy, endpoint, len(members) + 1)
+        there = (*(device.endpoint for device in members.values()), endpoint)
+        request = AddEndpoint(actor, record.policy, endpoint, there)
         evaluate(request, agreement, env.now).require()
     await env.trust.refresh_revocations(env.api, env.store, agreement)
     packages: dict[DeviceId, KeyPackage] = {}

@@ -16,12 +16,16 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
+from liaison.envelope.header import Header
 from liaison.mls.group import encrypt
 from liaison.model import ChannelId
+from liaison.policy.agreement import Agreement
+from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.frames import Accepted, Send
 from liaison.wire.problems import RemoteError
-from liaison_sdk import committing, merging
+from liaison_sdk import committing, composing, merging
 from liaison_sdk.committing import Committer
+from liaison_sdk.composing import Composed
 from liaison_sdk.connection import Connection
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError, ChannelRejectedError
@@ -114,7 +118,7 @@ class Outbound:
                 continue
             try:
                 encrypted = self._encrypt(tx, row)
-            except (ChannelClosedError, ChannelRejectedError) as e:
+            except (ChannelClosedError, ChannelRejectedError, PolicyRefusedError) as e:
                 refuse(self._env, tx, row, e.code, e.message)
                 continue
             if encrypted is None:
@@ -135,6 +139,10 @@ class Outbound:
         agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
         if committing.needs_commit(env, tx, agreement, group):
             return None
+        row, header = _renewed(tx, row, agreement)
+        # Who can read it has been decided since it was queued.
+        judged = Composed(header, row.content)
+        composing.judge(env, tx, record, agreement, judged).require()
         after, ciphertext = encrypt(
             group,
             row.content,
@@ -239,6 +247,23 @@ class Outbound:
             theirs = (await env.api.channel(row.channel)).epoch
             if caught_up and self._connection.caught_up:
                 await env.write(lambda tx: _compare(env, tx, row.channel, theirs))
+
+
+def _renewed(
+    tx: Transaction, row: OutboxRecord, agreement: Agreement
+) -> tuple[OutboxRecord, Header]:
+    """Return a queued message under the version of the agreement that the channel is at now.
+
+    What several persons have signed stays as it is, and is refused.
+    """
+    header = Header.decode(row.header)
+    if header.agreement_version == agreement.version or header.release is not None:
+        return row, header
+    header = replace(header, agreement_version=agreement.version)
+    message = messages.find_own(tx, row.channel, row.message_id)
+    if message is not None:
+        messages.save_outcome(tx, replace(message, header=header.encode()))
+    return replace(row, header=header.encode()), header
 
 
 def _compare(env: Environment, tx: Transaction, channel: ChannelId, epoch: int) -> None:

@@ -76,7 +76,7 @@ def _queue(
         in_reply_to=receipt.ref,
     )
     composed = composing.compose(env, record, agreement, draft)
-    decision = composing.judge(env, record, agreement, composed)
+    decision = composing.judge(env, tx, record, agreement, composed)
     if required:
         decision.require()
     elif not decision.allow:

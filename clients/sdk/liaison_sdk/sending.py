@@ -45,13 +45,12 @@ class Sender:
     ) -> Sent:
         """See `Channel.send`."""
         env = self._env
-        record, agreement = await env.read(lambda tx: self._open(tx, channel))
         parts: list[Part] = []
         if text or not files:
             parts.append(contents.text(text, language=language) if text else Null())
         # Judged before anything leaves the device; with the files it is judged again.
-        judged = composing.compose(env, record, agreement, replace(draft, parts=(*parts, Null())))
-        composing.judge(env, record, agreement, judged).require()
+        first = replace(draft, parts=(*parts, Null()))
+        record, agreement = await env.read(lambda tx: self._judge(tx, channel, first))
         if files:
             rules = agreement.channel(record.policy).attachments
             await attachments.check_rules(rules, list(files))
@@ -81,10 +80,18 @@ class Sender:
         number = await env.write(queue)
         return await self._ruling(about.channel_id, about.id, number)
 
+    def _judge(
+        self, tx: Transaction, channel: ChannelId, draft: Draft
+    ) -> tuple[ChannelRecord, Agreement]:
+        record, agreement = self._open(tx, channel)
+        judged = composing.compose(self._env, record, agreement, draft)
+        composing.judge(self._env, tx, record, agreement, judged).require()
+        return record, agreement
+
     def _queue(self, tx: Transaction, channel: ChannelId, ready: Draft) -> tuple[int, Composed]:
         record, agreement = self._open(tx, channel)
         composed = composing.compose(self._env, record, agreement, ready)
-        composing.judge(self._env, record, agreement, composed).require()
+        composing.judge(self._env, tx, record, agreement, composed).require()
         return composing.queue(self._env, tx, record, composed), composed
 
     def _open(self, tx: Transaction, channel: ChannelId) -> tuple[ChannelRecord, Agreement]:

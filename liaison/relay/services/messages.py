@@ -16,9 +16,10 @@ from liaison.envelope.header import Header
 from liaison.errors import LiaisonError
 from liaison.mls import peek
 from liaison.mls.framing import ContentType, WireFormat
-from liaison.model import ChannelId, MessageId, Seq
+from liaison.model import ChannelId, EndpointId, MessageId, Seq
 from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import SendMessage, evaluate
+from liaison.relay.services.audiences import Audiences
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
@@ -140,6 +141,7 @@ class _Facts:
 
     channels: dict[bytes, ChannelRow]
     agreements: Mapping[int, Agreement]
+    audiences: Mapping[int, frozenset[EndpointId]]
     members: dict[tuple[int, int], MemberRow]
     standing: Mapping[int, Standing]
     stored: dict[Ident, Stored]
@@ -161,6 +163,7 @@ class Appends(Batch[Append, frames.Accepted]):
     sequencer: Sequencer
     book: Book
     clock: Callable[[], int]
+    audiences: Audiences = field(default_factory=Audiences)
 
     async def apply_all(
         self, work: Work, operations: Sequence[Append]
@@ -192,6 +195,7 @@ class Appends(Batch[Append, frames.Accepted]):
         return _Facts(
             channels=rows,
             agreements=await self.book.agreements(tx, (row.agreement for row in rows.values())),
+            audiences=await self.audiences.find(work, rows.values()),
             members=await members.find_pairs(tx, pairs),
             standing=await devices.standing(tx, {op.caller.certificate for op in operations}),
             stored=await items.find(tx, idents),
@@ -221,7 +225,8 @@ def _accept(facts: _Facts, op: Append) -> frames.Accepted:
         raise NotMemberError(f"{op.caller.id} is not a member of channel {op.send.channel}")
     agreement = facts.agreements[row.agreement]
     _check_group(row, member, op)
-    request = SendMessage(op.caller.id.endpoint, row.policy, op.header, op.size)
+    audience = facts.audiences[row.key]
+    request = SendMessage(op.caller.id.endpoint, row.policy, op.header, op.size, audience)
     evaluate(request, agreement, facts.now_ms // 1000).require()
     item = _item(facts, row, op, agreement)
     facts.new.append(item)

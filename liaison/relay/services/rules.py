@@ -26,7 +26,7 @@ from liaison.mls.public_group import (
     PublicResult,
     welcome_recipients,
 )
-from liaison.model import ChannelId, DeviceId, PartyCode
+from liaison.model import ChannelId, DeviceId, EndpointId, PartyCode
 from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import AddEndpoint, CreateChannel, RemoveEndpoint, evaluate
 from liaison.policy.relay_identity import RelayIdentity
@@ -183,7 +183,7 @@ def check_commit(
         _check_return(effect, joined, caller)
     else:
         _check_sender(state.group, header.sender, caller)
-    _check_people(state, effect, added, len(group.members()), now)
+    _check_people(state, effect, added, group, now)
     removed = tuple(one.leaf for one in effect.removed)
     left = tuple(leaf for leaf in state.removals if leaf not in removed)
     if left and not effect.external:
@@ -272,16 +272,26 @@ def _check_return(effect: CommitEffect, joined: Leaf, caller: DeviceCaller) -> N
         )
 
 
+def _endpoints(group: PublicGroup) -> tuple[EndpointId, ...]:
+    """Return the endpoint of every leaf."""
+    return tuple(Leaf.of(m.leaf, m.leaf_node).device.endpoint for m in group.members())
+
+
 def _device(group: PublicGroup, leaf: int) -> DeviceId:
     return certified_leaf(group.member(leaf).leaf_node.credential).device
 
 
 def _check_people(
-    state: ChannelState, effect: CommitEffect, added: tuple[Leaf, ...], members: int, now: int
+    state: ChannelState,
+    effect: CommitEffect,
+    added: tuple[Leaf, ...],
+    after: PublicGroup,
+    now: int,
 ) -> None:
+    present = _endpoints(after) if added else ()
     for one, leaf in zip(effect.added, added, strict=True):
         actor = _device(state.group, one.by.index).endpoint
-        request = AddEndpoint(actor, state.row.policy, leaf.device.endpoint, members)
+        request = AddEndpoint(actor, state.row.policy, leaf.device.endpoint, present)
         evaluate(request, state.agreement, now).require()
     for gone in effect.removed:
         if not effect.external:
@@ -371,8 +381,8 @@ def check_proposal(
         raise CommitInvalidError("a proposal of this kind is made inside a commit")
     if isinstance(proposal, Add):
         added = certified_leaf(proposal.key_package.leaf_node.credential).device.endpoint
-        members = len(state.group.members()) + 1
-        request = AddEndpoint(caller.id.endpoint, state.row.policy, added, members)
+        present = (*_endpoints(state.group), added)
+        request = AddEndpoint(caller.id.endpoint, state.row.policy, added, present)
         evaluate(request, state.agreement, now).require()
     if isinstance(proposal, Remove):
         leaf = Leaf.of(proposal.leaf, state.group.member(proposal.leaf).leaf_node)

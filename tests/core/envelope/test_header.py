@@ -19,6 +19,7 @@ from liaison.envelope.header import (
     Kind,
     MessageRef,
 )
+from liaison.envelope.release import Part, Release, ReleaseSignature
 from liaison.model import DeviceId, EndpointId, MessageId, PartyCode, Precedence
 
 DEVICE = DeviceId.parse("deu/lno-j3#d1")
@@ -197,12 +198,13 @@ def test_a_header_that_contradicts_itself_is_not_made(changes: dict[str, Any]) -
 def test_a_header_too_large_is_not_sent() -> None:
     long = [EndpointId(PartyCode("NOR"), f"{n:03}{'x' * 60}") for n in range(100)]
     other = [EndpointId(PartyCode("DEU"), f"{n:03}{'x' * 60}") for n in range(100)]
-    party = PartyCode("ABCDEFGHIJKLMNOP-ABCDEFGHIJKLMNO-ABCDEFGHIJKLMNO-ABCDEFGHIJKLMNO")
-    longest = [replace(endpoint, party=party) for endpoint in long]
+    signatures = tuple(
+        ReleaseSignature(Part.REVIEW, (bytes([n]) * 16_000,), bytes(4000)) for n in range(3)
+    )
 
     assert len(replace(PLAIN, to=tuple(long), copy=tuple(other)).encode()) < MAX_HEADER_BYTES
     with pytest.raises(HeaderError, match="at most"):
-        replace(PLAIN, to=tuple(longest), copy=tuple(other)).encode()
+        replace(PLAIN, release=Release(bytes(32), signatures)).encode()
 
 
 def test_precedence_depends_on_who_reads() -> None:

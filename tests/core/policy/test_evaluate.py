@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from liaison.envelope.header import HeaderLabel, Kind
 from liaison.labels.builtin import TLP
 from liaison.model import EndpointId, Precedence
-from liaison.policy.agreement import Agreement, AgreementKind, LabelRules
-from liaison.policy.channel_policy import SendRule
+from liaison.policy.agreement import Agreement, AgreementKind
+from liaison.policy.agreement_rules import ClearanceRule, LabelRules
+from liaison.policy.channel_rules import SendRule
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.evaluate import (
     AddEndpoint,
@@ -36,6 +37,7 @@ from tests.core.policy.documents import (
     header,
 )
 
+ANYONE = (Pattern.parse("*"),)
 NORWAY = (Pattern.parse("NOR"),)
 DESK = EndpointId.parse("nor/duty-desk")
 
@@ -47,7 +49,7 @@ def ruled(**changes: Any) -> Agreement:
 
 
 def send(actor: EndpointId = ATTACHE, size: int = 1000, **changes: Any) -> SendMessage:
-    return SendMessage(actor, "liaison", header(**changes), size)
+    return SendMessage(actor, "liaison", header(**changes), size, (ATTACHE, OFFICER))
 
 
 def decide(request: Request, under: Agreement | None = None, now: int = NOW) -> Decision:
@@ -56,7 +58,7 @@ def decide(request: Request, under: Agreement | None = None, now: int = NOW) -> 
 
 ALLOWED = [
     CreateChannel(ATTACHE, "liaison"),
-    AddEndpoint(ATTACHE, "liaison", OFFICER, 2),
+    AddEndpoint(ATTACHE, "liaison", OFFICER, (ATTACHE, OFFICER)),
     RemoveEndpoint(OFFICER, "liaison", ATTACHE),
     send(),
     send(action=Precedence.FLASH),
@@ -79,9 +81,9 @@ def test_what_the_template_allows_is_allowed_and_the_rule_named(request_: Reques
 DENIED = [
     (CreateChannel(OUTSIDER, "liaison"), "channels.liaison.create"),
     (CreateChannel(ATTACHE, "hotline"), "channel.unknown"),
-    (AddEndpoint(OUTSIDER, "liaison", OFFICER, 2), "channels.liaison.add"),
-    (AddEndpoint(ATTACHE, "liaison", OUTSIDER, 2), "channels.liaison.read"),
-    (AddEndpoint(ATTACHE, "liaison", OFFICER, 201), "channels.liaison.max_members"),
+    (AddEndpoint(OUTSIDER, "liaison", OFFICER, (ATTACHE, OFFICER)), "channels.liaison.add"),
+    (AddEndpoint(ATTACHE, "liaison", OUTSIDER, (ATTACHE, OUTSIDER)), "channels.liaison.read"),
+    (AddEndpoint(ATTACHE, "liaison", OFFICER, (OFFICER,) * 201), "channels.liaison.max_members"),
     (RemoveEndpoint(OUTSIDER, "liaison", OFFICER), "channels.liaison.remove"),
     (send(OUTSIDER), "channels.liaison.send"),
     (send(OUTSIDER, kind=Kind.RECEIPT), "channels.liaison.acknowledge"),
@@ -126,7 +128,7 @@ def test_an_empty_list_is_nobody(grant: str) -> None:
     under = ruled(**{grant: ()})
     requests: dict[str, Request] = {
         "create": CreateChannel(ATTACHE, "liaison"),
-        "add": AddEndpoint(ATTACHE, "liaison", OFFICER, 2),
+        "add": AddEndpoint(ATTACHE, "liaison", OFFICER, (ATTACHE, OFFICER)),
         "remove": RemoveEndpoint(ATTACHE, "liaison", OFFICER),
         "read": ReadMessage(ATTACHE, "liaison", header()),
         "acknowledge": send(kind=Kind.RECEIPT),
@@ -146,7 +148,11 @@ def test_without_send_rules_nobody_sends() -> None:
 
 
 def test_a_rule_counts_for_those_it_names() -> None:
-    under = ruled(send=(SendRule(NORWAY, (Kind.TEXT,), Precedence.ROUTINE, Precedence.PRIORITY),))
+    under = ruled(
+        send=(
+            SendRule(NORWAY, (Kind.TEXT,), Precedence.ROUTINE, Precedence.PRIORITY, ANYONE, ANYONE),
+        )
+    )
 
     assert decide(send(ATTACHE), under).rule == "channels.liaison.send[0]"
     assert decide(send(OFFICER), under).rule == "channels.liaison.send"
@@ -156,8 +162,8 @@ def test_a_rule_counts_for_those_it_names() -> None:
 
 
 def test_any_one_rule_is_enough() -> None:
-    low = SendRule(NORWAY, (Kind.TEXT,), Precedence.DEFERRED, Precedence.ROUTINE)
-    high = SendRule(NORWAY, (Kind.TEXT,), Precedence.ROUTINE, Precedence.FLASH)
+    low = SendRule(NORWAY, (Kind.TEXT,), Precedence.DEFERRED, Precedence.ROUTINE, ANYONE, ANYONE)
+    high = SendRule(NORWAY, (Kind.TEXT,), Precedence.ROUTINE, Precedence.FLASH, ANYONE, ANYONE)
 
     decision = decide(send(action=Precedence.FLASH), ruled(send=(low, high)))
 
@@ -167,8 +173,10 @@ def test_any_one_rule_is_enough() -> None:
 def test_a_post_adds_its_own_devices_where_it_may_read() -> None:
     under = ruled(add=())
 
-    assert decide(AddEndpoint(ATTACHE, "liaison", ATTACHE, 2), under).allow
-    assert not decide(AddEndpoint(ATTACHE, "liaison", ATTACHE, 2), ruled(read=(), add=())).allow
+    assert decide(AddEndpoint(ATTACHE, "liaison", ATTACHE, (ATTACHE, ATTACHE)), under).allow
+    assert not decide(
+        AddEndpoint(ATTACHE, "liaison", ATTACHE, (ATTACHE, ATTACHE)), ruled(read=(), add=())
+    ).allow
 
 
 def test_leaving_and_justified_removal_need_no_right() -> None:
@@ -183,7 +191,10 @@ def test_leaving_and_justified_removal_need_no_right() -> None:
 
 @pytest.mark.parametrize("now", [agreement().valid_from - 1, agreement().valid_until + 1])
 def test_outside_its_period_an_agreement_allows_nothing_new(now: int) -> None:
-    for request in (CreateChannel(ATTACHE, "liaison"), AddEndpoint(ATTACHE, "liaison", OFFICER, 2)):
+    for request in (
+        CreateChannel(ATTACHE, "liaison"),
+        AddEndpoint(ATTACHE, "liaison", OFFICER, (ATTACHE, OFFICER)),
+    ):
         assert decide(request, now=now).rule == "agreement.validity"
     assert decide(send(dtg=now), now=now).rule == "agreement.validity"
 
@@ -201,7 +212,8 @@ def test_after_the_end_people_still_read_and_leave() -> None:
 )
 def test_nothing_above_the_ceiling_is_sent(classification: str, rule: str) -> None:
     labels = LabelRules(TLP.policy_id, "TLP:AMBER", "TLP:GREEN")
-    under = replace(agreement(), labels=labels)
+    cleared = (ClearanceRule(ANYONE, "TLP:RED"),)
+    under = replace(agreement(), labels=labels, clearances=cleared)
 
     decision = decide(send(label=HeaderLabel(TLP.policy_id, classification)), under)
 
@@ -245,11 +257,12 @@ def headers(draw: st.DrawFn) -> Any:
     )
 
 
+groups = st.lists(endpoints, max_size=4).map(tuple)
 requests = st.one_of(
     st.builds(CreateChannel, endpoints, channels),
-    st.builds(AddEndpoint, endpoints, channels, endpoints, st.integers(0, 300)),
+    st.builds(AddEndpoint, endpoints, channels, endpoints, groups),
     st.builds(RemoveEndpoint, endpoints, channels, endpoints, st.booleans()),
-    st.builds(SendMessage, endpoints, channels, headers(), st.integers(0, 300_000)),
+    st.builds(SendMessage, endpoints, channels, headers(), st.integers(0, 300_000), groups),
     st.builds(ReadMessage, endpoints, channels, headers()),
 )
 agreements = st.sampled_from([agreement(kind) for kind in AgreementKind])

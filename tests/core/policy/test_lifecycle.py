@@ -307,7 +307,7 @@ def decide(request: Request, standing: Standing, now: int = NOW + 61) -> Decisio
 
 
 def message(actor: EndpointId, to: Iterable[EndpointId] = ()) -> SendMessage:
-    return SendMessage(actor, "liaison", header(to=tuple(to)), 1000)
+    return SendMessage(actor, "liaison", header(to=tuple(to)), 1000, (ATTACHE, OFFICER, DESK))
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_an_absent_party_sends_and_gets_nothing_and_the_others_go_on(
         message(ATTACHE),
         message(OFFICER, to=[ATTACHE]),
         CreateChannel(ATTACHE, "liaison"),
-        AddEndpoint(OFFICER, "liaison", ATTACHE, 3),
+        AddEndpoint(OFFICER, "liaison", ATTACHE, (OFFICER, DESK, ATTACHE)),
     ):
         assert (decide(request, standing).allow, decide(request, standing).rule) == (False, rule)
     assert decide(message(OFFICER, to=[DESK]), standing).allow

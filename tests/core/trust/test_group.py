@@ -147,7 +147,7 @@ def test_a_message_arrives_with_its_header_and_a_certified_sender(channel: Chann
     assert Content.decode(received.plaintext) == inner
     assert sender == DeviceId.parse("nor/defatt-berlin#d1")
     seen = Header.decode(received.authenticated_data)
-    request = SendMessage(sender.endpoint, "liaison", seen, len(message))
+    request = SendMessage(sender.endpoint, "liaison", seen, len(message), (sender.endpoint,))
     assert evaluate(request, agreement(), NOW).allow
 
 
