@@ -18,6 +18,7 @@ from liaison.labels.spif import (
     Classification,
     Classifications,
     EnumType,
+    EquivalentCategory,
     EquivalentClassification,
     EquivalentPolicy,
     MarkingCode,
@@ -235,14 +236,25 @@ Marked in short as NU, NR, NC, NS, CTS. Source: ADatP-4774 (A)(1), appendix 2.
 # --- demonstration ------------------------------------------------------------------------------
 
 _DEMO_ARC: Final = "2.25.294974414284810754078392031855034081162"
-_NATO_NAME: Final = "NATO"
+
+
+def _demo_release(name: str, place: int) -> TagCategory:
+    there = NATO.rules.values.get(("Releasable To", name))
+    same = () if there is None else (_nato_release(there.source.lacv),)
+    return TagCategory(name, str(place), equivalents=same)
+
+
+def _nato_release(lacv: str) -> EquivalentCategory:
+    return EquivalentCategory(
+        NATO.name, f"{_ARC}.2", TagType.ENUMERATED, lacv, Applied.BOTH, EnumType.PERMISSIVE
+    )
 
 
 def _demo_level(
     place: int, name: str, color: str, phrases: dict[str, str], *, released: bool = False
 ) -> Classification:
     group = CategoryGroup("Releasable To", TagType.ENUMERATED, EnumType.PERMISSIVE, whole=True)
-    same = [EquivalentClassification(_NATO_NAME, lacv=place, applied=Applied.BOTH)]
+    same = [EquivalentClassification(NATO.name, lacv=place, applied=Applied.BOTH)]
     if place == 1:
         same.append(EquivalentClassification(_UNLABELLED.name, lacv=0, applied=Applied.DECRYPT))
     return Classification(
@@ -297,7 +309,10 @@ DEMO: Final[LabelPolicy] = compile_policy(
                 (
                     CategoryTag(
                         TagType.ENUMERATED,
-                        _values(("NOR", "DEU", "FRA", "SWE", "UN-OCHA")),
+                        tuple(
+                            _demo_release(name, place)
+                            for place, name in enumerate(("NOR", "DEU", "FRA", "SWE", "UN-OCHA"))
+                        ),
                         "Releasable To",
                         enum_type=EnumType.PERMISSIVE,
                         qualifiers=_around(
@@ -337,7 +352,7 @@ DEMO: Final[LabelPolicy] = compile_policy(
             ),
         ),
         privacy=PrivacyMarks((PrivacyMark("CLEAR"), PrivacyMark("PERSONAL"))),
-        equivalents=(EquivalentPolicy(_NATO_NAME, "1.3.26.1.3.1"),),
+        equivalents=(EquivalentPolicy(NATO.name, NATO.oid),),
         default_policy=_UNLABELLED,
         creation_date="20261101000000Z",
         originator="O=Liaison",

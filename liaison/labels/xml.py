@@ -82,6 +82,7 @@ def parse(data: bytes, limits: Limits) -> Element:
     """
     if len(data) > limits.size:
         raise XMLError(f"the XML has {len(data)} bytes, allowed are {limits.size}")
+    _check_utf8(data)
     reader = _Reader(limits)
     try:
         reader.expat.Parse(data, True)  # noqa: FBT003  # expat's own signature
@@ -91,6 +92,16 @@ def parse(data: bytes, limits: Limits) -> Element:
     if reader.root is None:
         raise XMLError("the XML has no element")
     return reader.root
+
+
+def _check_utf8(data: bytes) -> None:
+    # expat takes UTF-16 for what it is, whatever it was told; NUL is never in XML.
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise XMLError("the XML is not in UTF-8") from None
+    if "\0" in text:
+        raise XMLError("the XML is not in UTF-8")
 
 
 class _Reader:
