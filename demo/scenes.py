@@ -160,7 +160,7 @@ def _enrol_one(play: Play, endpoint: str, device: str) -> None:
     code = registrar.ask_one("party", "invite", endpoint, "--device", device)["code"]
     person = play.people[device_name(endpoint, device)]
     process = person.begin("enrol", play.relay.url, "--code", code)
-    registrar.run("party", "approve", f"{endpoint}#{device}", "--wait", "30")
+    registrar.run("party", "approve", f"{endpoint}#{device}", "--wait", "50")
     done = finish(process, f"enrolment of {endpoint}")
     require(done[-1]["state"] == "enrolled", f"{endpoint} is not enrolled: {done}")
 
