@@ -9,16 +9,20 @@ Source: RFC 9420 §12.4.3.2, §8.3.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from liaison.crypto.signing import Signer
+from liaison.crypto.suites import CipherSuite
 from liaison.mls import evolution, framing, tree_kem
 from liaison.mls.commit import Draft, StagedCommit, finish, publish
 from liaison.mls.credentials import Credential, CredentialValidator
 from liaison.mls.effects import QueuedProposal
+from liaison.mls.evolution import Candidate
 from liaison.mls.extensions import Extension
 from liaison.mls.framing import Sender, SenderKind
 from liaison.mls.key_schedule import NO_PSKS, PskStore
 from liaison.mls.leaf import Capabilities, LeafNode, LeafSource
+from liaison.mls.messages import GroupInfo
 from liaison.mls.proposals import ExternalInit, PreSharedKey, PreSharedKeyID, Proposal, Remove
 from liaison.mls.public_group import PublicGroup
 from liaison.mls.secret_tree import Limits
@@ -84,32 +88,14 @@ def join(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
     info = framing.decode_group_info(group_info)
     judge = Judge(validator, now)
     public = PublicGroup.verified(info, ratchet_tree, judge)
-    suite = public.suite
-    external_pub = checks.check_external_pub(info, suite)
-    kem_output, init_secret = suite.export_sender(
-        external_pub, b"", b"MLS 1.0 external init secret", suite.nh
-    )
-    proposals: list[Proposal] = [ExternalInit(kem_output)]
-    if replace_leaf is not None:
-        proposals.append(Remove(replace_leaf))
-    proposals.extend(PreSharedKey(psk) for psk in psk_ids)
-    sender = Sender(SenderKind.NEW_MEMBER_COMMIT)
-    queued = [QueuedProposal(proposal, sender, b"", authenticated_data) for proposal in proposals]
-    candidate = evolution.apply_proposals(
-        public.context, public.tree, public.identities, queued, sender, judge
-    )
-    leaf = LeafNode(
-        encryption_key=b"",
-        signature_key=signer.public_bytes,
-        credential=credential,
-        capabilities=capabilities or Capabilities.default(),
-        source=LeafSource.COMMIT,
-        extensions=tuple(leaf_extensions),
-    )
+    external_init, init_secret = _external_init(info, public.suite)
+    proposals = _proposals(external_init, replace_leaf, psk_ids)
+    candidate = _apply(public, proposals, authenticated_data, judge)
+    leaf = _leaf(signer, credential, capabilities, leaf_extensions)
     checks.check_joiner_support(info.context, leaf)
     draft = Draft(
         public=public,
-        sender=sender,
+        sender=_JOINER,
         signer=signer,
         leaf_signer=signer,
         leaf=leaf,
@@ -126,3 +112,50 @@ def join(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
         finished.public, candidate.committer, private, finished.secrets, limits or Limits()
     )
     return publish(group, candidate, finished, signer=signer)
+
+
+_JOINER: Final = Sender(SenderKind.NEW_MEMBER_COMMIT)
+
+
+def _external_init(info: GroupInfo, suite: CipherSuite) -> tuple[ExternalInit, bytes]:
+    """Agree with the group on an init secret; only its members can open the proposal.
+
+    Source: RFC 9420 §8.3.
+    """
+    kem_output, init_secret = suite.export_sender(
+        checks.check_external_pub(info, suite), b"", b"MLS 1.0 external init secret", suite.nh
+    )
+    return ExternalInit(kem_output), init_secret
+
+
+def _proposals(
+    external_init: ExternalInit, replace_leaf: int | None, psk_ids: Iterable[PreSharedKeyID]
+) -> list[Proposal]:
+    removes = [] if replace_leaf is None else [Remove(replace_leaf)]
+    return [external_init, *removes, *(PreSharedKey(psk) for psk in psk_ids)]
+
+
+def _apply(
+    public: PublicGroup, proposals: Iterable[Proposal], authenticated_data: bytes, judge: Judge
+) -> Candidate:
+    queued = [QueuedProposal(proposal, _JOINER, b"", authenticated_data) for proposal in proposals]
+    return evolution.apply_proposals(
+        public.context, public.tree, public.identities, queued, _JOINER, judge
+    )
+
+
+def _leaf(
+    signer: Signer,
+    credential: Credential,
+    capabilities: Capabilities | None,
+    extensions: Iterable[Extension],
+) -> LeafNode:
+    """Make the joiner's leaf but for its encryption key, parent hash and signature."""
+    return LeafNode(
+        encryption_key=b"",
+        signature_key=signer.public_bytes,
+        credential=credential,
+        capabilities=capabilities or Capabilities.default(),
+        source=LeafSource.COMMIT,
+        extensions=tuple(extensions),
+    )

@@ -177,26 +177,15 @@ def join(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
     bundle, entry = _find(message, bundles)
     suite = suites.suite(message.cipher_suite)
     secrets = open_secrets(suite, message, entry, bundle.init_private)
-    checks.check_secret_lengths(secrets.joiner_secret, secrets.path_secret, suite.nh)
-    checks.check_psks(secrets.psks, suite.nh)
-    succession.check_named(secrets.psks, continues)
-    find = psks.find if continues is None else lambda psk: continues.psk(psk, psks)
-    psk_secret = key_schedule.psk_secret(suite, [(psk, find(psk)) for psk in secrets.psks])
-    member_secret = key_schedule.member_secret(suite, secrets.joiner_secret, psk_secret)
+    _check_secrets(suite, secrets, continues)
+    member_secret = _member_secret(suite, secrets, psks, continues)
     info = open_group_info(suite, message, member_secret)
     checks.check_suite(info.context, message.cipher_suite)
     checks.check_new_group(info.context.group_id, known_groups)
-    package = bundle.package
-    checks.check_joiner_support(info.context, package.leaf_node)
+    checks.check_joiner_support(info.context, bundle.package.leaf_node)
     public = PublicGroup.verified(info, ratchet_tree, Judge(validator, now))
     succession.check_continues(public, secrets.psks, continues)
-    own_leaf = checks.check_own_leaf(public.tree, package.leaf_node)
-    private = {2 * own_leaf: bundle.leaf_private}
-    if secrets.path_secret is not None:
-        private |= tree_kem.open_welcome_path(
-            public.tree, info.signer, own_leaf, secrets.path_secret
-        )
-    checks.check_keys_held(public.tree, own_leaf, private)
+    own_leaf, private = _private_keys(public, info, bundle, secrets.path_secret)
     epoch = key_schedule.epoch_secrets(suite, member_secret, info.context.encode())
     framing_checks.check_confirmation_tag(
         suite,
@@ -205,3 +194,29 @@ def join(  # noqa: PLR0913 - keyword arguments, each one decision of the caller
         info.confirmation_tag,
     )
     return begin(public, own_leaf, private, epoch, limits or Limits())
+
+
+def _check_secrets(suite: CipherSuite, secrets: GroupSecrets, continues: Group | None) -> None:
+    checks.check_secret_lengths(secrets.joiner_secret, secrets.path_secret, suite.nh)
+    checks.check_psks(secrets.psks, suite.nh)
+    succession.check_named(secrets.psks, continues)
+
+
+def _member_secret(
+    suite: CipherSuite, secrets: GroupSecrets, psks: PskStore, continues: Group | None
+) -> bytes:
+    find = psks.find if continues is None else lambda psk: continues.psk(psk, psks)
+    psk_secret = key_schedule.psk_secret(suite, [(psk, find(psk)) for psk in secrets.psks])
+    return key_schedule.member_secret(suite, secrets.joiner_secret, psk_secret)
+
+
+def _private_keys(
+    public: PublicGroup, info: GroupInfo, bundle: KeyPackageBundle, path_secret: bytes | None
+) -> tuple[int, dict[int, bytes]]:
+    """Give the own leaf, and the private keys of it and of all nodes above that it holds."""
+    own_leaf = checks.check_own_leaf(public.tree, bundle.package.leaf_node)
+    private = {2 * own_leaf: bundle.leaf_private}
+    if path_secret is not None:
+        private |= tree_kem.open_welcome_path(public.tree, info.signer, own_leaf, path_secret)
+    checks.check_keys_held(public.tree, own_leaf, private)
+    return own_leaf, private
