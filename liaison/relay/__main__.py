@@ -10,12 +10,15 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
+from typing import Any
 
 from liaison.errors import LiaisonError, VerificationError
 from liaison.wire.problems import RemoteError
 
 _FAILED = 1
+_USAGE = 2
 _UNVERIFIED = 3
+_INTERRUPTED = 130
 _UNPROCESSABLE = 422
 
 
@@ -26,21 +29,46 @@ def main() -> None:
     atexit.register(gc.freeze)
     try:
         # typer is of no use to `import liaison`, and may not be there.
-        from liaison.relay.commands import app  # noqa: PLC0415
+        from liaison.relay.commands import Interrupted, UsageProblem, run  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        sys.stderr.write(
-            f"liaison-relay: error: the relay needs {error.name}, which is not installed\n"
-            "liaison-relay: hint: install it with its dependencies: liaison-messaging[relay]\n"
+        _tell(
+            f"the relay needs {error.name}, which is not installed",
+            "install it with its dependencies: liaison-messaging[relay]",
         )
         sys.exit(_FAILED)
     try:
-        app(prog_name="liaison-relay")
+        sys.exit(run(sys.argv[1:]))
+    except Interrupted:
+        sys.exit(_INTERRUPTED)
+    except UsageProblem as error:
+        _usage(error)
+        sys.exit(_USAGE)
     except LiaisonError as error:
-        sys.stderr.write(f"liaison-relay: error: {error.message}\n")
-        for line in (error.unchanged, error.hint):
-            if line:
-                sys.stderr.write(f"liaison-relay: hint: {line}\n")
+        _tell(error.message, error.unchanged, error.hint)
         sys.exit(_status(error))
+    except OSError as error:
+        what = (error.strerror or type(error).__name__).lower()
+        _tell(
+            f"{error.filename}: {what}" if error.filename else what,
+            "run it as the user whose relay it is" if isinstance(error, PermissionError) else "",
+        )
+        sys.exit(_FAILED)
+
+
+def _tell(error: str, *hints: str) -> None:
+    sys.stderr.write(f"liaison-relay: error: {error}\n")
+    sys.stderr.writelines(f"liaison-relay: hint: {hint}\n" for hint in hints if hint)
+
+
+def _usage(error: Any) -> None:
+    """Say what was not understood, in our form instead of the library's."""
+    text = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{text}\n")
+        return
+    command = error.ctx.command_path if error.ctx is not None else "liaison-relay"
+    line = " ".join(text.split()).rstrip(".")
+    _tell(line[:1].lower() + line[1:], f"see {command} --help")
 
 
 def _status(error: LiaisonError) -> int:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +40,11 @@ Data = Annotated[
 ]
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The signed document.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+# typer carries its own copy of click in some versions; its public errors lead to the classes of
+# whichever it uses.
+UsageProblem: Any = typer.BadParameter.__mro__[1]
+Interrupted: Any = typer.Abort
 
 _MAX_FILE = 2 << 20
 DEFAULT_ORIGIN = "https://127.0.0.1:8443"
@@ -157,6 +163,19 @@ def agreement_list(data: Data = None, as_json: AsJSON = False) -> None:  # noqa:
     for one in agreements:
         parties = " ".join(one["parties"])
         typer.echo(f"{one['agreement']}  version {one['version']}  {parties}  {one['title']}")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; return its exit status.
+
+    Raises:
+        UsageProblem: it was not understood.
+        Interrupted: the operator ended it.
+        LiaisonError, OSError: it failed.
+    """
+    command = typer.main.get_command(app)
+    result = command.main(args=list(arguments), prog_name="liaison-relay", standalone_mode=False)
+    return result if isinstance(result, int) else 0
 
 
 def _relay(data: Path | None) -> DataDir:

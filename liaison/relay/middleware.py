@@ -13,7 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
-from liaison.errors import LiaisonError
+from liaison.errors import LiaisonError, UnavailableError
 from liaison.relay import log, requests
 from liaison.relay.appkeys import (
     CALLER,
@@ -27,6 +27,7 @@ from liaison.relay.appkeys import (
 )
 from liaison.relay.errors import MethodError, NoTokenError, RouteUnknownError
 from liaison.relay.requests import Handler
+from liaison.storage.errors import DatabaseError
 from liaison.wire.problems import Problem
 
 _INTERNAL: Final = Problem(
@@ -72,6 +73,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     """Turn every error into its problem document."""
     try:
         return await handler(request)
+    except DatabaseError as error:
+        cause = error.__cause__ or error
+        request.app[LOG].error("database_failed", route=route_name(request), **log.failure(cause))
+        return _answer(request, Problem("unavailable", 503, UnavailableError().message))
     except LiaisonError as error:
         return _answer(request, Problem.of(error))
     except web.HTTPNotFound:

@@ -33,6 +33,8 @@ async def by_key(tx: AsyncConnection, key: int) -> AgreementRow | None:
 
 async def find(tx: AsyncConnection, id_: str, version: int | None = None) -> AgreementRow | None:
     """Return a version of an agreement, or its newest."""
+    if "\0" in id_:
+        return None  # PostgreSQL has no such text, and no agreement has such an id
     query = _ROW.where(_t.id == id_).order_by(_t.version.desc()).limit(1)
     if version is not None:
         query = query.where(_t.version == version)

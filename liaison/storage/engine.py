@@ -16,11 +16,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import URL, event, make_url, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from liaison.storage import tables
+from liaison.storage import failures, tables
 from liaison.storage.errors import SchemaError
 
 BUSY_TIMEOUT_MS: Final = 5_000
@@ -50,7 +50,9 @@ class Database:
         """
         address = _with_driver(url)
         if address.get_backend_name() == "postgresql":
-            engine = create_async_engine(address, pool_size=_READERS + 1, max_overflow=_READERS)
+            engine = create_async_engine(
+                address, pool_size=_READERS + 1, max_overflow=_READERS, hide_parameters=True
+            )
             return cls(address, engine, engine)
         return cls(address, _sqlite(address, writer=True), _sqlite(address, writer=False))
 
@@ -61,9 +63,15 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """One read transaction; on SQLite it sees one moment."""
-        async with self._reading.connect() as tx:
-            yield tx
+        """One read transaction; on SQLite it sees one moment.
+
+        Raises:
+            DatabaseError: the database can't be reached, or it failed.
+            SchemaError: there is no table of ours in it.
+        """
+        with failures.told():
+            async with self._reading.connect() as tx:
+                yield tx
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -80,15 +88,11 @@ class Database:
         Raises:
             SchemaError: there is none, it is older (migrate), or a newer
                 program changed it in a way that this one can't work with.
+            DatabaseError: the database can't be reached.
         """
-        try:
-            async with self.read() as tx:
-                rows = await tx.execute(select(tables.meta.c.name, tables.meta.c.value))
-                found = dict(rows.all())
-        except DBAPIError as e:
-            raise SchemaError(
-                "the database has no schema or cannot be read", hint="liaison-relay migrate"
-            ) from e
+        async with self.read() as tx:
+            rows = await tx.execute(select(tables.meta.c.name, tables.meta.c.value))
+            found = dict(rows.all())
         if found.get("schema_version", 0) < tables.SCHEMA_VERSION:
             raise SchemaError("the database's schema is older", hint="liaison-relay migrate")
         if found.get("schema_compat", 0) > tables.SCHEMA_VERSION:
@@ -123,7 +127,14 @@ class Database:
 
 
 def _with_driver(url: str) -> URL:
-    address = make_url(url)
+    try:
+        address = make_url(url)
+    except ArgumentError:
+        # Its text has the address, and that may have a password.
+        raise SchemaError(
+            "the database's address can't be read",
+            hint="such as postgresql+asyncpg://user@host/name",
+        ) from None
     backend = address.get_backend_name()
     if backend not in _DRIVERS:
         raise SchemaError(f"a {backend} database is not supported", hint="sqlite or postgresql")
@@ -139,6 +150,8 @@ def _sqlite(address: URL, *, writer: bool) -> AsyncEngine:
         poolclass=AsyncAdaptedQueuePool,
         pool_size=1 if writer else _READERS,
         max_overflow=0,
+        # What members have sent is not for the text of an exception.
+        hide_parameters=True,
     )
 
     @event.listens_for(engine.sync_engine, "connect")

@@ -5,6 +5,10 @@ from __future__ import annotations
 from liaison.errors import UnavailableError
 
 
+class DatabaseError(UnavailableError):
+    """The database does not answer."""
+
+
 class SchemaError(UnavailableError):
     """The database's schema is not the one that this program works with."""
 

@@ -18,6 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 import liaison
+from liaison.storage import failures
 from liaison.storage.engine import Database
 
 _T = TypeVar("_T")
@@ -38,6 +39,9 @@ def current(url: str) -> str | None:
 
 def upgrade(url: str) -> None:
     """Bring the database to the newest revision, in one transaction.
+
+    Raises:
+        DatabaseError: it can't be reached, or is locked; nothing was changed.
 
     Safe to call again; two callers at once wait for each other on SQLite, and
     one of them fails on PostgreSQL, having changed nothing.
@@ -76,7 +80,8 @@ def _run(url: str, work: Callable[[Connection], _T]) -> _T:
 async def _in_transaction(url: str, work: Callable[[Connection], _T]) -> _T:
     database = Database.open(url)
     try:
-        async with database.write() as tx:
-            return await tx.run_sync(work)
+        with failures.told():
+            async with database.write() as tx:
+                return await tx.run_sync(work)
     finally:
         await database.close()

@@ -108,9 +108,64 @@ def test_the_data_directory_may_come_from_the_environment(
     assert here("identity").out == process.identity_file.read_text()
 
 
-@pytest.mark.parametrize("arguments", [["sail"], ["serve", "--port", "1"], ["party", "add"]])
-def test_wrong_usage_exits_2(here: Callable[..., Done], arguments: list[str]) -> None:
-    assert here(*arguments).status == 2
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["sail"], "liaison-relay"),
+        (["serve", "--port", "1"], "liaison-relay serve"),
+        (["party", "add"], "liaison-relay party add"),
+        (["party", "add", "/nowhere/nor.party.json"], "liaison-relay party add"),
+    ],
+)
+def test_wrong_usage_exits_2_and_names_the_help(
+    here: Callable[..., Done], arguments: list[str], command: str
+) -> None:
+    done = here(*arguments)
+
+    error, hint = done.err.splitlines()
+    assert (done.status, done.out) == (2, "")
+    assert error.startswith("liaison-relay: error: ")
+    assert error[23:24].islower()
+    assert hint == f"liaison-relay: hint: see {command} --help"
+
+
+def test_without_a_command_the_help_is_shown(here: Callable[..., Done]) -> None:
+    done = here()
+
+    assert done.status == 2
+    assert "Usage: liaison-relay" in done.err
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    process: RelayProcess, here: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(process.data / "admin.sock"))
+
+    monkeypatch.setattr("liaison.relay.adminsocket.ask", forbidden)
+    done = here("party", "list", "--data", process.data)
+
+    assert done.status == 1
+    assert done.err.startswith(
+        f"liaison-relay: error: {process.data / 'admin.sock'}: permission denied\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["check", "migrate"])
+def test_a_database_that_is_not_there_is_reported_in_one_line(
+    process: RelayProcess, command: str
+) -> None:
+    done = program(
+        command,
+        "--data",
+        str(process.data),
+        LIAISON_RELAY_DATABASE_URL="postgresql://nobody:a-password@127.0.0.1:1/none",
+    )
+
+    assert done.returncode == 1
+    assert "the database does not answer" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "a-password" not in done.stdout + done.stderr
 
 
 def test_without_the_relays_dependencies_it_says_what_to_install(

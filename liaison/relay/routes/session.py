@@ -9,6 +9,7 @@ from liaison.policy.keys import VerifyKey
 from liaison.relay.appkeys import NOW_MS, SERVICES, SESSION, SESSIONS
 from liaison.relay.requests import Size, answer, read, without_session
 from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.errors import UnknownKeyError
 from liaison.wire import v1
 from liaison.wire.handshake import HandshakeError
 
@@ -43,8 +44,8 @@ async def open_session(request: web.Request) -> web.Response:
     opened = sessions.opened(body.challenge)
     try:
         found = await registry.find_key(opened.principal, opened.transcript.key)
-    except UnknownError:
-        # Whoever can't sign must not learn who is registered.
+    except (UnknownError, UnknownKeyError):
+        # Whoever can't sign must not learn who is registered, nor that a key is another's.
         raise HandshakeError from None
     token, session = sessions.prove(opened, VerifyKey(found.scheme, found.public), body.signature)
     known = 0

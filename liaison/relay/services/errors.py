@@ -20,6 +20,10 @@ class UnauthenticatedError(HandshakeError):
     """The key is not one that the relay knows for this principal."""
 
 
+class UnknownKeyError(UnauthenticatedError):
+    """The principal has no such key here."""
+
+
 class DeviceRevokedError(RefusedError):
     """The device's certificate was revoked by its registrar."""
 

@@ -21,6 +21,7 @@ from liaison.relay.services.errors import (
     UnauthenticatedError,
     UnknownAgreementError,
     UnknownDeviceError,
+    UnknownKeyError,
 )
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, devices, parties
@@ -51,7 +52,8 @@ class Registry:
 
         Raises:
             UnknownPartyError, UnknownDeviceError: nobody of this name is known.
-            UnauthenticatedError: the key is not one of the principal's, or has expired.
+            UnknownKeyError: the key is not one of the principal's.
+            UnauthenticatedError: its certificate has expired.
             DeviceRevokedError: its certificate was revoked.
         """
         async with self.database.read() as tx:
@@ -68,7 +70,7 @@ class Registry:
         for key in keys:
             if key_fingerprint(key.public) == fingerprint:
                 return SessionKey(key.scheme, key.public, OfficeCaller(office, known.key))
-        raise UnauthenticatedError(f"the admitted party file of {office.party} has no such key")
+        raise UnknownKeyError(f"the admitted party file of {office.party} has no such key")
 
     async def _device_key(
         self, tx: AsyncConnection, device: DeviceId, fingerprint: bytes
@@ -76,7 +78,7 @@ class Registry:
         rows = await devices.by_fingerprint(tx, str(device), fingerprint)
         if not rows:
             await _require_device(tx, device)
-            raise UnauthenticatedError(f"{device} has no certificate for this key")
+            raise UnknownKeyError(f"{device} has no certificate for this key")
         good = [row for row in rows if row.revoked_at is None]
         if not good:
             raise DeviceRevokedError(_REVOKED, hint=_REVOKED_HINT)
