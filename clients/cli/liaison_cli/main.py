@@ -19,6 +19,7 @@ from liaison_cli import (
     agreement,
     channels,
     device,
+    labels,
     party,
     read,
     save,
@@ -77,6 +78,7 @@ ack.register(app)
 save.register(app)
 app.add_typer(channels.app, name="channels")
 app.add_typer(agreement.app, name="agreement")
+app.add_typer(labels.app, name="label")
 app.add_typer(party.app, name="party")
 
 # typer carries its own copy of click in some versions; its public errors lead to the base classes
