@@ -110,9 +110,10 @@ def decide(
     known: KnownOption = None,
     at: TimeOption = None,
 ) -> None:
-    """Decide whether a clearance covers a label: grant or deny, by which rule, and why.
+    """Decide whether a clearance covers a label.
 
-    Exits 0 with either answer, and 1 without one: a file that can't be read or is
+    The answer is grant or deny, the rule that decided, and why. Exits 0 with
+    either answer, and 1 without one: a file that can't be read or is
     no policy, clearance or label.
     """
     from liaison.labels import clearance as clearances
