@@ -421,7 +421,7 @@ async def test_a_relay_with_another_key_is_not_talked_to(pair: Stage) -> None:
         pair.homes[ATTACHE], passphrase=PASSPHRASE, offline=True, options=QUICK, transport=way
     ) as nor:
         api = nor._env.api
-        api._relay = replace(nor.account.relay, identity_keys=other)
+        api._sessions.relay = replace(nor.account.relay, identity_keys=other)
 
         with pytest.raises(Exception, match="not one of the relay"):
             await api.session()

@@ -1,56 +1,36 @@
-"""The relay's HTTP API: a session that both sides authenticated, and a method per route.
+"""The relay's HTTP API: a method per route.
 
 Nothing that comes back is trusted here beyond its form: whoever asked for a
-signed thing checks its signatures. The session opens on first use, is renewed
-before it ends, and once more when the relay says that it has ended.
+signed thing checks its signatures. Requests go in a session (`session`), which
+is opened anew when the relay says that it has ended.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from liaison.crypto import secret
-from liaison.crypto.errors import SignatureError
-from liaison.crypto.signing import Signer
 from liaison.model import BlobId, ChannelId, Epoch, MessageId, PartyCode
 from liaison.policy.relay_identity import RelayIdentity
-from liaison.wire import handshake, v1
-from liaison.wire.problems import Problem, RemoteError
-from liaison_sdk.errors import RelayBrokenError, RelayUntrustedError
+from liaison.wire import v1
+from liaison.wire.problems import RemoteError
+from liaison_sdk import exchange
+from liaison_sdk.session import Login, Sessions
 
 if TYPE_CHECKING:
     from liaison_sdk.transport import Answer, Socket, Transport
 
+__all__ = ["DIGEST_HEADER", "Login", "RelayAPI"]
+
 DIGEST_HEADER: Final = "Liaison-Digest"
-_RENEW_BEFORE: Final = 60
-"""Seconds before a token's end at which it is renewed."""
 _B = TypeVar("_B", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Who opens the session, and the key that proves it."""
-
-    principal: handshake.Principal
-    signer: Signer
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    session: v1.Session
-    renew_at: float
-
-    def __repr__(self) -> str:
-        return "<token>"
 
 
 class RelayAPI:
@@ -74,12 +54,7 @@ class RelayAPI:
         rng: Callable[[int], bytes] = secret.random_bytes,
     ) -> None:
         self._transport = transport
-        self._relay = relay
-        self._login = login
-        self._clock = clock
-        self._rng = rng
-        self._token: _Token | None = None
-        self._opening = asyncio.Lock()
+        self._sessions = Sessions(transport, relay, login, clock, rng)
 
     @classmethod
     def to(
@@ -118,14 +93,7 @@ class RelayAPI:
             RemoteError: the relay refused.
             ConnectionLostError: it can't be reached.
         """
-        async with self._opening:
-            if self._token is None or self._clock() >= self._token.renew_at:
-                session = await self._authenticate()
-                # The token's end is on the relay's clock; what counts is how long it lasts.
-                left = (session.expires_ms - session.time_ms) / 1000
-                margin = min(_RENEW_BEFORE, left / 2)
-                self._token = _Token(session, self._clock() + left - margin)
-            return self._token.session
+        return await self._sessions.current()
 
     async def token(self) -> str:
         """Return a bearer token; see `session`."""
@@ -133,51 +101,24 @@ class RelayAPI:
 
     def forget_session(self) -> None:
         """Open a new session at the next call."""
-        self._token = None
+        self._sessions.forget()
 
     async def logout(self) -> None:
         """End the session at the relay."""
-        if self._token is not None:
+        if self._sessions.is_open:
             await self._call("DELETE", "/v1/session")
-            self._token = None
-
-    async def _authenticate(self) -> v1.Session:
-        relay, login = self._relay, self._login
-        if relay is None or login is None:
-            raise RelayUntrustedError("no relay is pinned, so no session can be opened")
-        key = handshake.key_fingerprint(login.signer.public_bytes)
-        nonce = self._rng(handshake.NONCE_SIZE)
-        asked = v1.ChallengeRequest(
-            principal=login.principal.uri, key=key, client_nonce=nonce, origin=relay.url
-        )
-        challenge = await self._open_call(
-            v1.Challenge, "POST", "/v1/session/challenges", body=asked
-        )
-        transcript = handshake.Transcript(
-            principal=login.principal.uri,
-            key=key,
-            client_nonce=nonce,
-            relay_nonce=challenge.relay_nonce,
-            relay_key=challenge.relay_key,
-            origin=relay.url,
-        )
-        # The relay first: a stranger gets no signature of ours.
-        _verify_relay(relay, challenge, transcript)
-        answer = v1.SessionRequest(
-            challenge=challenge.challenge, signature=login.signer.sign(transcript.for_client())
-        )
-        return await self._open_call(v1.Session, "POST", "/v1/session", body=answer)
+            self._sessions.forget()
 
     # --- without a session --------------------------------------------------------------
 
     async def relay_info(self) -> v1.RelayInfo:
         """Ask the relay who it says it is; never an anchor."""
-        return await self._open_call(v1.RelayInfo, "GET", "/v1/relay")
+        return await exchange.call(self._transport, v1.RelayInfo, "GET", "/v1/relay")
 
     async def request_enrolment(self, lookup: str, sealed: bytes) -> None:
         """Leave the sealed certificate request; the same bytes again are fine."""
         body = v1.EnrolmentRequest(sealed=sealed)
-        await self._open_send("POST", f"/v1/enrolments/{lookup}/request", body)
+        await exchange.send(self._transport, "POST", f"/v1/enrolments/{lookup}/request", body)
 
     async def enrolment_reply(self, lookup: str) -> bytes:
         """Fetch the sealed reply.
@@ -186,7 +127,7 @@ class RelayAPI:
             RemoteError: `enrolment.pending` while the registrar has not answered.
         """
         path = f"/v1/enrolments/{lookup}/reply"
-        return (await self._open_call(v1.SealedReply, "GET", path)).sealed
+        return (await exchange.call(self._transport, v1.SealedReply, "GET", path)).sealed
 
     # --- registrar ----------------------------------------------------------------------
 
@@ -326,14 +267,14 @@ class RelayAPI:
         }
         # An upload can't be repeated from here, so an old token must not spoil it half-way.
         answer = await self._request("PUT", f"/v1/channels/{channel}/blobs/{blob}", headers, chunks)
-        return _parse(v1.Blob, await _checked(answer))
+        return exchange.parse(v1.Blob, await exchange.checked(answer))
 
     async def get_blob(self, channel: ChannelId, blob: BlobId) -> AsyncIterator[bytes]:
         """Download an attachment's ciphertext piece by piece."""
         answer = await self._request("GET", f"/v1/channels/{channel}/blobs/{blob}", {}, None)
         try:
             if answer.status != HTTPStatus.OK:
-                raise _problem(answer.status, await answer.read())
+                raise exchange.problem(answer.status, await answer.read())
             async for piece in answer.chunks():
                 yield piece
         finally:
@@ -352,24 +293,24 @@ class RelayAPI:
     # --- plumbing -----------------------------------------------------------------------
 
     async def _get(self, kind: type[_B], path: str) -> _B:
-        return _parse(kind, await self._call("GET", path))
+        return exchange.parse(kind, await self._call("GET", path))
 
     async def _post(self, kind: type[_B], path: str, body: v1.Body) -> _B:
-        return _parse(kind, await self._call("POST", path, body))
+        return exchange.parse(kind, await self._call("POST", path, body))
 
     async def _send(self, method: str, path: str, body: v1.Body) -> None:
         await self._call(method, path, body)
 
     async def _call(self, method: str, path: str, body: v1.Body | None = None) -> bytes:
-        headers, data = _encoded(body)
+        headers, data = exchange.encoded(body)
         try:
-            return await _checked(await self._request(method, path, headers, data))
+            return await exchange.checked(await self._request(method, path, headers, data))
         except RemoteError as e:
             if e.problem.status != HTTPStatus.UNAUTHORIZED:
                 raise
         # The token may have ended early, for instance by a restart of the relay.
         self.forget_session()
-        return await _checked(await self._request(method, path, headers, data))
+        return await exchange.checked(await self._request(method, path, headers, data))
 
     async def _request(
         self,
@@ -380,59 +321,3 @@ class RelayAPI:
     ) -> Answer:
         bearer = {"Authorization": f"Bearer {await self.token()}"}
         return await self._transport.request(method, path, headers={**headers, **bearer}, body=body)
-
-    async def _open_call(
-        self, kind: type[_B], method: str, path: str, body: v1.Body | None = None
-    ) -> _B:
-        return _parse(kind, await self._open_send(method, path, body))
-
-    async def _open_send(self, method: str, path: str, body: v1.Body | None) -> bytes:
-        headers, data = _encoded(body)
-        return await _checked(
-            await self._transport.request(method, path, headers=headers, body=data)
-        )
-
-
-def _verify_relay(
-    relay: RelayIdentity, challenge: v1.Challenge, transcript: handshake.Transcript
-) -> None:
-    for key in relay.identity_keys:
-        if key.public == challenge.relay_key:
-            try:
-                key.verify(challenge.signature, transcript.for_relay())
-            except SignatureError as e:
-                raise RelayUntrustedError(
-                    f"the server does not hold the key of the relay {relay.origin}"
-                ) from e
-            return
-    raise RelayUntrustedError(
-        f"the server names a key that is not one of the relay {relay.origin}",
-        hint="an impostor, or a relay whose new key is in an agreement that is not here yet",
-    )
-
-
-def _encoded(body: v1.Body | None) -> tuple[dict[str, str], bytes | None]:
-    if body is None:
-        return {}, None
-    return {"Content-Type": "application/json"}, body.model_dump_json().encode()
-
-
-def _parse(kind: type[_B], data: bytes) -> _B:
-    try:
-        return kind.model_validate_json(data)
-    except ValidationError as e:
-        raise RelayBrokenError(f"the relay's answer is not a {kind.__name__}") from e
-
-
-async def _checked(answer: Answer) -> bytes:
-    try:
-        data = await answer.read()
-    finally:
-        answer.close()
-    if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
-        raise _problem(answer.status, data)
-    return data
-
-
-def _problem(status: int, data: bytes) -> RemoteError:
-    return RemoteError(Problem.decode(data, status))
