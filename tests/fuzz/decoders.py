@@ -24,6 +24,18 @@ from liaison.envelope.content import Content, Multi, Null, Semantics
 from liaison.envelope.header import Header, MessageRef
 from liaison.envelope.receipt import Answer, Receipt, Status
 from liaison.errors import LiaisonError
+from liaison.labels import (
+    Label,
+    builtin,
+    compile_policy,
+    received,
+    spif_xml,
+    stanag4774,
+    stanag4778,
+)
+from liaison.labels import clearance as clearances
+from liaison.labels.clearance import ConfidentialityClearance
+from liaison.labels.stanag4778 import BindingInformation, DataReference, MetadataBinding
 from liaison.mls import framing, group, peek, snapshot, welcome
 from liaison.mls.key_packages import KeyPackageBundle
 from liaison.mls.proposals import Add, Remove
@@ -239,6 +251,34 @@ def _envelope() -> list[Decoder]:
     ]
 
 
+# --- labels -------------------------------------------------------------------------------------
+
+
+def _labels() -> list[Decoder]:
+    demo = builtin.DEMO
+    short = Label.of(demo.policy_id, "CLOSED", [("Releasable To", "NOR")])
+    label = demo.expand(short, created=NOW, review=NOW)
+    said = label.sensitivity
+    held = ConfidentialityClearance(said.policy, (said.classification,), said.categories)
+    bound = BindingInformation((MetadataBinding((label,), (DataReference("a.txt"),)),))
+    labels = (stanag4774.write(label), stanag4778.write(bound))
+    clearance = clearances.write(held)
+    policies = tuple(spif_xml.write(each.spif) for each in (demo, builtin.TLP))
+    parsed = clearances.parse(clearance)
+    return [
+        Decoder("stanag 4774 label", labels[:1], stanag4774.parse, 40),
+        Decoder("stanag 4778 binding", labels[1:], stanag4778.parse, 30),
+        Decoder("clearance", (clearance,), clearances.parse, 30),
+        Decoder("label policy", policies, lambda d: compile_policy(spif_xml.parse(d)), 20),
+        Decoder(
+            "label, decided on",
+            labels,
+            lambda d: received.decide_received(demo, parsed, received.read_labels(d), now=NOW),
+            20,
+        ),
+    ]
+
+
 # --- trust and policy ---------------------------------------------------------------------------
 
 
@@ -291,4 +331,4 @@ def _request(code: Code, payload: bytes) -> object:
 @cache
 def decoders() -> tuple[Decoder, ...]:
     """Give all decoders; the seeds are made once."""
-    return (*_mls(), *_wire(), *_envelope(), *_policy())
+    return (*_mls(), *_wire(), *_envelope(), *_labels(), *_policy())

@@ -46,6 +46,11 @@ TOKENS = (
     b"!!python/object:os.system",
     b"<<: *x",
     b"\xef\xbb\xbf",
+    b"<a>" * 200,
+    b"<!DOCTYPE a [<!ENTITY b 'c'>]>",
+    b"<![CDATA[",
+    b"&#xD800;",
+    b' xmlns:a="a"',
     b"\xc3\x28",
     b"\xe2\x80\xae",
 )
