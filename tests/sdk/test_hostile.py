@@ -1,4 +1,4 @@
-"""A relay that lies about numbers, and a member who takes another's message id."""
+"""A relay that lies about numbers and versions, and a member who takes another's message id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from liaison.model import MessageId
 from liaison_sdk import MessageState, committing
 from liaison_sdk.errors import MessageAmbiguousError, RelayBrokenError
 from liaison_sdk.keystore import Keystore
-from liaison_sdk.store import SQLiteStore, messages, meta, receipts
+from liaison_sdk.store import SQLiteStore, documents, messages, meta, receipts
 from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, next_message, until
 from tests.sdk.test_store import CHANNEL, SENDER, keystore, message, store  # noqa: F401 - fixtures
 
@@ -86,6 +86,19 @@ async def test_a_relay_that_claims_an_impossible_state_is_not_believed(
             await env.write(lambda tx: committing.mark_all_stale(env, tx, claimed))
 
         assert await env.read(lambda tx: meta.number(tx, meta.STATE_VERSION)) == before
+
+
+async def test_an_older_agreement_is_not_taken_for_the_latest(stage: Stage) -> None:
+    await stage.enrol(ATTACHE)
+    async with stage.client(ATTACHE) as nor:
+        await nor.wait_connected()
+        await nor.agreement(AGREEMENT)
+        await nor._env.write(
+            lambda tx: documents.save(tx, documents.AGREEMENT, AGREEMENT, 2, b"came later")
+        )
+
+        with pytest.raises(RelayBrokenError, match=r"served version 1 .* version 2 is here"):
+            await nor.agreement(AGREEMENT)
 
 
 async def test_receipts_of_the_first_version_of_the_store_are_still_there(

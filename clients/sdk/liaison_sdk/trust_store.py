@@ -74,7 +74,8 @@ class TrustStore:
 
         Raises:
             VerificationError: the own authority, or another party's, has not signed it.
-            RelayBrokenError: the relay served another one than was asked for.
+            RelayBrokenError: the relay served another one than was asked for, or as the
+                latest an older one than it did before.
             RemoteError: the relay does not have it.
         """
         data = await api.agreement(agreement_id, version)
@@ -82,11 +83,18 @@ class TrustStore:
         wrong_version = version is not None and agreement.version != version
         if agreement.agreement_id != agreement_id or wrong_version:
             raise RelayBrokenError("the relay served another agreement than was asked for")
-        await store.write(
-            lambda tx: documents.save(
-                tx, documents.AGREEMENT, agreement_id, agreement.version, data
-            )
-        )
+
+        def keep(tx: Transaction) -> None:
+            latest = documents.latest(tx, documents.AGREEMENT, agreement_id)
+            if version is None and latest is not None and agreement.version < latest:
+                # Signed by all, once: what has come after it must not be undone by silence.
+                raise RelayBrokenError(
+                    f"the relay served version {agreement.version} of {agreement_id} as the latest, "
+                    f"and version {latest} is here"
+                )
+            documents.save(tx, documents.AGREEMENT, agreement_id, agreement.version, data)
+
+        await store.write(keep)
         return agreement
 
     async def refresh_agreements(self, api: RelayAPI, store: Store) -> list[Agreement]:
