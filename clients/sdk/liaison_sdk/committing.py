@@ -21,7 +21,7 @@ from liaison.crypto.signing import SignatureScheme
 from liaison.mls import external
 from liaison.mls.credentials import Credential
 from liaison.mls.extensions import Extension
-from liaison.mls.group import Group, Limits, StagedCommit, stage_commit
+from liaison.mls.group import Group, StagedCommit, stage_commit
 from liaison.mls.proposals import Proposal, Remove
 from liaison.model import ChannelId, PartyCode
 from liaison.policy import statement
@@ -406,7 +406,6 @@ def _join_anew(
         validator=validator,
         replace_leaf=leaf,
         capabilities=key_packages.CAPABILITIES,
-        limits=Limits(past_epochs=max(p.keys.past_epochs for p in agreement.channels)),
     )
 
 

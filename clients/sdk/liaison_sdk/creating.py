@@ -10,7 +10,7 @@ from liaison.mls.extensions import (
     external_senders_extension,
     required_capabilities_extension,
 )
-from liaison.mls.group import Group, Limits, create, group_info
+from liaison.mls.group import Group, create, group_info
 from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import CreateChannel, evaluate
@@ -20,6 +20,7 @@ from liaison.wire.problems import RemoteError
 from liaison_sdk import key_packages
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
+from liaison_sdk.groups import limits_of
 from liaison_sdk.store import Transaction, channels, meta
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 
@@ -97,7 +98,7 @@ def _group(
         validator=env.trust.strict_validator(tx, agreement),
         extensions=extensions,
         capabilities=key_packages.CAPABILITIES,
-        limits=Limits(past_epochs=agreement.channel(policy).keys.past_epochs),
+        limits=limits_of(agreement, policy),
     )
 
 

@@ -17,7 +17,7 @@ from liaison.mls import extensions as mls_extensions
 from liaison.mls import framing, key_schedule
 from liaison.mls import welcome as welcomes
 from liaison.mls.extensions import Extension
-from liaison.mls.group import Group, Limits
+from liaison.mls.group import Group
 from liaison.mls.key_packages import KeyPackageBundle
 from liaison.mls.public_group import welcome_recipients
 from liaison.model import ChannelId
@@ -28,6 +28,7 @@ from liaison.wire.frames import Deliver
 from liaison.wire.problems import RemoteError
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
+from liaison_sdk.groups import limits_of
 from liaison_sdk.store import Transaction, channels, commits, items, key_packages
 from liaison_sdk.store.channels import ChannelRecord, ChannelState, GroupBlobs
 
@@ -115,9 +116,10 @@ class Joiner:
             ratchet_tree=tree,
             now=now,
             validator=env.trust.validator(agreement),
-            limits=Limits(past_epochs=_most_past_epochs(agreement)),
         )
         binding = check_channel(env, item.channel, agreement, joined)
+        # The policy's name stands inside the Welcome.
+        joined = replace(joined, limits=limits_of(agreement, binding.policy))
         record = ChannelRecord(
             channel=item.channel,
             stamp=b"",
@@ -189,11 +191,6 @@ def check_channel(
 def _may_pass(error: RemoteError) -> bool:
     """Whether the same request may succeed later."""
     return error.problem.status >= 500 or error.problem.status in (401, 429)
-
-
-def _most_past_epochs(agreement: Agreement) -> int:
-    # The policy's name stands inside the Welcome, so the widest one counts here.
-    return max(policy.keys.past_epochs for policy in agreement.channels)
 
 
 def _extensions(welcome: bytes, used: KeyPackageBundle) -> tuple[Extension, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from liaison.errors import LiaisonError
+from liaison.mls.group import Group, expire
 from liaison.model import ChannelId, PartyCode
 from liaison.policy.agreement import Agreement
 from liaison.wire.problems import RemoteError
@@ -17,7 +18,7 @@ from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ConnectionLostError
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.store import Transaction, channels
-from liaison_sdk.store.channels import ChannelState
+from liaison_sdk.store.channels import ChannelRecord, ChannelState
 
 _ROUND: Final = 300.0
 """Seconds between rounds in which nothing has happened."""
@@ -65,6 +66,7 @@ class Maintenance:
             await self._try(self._committer.resume)
             await self._try(self._replenish)
             await self._renew()
+            await self._forget()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ROUND * (0.5 + self._env.options.chance())):
                     await self._low.wait()
@@ -131,6 +133,29 @@ class Maintenance:
     async def _replenish(self) -> None:
         self._low.clear()
         await key_packages.replenish(self._env)
+
+    async def _forget(self) -> None:
+        """Drop keys that are past their time, once what was sent under them has been read."""
+        await self._backlog_taken()
+        for record in await self._env.read(self._overdue):
+            await self._env.write(lambda tx, c=record.channel: self._expire(tx, c))  # type: ignore[misc]  # a default argument binds the loop's value
+
+    def _overdue(self, tx: Transaction) -> list[ChannelRecord]:
+        active = [r for r in channels.load_all(tx) if r.state is ChannelState.ACTIVE]
+        return [record for record in active if self._expired(tx, record) is not None]
+
+    def _expired(self, tx: Transaction, record: ChannelRecord) -> Group | None:
+        group = self._env.groups.load(tx, record)
+        after = expire(group, self._env.now)
+        return None if after is group else after
+
+    def _expire(self, tx: Transaction, channel: ChannelId) -> None:
+        record = channels.load(tx, channel)
+        if record is None or record.state is not ChannelState.ACTIVE:
+            return
+        after = self._expired(tx, record)
+        if after is not None:
+            self._env.groups.save_epoch(tx, record, after)
 
     async def _renew(self) -> None:
         for record in await self._env.read(channels.load_all):

@@ -17,6 +17,7 @@ from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError
 from liaison_sdk.events import Event, EventKind
+from liaison_sdk.groups import limits_of
 from liaison_sdk.store import Transaction, channels, commits, items
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.commits import StagedRecord
@@ -69,6 +70,8 @@ def save_next_epoch(
 ) -> ChannelRecord:
     """Store a new epoch, which began at `at` (Unix seconds)."""
     binding = ChannelBinding.decode(new.extension(CHANNEL_BINDING_EXTENSION))
+    agreement = env.trust.agreement(tx, record.agreement_id, binding.version)
+    new = replace(new, limits=limits_of(agreement, binding.policy))
     readable = set(new.epochs)
     kept = {e: v for e, v in record.versions if e in readable}
     kept[new.epoch] = binding.version
