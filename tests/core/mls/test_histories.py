@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -371,3 +371,31 @@ def test_messages_of_earlier_epochs_are_read_while_their_keys_are_kept() -> None
 
     assert getattr(done, "plaintext", None) == b"late"
     assert getattr(done, "epoch", None) == 1
+
+
+@pytest.mark.parametrize("name", OF_ONE_EPOCH)
+def test_a_secret_that_was_kept_too_long_would_be_noticed(name: str) -> None:
+    world = World(members=3)
+    before = {client.name: client.group for client in world.members}
+    world.accept(world[0], world[0].commit())
+    note_what_is_spent(world, before)
+    check_nothing_is_kept(world)
+    kept = getattr(before[b"1"].secrets, name)
+    world[1].state = replace(world[1].group, resumption={0: kept})
+
+    with pytest.raises(AssertionError):
+        check_nothing_is_kept(world)
+
+
+def test_a_message_key_that_was_kept_after_its_use_would_be_noticed() -> None:
+    world = World(members=2)
+    messages = [world[0].encrypt(b"%d" % number) for number in range(3)]
+    world[1].receive(messages[2])
+    before = {client.name: client.group for client in world.members}
+    world[1].receive(messages[0])
+    note_what_is_spent(world, before)
+    check_nothing_is_kept(world)
+    world[1].state = before[b"1"]
+
+    with pytest.raises(AssertionError):
+        check_nothing_is_kept(world)
