@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.padding import padded
 from liaison.storage.tables import channels, groups, removals
 
 
@@ -48,7 +49,7 @@ async def by_keys(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Channel
 
 async def by_ids(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, ChannelRow]:
     """Return channels by their ids."""
-    rows = await tx.execute(_ROW.where(_t.id.in_(list(ids))))
+    rows = await tx.execute(_ROW.where(_t.id.in_(padded(ids))))
     return {row.id: ChannelRow(*row) for row in rows}
 
 
@@ -59,7 +60,7 @@ async def lock(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, Channel
     never wait for each other in a circle; SQLite has one writer anyway. Whoever
     gives out a sequence number holds this lock: that is why there are no gaps.
     """
-    query = _ROW.where(_t.id.in_(list(ids))).order_by(_t.key).with_for_update()
+    query = _ROW.where(_t.id.in_(padded(ids))).order_by(_t.key).with_for_update()
     return {row.id: ChannelRow(*row) for row in await tx.execute(query)}
 
 

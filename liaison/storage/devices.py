@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Row, Select, and_, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Row, Select, and_, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.padding import any_of, batches, padded, values_of
 from liaison.storage.tables import certificates, devices
 
 
@@ -161,7 +162,7 @@ class Standing(NamedTuple):
 async def standing(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Standing]:
     """Return the standing of certificates, read in the caller's transaction."""
     rows = await tx.execute(
-        select(_c.key, _c.revoked_at, _c.not_after).where(_c.key.in_(list(keys)))
+        select(_c.key, _c.revoked_at, _c.not_after).where(_c.key.in_(padded(keys)))
     )
     return {key: Standing(revoked_at, not_after) for key, revoked_at, not_after in rows}
 
@@ -192,9 +193,11 @@ async def still_good(tx: AsyncConnection, pairs: Iterable[tuple[int, str]]) -> s
     The rows stay locked against change until the commit, so that a revocation
     on another node waits, and then finds what this transaction did.
     """
-    query = (
-        select(_c.device, _c.serial)
-        .where(tuple_(_c.device, _c.serial).in_(list(pairs)), _c.revoked_at.is_(None))
-        .with_for_update(read=True)
-    )
-    return {(row.device, row.serial) for row in await tx.execute(query)}
+    good = select(_c.device, _c.serial).where(_c.revoked_at.is_(None)).with_for_update(read=True)
+    found: set[tuple[int, str]] = set()
+    for some in batches(pairs):
+        rows = await tx.execute(
+            good.where(any_of((_c.device, _c.serial), len(some))), values_of(some)
+        )
+        found |= {(row.device, row.serial) for row in rows}
+    return found

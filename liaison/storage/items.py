@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     CompoundSelect,
@@ -16,12 +18,12 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    tuple_,
     union_all,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.padding import any_of, batches, padded, values_of
 from liaison.storage.tables import GAP, HANDSHAKE_LANE, MESSAGE, beyond, items
 
 
@@ -62,16 +64,32 @@ class Stored(NamedTuple):
     digest: bytes
 
 
+_IDENTS: Final = 64
+"""Looked for in one statement: it makes up to so many squared probes of the index."""
+
 Ident = tuple[int, int, bytes]
 """Channel, sender, message id: unique."""
 
 
-async def find(tx: AsyncConnection, idents: Iterable[Ident]) -> dict[Ident, Stored]:
+async def find(tx: AsyncConnection, idents: Collection[Ident]) -> dict[Ident, Stored]:
     """Return those items that are stored already."""
     key = (_t.channel, _t.sender, _t.message_id)
     query = select(*key, _t.seq, _t.epoch, _t.accepted_at, _t.digest)
-    rows = await tx.execute(query.where(tuple_(*key).in_(list(idents))))
-    return {(row[0], row[1], row[2]): Stored(*row[3:]) for row in rows}
+    found: dict[Ident, Stored] = {}
+    # Most that are asked for together are of few channels and senders, so lists of these are
+    # quicker than keys of three columns. Each ends up in the index: some times more than needed.
+    for channel, group in groupby(sorted(idents), itemgetter(0)):
+        wanted = list(group)
+        for at in range(0, len(wanted), _IDENTS):
+            some = wanted[at : at + _IDENTS]
+            among = query.where(
+                _t.channel == channel,
+                _t.sender.in_(padded({sender for _, sender, _ in some})),
+                _t.message_id.in_(padded(ident for _, _, ident in some)),
+            )
+            for row in await tx.execute(among):
+                found[row[0], row[1], row[2]] = Stored(*row[3:])
+    return {ident: found[ident] for ident in found.keys() & set(idents)}
 
 
 # --- a reader's queue -------------------------------------------------------------------
@@ -199,7 +217,9 @@ class Payload(NamedTuple):
 
 async def payloads(tx: AsyncConnection, channel: int, seqs: Iterable[int]) -> dict[int, Payload]:
     """Return the payloads of items of a channel, by number."""
-    query = select(_t.seq, _t.kind, _t.payload).where(_t.channel == channel, _t.seq.in_(list(seqs)))
+    query = select(_t.seq, _t.kind, _t.payload).where(
+        _t.channel == channel, _t.seq.in_(padded(seqs))
+    )
     return {row[0]: Payload(*row) for row in await tx.execute(query)}
 
 
@@ -222,10 +242,8 @@ async def expire(tx: AsyncConnection, *, now_ms: int, limit: int) -> int:
         .limit(limit)
     )
     keys = [(row.channel, row.seq) for row in await tx.execute(due)]
-    if keys:
-        await tx.execute(
-            update(items)
-            .where(tuple_(_t.channel, _t.seq).in_(keys), _t.kind == MESSAGE)
-            .values(kind=GAP, payload=literal(b""), expires_at=None)
-        )
+    gap = update(items).values(kind=GAP, payload=literal(b""), expires_at=None)
+    for some in batches(keys):
+        which = any_of((_t.channel, _t.seq), len(some))
+        await tx.execute(gap.where(which, _t.kind == MESSAGE), values_of(some))
     return len(keys)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.padding import any_of, batches, padded, values_of
 from liaison.storage.tables import (
     HANDSHAKE_LANE,
     beyond,
@@ -77,8 +78,12 @@ async def find_pairs(
     tx: AsyncConnection, pairs: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], MemberRow]:
     """Return the present stays of (channel, device) pairs."""
-    query = _ROW.where(tuple_(_t.channel, _t.device).in_(list(pairs)), _PRESENT)
-    return {(row.channel, row.device): MemberRow(*row) for row in await tx.execute(query)}
+    found: dict[tuple[int, int], MemberRow] = {}
+    for some in batches(pairs):
+        query = _ROW.where(any_of((_t.channel, _t.device), len(some)), _PRESENT)
+        for row in await tx.execute(query, values_of(some)):
+            found[row.channel, row.device] = MemberRow(*row)
+    return found
 
 
 async def endpoints(tx: AsyncConnection, channel: int) -> frozenset[str]:
@@ -283,7 +288,7 @@ async def stays(tx: AsyncConnection, device: int, channel: int | None = None) ->
 
 async def acknowledged_beyond(tx: AsyncConnection, stays_: Iterable[int]) -> dict[int, set[int]]:
     """Return, by stay, the numbers that are acknowledged beyond the cursor."""
-    query = select(beyond.c.member, beyond.c.seq).where(beyond.c.member.in_(list(stays_)))
+    query = select(beyond.c.member, beyond.c.seq).where(beyond.c.member.in_(padded(stays_)))
     found: dict[int, set[int]] = {}
     for member, seq in await tx.execute(query):
         found.setdefault(member, set()).add(seq)
@@ -294,14 +299,12 @@ async def of_pairs(
     tx: AsyncConnection, pairs: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], list[MemberRow]]:
     """Return all stays of (channel, device) pairs, locked, oldest first."""
-    query = (
-        _ROW.where(tuple_(_t.channel, _t.device).in_(list(pairs)))
-        .order_by(_t.key)
-        .with_for_update()
-    )
     found: dict[tuple[int, int], list[MemberRow]] = {}
-    for row in await tx.execute(query):
-        found.setdefault((row.channel, row.device), []).append(MemberRow(*row))
+    for some in batches(sorted(pairs)):
+        query = _ROW.where(any_of((_t.channel, _t.device), len(some)))
+        locked = query.order_by(_t.key).with_for_update()
+        for row in await tx.execute(locked, values_of(some)):
+            found.setdefault((row.channel, row.device), []).append(MemberRow(*row))
     return found
 
 
@@ -309,10 +312,11 @@ _SET_CURSOR = update(members).where(_t.key == bindparam("stay")).values(cursor=b
 
 
 async def set_cursors(tx: AsyncConnection, cursors: dict[int, int]) -> None:
-    """Move cursors of stays that the caller has locked, and forget what they passed."""
+    """Move cursors to where the caller has found that the devices have read."""
     if not cursors:
         return
-    rows = [{"stay": key, "reached": cursor} for key, cursor in cursors.items()]
+    # In the order of keys, as `of_pairs` locks them: two nodes never wait in a circle.
+    rows = [{"stay": key, "reached": cursor} for key, cursor in sorted(cursors.items())]
     await tx.execute(_SET_CURSOR, rows)
 
 
