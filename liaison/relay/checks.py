@@ -74,6 +74,10 @@ def _tried(found: list[Finding], check: str, step: Callable[[], T], good: str) -
 def _tls(data: DataDir, settings: Settings) -> Iterator[Finding]:
     if settings.tls is TLSMode.PROXY:
         yield Finding("tls", Verdict.OK, f"a proxy ends it and asks {settings.listen}")
+        if not settings.trusted_proxies:
+            yield Finding(
+                "proxy", Verdict.WARNING, "trusted_proxies is empty: all clients share one rate"
+            )
         return
     trial = settings.tls is TLSMode.DEV
     certificate = data.tls / "server.pem" if trial else settings.tls_certificate

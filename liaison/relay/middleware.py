@@ -124,10 +124,11 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         limits.address(address(request))
         raise
     request[SESSION] = session
+    # Before the database is asked: over the limit a request costs nothing.
+    limits.principal(session.principal)
     # At every request: a certificate may have been revoked since the token was made.
     found = await request.app[SERVICES].registry.find_key(session.principal, session.key)
     request[CALLER] = found.caller
-    limits.principal(session.principal)
     return await handler(request)
 
 

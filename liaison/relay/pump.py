@@ -106,6 +106,8 @@ class Pump:
             while True:
                 await self._burst(feed)
                 self._outbox.put(frames.encode(frames.CaughtUp(self._flow.sent)))
+                # What wakes may bring nothing: a client that does not read costs no memory.
+                await self._outbox.drained()
                 await self._news(feed)
         finally:
             feed.close()

@@ -107,8 +107,10 @@ async def serving(prepared: Prepared, clocks: Clocks | None = None) -> AsyncIter
         async with admin.listening(prepared.admin, relay):
             yield relay
     finally:
-        await runner.cleanup()
-        await relay.close()
+        try:
+            await runner.cleanup()
+        finally:
+            await relay.close()
 
 
 def run(data: DataDir, settings: Settings) -> None:

@@ -8,12 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay import checks
 from liaison.relay.__main__ import main
+from liaison.relay.files import DataDir
+from liaison.relay.settings import Settings, TLSMode
 from tests.support.relay import RelayProcess, make
 from tests.support.world import World
 
@@ -149,6 +153,21 @@ def test_a_file_that_may_not_be_read_is_named(
     assert done.err.startswith(
         f"liaison-relay: error: {process.data / 'admin.sock'}: permission denied\n"
     )
+
+
+def test_check_warns_of_a_proxy_that_hides_all_clients(tmp_path: Path) -> None:
+    found = {
+        trusted: [
+            f.verdict
+            for f in checks.run(
+                DataDir(tmp_path), partial(Settings, tls=TLSMode.PROXY, trusted_proxies=trusted)
+            )
+            if f.check == "proxy"
+        ]
+        for trusted in ((), ("127.0.0.1",))
+    }
+
+    assert found == {(): [checks.Verdict.WARNING], ("127.0.0.1",): []}
 
 
 @pytest.mark.parametrize("command", ["check", "migrate"])

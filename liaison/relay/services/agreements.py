@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.policy import signing
 from liaison.policy.agreement import Agreement
+from liaison.policy.errors import SignatureMissingError
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import Caller
@@ -43,7 +44,7 @@ class Agreements:
             AgreementRefusedError: it names other keys of a party, or another relay.
             AgreementVersionError: it does not follow the newest version here.
         """
-        agreement = signing.verify(envelope)
+        agreement = _signed_by_all(envelope)
         check_relay(agreement, self.identity)
         await self.writer.submit(_Admit(self.book, agreement, envelope, self.clock()))
         return agreement
@@ -79,6 +80,20 @@ class Agreements:
         """Return every admitted version, by id and version; for the operator."""
         async with self.database.read() as tx:
             return [self.book.admitted(row).agreement for row in await agreements.listing(tx)]
+
+
+def _signed_by_all(envelope: bytes) -> Agreement:
+    _, agreement = signing.read(envelope)
+    signed = signing.signers(envelope)
+    missing = [str(party.code) for party in agreement.parties if party.code not in signed]
+    if missing:
+        raise SignatureMissingError(
+            f"version {agreement.version} of {agreement.agreement_id} is not signed by"
+            f" {' and '.join(missing)}",
+            unchanged="it was not admitted",
+            hint="their authorities sign it too (`liaison agreement sign`), then add that file",
+        )
+    return signing.verify(envelope)
 
 
 def check_relay(agreement: Agreement, identity: RelayIdentity) -> None:

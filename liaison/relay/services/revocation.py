@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from liaison.fanout import Bus, topics
 from liaison.model import PartyCode
 from liaison.policy import revocation
@@ -56,18 +58,22 @@ class Revocation:
         """Return the list in force of the caller's party, or of one that it has an agreement with.
 
         Raises:
-            UnknownPartyError, ForeignPartyError: not for the caller.
+            ForeignPartyError: any other party, known here or not.
             NoRevocationListError: the party has published none.
         """
         async with self.database.read() as tx:
-            known = await self.book.party(tx, code)
-            own = known.key == caller.party_key
-            if not own and not await agreements.share(tx, caller.party_key, known.key):
+            known = await parties.find(tx, str(code))
+            if known is None or not await _concerns(tx, caller.party_key, known.key):
+                # One answer for both: who else uses this relay is not the caller's business.
                 raise ForeignPartyError(f"{caller.party} has no agreement with {code}")
             row = await parties.revocations(tx, known.key)
         if row is None:
             raise NoRevocationListError(f"{code} has published no revocation list")
         return v1.Document(envelope=row.envelope)
+
+
+async def _concerns(tx: AsyncConnection, party: int, other: int) -> bool:
+    return party == other or await agreements.share(tx, party, other)
 
 
 @dataclass

@@ -86,8 +86,10 @@ async def test_lists_are_for_parties_that_have_an_agreement(relay: Relay, nor: A
         await current(nor.caller, party("DEU"))
     with pytest.raises(ForeignPartyError):
         await current(nor.caller, party("FRA"))
-    with pytest.raises(UnknownPartyError):
+    # Nobody learns from the refusal who else uses this relay.
+    with pytest.raises(ForeignPartyError) as caught:
         await current(nor.caller, party("USA"))
+    assert caught.value.message == "NOR has no agreement with USA"
 
 
 # --- agreements ---------------------------------------------------------------------------
@@ -120,8 +122,12 @@ async def test_an_agreement_is_served_to_its_parties_only(relay: Relay, nor: Act
 async def test_an_agreement_that_not_all_have_signed_is_refused(relay: Relay, nor: Actor) -> None:
     (agreement,) = await relay.services.agreements.all()
 
-    with pytest.raises(SignatureMissingError):
+    with pytest.raises(SignatureMissingError) as caught:
         await relay.services.agreements.admit(signed(relay, agreement, "NOR"))
+
+    assert caught.value.message.endswith("is not signed by DEU")
+    assert caught.value.unchanged == "it was not admitted"
+    assert "agreement sign" in caught.value.hint
 
 
 async def test_an_agreement_for_another_relay_is_refused(relay: Relay, nor: Actor) -> None:
