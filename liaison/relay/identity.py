@@ -16,7 +16,6 @@ from typing import Final
 
 from liaison.crypto.errors import KeyFormatError
 from liaison.crypto.signing import SignatureScheme, Signer, SigningKey
-from liaison.errors import UnknownError
 from liaison.policy.keys import VerifyKey
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay import files
@@ -110,18 +109,6 @@ def load(data: DataDir) -> RelayKeys:
     if len(secret) != SECRET_SIZE:
         raise KeyFileError(f"{data.keys / _SECRET} has not {SECRET_SIZE} bytes")
     return RelayKeys(public, identity, senders, secret)
-
-
-def sender(keys: RelayKeys, scheme: SignatureScheme) -> Signer:
-    """Return the key for proposals in groups of a scheme.
-
-    Raises:
-        UnknownError: the relay has none.
-    """
-    try:
-        return keys.senders[scheme]
-    except KeyError:
-        raise UnknownError(f"the relay has no {scheme} key for proposals") from None
 
 
 def read_private(path: Path) -> bytes:

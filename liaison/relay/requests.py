@@ -15,7 +15,6 @@ from typing import Final, TypeVar
 import pydantic
 from aiohttp import web
 
-from liaison.errors import LiaisonError
 from liaison.model import BlobId, ChannelId, MessageId
 from liaison.relay.appkeys import CALLER, SETTINGS
 from liaison.relay.errors import BodyError, EncodedBodyError, ParameterError, WrongPrincipalError
@@ -116,11 +115,6 @@ def answer(body: v1.Body, status: int = 200) -> web.Response:
     return web.Response(
         body=body.model_dump_json().encode(), status=status, content_type="application/json"
     )
-
-
-def problem(error: LiaisonError) -> web.Response:
-    """Return an error as its problem document."""
-    return problem_response(Problem.of(error))
 
 
 def problem_response(document: Problem) -> web.Response:

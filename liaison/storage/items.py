@@ -223,16 +223,6 @@ async def payloads(tx: AsyncConnection, channel: int, seqs: Iterable[int]) -> di
     return {row[0]: Payload(*row) for row in await tx.execute(query)}
 
 
-async def between(tx: AsyncConnection, channel: int, after: int, upto: int) -> list[Item]:
-    """Return a stretch of a channel, in order."""
-    query = (
-        select(*(_t[name] for name in Item._fields))
-        .where(_t.channel == channel, _t.seq > after, _t.seq <= upto)
-        .order_by(_t.seq)
-    )
-    return [Item(*row) for row in await tx.execute(query)]
-
-
 async def expire(tx: AsyncConnection, *, now_ms: int, limit: int) -> int:
     """Turn messages whose time is over into gaps: the number stays, the bytes go."""
     due = (

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, delete, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import any_of, batches, padded, values_of
@@ -367,14 +367,3 @@ async def first_unread(tx: AsyncConnection, stay: MemberRow, after: int) -> int 
         .limit(1)
     )
     return await tx.scalar(query)
-
-
-async def head(tx: AsyncConnection, channel: int) -> int:
-    """Return the channel's last sequence number."""
-    return int(await tx.scalar(select(channels.c.head).where(channels.c.key == channel)) or 0)
-
-
-async def count(tx: AsyncConnection, channel: int) -> int:
-    """Return how many members the channel has."""
-    query = select(func.count()).where(_t.channel == channel, _PRESENT)
-    return int(await tx.scalar(query) or 0)
