@@ -166,9 +166,18 @@ class Enrolments(Body):
 
 
 class Document(Body):
-    """A signed document (DSSE envelope, JSON bytes): agreement or revocation list."""
+    """A signed document (DSSE envelope, JSON bytes).
+
+    An agreement, a revocation list, a statement of participation or an exclusion.
+    """
 
     envelope: Annotated[B64, Field(min_length=1, max_length=1 << 20)]
+
+
+class Documents(Body):
+    """Several signed documents, such as `GET /v1/agreements/{id}/statements`."""
+
+    documents: list[Document]
 
 
 class AgreementSummary(Body):
@@ -183,6 +192,38 @@ class Agreements(Body):
     """`GET /v1/agreements`."""
 
     agreements: list[AgreementSummary]
+
+
+class ProposalStatus(Body):
+    """`POST /v1/agreements`: a version of an agreement, who has signed it and who has not.
+
+    `active` once the relay has admitted it; from then on it takes effect at its `valid_from`.
+    """
+
+    id: Name
+    version: U64
+    digest: Digest
+    signed: list[Name]
+    missing: list[Name]
+    active: bool
+
+
+class Proposals(Body):
+    """`GET /v1/proposals`: versions that the caller's party has to do with and that wait."""
+
+    proposals: list[ProposalStatus]
+
+
+class ExclusionStatus(Body):
+    """`POST /v1/agreements/{id}/exclusions`: who is to be excluded, and who has signed.
+
+    `missing` names the others that have not; `in_force` says whether the agreement's rule is met.
+    """
+
+    party: Name
+    signed: list[Name]
+    missing: list[Name]
+    in_force: bool
 
 
 class RegisteredDevice(Body):

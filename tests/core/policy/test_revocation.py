@@ -1,4 +1,4 @@
-"""Revocation lists and the reason for a removal."""
+"""Revocation lists."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liaison.crypto.signing import SignatureScheme, SigningKey
-from liaison.envelope import cbor
 from liaison.model import DeviceId, PartyCode
-from liaison.policy import canonical, dsse, revocation, statement
+from liaison.policy import canonical, dsse, revocation
 from liaison.policy.errors import (
     DocumentError,
-    RemovalReasonError,
     RevocationOrderError,
     SignatureMissingError,
     StaleRevocationError,
@@ -124,41 +122,6 @@ def test_the_next_list_has_all_of_this_one_and_a_higher_number() -> None:
 def test_a_list_that_goes_back_is_refused(successor: RevocationList) -> None:
     with pytest.raises(RevocationOrderError):
         successor.check_succeeds(after(LOST))
-
-
-def test_a_revocation_is_a_reason_for_removal() -> None:
-    reason = statement.encode_removal(sign(after(LOST)))
-
-    verified = statement.verify_removal(reason, world().party("NOR").party, LOST.serial)
-
-    assert verified == after(LOST)
-
-
-def test_an_old_revocation_is_still_a_reason() -> None:
-    past = replace(after(LOST), issued_at=1000, next_update=2000)
-
-    assert statement.verify_removal(
-        statement.encode_removal(sign(past)), world().party("NOR").party, LOST.serial
-    ).contains(LOST.serial)
-
-
-@pytest.mark.parametrize(
-    "reason",
-    [
-        b"",
-        b"\xa0",
-        b"\xff",
-        statement.encode_removal(b"{}"),
-        statement.encode_removal(sign(first())),
-        statement.encode_removal(revocation.sign(after(LOST), world().party("DEU").registrar_key)),
-        statement.encode_removal(sign(after(LOST)))[:-1],
-        cbor.encode({0: True, 1: True, 2: sign(after(LOST))}),
-    ],
-    ids=["none", "empty", "not-cbor", "no-list", "other-serial", "other-registrar", "cut", "true"],
-)
-def test_without_a_good_reason_nobody_is_removed(reason: bytes) -> None:
-    with pytest.raises(RemovalReasonError):
-        statement.verify_removal(reason, world().party("NOR").party, LOST.serial)
 
 
 def test_a_signed_document_of_another_form_is_no_list() -> None:

@@ -23,10 +23,11 @@ from liaison.mls.key_packages import KeyPackageBundle, new_key_package
 from liaison.mls.leaf import Capabilities, Lifetime
 from liaison.mls.proposals import Add
 from liaison.mls.public_group import PublicGroup
-from liaison.model import ChannelId, DeviceId, PartyCode
+from liaison.model import ChannelId, DeviceId
 from liaison.policy import statement
 from liaison.policy.errors import RemovalReasonError
 from liaison.policy.evaluate import SendMessage, evaluate
+from liaison.policy.standing import EVERYONE
 from liaison.trust import (
     CHANNEL_BINDING_EXTENSION,
     AgreementValidator,
@@ -215,5 +216,12 @@ def propose(channel: Channel, reason: bytes) -> bytes:
 def check_reason(channel: Channel, reason: bytes) -> None:
     leaf = channel.norwegian.member(channel.german.own_leaf)
     certified = certified_leaf(leaf.leaf_node.credential)
-    party = agreement().party(PartyCode("DEU"))
-    statement.verify_removal(reason, party, certified.serial)
+    statement.verify_removal(
+        reason,
+        agreement=agreement(),
+        policy=agreement().channel("liaison"),
+        device=certified.device,
+        serial=certified.serial,
+        standing=EVERYONE,
+        now=NOW,
+    )

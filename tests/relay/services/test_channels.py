@@ -12,7 +12,7 @@ from liaison.mls import group, peek
 from liaison.mls.key_package import KeyPackage
 from liaison.mls.proposals import Add
 from liaison.model import ChannelId
-from liaison.policy import statement
+from liaison.policy import revocation, statement
 from liaison.policy.keys import VerifyKey
 from liaison.relay.services.errors import (
     AgreementNotActiveError,
@@ -442,8 +442,9 @@ async def test_a_revoked_member_is_proposed_for_removal_with_the_reason(
     (certified,) = deu.device.certified
     channel = await nor.relay.services.channels.get(nor.caller, nor.channel)
 
-    party = nor.relay.world.party("DEU").party
-    assert statement.verify_removal(reason, party, certified.serial).contains(certified.serial)
+    given = statement.read_removal(reason)
+    assert given.kind is statement.ReasonKind.REVOCATION
+    assert revocation.read(given.document).contains(certified.serial)
     assert channel.pending_removals == [1]
 
 
