@@ -184,12 +184,17 @@ class Header:
         """What queues are ordered by."""
         return self.action
 
+    @property
+    def addresses_somebody(self) -> bool:
+        """Whether the message names addressees; one that names none is for everyone."""
+        return bool(self.to or self.copy)
+
     def precedence_for(self, endpoint: EndpointId) -> Precedence:
         """Return how fast the message is meant to reach one endpoint.
 
         A message that addresses nobody is for action by everyone.
         """
-        if endpoint in self.to or not (self.to or self.copy):
+        if endpoint in self.to or not self.addresses_somebody:
             return self.action
         return self.info
 

@@ -6,7 +6,7 @@ worked out by the same rules that decide later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from liaison.envelope.header import Kind
@@ -15,6 +15,7 @@ from liaison.policy import clearances, membership
 from liaison.policy.agreement import Agreement
 from liaison.policy.canonical import JSON
 from liaison.policy.channel_policy import ChannelPolicy
+from liaison.policy.fields import format_instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,9 @@ class Rights:
     """What one endpoint may do in channels of one policy, in words that compare.
 
     Args:
-        send: for each kind, `ROUTINE-FLASH`, the bounds of what any rule allows.
+        member: `yes`, `no`, or until when as a guest.
+        addressed: whether some rule lets others address it.
+        send: for each kind the ranges that the rules allow, such as `ROUTINE-FLASH`.
         cleared: the highest classification and the categories.
     """
 
@@ -31,6 +34,7 @@ class Rights:
     add: str = "no"
     remove: str = "no"
     acknowledge: str = "no"
+    addressed: str = "no"
     review: str = "no"
     release: str = "no"
     send: tuple[tuple[str, str], ...] = ()
@@ -74,6 +78,7 @@ def rights(agreement: Agreement, channel: str, endpoint: EndpointId, now: int) -
         add=_yes(agreement.includes(policy.add, endpoint)),
         remove=_yes(agreement.includes(policy.remove, endpoint)),
         acknowledge=_yes(agreement.includes(policy.acknowledge, endpoint)),
+        addressed=_addressed(agreement, policy, endpoint),
         review=_yes(
             policy.release is not None and agreement.includes(policy.release.review, endpoint)
         ),
@@ -136,7 +141,18 @@ def _member(agreement: Agreement, policy: ChannelPolicy, endpoint: EndpointId, n
     decision = membership.may_be_member(agreement, policy, endpoint, now)
     if not decision.allow:
         return "no"
-    return "yes" if decision.rule.endswith(".read") else "guest"
+    if agreement.includes(policy.read, endpoint):
+        return "yes"
+    until = max(rule.until for rule in membership.guest_rules(agreement, policy, endpoint))
+    return f"guest until {format_instant(until)}"
+
+
+def _addressed(agreement: Agreement, policy: ChannelPolicy, endpoint: EndpointId) -> str:
+    ways = {
+        "for action": any(agreement.includes(rule.to, endpoint) for rule in policy.send),
+        "for information": any(agreement.includes(rule.copy, endpoint) for rule in policy.send),
+    }
+    return " and ".join(way for way, allowed in ways.items() if allowed) or "no"
 
 
 def _sending(
@@ -145,10 +161,9 @@ def _sending(
     mine = [rule for rule in policy.send if agreement.includes(rule.who, endpoint)]
     spans = []
     for kind in Kind:
-        rules = [rule for rule in mine if kind in rule.kinds]
-        if rules:
-            lowest, highest = min(r.lowest for r in rules), max(r.highest for r in rules)
-            spans.append((str(kind), f"{lowest.name}-{highest.name}"))
+        ranges = sorted({(rule.lowest, rule.highest) for rule in mine if kind in rule.kinds})
+        if ranges:
+            spans.append((str(kind), ", ".join(f"{low.name}-{high.name}" for low, high in ranges)))
     return tuple(spans)
 
 
@@ -182,15 +197,22 @@ def _walk_list(path: str, before: list[JSON], after: list[JSON]) -> Iterable[Fie
             yield FieldChange(path, before, after)
         return
     # Policies and parties are told apart by their names, not by where they stand.
-    old, new = _by_name(before), _by_name(after)
+    old, new = _paired(before, after)
     for name in dict.fromkeys((*old, *new)):
         yield from _walk(f"{path}[{name}]", old.get(name), new.get(name))
 
 
-def _by_name(items: list[JSON]) -> dict[str, JSON]:
-    return {
-        str(item.get("name") or item.get("code") or number)
-        if isinstance(item, dict)
-        else str(number): item
-        for number, item in enumerate(items)
-    }
+def _paired(before: list[JSON], after: list[JSON]) -> tuple[Mapping[str, JSON], Mapping[str, JSON]]:
+    for key in ("code", "name"):
+        old, new = _named(key, before), _named(key, after)
+        # Only where it tells all of them apart: of two with one name, one would hide the other.
+        if len(old) == len(before) and len(new) == len(after):
+            return old, new
+    return (
+        {str(number): item for number, item in enumerate(before)},
+        {str(number): item for number, item in enumerate(after)},
+    )
+
+
+def _named(key: str, items: list[JSON]) -> Mapping[str, JSON]:
+    return {str(item[key]): item for item in items if isinstance(item, dict) and key in item}

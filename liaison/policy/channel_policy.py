@@ -180,12 +180,20 @@ def _optional(fields: dict[str, Node]) -> dict[str, Any]:
             case "answers":
                 found[name] = answers_from_node(node)
             case "languages":
-                found[name] = tuple(_language(item) for item in node.items(most=MAX_RULES))
+                found[name] = _languages(node)
             case "watch":
                 found[name] = tuple(WatchHours.from_node(n) for n in node.items(most=MAX_RULES))
             case "quotas":
                 found[name] = Quotas.from_node(node)
     return found
+
+
+def _languages(node: Node) -> tuple[str, ...]:
+    tags = tuple(_language(item) for item in node.items(most=MAX_RULES))
+    # RFC 5646 §2.1.1: case says nothing.
+    if len({tag.lower() for tag in tags}) != len(tags):
+        node.fail("names a language twice")
+    return tags
 
 
 def _language(node: Node) -> str:

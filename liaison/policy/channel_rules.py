@@ -61,7 +61,7 @@ class SendRule:
         fields = node.fields(("who", "kinds", "lowest", "highest", "to", "copy"))
         rule = cls(
             who_from_node(fields["who"]),
-            tuple(item.parsed(Kind.parse) for item in fields["kinds"].items(most=len(Kind))),
+            _kinds(fields["kinds"]),
             fields["lowest"].parsed(_precedence),
             fields["highest"].parsed(_precedence),
             who_from_node(fields["to"]),
@@ -214,9 +214,7 @@ class ReleaseRule:
         """Read the rule."""
         fields = node.fields(("kinds", "lowest", "review", "release", "persons"))
         rule = cls(
-            tuple(
-                item.parsed(Kind.parse) for item in fields["kinds"].items(least=1, most=len(Kind))
-            ),
+            _kinds(fields["kinds"], least=1),
             fields["lowest"].parsed(_precedence),
             who_from_node(fields["review"]),
             who_from_node(fields["release"]),
@@ -263,9 +261,12 @@ def answers_from_node(node: Node) -> Mapping[Precedence, AnswerTimes]:
     times: dict[Precedence, AnswerTimes] = {}
     for name, child in node.mapping(len(Precedence)).items():
         try:
-            times[_precedence(name)] = AnswerTimes.from_node(child)
+            level = _precedence(name)
         except MalformedError as error:
             child.fail(f"is wrong: {error.message}")
+        times[level] = AnswerTimes.from_node(child)
+        if not (times[level].acknowledge or times[level].reply):
+            child.fail("demands nothing", hint="leave it out")
     return MappingProxyType(times)
 
 
@@ -340,6 +341,17 @@ class Quotas:
     def document(self) -> dict[str, JSON]:
         """Return them as they stand in the document."""
         return {"devices": self.devices, "administrators": self.administrators}
+
+
+def _kinds(node: Node, *, least: int = 0) -> tuple[Kind, ...]:
+    kinds = tuple(item.parsed(Kind.parse) for item in node.items(least=least, most=len(Kind)))
+    if len(set(kinds)) != len(kinds):
+        node.fail("names a kind twice")
+    # What stands in a document must hold: these two are judged without such rules.
+    if beyond := {Kind.RECEIPT, Kind.CONTROL} & set(kinds):
+        names = " and ".join(sorted(map(str, beyond)))
+        node.fail(f"names {names}, which needs no rule here", hint="see acknowledge and read")
+    return kinds
 
 
 def _precedence(text: str) -> Precedence:

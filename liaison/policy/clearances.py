@@ -31,7 +31,9 @@ def check_label(header: Header, agreement: Agreement, now: int) -> Decision | No
     """
     meaning = agreement.label_policy
     if meaning is None:
-        return deny("labels.policy", f"label policy {agreement.labels.policy} is not known here")
+        return _unknown(agreement)
+    if not meaning.is_valid_at(now):
+        return deny("labels.policy", f"label policy {meaning.name} is not valid at this time")
     label = label_of(header)
     try:
         meaning.check(label, now=now)
@@ -45,7 +47,7 @@ def check_label(header: Header, agreement: Agreement, now: int) -> Decision | No
 
 
 def check_readers(
-    header: Header, readers: Iterable[EndpointId], agreement: Agreement, now: int
+    header: Header, readers: Iterable[EndpointId], agreement: Agreement, now: int | None
 ) -> Decision | None:
     """Return who of those who can read is not cleared for a label; None where all are.
 
@@ -53,11 +55,11 @@ def check_readers(
         header: with the label.
         readers: the sender and the endpoints of all devices in the group.
         agreement: with the clearances.
-        now: Unix seconds.
+        now: Unix seconds; None leaves out what is valid for a time only.
     """
     meaning = agreement.label_policy
     if meaning is None:
-        return check_label(header, agreement, now)
+        return _unknown(agreement)
     label = label_of(header)
     try:
         requirement = meaning.requirement(label, now=now)
@@ -71,6 +73,10 @@ def check_readers(
                 f"{endpoint} is not cleared for {label.marking()}: {decision.reason}",
             )
     return None
+
+
+def _unknown(agreement: Agreement) -> Decision:
+    return deny("labels.policy", f"label policy {agreement.labels.policy} is not known here")
 
 
 def highest(policy: LabelPolicy, clearance: Clearance) -> str:

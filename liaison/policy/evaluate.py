@@ -68,7 +68,7 @@ def evaluate(
         return refusal
     match request:
         case CreateChannel():
-            return membership.create(request, agreement, policy)
+            return membership.create(request, agreement, policy, now)
         case AddEndpoint():
             return membership.add(request, agreement, policy, now)
         case RemoveEndpoint():
@@ -118,5 +118,7 @@ def _read(request: ReadMessage, agreement: Agreement, policy: ChannelPolicy, now
     member = membership.may_be_member(agreement, policy, request.reader, now)
     if not member.allow:
         return deny(member.rule, f"{request.reader} may not read this channel")
-    uncleared = clearances.check_readers(request.header, (request.reader,), agreement, now)
+    # The label was judged at the time of acceptance; what was valid for a time only then
+    # does not become unreadable for whoever comes late.
+    uncleared = clearances.check_readers(request.header, (request.reader,), agreement, None)
     return uncleared or allow(member.rule, f"{request.reader} may read this channel")

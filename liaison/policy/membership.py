@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from liaison.model import EndpointId, PartyCode
+from liaison.model import EndpointId
 from liaison.policy import lifecycle
 from liaison.policy.agreement import Agreement
 from liaison.policy.channel_policy import ChannelPolicy
@@ -70,7 +68,7 @@ def excluded(
     Certificates are judged elsewhere (`liaison.trust`).
     """
     if not agreement.has_party(endpoint.party):
-        return allow("member.excluded", f"{endpoint.party} is not a party any more")
+        return allow("member.excluded", f"{endpoint.party} is not a party to the agreement")
     state = standing.participation(endpoint.party, now)
     if state is not Participation.ACTIVE:
         return allow("member.excluded", f"{endpoint.party} {lifecycle.in_words(state)}")
@@ -78,13 +76,17 @@ def excluded(
     return None if member.allow else allow("member.excluded", member.reason)
 
 
-def create(request: CreateChannel, agreement: Agreement, policy: ChannelPolicy) -> Decision:
+def create(
+    request: CreateChannel, agreement: Agreement, policy: ChannelPolicy, now: int
+) -> Decision:
     """Decide who opens a channel."""
     decision = grant(agreement, policy, "create", request.actor, "open this channel")
+    if not decision.allow:
+        return decision
     # Whoever opens a channel is its first member.
-    if decision.allow and not agreement.includes(policy.read, request.actor):
+    if not agreement.includes(policy.read, request.actor):
         return deny(rule(policy, "read"), f"{request.actor} may not be a member of this channel")
-    return decision
+    return _check_numbers(request.actor, (request.actor,), agreement, policy, now) or decision
 
 
 def add(request: AddEndpoint, agreement: Agreement, policy: ChannelPolicy, now: int) -> Decision:
@@ -92,15 +94,21 @@ def add(request: AddEndpoint, agreement: Agreement, policy: ChannelPolicy, now: 
     member = may_be_member(agreement, policy, request.added, now)
     if not member.allow:
         return member
-    refusal = _check_numbers(request, agreement, policy)
+    refusal = _check_numbers(request.added, request.present, agreement, policy, now)
     if refusal is not None:
         return refusal
     if request.added == request.actor:
         # A second device of the same post adds no reader.
-        return allow(rule(policy, "read"), f"{request.actor} adds a device of its own")
-    if not agreement.includes(policy.read, request.added):
-        return _invite(request, agreement, policy, now)
-    return grant(agreement, policy, "add", request.actor, f"add {request.added}")
+        return allow(member.rule, f"{request.actor} adds a device of its own")
+    if agreement.includes(policy.read, request.added):
+        decision = grant(agreement, policy, "add", request.actor, f"add {request.added}")
+    else:
+        decision = _invite(request, agreement, policy, now)
+    if not decision.allow:
+        return decision
+    # A right to add is none to be there: a guest's ends with the stay.
+    actor = may_be_member(agreement, policy, request.actor, now)
+    return decision if actor.allow else actor
 
 
 def remove(
@@ -118,7 +126,12 @@ def remove(
     reason = excluded(agreement, policy, request.removed, standing, now)
     if reason is not None:
         return reason
-    return grant(agreement, policy, "remove", request.actor, f"remove {request.removed}")
+    decision = grant(agreement, policy, "remove", request.actor, f"remove {request.removed}")
+    if not decision.allow:
+        return decision
+    # Who is on the way out must not throw out those who stay.
+    own = excluded(agreement, policy, request.actor, standing, now)
+    return decision if own is None else deny(own.rule, own.reason)
 
 
 def _invite(
@@ -132,36 +145,36 @@ def _invite(
 
 
 def _check_numbers(
-    request: AddEndpoint, agreement: Agreement, policy: ChannelPolicy
+    added: EndpointId,
+    present: tuple[EndpointId, ...],
+    agreement: Agreement,
+    policy: ChannelPolicy,
+    now: int,
 ) -> Decision | None:
-    if len(request.present) > policy.max_members:
+    if len(present) > policy.max_members:
         most = policy.max_members
         return deny(rule(policy, "max_members"), f"the channel has at most {most} devices")
     if policy.quotas is None:
         return None
-    party = request.added.party
-    theirs = [endpoint for endpoint in request.present if endpoint.party == party]
+    theirs = [endpoint for endpoint in present if endpoint.party == added.party]
     if len(theirs) > policy.quotas.devices:
         most = policy.quotas.devices
-        return deny(rule(policy, "quotas.devices"), f"{party} has at most {most} devices here")
-    administrators = _administrators(agreement, policy, theirs, party)
-    if request.added in administrators and len(administrators) > policy.quotas.administrators:
+        return deny(
+            rule(policy, "quotas.devices"), f"{added.party} has at most {most} devices here"
+        )
+    administrators = {one for one in theirs if _administers(one, agreement, policy, now)}
+    if added in administrators and len(administrators) > policy.quotas.administrators:
         most = policy.quotas.administrators
         return deny(
             rule(policy, "quotas.administrators"),
-            f"{party} has at most {most} endpoints here that may add or remove others",
+            f"{added.party} has at most {most} endpoints here that may add or remove others",
         )
     return None
 
 
-def _administrators(
-    agreement: Agreement, policy: ChannelPolicy, present: Iterable[EndpointId], party: PartyCode
-) -> set[EndpointId]:
-    return {
-        endpoint
-        for endpoint in present
-        if endpoint.party == party
-        and (
-            agreement.includes(policy.add, endpoint) or agreement.includes(policy.remove, endpoint)
-        )
-    }
+def _administers(
+    endpoint: EndpointId, agreement: Agreement, policy: ChannelPolicy, now: int
+) -> bool:
+    inviters = (guest.invited_by for guest in policy.guests if now <= guest.until)
+    lists = (policy.add, policy.remove, *inviters)
+    return any(agreement.includes(people, endpoint) for people in lists)

@@ -114,7 +114,9 @@ class Statement:
                 f"statement {self.number} of {self.party} is not newer than {previous.number},"
                 " which is known already"
             )
-        if self.issued_at < previous.issued_at or self.since < previous.since:
+        renewed = (self.state, self.since) == (previous.state, previous.since)
+        # A new state begins after the last word: nobody rewrites what others have acted upon.
+        if self.issued_at < previous.issued_at or not (renewed or self.since >= previous.issued_at):
             raise StatementOrderError(
                 f"statement {self.number} of {self.party} is dated before {previous.number}"
             )
@@ -153,7 +155,7 @@ def sign(statement: Statement, signer: Signer) -> bytes:
 def verify(data: bytes, agreement: Agreement) -> Statement:
     """Read a statement that the party's authority, as the agreement names it, has signed.
 
-    Age and order are the caller's to check: `lifecycle.Standing`, `check_succeeds`.
+    Age and order are the caller's to check: `liaison.policy.standing`, `check_succeeds`.
 
     Args:
         data: the DSSE envelope.

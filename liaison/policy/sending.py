@@ -30,20 +30,27 @@ def send(
     )
     if refusal is not None:
         return refusal
-    decision = _by_kind(request, agreement, policy)
+    decision = _by_kind(request, agreement, policy, now)
     if not decision.allow:
         return decision
+    # A right to send is none to be there: a guest's ends with the stay.
+    member = may_be_member(agreement, policy, request.actor, now)
+    if not member.allow:
+        return member
     readers = {request.actor, *request.audience}
     return clearances.check_readers(header, readers, agreement, now) or decision
 
 
-def _by_kind(request: SendMessage, agreement: Agreement, policy: ChannelPolicy) -> Decision:
+def _by_kind(
+    request: SendMessage, agreement: Agreement, policy: ChannelPolicy, now: int
+) -> Decision:
     kind = request.header.kind
     if kind is Kind.RECEIPT:
-        return _report(request, agreement, policy, "acknowledge", "send receipts")
+        granted = grant(agreement, policy, "acknowledge", request.actor, "send receipts")
+        return _report(request, policy, granted)
     if kind is Kind.CONTROL:
-        # Reports about the group itself; whoever is in it may make them.
-        return _report(request, agreement, policy, "read", "report on this channel")
+        # Reports about the group itself; whoever is in it may make them, a guest too.
+        return _report(request, policy, may_be_member(agreement, policy, request.actor, now))
     decision = _by_rule(request, agreement, policy)
     if not decision.allow:
         return decision
@@ -96,19 +103,17 @@ def _check_addressees(
     return None
 
 
-def _report(
-    request: SendMessage, agreement: Agreement, policy: ChannelPolicy, name: str, deed: str
-) -> Decision:
+def _report(request: SendMessage, policy: ChannelPolicy, granted: Decision) -> Decision:
     # No rule under `send` covers these kinds; without a bound they would overtake
     # everything that has one.
     highest = max((one.highest for one in policy.send), default=Precedence.ROUTINE)
     header = request.header
-    if header.action > highest:
+    if granted.allow and header.action > highest:
         return deny(
-            rule(policy, name),
+            granted.rule,
             f"a {header.kind} may be {highest.name} at most, this is {header.action.name}",
         )
-    return grant(agreement, policy, name, request.actor, deed)
+    return granted
 
 
 def _by_rule(request: SendMessage, agreement: Agreement, policy: ChannelPolicy) -> Decision:
@@ -131,18 +136,24 @@ def _by_rule(request: SendMessage, agreement: Agreement, policy: ChannelPolicy) 
             rule(policy, "send.precedence"),
             f"{actor} may not send a {header.kind} at {header.action.name}",
         )
-    strangers = [_not_addressable(header, agreement, one) for _, one in fit]
+    strangers = [_not_addressable(request, agreement, one) for _, one in fit]
     for (number, _), stranger in zip(fit, strangers, strict=True):
         if stranger is None:
             return allow(rule(policy, f"send[{number}]"), f"{actor} may send a {header.kind}")
     return deny(
         rule(policy, "send.addressees"),
-        f"{actor} may not address a {header.kind} at {header.action.name} to {strangers[0]}",
+        f"{actor} may not address a {header.kind} at {header.action.name} to {strangers[0]}"
+        f"{'' if header.addresses_somebody else ', and addressing nobody is addressing everyone'}",
     )
 
 
-def _not_addressable(header: Header, agreement: Agreement, one: SendRule) -> EndpointId | None:
-    for addressees, people in ((header.to, one.to), (header.copy, one.copy)):
+def _not_addressable(
+    request: SendMessage, agreement: Agreement, one: SendRule
+) -> EndpointId | None:
+    header = request.header
+    # To name no addressee must not be a way around the rule: it is for action by everyone.
+    everyone = () if header.addresses_somebody else sorted({*request.audience} - {request.actor})
+    for addressees, people in (((*header.to, *everyone), one.to), (header.copy, one.copy)):
         for endpoint in addressees:
             if not agreement.includes(people, endpoint):
                 return endpoint
@@ -193,6 +204,7 @@ def missing_parts(
     }
     if not releasers - drafters:
         missing.append("a releaser other than the drafter")
-    elif len(drafters | reviewers | releasers) < wanted.persons:
+    # The drafter is one; who only claims to have drafted, or drafted too, is not another.
+    elif len((reviewers | releasers) - drafters) < wanted.persons - 1:
         missing.append(f"{wanted.persons} different persons")
     return missing

@@ -2,13 +2,14 @@
 
 Everyone in a channel's group can decrypt, so a message goes to all of them or to
 nobody: one member without clearance stops it for all, and the remedy is a
-channel of fewer people. Addressees outside the group get nothing.
+channel of fewer people. Who must not be in the group any more is removed first
+and stops nobody. Addressees outside the group get nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from liaison.model import EndpointId
@@ -26,6 +27,8 @@ class Fate(StrEnum):
     GETS = "gets"
     BLOCKS = "blocks"
     """It is in the group, must not read this, and so stops it for everyone."""
+    LEAVES = "leaves"
+    """It is in the group and must not be: it is removed before anything is encrypted."""
     OUTSIDE = "outside"
     """It is addressed and not in the group."""
     REFUSED = "refused"
@@ -80,47 +83,34 @@ def simulate(
         UnknownChannelPolicyError: the agreement has no such channel policy.
     """
     policy = agreement.channel(request.channel)
-    decision = evaluate(request, agreement, now, standing=standing)
     header = request.header
     concerned = {*request.audience, *header.to, *header.copy}
-    outcomes = [
-        _outcome(one, request, agreement, policy, decision, standing, now)
-        for one in sorted(concerned)
-    ]
+    barred = {
+        one: gone.reason
+        for one in concerned
+        if (gone := membership.excluded(agreement, policy, one, standing, now)) is not None
+    }
+    staying = tuple(one for one in request.audience if one not in barred)
+    asked = replace(request, audience=staying)
+    decision = evaluate(asked, agreement, now, standing=standing)
+    outcomes = []
+    for one in sorted(concerned):
+        if one in barred:
+            fate = Fate.LEAVES if one in request.audience else Fate.OUTSIDE
+            reason = barred[one]
+        else:
+            fate, reason = _fate(one, asked, agreement, decision, now)
+        addressed = "to" if one in header.to else "copy" if one in header.copy else ""
+        desk = manned(agreement, policy, one, now)
+        outcomes.append(Outcome(one, fate, addressed, reason, desk))
     return Simulation(decision, tuple(outcomes))
 
 
-def _outcome(
-    endpoint: EndpointId,
-    request: SendMessage,
-    agreement: Agreement,
-    policy: ChannelPolicy,
-    decision: Decision,
-    standing: Standing,
-    now: int,
-) -> Outcome:
-    fate, reason = _fate(endpoint, request, agreement, policy, decision, standing, now)
-    header = request.header
-    addressed = "to" if endpoint in header.to else "copy" if endpoint in header.copy else ""
-    return Outcome(endpoint, fate, addressed, reason, manned(agreement, policy, endpoint, now))
-
-
 def _fate(
-    endpoint: EndpointId,
-    request: SendMessage,
-    agreement: Agreement,
-    policy: ChannelPolicy,
-    decision: Decision,
-    standing: Standing,
-    now: int,
+    endpoint: EndpointId, request: SendMessage, agreement: Agreement, decision: Decision, now: int
 ) -> tuple[Fate, str]:
     if endpoint not in request.audience:
-        member = membership.may_be_member(agreement, policy, endpoint, now)
-        hint = "is not in this channel" if member.allow else "may not be in this channel"
-        return Fate.OUTSIDE, f"{endpoint} {hint}"
-    gone = membership.excluded(agreement, policy, endpoint, standing, now)
-    if gone is not None:
-        return Fate.BLOCKS, gone.reason
+        return Fate.OUTSIDE, f"{endpoint} is not in this channel"
     uncleared = clearances.check_readers(request.header, (endpoint,), agreement, now)
     if uncleared is not None and uncleared.rule == clearances.RULE:
         return Fate.BLOCKS, uncleared.reason

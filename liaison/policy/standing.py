@@ -45,9 +45,12 @@ class Standing:
         Raises:
             StatementOrderError: two of a party's statements contradict each other.
         """
-        standing = cls(exclusions=MappingProxyType({one.party: one for one in exclusions}))
+        standing = cls()
         for statement in sorted(statements, key=lambda one: (one.party, one.number)):
             standing = standing.with_statement(statement)
+        # Last: what a party said before it was excluded stays known.
+        for exclusion in exclusions:
+            standing = standing.with_exclusion(exclusion)
         return standing
 
     def with_statement(self, statement: Statement) -> Standing:
@@ -67,8 +70,9 @@ class Standing:
         return replace(self, statements=MappingProxyType(grown))
 
     def with_exclusion(self, exclusion: Exclusion) -> Standing:
-        """Return the standing with a party excluded; the first word stays."""
-        if exclusion.party in self.exclusions:
+        """Return the standing with a party excluded; of several exclusions the earliest counts."""
+        known = self.exclusions.get(exclusion.party)
+        if known is not None and known.issued_at <= exclusion.issued_at:
             return self
         grown = {**self.exclusions, exclusion.party: exclusion}
         return replace(self, exclusions=MappingProxyType(grown))

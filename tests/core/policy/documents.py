@@ -13,6 +13,7 @@ from liaison.policy import templates
 from liaison.policy.agreement import Agreement, AgreementKind
 from liaison.policy.keys import VerifyKey
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.policy.who import Pattern, Who
 from tests.support.world import World
 
 NOW = 1_795_000_000
@@ -55,6 +56,21 @@ def agreement(kind: AgreementKind = AgreementKind.BILATERAL) -> Agreement:
         valid_from=NOW - DAY,
         valid_until=NOW + 365 * DAY,
     )
+
+
+def ruled(kind: AgreementKind = AgreementKind.BILATERAL, **changes: Any) -> Agreement:
+    """A template's agreement with some fields of its first channel policy changed."""
+    made = agreement(kind)
+    return replace(made, channels=(replace(made.channels[0], **changes), *made.channels[1:]))
+
+
+def read_again(draft: Agreement) -> Agreement:
+    """The agreement as everyone else has it: from its canonical bytes."""
+    return Agreement.from_payload(draft.payload())
+
+
+def people(*patterns: str) -> Who:
+    return tuple(Pattern.parse(pattern) for pattern in patterns)
 
 
 def document(**changes: Any) -> dict[str, Any]:
