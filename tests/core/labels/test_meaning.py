@@ -272,6 +272,42 @@ def test_an_equivalence_that_leaves_a_choice_is_left_to_people() -> None:
             translate(Label.of("1.2", "L", [("T", "A")]), *policies)
 
 
+def _level(name: str, place: int, *same: spif.EquivalentClassification) -> spif.Classification:
+    return spif.Classification(name, place, place, equivalents=same)
+
+
+def _policy(name: str, oid: str, *levels: spif.Classification) -> LabelPolicy:
+    return compile_policy(spif.Spif(spif.PolicyId(name, oid), spif.Classifications(levels)))
+
+
+def _to(policy: str, applied: Applied) -> spif.EquivalentClassification:
+    return spif.EquivalentClassification(policy, 1, applied)
+
+
+@pytest.mark.parametrize(
+    ("sends", "receives", "there"),
+    [
+        (Applied.ENCRYPT, Applied.ENCRYPT, "LOW"),
+        (Applied.BOTH, Applied.BOTH, "LOW"),
+        (Applied.DECRYPT, Applied.DECRYPT, "HIGH"),
+        (Applied.DECRYPT, Applied.BOTH, "HIGH"),
+        (Applied.DECRYPT, Applied.ENCRYPT, None),
+    ],
+)
+def test_the_senders_word_comes_first_and_then_the_highest_that_the_receiver_names(
+    sends: Applied, receives: Applied, there: str | None
+) -> None:
+    one = _policy("ONE", "1.2", _level("X", 1, _to("TWO", sends)))
+    same = _to("ONE", receives)
+    two = _policy("TWO", "1.3", _level("LOW", 1), _level("HIGH", 3, same), _level("MID", 2, same))
+
+    if there is None:
+        with pytest.raises(NoEquivalentError):
+            translate(Label("1.2", "X"), one, two)
+    else:
+        assert translate(Label("1.2", "X"), one, two) == Label("1.3", there)
+
+
 # --- one label for many -------------------------------------------------------------------------
 
 
@@ -409,7 +445,9 @@ def test_the_originators_label_counts_before_the_alternatives() -> None:
     of_metadata = replace(DEMO.expand(demo("OPEN"), created=1), role=Role.METADATA)
     labels = [of_metadata, other, own]
 
+    second = DEMO.expand(demo("OPEN"), created=1, role=Role.ALTERNATIVE)
     assert label_for(DEMO, labels, now=None) == demo("LIMITED")
+    assert label_for(DEMO, [second, own], now=None) == demo("LIMITED")
     assert label_for(NATO, labels, now=None) == nato("SECRET")
     # Without an alternative the originator's is put into the reader's policy, if that is possible.
     assert label_for(NATO, [own], now=None, known=BUILT_IN) == nato("RESTRICTED")
