@@ -19,6 +19,7 @@ from liaison.labels import Label
 from liaison.model import Precedence
 from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.frames import Deliver, ItemKind
+from liaison.wire.problems import Problem, RemoteError
 from liaison_sdk import Client, EventKind, Message, MessageState, composing
 from liaison_sdk.attachments import _Writer
 from liaison_sdk.environment import Environment
@@ -29,6 +30,7 @@ from liaison_sdk.errors import (
     ChannelAmbiguousError,
     ChannelUnknownError,
     MessageAmbiguousError,
+    MessageRefusedError,
     MessageUnknownError,
     NotEnrolledError,
     RelayAddressError,
@@ -37,6 +39,7 @@ from liaison_sdk.errors import (
 from liaison_sdk.events import Event
 from liaison_sdk.inbound import Inbound
 from liaison_sdk.joining import Joiner
+from liaison_sdk.offline import NoTransport
 from liaison_sdk.store import Transaction, outbox
 from liaison_sdk.transport import AiohttpTransport
 from tests.sdk.support import (
@@ -470,3 +473,38 @@ async def test_a_reader_that_is_interrupted_loses_no_message(
             await reading
 
         assert [m.text for m in await deu.unread()] == ["read me"]
+
+
+async def test_files_of_one_name_are_all_saved_into_one_folder(pair: Stage, tmp_path: Path) -> None:
+    sources = [tmp_path / folder / "map.tif" for folder in ("east", "west")]
+    for source in sources:
+        await asyncio.to_thread(source.parent.mkdir)
+        await asyncio.to_thread(source.write_text, source.parent.name)
+    async with pair.client(ATTACHE) as nor, pair.client(OFFICER) as deu:
+        await (await nor.channel("duty")).send("Maps", attach=sources)
+        message = await next_message(deu)
+        saved = [await message.save(a, tmp_path) for a in message.attachments]
+
+        assert [file.name for file in saved] == ["map.tif", "map-2.tif"]
+        texts = [await asyncio.to_thread(file.read_text) for file in saved]
+        assert texts == ["east", "west"]
+
+
+async def test_an_answer_that_another_process_had_refused_is_not_called_accepted(
+    pair: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: object) -> None:
+        raise RemoteError(Problem("policy.refused", 403, "no receipts here"))
+
+    async with pair.client(ATTACHE) as nor, pair.client(OFFICER) as sender:
+        await (await nor.channel("duty")).send("Acknowledge.")
+        await sender.sync(10)
+        monkeypatch.setattr(sender._parts.connection, "send", refuse)
+        home = pair.homes[OFFICER]
+        beside = Client.open(home, passphrase=PASSPHRASE, options=QUICK, transport=NoTransport())
+        async with beside as waiter:
+            message = await next_message(waiter)
+            with pytest.raises(MessageRefusedError) as caught:
+                await asyncio.wait_for(message.acknowledge(), 10)
+
+        assert caught.value.remote_code == "policy.refused"

@@ -214,6 +214,7 @@ async def download(
     attachment: Attachment,
     target: Path,
     *,
+    name: str = "",
     overwrite: bool = False,
     report: Report | None = None,
 ) -> Path:
@@ -224,6 +225,7 @@ async def download(
         channel: that the message came in.
         attachment: from the message.
         target: the file, or a folder for it.
+        name: in a folder; the sender's where left out.
         overwrite: whether a file of this name is replaced.
         report: told of progress.
 
@@ -234,7 +236,7 @@ async def download(
         OSError: it could not be written.
     """
     if await asyncio.to_thread(target.is_dir):
-        target = target / safe_name(attachment.filename)
+        target = target / safe_name(name or attachment.filename)
     if not overwrite and await asyncio.to_thread(target.exists):
         raise AttachmentExistsError(f"{target} exists already", hint="choose another name")
     writer = await asyncio.to_thread(_Writer, target, attachment)

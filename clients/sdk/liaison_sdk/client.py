@@ -367,6 +367,7 @@ class Client:
             message.channel_id,
             attachment.descriptor,
             target,
+            name=attachment.filename,
             overwrite=overwrite,
             report=report,
         )

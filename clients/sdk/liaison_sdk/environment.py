@@ -23,8 +23,6 @@ from liaison_sdk.trust_store import TrustStore
 
 T = TypeVar("T")
 
-_MOST_REFUSALS: Final = 256
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -101,8 +99,6 @@ class Environment:
     changes: Changes = field(default_factory=Changes)
     listeners: set[Callable[[Event], None]] = field(default_factory=set)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    refusals: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """Code and reason of what the relay refused for good here, by number in the outbox."""
     rulings: dict[int, asyncio.Event] = field(default_factory=dict)
     """Set when the relay's ruling on a row of the outbox was stored by this client."""
     check: Callable[[], None] = lambda: None
@@ -136,17 +132,10 @@ class Environment:
 
         tx.after_commit(tell)
 
-    def ruled(
-        self, tx: Transaction, number: int, *, refusal: tuple[str, str] | None = None
-    ) -> None:
+    def ruled(self, tx: Transaction, number: int) -> None:
         """Wake who waits for the ruling on a row, once the transaction is durable."""
 
         def tell() -> None:
-            if refusal is not None:
-                self.refusals[number] = refusal
-                while len(self.refusals) > _MOST_REFUSALS:
-                    # Nobody has waited for the oldest; its message says it, too.
-                    del self.refusals[next(iter(self.refusals))]
             event = self.rulings.get(number)
             if event is not None:
                 self.loop.call_soon_threadsafe(event.set)

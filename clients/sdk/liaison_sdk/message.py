@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, Precedence
 from liaison.policy import labelling
 from liaison_sdk.attachments import Report
 from liaison_sdk.errors import AttachmentMalformedError
-from liaison_sdk.names import safe_name
+from liaison_sdk.names import unique_names
 from liaison_sdk.store.messages import MessageRecord, MessageState
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class Attachment:
 
     Args:
         index: its place in the message, from zero.
-        filename: safe to use as a name; not the sender's word for word.
+        filename: safe to use as a name, and another one for each file of the message;
+            not the sender's word for word.
         media_type: as the sender says.
         size: bytes.
         description: for people.
@@ -265,26 +267,24 @@ def _content(record: MessageRecord) -> dict[str, Any]:
 
 
 def _attachments(content: Content) -> tuple[Attachment, ...]:
-    found: list[Attachment] = []
+    found: list[Descriptor] = []
     for part in content.parts():
-        if not isinstance(part, External):
-            continue
-        try:
-            descriptor = Descriptor.from_part(part)
-        except LiaisonError:
-            # A part of another kind, which this program can't fetch: it is no file here.
-            continue
-        found.append(
-            Attachment(
-                index=len(found),
-                filename=safe_name(descriptor.filename),
-                media_type=descriptor.media_type,
-                size=descriptor.size,
-                description=descriptor.description,
-                descriptor=descriptor,
-            )
+        # A part of another kind, which this program can't fetch, is no file here.
+        with contextlib.suppress(LiaisonError):
+            if isinstance(part, External):
+                found.append(Descriptor.from_part(part))
+    names = unique_names(descriptor.filename for descriptor in found)
+    return tuple(
+        Attachment(
+            index=index,
+            filename=name,
+            media_type=descriptor.media_type,
+            size=descriptor.size,
+            description=descriptor.description,
+            descriptor=descriptor,
         )
-    return tuple(found)
+        for index, (name, descriptor) in enumerate(zip(names, found, strict=True))
+    )
 
 
 def _receipt(sender: DeviceId, data: bytes) -> ReceiptView:

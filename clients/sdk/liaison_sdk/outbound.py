@@ -30,7 +30,7 @@ from liaison_sdk.connection import Connection
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError, ChannelRejectedError
 from liaison_sdk.events import Event, EventKind
-from liaison_sdk.store import Transaction, channels, items, messages, meta, outbox
+from liaison_sdk.store import Transaction, channels, items, messages, meta, outbox, refusals
 from liaison_sdk.store.channels import ChannelState
 from liaison_sdk.store.messages import MessageState
 from liaison_sdk.store.outbox import OutboxRecord, OutboxState
@@ -280,7 +280,9 @@ def refuse(env: Environment, tx: Transaction, row: OutboxRecord, code: str, reas
     if message is not None:
         refused = replace(message, state=MessageState.REFUSED, reason_code=code, reason=reason)
         messages.save_outcome(tx, refused)
-    env.ruled(tx, row.number, refusal=(code, reason))
+    else:
+        refusals.save(tx, row.number, code, reason)
+    env.ruled(tx, row.number)
     env.announce(tx, Event(EventKind.REFUSED, row.channel, reason))
 
 

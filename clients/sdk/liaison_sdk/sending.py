@@ -20,7 +20,7 @@ from liaison_sdk.composing import Composed, Draft
 from liaison_sdk.environment import Environment, first_of
 from liaison_sdk.errors import MessageRefusedError, MessageUnknownError
 from liaison_sdk.message import Message, Sent
-from liaison_sdk.store import Transaction, channels, messages, outbox
+from liaison_sdk.store import Transaction, channels, messages, outbox, refusals
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.messages import MessageRecord, MessageState
 
@@ -105,21 +105,21 @@ class Sender:
     async def _ruling(self, channel: ChannelId, message_id: MessageId, number: int) -> Sent:
         env = self._env
 
-        def look(tx: Transaction) -> tuple[bool, MessageRecord | None]:
+        def look(tx: Transaction) -> tuple[bool, MessageRecord | None, tuple[str, str] | None]:
             waiting = outbox.load(tx, number) is not None
-            return waiting, messages.find_own(tx, channel, message_id)
+            own = messages.find_own(tx, channel, message_id)
+            return waiting, own, refusals.load(tx, number)
 
         own = env.rulings.setdefault(number, asyncio.Event())
         try:
-            waiting, record = await env.read(look)
+            waiting, record, refusal = await env.read(look)
             while waiting:
                 env.check()
                 # Another process of the device may be the one that sends it.
                 await first_of(own, env.changes.next_outside())
-                waiting, record = await env.read(look)
+                waiting, record, refusal = await env.read(look)
         finally:
             env.rulings.pop(number, None)
-        refusal = env.refusals.pop(number, None)
         if record is not None and record.state is MessageState.REFUSED:
             refusal = (record.reason_code, record.reason)
         if refusal is not None:
