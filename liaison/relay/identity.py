@@ -23,7 +23,8 @@ from liaison.relay.errors import AlreadyInitialisedError, KeyFileError
 from liaison.relay.files import DataDir
 
 IDENTITY_SCHEME: Final = SignatureScheme.ED25519
-SENDER_SCHEMES: Final = (SignatureScheme.ED25519, SignatureScheme.P256, SignatureScheme.P384)
+# One for every suite that an agreement may name.
+SENDER_SCHEMES: Final = tuple(SignatureScheme)
 SECRET_SIZE: Final = 32
 
 _IDENTITY: Final = "identity"

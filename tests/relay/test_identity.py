@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from liaison.crypto import suites
 from liaison.crypto.secret import random_bytes
 from liaison.crypto.signing import SignatureScheme, SigningKey
+from liaison.policy import templates
+from liaison.policy.agreement import AgreementKind
 from liaison.policy.keys import VerifyKey
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay import files, identity
@@ -16,7 +19,9 @@ from liaison.relay.errors import (
     NotInitialisedError,
 )
 from liaison.relay.files import DataDir
+from tests.support.world import World
 
+NOW = 1_795_000_000
 URL = "https://relay.example:8443"
 
 
@@ -37,6 +42,23 @@ def test_the_public_document_names_every_key_and_no_private_one(data: DataDir) -
     assert {VerifyKey.of(key) for key in keys.senders.values()} == set(public.sender_keys)
     for path in data.keys.iterdir():
         assert path.read_bytes() not in document
+
+
+@pytest.mark.parametrize("code", suites.SUPPORTED)
+def test_an_agreement_may_name_any_suite(data: DataDir, code: int) -> None:
+    relay = identity.load(data).public
+    world = World(now=NOW)
+    made = templates.new(
+        AgreementKind.BILATERAL,
+        agreement_id="nor-deu-2026",
+        parties=[world.party(name).party for name in ("NOR", "DEU")],
+        relay=relay,
+        valid_from=NOW,
+        valid_until=NOW + 86_400,
+        cipher_suite=code,
+    )
+
+    assert made.relay.sender_key(suites.suite(code).signature) in relay.sender_keys
 
 
 def test_keys_are_readable_by_their_owner_only(data: DataDir) -> None:

@@ -33,8 +33,13 @@ class Scheme(StrEnum):
     """Signature schemes by the names that people use."""
 
     ED25519 = "ed25519"
+    ED448 = "ed448"
     P256 = "p256"
     P384 = "p384"
+    P521 = "p521"
+    MLDSA44 = "mldsa44"
+    MLDSA65 = "mldsa65"
+    MLDSA87 = "mldsa87"
 
 
 class Why(StrEnum):
