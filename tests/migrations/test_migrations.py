@@ -13,7 +13,7 @@ from sqlalchemy import delete, update
 import liaison
 from liaison.storage import migrate, tables
 from liaison.storage.engine import Database
-from liaison.storage.errors import SchemaError
+from liaison.storage.errors import DatabaseError, SchemaError
 
 
 def test_the_migrations_make_exactly_the_tables(database_url: str) -> None:
@@ -58,7 +58,7 @@ async def test_a_sqlite_reader_cannot_write(tmp_path: Path) -> None:
     await asyncio.to_thread(migrate.upgrade, url)
     database = Database.open(url)
 
-    with pytest.raises(Exception, match="readonly"):
+    with pytest.raises(DatabaseError, match="SQLITE_READONLY"):
         async with database.read() as tx:
             await tx.execute(delete(tables.meta))
 

@@ -18,7 +18,7 @@ from liaison.policy import revocation
 from liaison.policy.revocation import RevocationList
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import Caller, OfficeCaller
-from liaison.relay.services.errors import ForeignPartyError, NoRevocationListError
+from liaison.relay.services.errors import NoRevocationListError, UnknownPartyError
 from liaison.relay.services.removals import Removals
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, channels, devices, members, parties
@@ -58,14 +58,14 @@ class Revocation:
         """Return the list in force of the caller's party, or of one that it has an agreement with.
 
         Raises:
-            ForeignPartyError: any other party, known here or not.
+            UnknownPartyError: any other party, known here or not.
             NoRevocationListError: the party has published none.
         """
         async with self.database.read() as tx:
             known = await parties.find(tx, str(code))
             if known is None or not await _concerns(tx, caller.party_key, known.key):
                 # One answer for both: who else uses this relay is not the caller's business.
-                raise ForeignPartyError(f"{caller.party} has no agreement with {code}")
+                raise UnknownPartyError(f"{caller.party} has no agreement with {code}")
             row = await parties.revocations(tx, known.key)
         if row is None:
             raise NoRevocationListError(f"{code} has published no revocation list")

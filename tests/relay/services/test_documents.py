@@ -84,10 +84,10 @@ async def test_lists_are_for_parties_that_have_an_agreement(relay: Relay, nor: A
 
     with pytest.raises(NoRevocationListError):
         await current(nor.caller, party("DEU"))
-    with pytest.raises(ForeignPartyError):
+    with pytest.raises(UnknownPartyError):
         await current(nor.caller, party("FRA"))
     # Nobody learns from the refusal who else uses this relay.
-    with pytest.raises(ForeignPartyError) as caught:
+    with pytest.raises(UnknownPartyError) as caught:
         await current(nor.caller, party("USA"))
     assert caught.value.message == "NOR has no agreement with USA"
 
