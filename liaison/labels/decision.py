@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 NOTHING: Final = -1
 """The rank of a clearance without any level."""
+_SHOWN: Final = 12
+"""How many values a reason names; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,11 @@ class Requirement:
             return _deny("classification", f"the label is {self.level}, the clearance {held}")
         missing = self.restrictive - holding.pairs
         if missing:
-            return _deny("category.restrictive", f"the clearance lacks {_words(missing)}")
+            words = _some(f"{tag}: {value}" for tag, value in missing)
+            return _deny("category.restrictive", f"the clearance lacks {words}")
         for tag, pairs in self.permissive:
             if pairs.isdisjoint(holding.pairs):
-                values = ", ".join(sorted(value for _, value in pairs))
+                values = _some(value for _, value in pairs)
                 return _deny("category.permissive", f"the clearance has none of {tag}: {values}")
         return Decision(
             grant=True,
@@ -144,8 +147,10 @@ def decide_all(
     return decision or _deny("label.nil", "there is nothing to decide on")
 
 
-def _words(pairs: Iterable[Pair]) -> str:
-    return ", ".join(f"{tag}: {value}" for tag, value in sorted(pairs))
+def _some(words: Iterable[str]) -> str:
+    first, *rest = sorted(words)
+    shown = ", ".join([first, *rest[: _SHOWN - 1]])
+    return f"{shown} and {len(rest) - _SHOWN + 1} more" if len(rest) >= _SHOWN else shown
 
 
 def _deny(rule: str, reason: str) -> Decision:

@@ -109,15 +109,13 @@ def marking(
     )
     words = [place.policy(policy, level, values)]
     if not any(place.has(each.source.markings, MarkingCode.SUPPRESS_CLASS_NAME) for each in values):
-        words.append(place.phrase(level.name, level.markings))
+        around_level = level.qualifiers or policy.spif.classifications.qualifiers
+        words.append(place.phrase(level.name, level.markings, around_level))
     words.extend(place.tags(values))
     words.extend(place.privacy(policy, privacy_mark))
     around = place.qualifiers(policy.spif.qualifiers)
     text = around.get(QualifierCode.SEPARATOR, " ").join(filter(None, words))
-    text = (
-        around.get(QualifierCode.PREFIX, "") + text + around.get(QualifierCode.SUFFIX, "")
-    ).strip()
-    return Marking(text, *_colors(level.color))
+    return Marking(_wrapped(text, around).strip(), *_colors(level.color))
 
 
 class _Place:
@@ -157,8 +155,16 @@ class _Place:
                     return each
         return None
 
-    def phrase(self, name: str, markings: tuple[MarkingData, ...]) -> str:
-        """Return the words for something that has a name."""
+    def phrase(
+        self,
+        name: str,
+        markings: tuple[MarkingData, ...],
+        qualifiers: tuple[MarkingQualifier, ...] = (),
+    ) -> str:
+        """Return the words for something that has a name, and what stands around them."""
+        return _wrapped(self._words(name, markings), self.qualifiers(qualifiers))
+
+    def _words(self, name: str, markings: tuple[MarkingData, ...]) -> str:
         if self.has(markings, MarkingCode.NO_MARKING_DISPLAY):
             return ""
         # A phrase in place of the policy's name says nothing about this one.
@@ -181,27 +187,30 @@ class _Place:
             chosen = self._in_language(self._of_place(instead))
             if chosen is not None:
                 return chosen.phrase or ""
-        return self.phrase(policy.name, policy.spif.policy.markings)
+        own = policy.spif.policy
+        return self.phrase(own.name, own.markings, own.qualifiers)
 
     def tags(self, values: list[Value]) -> Iterator[str]:
         """Return the words for each tag that has values, in the policy's order."""
         numbers = dict.fromkeys(value.tag.number for value in values)
         for number in numbers:
             of_tag = [value for value in values if value.tag.number == number]
-            phrases = [self.phrase(each.source.name, each.source.markings) for each in of_tag]
+            sources = [each.source for each in of_tag]
+            phrases = [self.phrase(s.name, s.markings, s.qualifiers) for s in sources]
             around = self.qualifiers(of_tag[0].tag.source.qualifiers)
             text = around.get(QualifierCode.SEPARATOR, "/").join(filter(None, phrases))
-            if text:
-                prefix = around.get(QualifierCode.PREFIX, "")
-                yield prefix + text + around.get(QualifierCode.SUFFIX, "")
+            yield _wrapped(text, around)
 
     def privacy(self, policy: LabelPolicy, mark: str | None) -> Iterator[str]:
         """Return the words for a privacy mark."""
         if mark is None:
             return
-        known: tuple[PrivacyMark, ...] = policy.spif.privacy.items if policy.spif.privacy else ()
-        markings = next((each.markings for each in known if each.name == mark), ())
-        yield self.phrase(mark, markings)
+        privacy = policy.spif.privacy
+        known = privacy.items if privacy else ()
+        found = next((each for each in known if each.name == mark), PrivacyMark(mark))
+        yield self.phrase(
+            mark, found.markings, found.qualifiers or (privacy.qualifiers if privacy else ())
+        )
 
     def qualifiers(self, qualifiers: tuple[MarkingQualifier, ...]) -> dict[QualifierCode, str]:
         """Return prefix, suffix and separator, as far as they are set."""
@@ -219,6 +228,13 @@ class _Place:
                 if (each.language.casefold() if each.language else None) == language:
                     texts.setdefault(each.code, each.text)
         return texts
+
+
+def _wrapped(text: str, around: dict[QualifierCode, str]) -> str:
+    # Around nothing stands nothing.
+    if not text:
+        return ""
+    return around.get(QualifierCode.PREFIX, "") + text + around.get(QualifierCode.SUFFIX, "")
 
 
 def _colors(color: str | None) -> tuple[str | None, str | None]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liaison.labels import Clearance, Label, compile_policy, decide, decide_all, spif_xml
+from liaison.labels import Clearance, Label, compile_policy, decide, decide_all, spif, spif_xml
 from liaison.labels import clearance as clearances
 from liaison.labels.builtin import DEMO, NATO, TLP, UNMARKED
 from liaison.labels.policy import LabelPolicy
@@ -123,6 +123,24 @@ def test_the_rule_that_decides_is_named(
     answer = decide(DEMO, clearance, label, now=None)
 
     assert (answer.rule, answer.grant) == (rule, rule == "cleared")
+
+
+@pytest.mark.parametrize(("number", "end"), [(12, ", V11"), (13, ", V11 and 1 more")])
+def test_a_reason_stays_readable_however_much_is_missing(number: int, end: str) -> None:
+    values = tuple(spif.TagCategory(f"V{n:02}", str(n)) for n in range(number))
+    tag = spif.CategoryTag(spif.TagType.RESTRICTIVE, values)
+    level = spif.Classification("L", 1, 1)
+    source = spif.Spif(
+        spif.PolicyId("P", "1.2"),
+        spif.Classifications((level,)),
+        (spif.TagSet("T", "1.2.1", (tag,)),),
+    )
+    label = Label.of("1.2", "L", [("T", each.name) for each in values])
+
+    answer = decide(compile_policy(source), Clearance.of("1.2", "L"), label, now=None)
+
+    assert answer.rule == "category.restrictive"
+    assert answer.reason.endswith(end)
 
 
 def test_what_has_no_label_has_the_policys_default_or_none() -> None:

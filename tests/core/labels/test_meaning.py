@@ -163,6 +163,33 @@ def test_each_marking_code_does_what_it_is_for(
     assert marking(_one(*markings), Label("p", "ONE")).text == text
 
 
+def test_what_stands_around_is_put_around_each_part_and_never_around_nothing() -> None:
+    def around(*texts: str) -> tuple[spif.MarkingQualifier, ...]:
+        pairs = zip(texts, spif.QualifierCode, strict=False)
+        return (spif.MarkingQualifier(tuple(spif.Qualifier(text, code) for text, code in pairs)),)
+
+    hidden = spif.MarkingData((MarkingCode.NO_MARKING_DISPLAY,))
+    values = (
+        spif.TagCategory("A", "1", qualifiers=around("<", ">")),
+        spif.TagCategory("B", "2"),
+        spif.TagCategory("C", "3", markings=(hidden,)),
+    )
+    tag = spif.CategoryTag(TagType.RESTRICTIVE, values, qualifiers=around("{", "}", "+"))
+    alone = spif.CategoryTag(TagType.TAG_TYPE_7, values[2:], qualifiers=around("(", ")"))
+    source = replace(
+        _one().spif,
+        tag_sets=(spif.TagSet("T", "1.2.3", (tag,)), spif.TagSet("U", "1.2.4", (alone,))),
+        classifications=replace(_one().spif.classifications, qualifiers=around("[", "]")),
+        privacy=spif.PrivacyMarks((spif.PrivacyMark("MARK"),), qualifiers=around("*", "*")),
+        qualifiers=around("| ", " |", " - "),
+    )
+    label = Label.of("p", "ONE", [("T", "A"), ("T", "B"), ("T", "C"), ("U", "C")])
+
+    shown = marking(compile_policy(source, policy_id="p"), label, privacy_mark="MARK")
+
+    assert shown.text == "| P - [ONE] - {<A>+B} - *MARK* |"
+
+
 def test_a_category_may_take_the_place_of_the_classification() -> None:
     hidden = spif.MarkingData((MarkingCode.SUPPRESS_CLASS_NAME,), "SPECIAL")
     tag = spif.CategoryTag(TagType.RESTRICTIVE, (spif.TagCategory("S", "1", markings=(hidden,)),))
