@@ -125,7 +125,7 @@ def test_the_rule_that_decides_is_named(
     assert (answer.rule, answer.grant) == (rule, rule == "cleared")
 
 
-@pytest.mark.parametrize(("number", "end"), [(12, ", V11"), (13, ", V11 and 1 more")])
+@pytest.mark.parametrize(("number", "end"), [(12, ", T: V11"), (13, ", T: V11 and 1 more")])
 def test_a_reason_stays_readable_however_much_is_missing(number: int, end: str) -> None:
     values = tuple(spif.TagCategory(f"V{n:02}", str(n)) for n in range(number))
     tag = spif.CategoryTag(spif.TagType.RESTRICTIVE, values)
