@@ -243,7 +243,9 @@ class Client:
                 last device went meanwhile, the channel is there without it.
         """
         await self.wait_connected()
-        agreement = await self.agreement(agreement_id)
+        env = self._env
+        await self.agreement(agreement_id)
+        agreement = await env.read(lambda tx: env.trust.current(tx, agreement_id, env.now))
         return await self._parts.channels.create(agreement, policy, name, members)
 
     async def members(self, channel: ChannelId) -> list[Member]:

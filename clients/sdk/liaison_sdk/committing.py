@@ -20,15 +20,19 @@ from liaison.crypto import suites
 from liaison.crypto.signing import SignatureScheme
 from liaison.mls import external
 from liaison.mls.credentials import Credential
+from liaison.mls.effects import QueuedProposal
 from liaison.mls.extensions import Extension
+from liaison.mls.framing import SenderKind
 from liaison.mls.group import Group, StagedCommit, stage_commit
 from liaison.mls.proposals import Proposal, Remove
 from liaison.model import ChannelId, PartyCode
 from liaison.policy import statement
 from liaison.policy.agreement import Agreement
+from liaison.policy.lifecycle import Participation
 from liaison.wire import v1
 from liaison.wire.problems import RemoteError
-from liaison_sdk import joining, judgement, key_packages, merging
+from liaison_sdk import duties, joining, judgement, key_packages, merging, refreshing
+from liaison_sdk.duties import Due
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import (
     ChannelClosedError,
@@ -43,6 +47,10 @@ from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.commits import StagedRecord
 
 _CONFLICT: Final = "channel.epoch_conflict"
+_AGAIN: Final = frozenset(
+    {"agreement.amendment_pending", "channel.removal_pending", "channel.removal_lapsed"}
+)
+"""The relay knows of something that the commit leaves out, or knows that something is over."""
 _OUT: Final = ("channel.not_member", "channel.unknown")
 _MOST_AHEAD: Final = 1 << 32
 """Steps by which a later copy of this store can be ahead; nobody encrypts so often."""
@@ -89,9 +97,27 @@ class Committer:
                 if staged is None:
                     return False
                 ours = isinstance(staged, _Fresh)
-                if await self._settle(staged.record) and ours:
+                try:
+                    settled = await self._settle(staged.record)
+                except RemoteError as e:
+                    if not await self._learnt(channel, e):
+                        raise
+                    continue
+                if settled and ours:
                     return True
         raise ConnectionLostError("others keep changing the channel; try again")
+
+    async def _learnt(self, channel: ChannelId, error: RemoteError) -> bool:
+        """Fetch what the relay knows and this device did not; return whether that helps."""
+        if error.remote_code not in _AGAIN:
+            return False
+        record = await self._env.read(lambda tx: channels.load(tx, channel))
+        if record is None:
+            return False
+        fresh = record.agreement_id not in self._env.superseded
+        if error.remote_code == "agreement.amendment_pending":
+            self._env.superseded.add(record.agreement_id)
+        return await refreshing.refresh(self._env, record.agreement_id) or fresh
 
     async def settle(self, channel: ChannelId) -> None:
         """Commit what has to be committed before anything is encrypted; see `urgent`."""
@@ -145,10 +171,15 @@ class Committer:
             return _Found(waiting)
         agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
         group = env.groups.load(tx, record)
-        order = plan(tx, record, agreement, group)
-        if order is None:
+        wanted = plan(tx, record, agreement, group)
+        if wanted is None:
             return None
-        staged = self._make(tx, agreement, group, order)
+        due = duties.due(env, tx, record, group)
+        # A later version comes in by a commit of its own: whoever is added is judged under
+        # a version that the group knows.
+        alone = due.amends and bool(wanted.proposals)
+        order = Order() if alone else wanted
+        staged = self._make(tx, record, agreement, group, due, order)
         _check_own(env, tx, record, agreement, group, staged)
         fresh = StagedRecord(
             channel=channel,
@@ -162,17 +193,26 @@ class Committer:
             state_version=meta.next_state_version(tx),
         )
         commits.save(tx, fresh)
-        return _Fresh(fresh)
+        return _Found(fresh) if alone else _Fresh(fresh)
 
     def _make(
-        self, tx: Transaction, agreement: Agreement, group: Group, order: Order
+        self,
+        tx: Transaction,
+        record: ChannelRecord,
+        agreement: Agreement,
+        group: Group,
+        due: Due,
+        order: Order,
     ) -> StagedCommit:
         env = self._env
-        proposed = {p.proposal.leaf for p in group.pending if isinstance(p.proposal, Remove)}
+        pending = _pending(group, due)
+        proposed = {p.proposal.leaf for p in pending if isinstance(p.proposal, Remove)}
         ordered = {p.leaf for p in order.proposals if isinstance(p, Remove)}
         # Whoever is excluded goes first, whatever the commit is for.
-        excluded, reason = _exclusions(env, tx, agreement, group, proposed)
-        removals = [Remove(leaf) for leaf in excluded if leaf not in ordered]
+        excluded = [leaf for leaf in due.others if leaf not in proposed]
+        removals: list[Proposal] = [Remove(leaf) for leaf in excluded if leaf not in ordered]
+        if due.amends:
+            removals.insert(0, duties.amendment(record, due.agreement, group))
         kept = [p for p in order.proposals if not (isinstance(p, Remove) and p.leaf in proposed)]
         names: Iterable[Extension] = ()
         if order.name is not None:
@@ -184,7 +224,9 @@ class Committer:
             now=env.now,
             validator=env.trust.strict_validator(tx, agreement),
             by_value=(*removals, *kept),
-            authenticated_data=reason,
+            # All, where all still hold: those that do not go together are then left out.
+            include_pending=len(pending) == len(group.pending) or [p.ref for p in pending],
+            authenticated_data=_reason(env, tx, due.agreement, group, excluded),
             group_info_extensions=names,
         )
 
@@ -202,6 +244,7 @@ class Committer:
             env.api, env.store, hint.agreement, hint.agreement_version
         )
         await env.trust.refresh_revocations(env.api, env.store, agreement)
+        await refreshing.statements(env, agreement.agreement_id)
 
         def stage(tx: Transaction) -> StagedRecord | None:
             current = channels.load(tx, channel)
@@ -313,8 +356,10 @@ def urgent(env: Environment) -> Plan:
     def plan(
         tx: Transaction, record: ChannelRecord, agreement: Agreement, group: Group
     ) -> Order | None:
-        del record
-        if not needs_commit(env, tx, agreement, group):
+        del agreement
+        due = duties.due(env, tx, record, group)
+        # Only others can remove this device, and will.
+        if not due or due.own is not None:
             return None
         if own_removal(group):
             raise ChannelClosedError("this device is about to be removed")
@@ -337,11 +382,6 @@ def aged(env: Environment) -> Plan:
         return Order() if leaf_is_old or epoch_is_old else None
 
     return plan
-
-
-def needs_commit(env: Environment, tx: Transaction, agreement: Agreement, group: Group) -> bool:
-    """Tell whether something has to be committed before anything is encrypted."""
-    return bool(group.pending or judgement.excluded_leaves(env, tx, agreement, group))
 
 
 def own_removal(group: Group) -> bool:
@@ -409,23 +449,51 @@ def _join_anew(
     )
 
 
-def _exclusions(
-    env: Environment, tx: Transaction, agreement: Agreement, group: Group, proposed: set[int]
-) -> tuple[list[int], bytes]:
-    """Return who has to go and the reason for it, as members may not have heard yet.
+def _pending(group: Group, due: Due) -> list[QueuedProposal]:
+    """Return the proposals that are still to be committed.
 
-    A commit has room for one registrar's list, so it takes the excluded of one
-    party; `urgent` comes back for the others.
+    What the relay proposed for a reason that is over, such as a suspension, is left out.
     """
-    leaves = judgement.excluded_leaves(env, tx, agreement, group)
-    by_party: dict[PartyCode, list[int]] = {}
+    return [
+        queued
+        for queued in group.pending
+        if queued.sender.kind is not SenderKind.EXTERNAL
+        or (isinstance(queued.proposal, Remove) and queued.proposal.leaf in due.leaves)
+    ]
+
+
+def _reason(
+    env: Environment, tx: Transaction, agreement: Agreement, group: Group, leaves: Iterable[int]
+) -> bytes:
+    """Return a reason for the removals, for members who have not heard of it yet.
+
+    A commit has room for one document; who misses another one fetches it.
+    """
+    standing = env.trust.standing(tx, agreement.agreement_id)
     for leaf in leaves:
-        if leaf not in proposed:
-            by_party.setdefault(judgement.device_at(group, leaf).party, []).append(leaf)
-    for party, theirs in by_party.items():
-        signed = documents.load(tx, documents.REVOCATIONS, str(party))
-        return theirs, b"" if signed is None else statement.encode_removal(signed)
-    return [], b""
+        party = judgement.device_at(group, leaf).party
+        data = _document(env, tx, agreement, party, standing.participation(party, env.now))
+        if data is not None:
+            return data
+    return b""
+
+
+def _document(
+    env: Environment,
+    tx: Transaction,
+    agreement: Agreement,
+    party: PartyCode,
+    state: Participation,
+) -> bytes | None:
+    name, known = agreement.agreement_id, env.trust.standings
+    if state is Participation.EXCLUDED:
+        signed = known.exclusion(tx, name, party)
+        return None if signed is None else statement.encode_exclusion(signed)
+    if state is not Participation.ACTIVE:
+        signed = known.newest_statement(tx, name, party)
+        return None if signed is None else statement.encode_participation(signed)
+    signed = documents.load(tx, documents.REVOCATIONS, str(party))
+    return None if signed is None else statement.encode_removal(signed)
 
 
 def _scheme(agreement: Agreement) -> SignatureScheme:

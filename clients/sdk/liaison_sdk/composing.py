@@ -13,7 +13,8 @@ from liaison.labels import Label
 from liaison.model import EndpointId, MessageId, Precedence
 from liaison.policy import labelling
 from liaison.policy.agreement import Agreement
-from liaison.policy.evaluate import Decision, SendMessage, evaluate
+from liaison.policy.evaluate import Decision, SendMessage
+from liaison_sdk import judgement
 from liaison_sdk.environment import Environment
 from liaison_sdk.store import Transaction, messages, outbox
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
@@ -105,8 +106,10 @@ def judge(
     stale = record.state is ChannelState.STALE
     audience = frozenset({actor}) if stale else env.groups.audience(tx, record)
     size = len(composed.content)
-    request = SendMessage(actor, record.policy, composed.header, size, audience)
-    return evaluate(request, agreement, env.now)
+    header = composed.header
+    released = judgement.released(env, tx, record, agreement, header, env.now)
+    request = SendMessage(actor, record.policy, header, size, audience, released)
+    return judgement.decide(env, tx, request, agreement)
 
 
 def queue(env: Environment, tx: Transaction, record: ChannelRecord, composed: Composed) -> int:

@@ -13,11 +13,11 @@ from liaison.mls.extensions import (
 from liaison.mls.group import Group, create, group_info
 from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
-from liaison.policy.evaluate import CreateChannel, evaluate
+from liaison.policy.evaluate import CreateChannel
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison.trust.credentials import relay_sender
 from liaison.wire.problems import RemoteError
-from liaison_sdk import key_packages
+from liaison_sdk import judgement, key_packages
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.groups import limits_of
@@ -35,7 +35,8 @@ async def open_channel(env: Environment, agreement: Agreement, policy: str, name
             at the next connection.
     """
     actor = env.account.device.endpoint
-    evaluate(CreateChannel(actor, policy), agreement, env.now).require()
+    wanted = CreateChannel(actor, policy)
+    await env.read(lambda tx: judgement.decide(env, tx, wanted, agreement).require())
     channel = ChannelId(env.options.rng(16))
     await env.write(lambda tx: _make(env, tx, channel, agreement, policy, name))
     await _register(env, channel)

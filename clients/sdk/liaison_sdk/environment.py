@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from liaison.crypto import secret
+from liaison.errors import LiaisonError
+from liaison.model import ChannelId
 from liaison_sdk.account import Account
 from liaison_sdk.events import Event
 from liaison_sdk.groups import GroupCache
@@ -101,6 +103,10 @@ class Environment:
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     rulings: dict[int, asyncio.Event] = field(default_factory=dict)
     """Set when the relay's ruling on a row of the outbox was stored by this client."""
+    superseded: set[str] = field(default_factory=set)
+    """Agreements of which the relay has said that a later version has begun."""
+    blocked: dict[ChannelId, LiaisonError] = field(default_factory=dict)
+    """Why nothing is encrypted in a channel now, for who waits for a message of it."""
     check: Callable[[], None] = lambda: None
     """Raises where waiting has no sense any more."""
 

@@ -151,6 +151,27 @@ class MessageRefusedError(RefusedError):
         self.remote_code = remote_code
 
 
+class StatusOverdueError(UnavailableError):
+    """A party's word on its participation is older than the agreement bears.
+
+    Nothing is encrypted until a fresh one comes; what is queued waits.
+    """
+
+    code = "agreement.status_overdue"
+
+
+class NotADraftError(MalformedError):
+    """The message carries no draft that could be reviewed, released or sent."""
+
+    code = "message.not_a_draft"
+
+
+class NotReleasedError(RefusedError):
+    """Signatures are missing under the draft, so it was not sent."""
+
+    code = "release.incomplete"
+
+
 class EndpointNoDevicesError(UnknownError):
     """The endpoint has no device that can be added."""
 

@@ -172,6 +172,45 @@ class RelayAPI:
         path = f"/v1/agreements/{quote(agreement, safe='')}{query}"
         return (await self._get(v1.Document, path)).envelope
 
+    async def propose_agreement(self, envelope: bytes) -> v1.ProposalStatus:
+        """Bring a version of an agreement that the own authority has signed, or sign it further."""
+        body = v1.Document(envelope=envelope)
+        return await self._post(v1.ProposalStatus, "/v1/agreements", body)
+
+    async def proposals(self) -> list[v1.ProposalStatus]:
+        """List the versions that wait for signatures, or for the operator."""
+        return (await self._get(v1.Proposals, "/v1/proposals")).proposals
+
+    async def proposal(self, digest: bytes) -> bytes:
+        """Fetch a version that waits, by its digest, 32 bytes; the caller verifies it."""
+        return (await self._get(v1.Document, f"/v1/proposals/{digest.hex()}")).envelope
+
+    async def statements(self, agreement: str) -> list[bytes]:
+        """Fetch what the parties have said of their participation, and the exclusions in force.
+
+        The caller verifies each, and tells them apart by what they are.
+        """
+        return await self._documents(agreement, "statements")
+
+    async def declare(self, agreement: str, envelope: bytes) -> None:
+        """Bring a statement of the own party's participation."""
+        body = v1.Document(envelope=envelope)
+        await self._send("POST", f"/v1/agreements/{quote(agreement, safe='')}/statements", body)
+
+    async def waiting_exclusions(self, agreement: str) -> list[bytes]:
+        """Fetch the exclusions that too few have signed; the caller verifies them."""
+        return await self._documents(agreement, "exclusions")
+
+    async def exclude(self, agreement: str, envelope: bytes) -> v1.ExclusionStatus:
+        """Bring an exclusion that the own authority has signed."""
+        body = v1.Document(envelope=envelope)
+        path = f"/v1/agreements/{quote(agreement, safe='')}/exclusions"
+        return await self._post(v1.ExclusionStatus, path, body)
+
+    async def _documents(self, agreement: str, kind: str) -> list[bytes]:
+        found = await self._get(v1.Documents, f"/v1/agreements/{quote(agreement, safe='')}/{kind}")
+        return [document.envelope for document in found.documents]
+
     async def directory(self, agreement: str | None = None) -> list[v1.RegisteredDevice]:
         """List the devices of an agreement's parties, or of a registrar's own."""
         query = "" if agreement is None else "?" + urlencode({"agreement": agreement})

@@ -29,10 +29,10 @@ from liaison.mls.group import (
     ProposalStored,
     process,
 )
-from liaison.model import DeviceId, EndpointId, MessageId, Precedence
+from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, Precedence
 from liaison.policy.evaluate import SendMessage
 from liaison.wire.frames import Deliver, ItemKind
-from liaison_sdk import judgement, merging, receipts
+from liaison_sdk import judgement, merging, receipts, refreshing
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError, ChannelRejectedError
 from liaison_sdk.events import Event, EventKind
@@ -53,12 +53,17 @@ class WrongItemError(ChannelRejectedError):
     code = "item.wrong_kind"
 
 
+class _NotYetError(Exception):
+    """Something that the relay may have is needed to judge an item; nothing was written."""
+
+
 class Inbound:
     """Takes deliveries, in their order."""
 
     def __init__(self, environment: Environment, joiner: Joiner) -> None:
         self._env: Final = environment
         self._joiner: Final = joiner
+        self._looked_up: tuple[ChannelId, int] | None = None
 
     async def take(self, delivered: Sequence[Deliver]) -> None:
         """Store everything that follows from these items; then they may be acknowledged.
@@ -74,14 +79,42 @@ class Inbound:
                 await self._joiner.take(rest.pop(0))
                 continue
             batch = list(itertools.takewhile(_needs_no_relay, rest[:_BATCH]))
-            del rest[: len(batch)]
-            await self._env.write(lambda tx, b=batch: self._take_all(tx, b))  # type: ignore[misc]  # a default argument binds the loop's value
+            taken = await self._env.write(lambda tx, b=batch: self._take_all(tx, b))  # type: ignore[misc]  # a default argument binds the loop's value
+            del rest[:taken]
+            if taken < len(batch):
+                await self._look_up(batch[taken])
 
-    def _take_all(self, tx: Transaction, batch: Sequence[Deliver]) -> None:
-        for item in batch:
+    def _take_all(self, tx: Transaction, batch: Sequence[Deliver]) -> int:
+        """Store what follows from items; return how many, up to one that something lacks for."""
+        for number, item in enumerate(batch):
             if items.is_taken(tx, item.channel, item.seq):
                 continue
-            self._take(tx, item, kdf.sha256(item.payload))
+            try:
+                self._take(tx, item, kdf.sha256(item.payload))
+            except _NotYetError:
+                return number
+        return len(batch)
+
+    async def _look_up(self, item: Deliver) -> None:
+        """Fetch what the agreement's parties have signed since: then the item is judged.
+
+        Raises:
+            ConnectionLostError, RemoteError: that could not be fetched; the item is
+                delivered again.
+        """
+        record = await self._env.read(lambda tx: channels.load(tx, item.channel))
+        if record is not None:
+            await refreshing.refresh(self._env, record.agreement_id)
+        self._looked_up = (item.channel, item.seq)
+
+    def _require_news(self, item: Deliver) -> None:
+        """Ask for the parties' documents, once, before something is held against anybody.
+
+        Raises:
+            _NotYetError: they were not fetched for this item yet; nothing was written.
+        """
+        if self._looked_up != (item.channel, item.seq):
+            raise _NotYetError
 
     def _take(self, tx: Transaction, item: Deliver, digest: bytes) -> None:
         if item.kind is ItemKind.GAP:
@@ -91,7 +124,6 @@ class Inbound:
             # The relay sequenced the same bytes twice; what they say is known.
             items.take(tx, item.channel, item.seq, digest)
             return
-        items.take(tx, item.channel, item.seq, digest)
         record = channels.load(tx, item.channel)
         match item.kind:
             case ItemKind.MESSAGE:
@@ -100,6 +132,8 @@ class Inbound:
                 self._commit(tx, record, item, digest)
             case ItemKind.PROPOSAL if record is not None:
                 self._proposal(tx, record, item)
+        # After what may find that something lacks for it, and before the transaction ends.
+        items.take(tx, item.channel, item.seq, digest)
 
     def _audience(
         self, tx: Transaction, record: ChannelRecord, epoch: int
@@ -123,22 +157,25 @@ class Inbound:
             if isinstance(e, FutureEpochError):
                 self._note_gap(tx, item)
             return
+        env, at = self._env, self._time(item)
         sender = device_of(opened.sender.leaf_node.credential)
+        agreement = env.trust.agreement(tx, record.agreement_id, record.version_at(opened.epoch))
         try:
             header = Header.decode(opened.authenticated_data)
             content = Content.decode(opened.plaintext)
-            judgement.check_label(header, content)
+            judgement.check_content(header, content, opened.plaintext)
+            released = judgement.released(env, tx, record, agreement, header, at)
         except LiaisonError as e:
             self._fail(tx, record, item, e, sender=sender)
             return
-        version = record.version_at(opened.epoch)
-        audience = self._audience(tx, record, opened.epoch)
+        audience, size = self._audience(tx, record, opened.epoch), len(item.payload)
         decision = judgement.judge_message(
-            self._env.trust.agreement(tx, record.agreement_id, version),
-            SendMessage(sender.endpoint, record.policy, header, len(item.payload), audience),
-            self._env.account.device.endpoint,
-            accepted_at=self._time(item),
-            now=self._env.now,
+            agreement,
+            SendMessage(sender.endpoint, record.policy, header, size, audience, released),
+            env.account.device.endpoint,
+            standing=env.trust.standing(tx, record.agreement_id),
+            accepted_at=at,
+            now=env.now,
         )
         stored = MessageRecord(
             channel=item.channel,
@@ -286,6 +323,7 @@ class Inbound:
             # Its epoch is over, or it is our own and was stored before it was sent.
             return
         except LiaisonError as e:
+            self._require_news(item)
             # A proposal that is not kept is never committed here, and a commit
             # that contains it is not followed.
             env.announce(tx, Event(EventKind.PROBLEM, record.channel, e.message))
@@ -328,6 +366,7 @@ class Inbound:
         try:
             judgement.judge_commit(env, tx, record, agreement, group, result.effect, now)
         except LiaisonError as e:
+            self._require_news(item)
             merging.reject(env, tx, record, e)
             return
         commits.delete(tx, record.channel)

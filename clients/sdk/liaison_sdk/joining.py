@@ -21,11 +21,13 @@ from liaison.mls.group import Group
 from liaison.mls.key_packages import KeyPackageBundle
 from liaison.mls.public_group import welcome_recipients
 from liaison.model import ChannelId
+from liaison.policy import membership
 from liaison.policy.agreement import Agreement
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison.trust.credentials import relay_sender
 from liaison.wire.frames import Deliver
 from liaison.wire.problems import RemoteError
+from liaison_sdk import refreshing
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.groups import limits_of
@@ -77,7 +79,7 @@ class Joiner:
         except UnavailableError:
             raise
         except LiaisonError as e:
-            if isinstance(e, RemoteError) and _may_pass(e):
+            if isinstance(e, RemoteError) and refreshing.may_pass(e):
                 raise
             missing = e
 
@@ -102,6 +104,7 @@ class Joiner:
             env.api, env.store, hint.agreement, hint.agreement_version
         )
         await env.trust.refresh_revocations(env.api, env.store, agreement)
+        await refreshing.statements(env, agreement.agreement_id)
         return agreement, (await env.api.tree(item.channel, item.epoch)).tree
 
     def _join(self, tx: Transaction, item: Deliver, agreement: Agreement, tree: bytes) -> None:
@@ -181,16 +184,10 @@ def check_channel(
         relay_sender(agreement.relay, agreement.relay.sender_key(group.suite.signature)),
     ):
         raise BadInvitationError("the group lets someone else than the relay propose")
-    if not agreement.includes(policy.read, env.account.device.endpoint):
-        raise NotForUsError(
-            f"{env.account.device.endpoint} may not be a member under {policy.name}"
-        )
+    member = membership.may_be_member(agreement, policy, env.account.device.endpoint, env.now)
+    if not member.allow:
+        raise NotForUsError(f"{member.reason} under {policy.name}")
     return binding
-
-
-def _may_pass(error: RemoteError) -> bool:
-    """Whether the same request may succeed later."""
-    return error.problem.status >= 500 or error.problem.status in (401, 429)
 
 
 def _extensions(welcome: bytes, used: KeyPackageBundle) -> tuple[Extension, ...]:

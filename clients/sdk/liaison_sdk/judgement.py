@@ -310,9 +310,7 @@ class _Judging:
     def _must_go(self, removed: Removed) -> bool:
         member = Member(removed.leaf, removed.leaf_node)
         name = self.record.policy
-        return bool(
-            duties.must_go(self.env, self.tx, name, self.agreement, (member,), self.now)
-        )
+        return bool(duties.must_go(self.env, self.tx, name, self.agreement, (member,), self.now))
 
     def _bears_reason(self, removed: Removed) -> bool:
         if not removed.authenticated_data:

@@ -9,10 +9,11 @@ from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.mls.group import Group, expire
-from liaison.model import ChannelId, PartyCode
+from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
+from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.problems import RemoteError
-from liaison_sdk import committing, creating, key_packages
+from liaison_sdk import committing, creating, duties, key_packages, refreshing
 from liaison_sdk.committing import Committer
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ConnectionLostError
@@ -23,6 +24,7 @@ from liaison_sdk.store.channels import ChannelRecord, ChannelState
 _ROUND: Final = 300.0
 """Seconds between rounds in which nothing has happened."""
 _LOW: Final = "key-packages.low"
+_AGREEMENTS: Final = "agreements.changed"
 
 
 class Maintenance:
@@ -51,7 +53,7 @@ class Maintenance:
 
     def notice(self, code: str) -> None:
         """Listen for the relay's notices."""
-        if code == _LOW:
+        if code in (_LOW, _AGREEMENTS):
             self._low.set()
 
     async def run(self) -> None:
@@ -117,18 +119,32 @@ class Maintenance:
 
     async def _refresh(self) -> None:
         env = self._env
-        for agreement in await env.trust.refresh_agreements(env.api, env.store):
-            if await env.trust.refresh_revocations(env.api, env.store, agreement):
-                for channel in await env.read(self._pending):
-                    self._proposed.put_nowait(channel)
-            for party in await env.read(lambda tx, a=agreement: self._hidden(tx, a)):  # type: ignore[misc]  # a default argument binds the loop's value
-                text = f"the revocation list of {party} is overdue: a newer one may be kept from us"
+        try:
+            found = await env.trust.refresh_agreements(env.api, env.store)
+        except LiaisonError as e:
+            refreshing.told(env, e)
+            found = await env.read(env.trust.agreements)
+        for agreement in found:
+            await refreshing.refresh(env, agreement.agreement_id)
+            for text in await env.read(lambda tx, a=agreement: self._hidden(tx, a)):  # type: ignore[misc]  # a default argument binds the loop's value
                 env.publish(Event(EventKind.PROBLEM, text=text))
+        for channel in await env.read(self._pending):
+            self._proposed.put_nowait(channel)
 
-    def _hidden(self, tx: Transaction, agreement: Agreement) -> list[PartyCode]:
-        """Return the parties whose revocation list is older than it may be."""
-        lists = [self._env.trust.revocations(tx, agreement, code) for code in agreement.codes]
-        return [known.party for known in lists if known and known.next_update < self._env.now]
+    def _hidden(self, tx: Transaction, agreement: Agreement) -> list[str]:
+        """Return what is older than it may be: a newer one may be kept from this device."""
+        env = self._env
+        lists = [env.trust.revocations(tx, agreement, code) for code in agreement.codes]
+        standing = env.trust.standing(tx, agreement.agreement_id)
+        return [
+            f"the revocation list of {known.party} is overdue: a newer one may be kept from us"
+            for known in lists
+            if known and known.next_update < env.now
+        ] + [
+            f"what {party} says of its participation in {agreement.agreement_id} is overdue:"
+            " a withdrawal may be kept from us"
+            for party in standing.overdue(agreement, env.now)
+        ]
 
     async def _replenish(self) -> None:
         self._low.clear()
@@ -170,8 +186,10 @@ class Maintenance:
         for record in channels.load_all(tx):
             if record.state is not ChannelState.ACTIVE:
                 continue
-            agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
             group = env.groups.load(tx, record)
-            if committing.needs_commit(env, tx, agreement, group):
-                found.append(record.channel)
+            # A kind of channel that the agreement has no more: sending in it says so.
+            with contextlib.suppress(PolicyRefusedError):
+                due = duties.due(env, tx, record, group)
+                if due and due.own is None:
+                    found.append(record.channel)
         return found

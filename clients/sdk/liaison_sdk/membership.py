@@ -12,10 +12,10 @@ from liaison.mls.key_package import KeyPackage
 from liaison.mls.proposals import Add, Remove
 from liaison.model import ChannelId, DeviceId, EndpointId
 from liaison.policy.agreement import Agreement
-from liaison.policy.evaluate import AddEndpoint, RemoveEndpoint, evaluate
+from liaison.policy.evaluate import AddEndpoint, RemoveEndpoint
 from liaison.wire import v1
 from liaison.wire.problems import RemoteError
-from liaison_sdk import committing, directory, judgement, merging
+from liaison_sdk import committing, directory, duties, judgement, merging
 from liaison_sdk.committing import Committer, Order
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import EndpointNoDevicesError
@@ -38,7 +38,7 @@ async def require_addable(
     actor = env.account.device.endpoint
     for count, endpoint in enumerate(endpoints, start=1):
         request = AddEndpoint(actor, policy, endpoint, (actor, *endpoints[:count]))
-        evaluate(request, agreement, env.now).require()
+        await env.read(lambda tx, r=request: judgement.decide(env, tx, r, agreement).require())  # type: ignore[misc]  # a default argument binds the loop's value
     listed = await directory.devices(env, agreement)
     present = {entry.device.endpoint for entry in listed if not entry.revoked}
     for endpoint in endpoints:
@@ -60,7 +60,7 @@ async def add(
     for endpoint in endpoints:
         there = (*(device.endpoint for device in members.values()), endpoint)
         request = AddEndpoint(actor, record.policy, endpoint, there)
-        evaluate(request, agreement, env.now).require()
+        await env.read(lambda tx, r=request: judgement.decide(env, tx, r, agreement).require())  # type: ignore[misc]  # a default argument binds the loop's value
     await env.trust.refresh_revocations(env.api, env.store, agreement)
     packages: dict[DeviceId, KeyPackage] = {}
     for endpoint in endpoints:
@@ -111,12 +111,12 @@ async def remove(
         tx: Transaction, record: ChannelRecord, agreement: Agreement, group: Group
     ) -> Order | None:
         leaves = [leaf for leaf in judgement.leaves_of(group, who) if leaf != group.own_leaf]
-        excluded = set(judgement.excluded_leaves(env, tx, agreement, group))
+        excluded = duties.due(env, tx, record, group).leaves
         for leaf in leaves:
             target = judgement.device_at(group, leaf).endpoint
             actor = env.account.device.endpoint
             request = RemoveEndpoint(actor, record.policy, target, leaf in excluded)
-            evaluate(request, agreement, env.now).require()
+            judgement.decide(env, tx, request, agreement).require()
         removed[:] = [judgement.device_at(group, leaf) for leaf in leaves]
         return Order([Remove(leaf) for leaf in leaves]) if leaves else None
 
@@ -181,5 +181,6 @@ def _look(
     env: Environment, tx: Transaction, channel: ChannelId
 ) -> tuple[ChannelRecord, Agreement, dict[int, DeviceId]]:
     record = committing.open_channel(tx, channel)
-    agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
+    # What is done now is done under the version in force: a commit brings it in first.
+    agreement = duties.version_in_force(env, tx, record)
     return record, agreement, judgement.devices(env.groups.load(tx, record))

@@ -13,30 +13,39 @@ the earlier one had arrived after all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import Final
 
 from liaison.envelope.header import Header
+from liaison.errors import LiaisonError
 from liaison.mls.group import encrypt
 from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.frames import Accepted, Send
 from liaison.wire.problems import RemoteError
-from liaison_sdk import committing, composing, merging
+from liaison_sdk import committing, composing, duties, merging, refreshing
 from liaison_sdk.committing import Committer
 from liaison_sdk.composing import Composed
 from liaison_sdk.connection import Connection
 from liaison_sdk.environment import Environment
-from liaison_sdk.errors import ChannelClosedError, ChannelRejectedError
+from liaison_sdk.errors import (
+    ChannelClosedError,
+    ChannelRejectedError,
+    ConnectionLostError,
+    StatusOverdueError,
+)
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.store import Transaction, channels, items, messages, meta, outbox, refusals
-from liaison_sdk.store.channels import ChannelState
+from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.messages import MessageState
 from liaison_sdk.store.outbox import OutboxRecord, OutboxState
 
+# The relay knows of a version or of an absence that this device has not heard of.
+_NEWS: Final = frozenset({"agreement.superseded", "channel.removal_pending"})
 # The epoch has moved on, or has to before anything is sent.
-_EPOCH_OVER: Final = frozenset({"channel.epoch_stale", "channel.removal_pending"})
+_EPOCH_OVER: Final = _NEWS | {"channel.epoch_stale"}
 # Nothing was decided: the same bytes may be taken later.
 _LATER: Final = frozenset({"rate.exceeded", "queue.full", "unavailable", "internal"})
 _TAKEN: Final = "message.id_conflict"
@@ -56,6 +65,8 @@ class Outbound:
         self._env: Final = environment
         self._connection: Final = connection
         self._committer: Final = committer
+        self._resting: dict[ChannelId, float] = {}
+        """Until when, on the loop's clock, a channel is left alone that takes nothing now."""
 
     async def run(self) -> None:
         """Send whatever waits, now and later, until the connection is lost.
@@ -68,9 +79,21 @@ class Outbound:
         await self._connection.wait_caught_up(self._env.options.catch_up_limit)
         while True:
             change = self._env.changes.next()
-            if await self._env.read(outbox.count):
-                await self._send_batch()
-            else:
+            if not await self._env.read(self._waits):
+                await self._await(change)
+                continue
+            await self._send_batch()
+
+    def _waits(self, tx: Transaction) -> bool:
+        now = self._env.loop.time()
+        self._resting = {c: until for c, until in self._resting.items() if until > now}
+        return bool(outbox.waiting(tx, 1, but=self._resting))
+
+    async def _await(self, change: asyncio.Event) -> None:
+        """Wait for something to send, or until a channel has rested long enough."""
+        ends = min(self._resting.values(), default=None)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(ends):
                 await change.wait()
 
     async def _send_batch(self) -> None:
@@ -110,7 +133,7 @@ class Outbound:
         """Encrypt what is queued; return rows to send, and channels that need work first."""
         rows: list[OutboxRecord | ChannelId] = []
         blocked: set[ChannelId] = set()
-        for row in outbox.waiting(tx, _BATCH):
+        for row in outbox.waiting(tx, _BATCH, but=self._resting):
             if row.channel in blocked:
                 continue
             if row.state is OutboxState.ENCRYPTED:
@@ -118,6 +141,8 @@ class Outbound:
                 continue
             try:
                 encrypted = self._encrypt(tx, row)
+            except StatusOverdueError:
+                encrypted = None
             except (ChannelClosedError, ChannelRejectedError, PolicyRefusedError) as e:
                 refuse(self._env, tx, row, e.code, e.message)
                 continue
@@ -137,8 +162,13 @@ class Outbound:
         record = committing.open_channel(tx, row.channel)
         group = env.groups.load(tx, record)
         agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
-        if committing.needs_commit(env, tx, agreement, group):
+        due = duties.due(env, tx, record, group)
+        if due.own is not None:
+            raise PolicyRefusedError(due.own.reason, rule=due.own.rule)
+        if due:
             return None
+        # Until a fresh word comes it waits, and is encrypted then.
+        duties.check_fresh(env, tx, agreement)
         row, header = _renewed(tx, row, agreement)
         # Who can read it has been decided since it was queued.
         judged = Composed(header, row.content)
@@ -153,6 +183,7 @@ class Outbound:
         # The group that has forgotten the key, and what the key has made, together
         # or not at all; nothing is sent before.
         env.groups.save_message(tx, record, after)
+        env.blocked.pop(row.channel, None)
         version = meta.next_state_version(tx)
         row = outbox.save_encrypted(tx, row, ciphertext, group.epoch, version)
         _mark(tx, row, MessageState.SENDING)
@@ -167,13 +198,42 @@ class Outbound:
             return
         try:
             await self._committer.settle(channel)
-        except (ChannelClosedError, ChannelRejectedError) as e:
-            # Our own removal waits to be committed by others; nothing more goes out.
+            await self._require_fresh(record)
+        except ConnectionLostError:
+            raise
+        except LiaisonError as e:
+            # Our own removal waits to be committed by others, a party's word is overdue, or
+            # the relay does not take the change yet. The other channels go on.
             self._env.publish(Event(EventKind.PROBLEM, channel, e.message))
-            await self._env.options.sleep(_BLOCKED_PAUSE)
-        except RemoteError as e:
-            self._env.publish(Event(EventKind.PROBLEM, channel, e.message))
-            await self._env.options.sleep(e.problem.retry_after or _BLOCKED_PAUSE)
+            self._rest(channel, e)
+
+    async def _require_fresh(self, record: ChannelRecord) -> None:
+        """Look for a fresh word of whoever is overdue.
+
+        Raises:
+            StatusOverdueError: there is none.
+        """
+        env = self._env
+        try:
+            await env.read(lambda tx: self._check_fresh(tx, record.channel))
+        except StatusOverdueError:
+            await refreshing.statements(env, record.agreement_id)
+            await env.read(lambda tx: self._check_fresh(tx, record.channel))
+
+    def _check_fresh(self, tx: Transaction, channel: ChannelId) -> None:
+        record = committing.open_channel(tx, channel)
+        trust = self._env.trust
+        agreement = trust.agreement(tx, record.agreement_id, record.agreement_version)
+        duties.check_fresh(self._env, tx, agreement)
+
+    def _rest(self, channel: ChannelId, error: LiaisonError) -> None:
+        """Leave a channel alone for a while, and tell who waits for it."""
+        pause = _BLOCKED_PAUSE
+        if isinstance(error, RemoteError):
+            pause = min(float(error.problem.retry_after or pause), _MOST_PAUSE)
+        self._resting[channel] = self._env.loop.time() + pause
+        self._env.blocked[channel] = error
+        self._env.changes.notify_outside()
 
     async def _rejoin(self, channel: ChannelId) -> None:
         await self._connection.backlog_taken()
@@ -213,11 +273,22 @@ class Outbound:
                 return 0.0
             if error.remote_code in _EPOCH_OVER:
                 requeued = await env.write(lambda tx: outbox.requeue(tx, row))
+                if error.remote_code in _NEWS:
+                    await self._learn(row.channel, error.remote_code)
                 if requeued:
                     await self._await_epoch(row, error)
                 return 0.0
         await env.write(lambda tx: refuse(env, tx, row, error.remote_code, error.message))
         return 0.0
+
+    async def _learn(self, channel: ChannelId, code: str) -> None:
+        """Fetch what the relay knows and this device did not."""
+        record = await self._env.read(lambda tx: channels.load(tx, channel))
+        if record is None:
+            return
+        if code == "agreement.superseded":
+            self._env.superseded.add(record.agreement_id)
+        await refreshing.refresh(self._env, record.agreement_id)
 
     async def _await_epoch(self, row: OutboxRecord, error: RemoteError) -> None:
         """Wait until this store knows what the relay knows, or some time has passed."""
@@ -226,12 +297,9 @@ class Outbound:
             record = channels.load(tx, row.channel)
             if record is None or record.state is not ChannelState.ACTIVE:
                 return True
-            if error.remote_code == "channel.removal_pending":
+            if error.remote_code in _NEWS:
                 group = self._env.groups.load(tx, record)
-                agreement = self._env.trust.agreement(
-                    tx, record.agreement_id, record.agreement_version
-                )
-                if committing.needs_commit(self._env, tx, agreement, group):
+                if duties.due(self._env, tx, record, group):
                     return True
             return record.epoch > (row.epoch or 0) or None
 

@@ -115,6 +115,9 @@ class Sender:
             waiting, record, refusal = await env.read(look)
             while waiting:
                 env.check()
+                if channel in env.blocked:
+                    # It stays in the outbox, and goes out when that is over.
+                    raise env.blocked[channel]
                 # Another process of the device may be the one that sends it.
                 await first_of(own, env.changes.next_outside())
                 waiting, record, refusal = await env.read(look)

@@ -1,26 +1,61 @@
-"""What this device believes: agreements and revocation lists, verified from its own anchors.
+"""What this device believes: agreements, statements, revocation lists, from its own anchors.
 
 Nothing is believed because the relay served it. An agreement counts when the
-own party's authority and every other party's have signed it; a revocation list
-when the registrar that the agreement names has. Both are stored as signed bytes.
+own party's authority and every other party's have signed it, and a later version
+when it follows the one before; a statement of participation when the party's
+authority has signed it; a revocation list when the registrar that the agreement
+names has. All are stored as signed bytes, and nothing goes back to an older one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 from liaison import trust
+from liaison.errors import LiaisonError, VerificationError
 from liaison.mls.credentials import Credential
 from liaison.model import DeviceId, PartyCode
-from liaison.policy import revocation
+from liaison.policy import exclusion, participation, revocation, succession
 from liaison.policy.agreement import Agreement
 from liaison.policy.revocation import RevocationList
+from liaison.policy.standing import Standing
+from liaison.policy.statement import (
+    AgreementReason,
+    ExclusionReason,
+    ParticipationReason,
+    Reason,
+    RevocationReason,
+)
+from liaison.policy.succession import SuccessionError
 from liaison.trust import AgreementValidator
 from liaison.wire.problems import RemoteError
 from liaison_sdk.account import Account
 from liaison_sdk.errors import RelayBrokenError
 from liaison_sdk.http import RelayAPI
+from liaison_sdk.standings import Standings
 from liaison_sdk.store import Store, Transaction, documents
+
+_FOR_GOOD: Final = 1 << 62
+"""Later than anything: by then whoever has said that it leaves has left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a look at the relay's documents brought.
+
+    Args:
+        news: whether anything is known that was not known before.
+        problems: what was served and not believed, in words.
+    """
+
+    news: bool = False
+    problems: tuple[str, ...] = ()
+
+    def __or__(self, other: Refreshed) -> Refreshed:
+        return Refreshed(self.news or other.news, (*self.problems, *other.problems))
 
 
 class AgreementMissingError(RelayBrokenError):
@@ -41,6 +76,7 @@ class TrustStore:
         # Verified once per process: parsing and checking all signatures takes milliseconds.
         self._agreements: dict[tuple[str, int], Agreement] = {}
         self._lists: dict[tuple[PartyCode, int], RevocationList] = {}
+        self.standings: Final = Standings()
 
     # --- agreements ---------------------------------------------------------------------
 
@@ -67,50 +103,213 @@ class TrustStore:
         names = documents.names(tx, documents.AGREEMENT)
         return [self.agreement(tx, name) for name in names]
 
+    def versions(self, tx: Transaction, agreement_id: str) -> list[Agreement]:
+        """Return the versions of an agreement that are here, newest first."""
+        numbers = documents.versions(tx, documents.AGREEMENT, agreement_id)
+        return [self.agreement(tx, agreement_id, number) for number in numbers]
+
+    def in_force(self, tx: Transaction, agreement_id: str, now: int, *, least: int) -> Agreement:
+        """Return the newest version that has begun; at least that which a channel is bound to.
+
+        Raises:
+            AgreementMissingError: not even that one is here.
+        """
+        for number in documents.versions(tx, documents.AGREEMENT, agreement_id):
+            if number <= least:
+                break
+            version = self.agreement(tx, agreement_id, number)
+            if version.valid_from <= now:
+                return version
+        return self.agreement(tx, agreement_id, least)
+
+    def current(self, tx: Transaction, agreement_id: str, now: int) -> Agreement:
+        """Return the newest version that has begun; the first one where none has.
+
+        Raises:
+            AgreementMissingError: the agreement is not here.
+        """
+        numbers = documents.versions(tx, documents.AGREEMENT, agreement_id)
+        if not numbers:
+            raise AgreementMissingError(f"the agreement {agreement_id} is not here")
+        return self.in_force(tx, agreement_id, now, least=numbers[-1])
+
     async def fetch_agreement(
         self, api: RelayAPI, store: Store, agreement_id: str, version: int | None = None
     ) -> Agreement:
-        """Fetch an agreement, verify it, and keep it.
+        """Fetch an agreement, verify it, and keep it, with the versions that lead to it.
 
         Raises:
-            VerificationError: the own authority, or another party's, has not signed it.
+            VerificationError: the own authority, or another party's, has not signed it,
+                or it does not follow the version before.
             RelayBrokenError: the relay served another one than was asked for, or as the
                 latest an older one than it did before.
             RemoteError: the relay does not have it.
         """
-        data = await api.agreement(agreement_id, version)
-        agreement = self._verified(data)
-        wrong_version = version is not None and agreement.version != version
-        if agreement.agreement_id != agreement_id or wrong_version:
-            raise RelayBrokenError("the relay served another agreement than was asked for")
-
-        def keep(tx: Transaction) -> None:
-            latest = documents.latest(tx, documents.AGREEMENT, agreement_id)
-            if version is None and latest is not None and agreement.version < latest:
-                # Signed by all, once: what has come after it must not be undone by silence.
-                raise RelayBrokenError(
-                    f"the relay served version {agreement.version} of {agreement_id} as the latest, "
-                    f"and version {latest} is here"
-                )
-            documents.save(tx, documents.AGREEMENT, agreement_id, agreement.version, data)
-
-        await store.write(keep)
+        agreement, data = await self._download(api, agreement_id, version)
+        latest = await store.read(
+            lambda tx: documents.latest(tx, documents.AGREEMENT, agreement_id)
+        )
+        if version is None and latest is not None and agreement.version < latest:
+            # Signed by all, once: what has come after it must not be undone by silence.
+            raise RelayBrokenError(
+                f"the relay served version {agreement.version} of {agreement_id} as the latest, "
+                f"and version {latest} is here"
+            )
+        for number in await store.read(lambda tx: self._between(tx, agreement)):
+            before, signed = await self._download(api, agreement_id, number)
+            await store.write(lambda tx, b=before, s=signed: self._keep(tx, b, s))  # type: ignore[misc]  # default arguments bind the loop's values
+        await store.write(lambda tx: self._keep(tx, agreement, data))
         return agreement
 
     async def refresh_agreements(self, api: RelayAPI, store: Store) -> list[Agreement]:
-        """Fetch what the relay lists and is not here; return all that is here then."""
+        """Fetch what the relay lists and is not here; return all that is here then.
+
+        Raises:
+            VerificationError: the relay lists something that does not count; all else
+                was fetched.
+        """
+        failed: VerificationError | None = None
         for summary in await api.agreements():
             latest = await store.read(
                 lambda tx, name=summary.id: documents.latest(tx, documents.AGREEMENT, name)  # type: ignore[misc]  # a default argument binds the loop's value
             )
             if latest is None or latest < summary.version:
-                await self.fetch_agreement(api, store, summary.id, summary.version)
+                try:
+                    await self.fetch_agreement(api, store, summary.id, summary.version)
+                except VerificationError as e:
+                    failed = failed or e
+        if failed is not None:
+            raise failed
         return await store.read(self.agreements)
+
+    async def _download(
+        self, api: RelayAPI, agreement_id: str, version: int | None
+    ) -> tuple[Agreement, bytes]:
+        data = await api.agreement(agreement_id, version)
+        agreement = trust.accept_agreement(data, self._account.party)
+        wrong_version = version is not None and agreement.version != version
+        if agreement.agreement_id != agreement_id or wrong_version:
+            raise RelayBrokenError("the relay served another agreement than was asked for")
+        return agreement, data
+
+    def _between(self, tx: Transaction, agreement: Agreement) -> range:
+        """Return the versions between the newest one here and this one."""
+        latest = documents.latest(tx, documents.AGREEMENT, agreement.agreement_id)
+        return range(latest + 1, agreement.version) if latest else range(0)
+
+    def _keep(self, tx: Transaction, agreement: Agreement, data: bytes) -> None:
+        name, number = agreement.agreement_id, agreement.version
+        known = set(documents.versions(tx, documents.AGREEMENT, name))
+        if number in known:
+            if self.agreement(tx, name, number).digest() != agreement.digest():
+                raise SuccessionError(
+                    f"the relay serves another version {number} of {name} than is known here",
+                    hint="the first one counts; ask your authority what the parties have signed",
+                )
+            return
+        if number - 1 in known:
+            before = self.agreement(tx, name, number - 1)
+            # When it came into force is not known here: whoever has left since was a
+            # party then, and takes no part now whatever the version says.
+            standing = _of_others(self.standing(tx, name), agreement)
+            succession.check(before, agreement, standing, _FOR_GOOD)
+        following = self.agreement(tx, name, number + 1) if number + 1 in known else None
+        if following is not None and following.previous != agreement.digest():
+            raise SuccessionError(f"version {number + 1} was made from another version {number}")
+        documents.save(tx, documents.AGREEMENT, name, number, data)
+        # Only once it is durable: what was rolled back is not here.
+        tx.after_commit(lambda: self._remember(agreement))
+
+    def _remember(self, agreement: Agreement) -> None:
+        self._agreements[agreement.agreement_id, agreement.version] = agreement
 
     def _verified(self, data: bytes) -> Agreement:
         agreement = trust.accept_agreement(data, self._account.party)
-        self._agreements[agreement.agreement_id, agreement.version] = agreement
+        self._remember(agreement)
         return agreement
+
+    # --- participation ------------------------------------------------------------------
+
+    def standing(self, tx: Transaction, agreement_id: str) -> Standing:
+        """Return what is known of the parties' participation."""
+        return self.standings.of(tx, agreement_id)
+
+    def keep_statement(self, tx: Transaction, agreement_id: str, data: bytes) -> bool:
+        """Verify a statement of participation and keep it; return whether it was new.
+
+        Raises:
+            DocumentError, UnknownPartyError: it is not about this agreement.
+            VerificationError: not signed by the party's authority, or not newer than
+                what is known.
+        """
+        party = participation.read(data).party
+        return self.standings.keep_statement(tx, self._naming(tx, agreement_id, party), data)
+
+    def keep_exclusion(self, tx: Transaction, agreement_id: str, data: bytes) -> bool:
+        """Verify an exclusion and keep it; return whether it was new.
+
+        Raises:
+            DocumentError, UnknownPartyError: it is not about this agreement.
+            VerificationError: too few of the others have signed.
+        """
+        party = exclusion.read(data).party
+        return self.standings.keep_exclusion(tx, self._naming(tx, agreement_id, party), data)
+
+    async def refresh_statements(self, api: RelayAPI, store: Store, agreement_id: str) -> Refreshed:
+        """Fetch what the parties of an agreement have said and decided about each other."""
+        served = await api.statements(agreement_id)
+        return await store.write(lambda tx: self._take_all(tx, agreement_id, served))
+
+    def _take_all(self, tx: Transaction, agreement_id: str, served: list[bytes]) -> Refreshed:
+        said: dict[PartyCode, list[tuple[int, bytes]]] = {}
+        result = Refreshed()
+        decided: list[bytes] = []
+        for data in served:
+            try:
+                statement = participation.read(data)
+            except LiaisonError:
+                decided.append(data)
+                continue
+            said.setdefault(statement.party, []).append((statement.number, data))
+        standing = self.standing(tx, agreement_id)
+        for party, theirs in said.items():
+            if party not in standing.exclusions:
+                result |= self._take_statements(tx, agreement_id, party, sorted(theirs))
+        for party in standing.statements.keys() - said.keys():
+            result |= Refreshed(problems=(f"the relay does not show what {party} has said",))
+        for data in decided:
+            result |= _tried(lambda d=data: self.keep_exclusion(tx, agreement_id, d))  # type: ignore[misc]  # a default argument binds the loop's value
+        return result
+
+    def _take_statements(
+        self,
+        tx: Transaction,
+        agreement_id: str,
+        party: PartyCode,
+        theirs: list[tuple[int, bytes]],
+    ) -> Refreshed:
+        newest = self.standing(tx, agreement_id).newest(party)
+        known = 0 if newest is None else newest.number
+        if theirs[-1][0] < known:
+            served = theirs[-1][0]
+            text = f"the relay shows statement {served} of {party} as its newest, not {known}"
+            return Refreshed(problems=(text,))
+        result = Refreshed()
+        # From the newest one known: of one number there can't be two.
+        for number, data in theirs:
+            if number >= known:
+                result |= _tried(lambda d=data: self.keep_statement(tx, agreement_id, d))  # type: ignore[misc]  # a default argument binds the loop's value
+        return result
+
+    def _naming(self, tx: Transaction, agreement_id: str, party: PartyCode) -> list[Agreement]:
+        """Return the versions that a party belongs to, the newest first.
+
+        Where it belongs to none, the newest version, under which nothing of it verifies.
+        """
+        versions = self.versions(tx, agreement_id)
+        if not versions:
+            raise AgreementMissingError(f"the agreement {agreement_id} is not here")
+        return [one for one in versions if one.has_party(party)] or versions[:1]
 
     # --- revocation ---------------------------------------------------------------------
 
@@ -170,6 +369,30 @@ class TrustStore:
             )
         return news
 
+    def keep_reason(
+        self, tx: Transaction, agreement: Agreement, party: PartyCode, reason: Reason
+    ) -> None:
+        """Keep the document that justifies a removal, where it is news.
+
+        Args:
+            tx: the transaction.
+            agreement: the newest version in force.
+            party: whose device is removed.
+            reason: verified by `statement.verify_removal`.
+        """
+        name = agreement.agreement_id
+        match reason:
+            case RevocationReason(signed=signed):
+                self.keep_revocations(tx, agreement, party, signed)
+            case ParticipationReason(signed=signed, statement=said):
+                newest = self.standing(tx, name).newest(party)
+                if newest is None or said.number > newest.number:
+                    self.keep_statement(tx, name, signed)
+            case ExclusionReason(signed=signed):
+                self.keep_exclusion(tx, name, signed)
+            case AgreementReason():
+                pass
+
     # --- for MLS ------------------------------------------------------------------------
 
     def validator(self, agreement: Agreement) -> AgreementValidator:
@@ -181,9 +404,41 @@ class TrustStore:
         """
         return AgreementValidator(agreement, frozenset())
 
+    def validator_at(self, tx: Transaction, agreement: Agreement, at: int) -> AgreementValidator:
+        """Return the judge of certificates as they stood at a time, Unix seconds."""
+        lists = (self.revocations(tx, agreement, code) for code in agreement.codes)
+        revoked = frozenset(
+            (known.party, entry.serial)
+            for known in lists
+            if known is not None
+            for entry in known.entries
+            if entry.at <= at
+        )
+        return AgreementValidator(agreement, revoked)
+
     def strict_validator(self, tx: Transaction, agreement: Agreement) -> AgreementValidator:
         """Return the judge of leaves that this device brings in: nobody revoked."""
         return AgreementValidator(agreement, self.revoked(tx, agreement))
+
+
+def _of_others(standing: Standing, agreement: Agreement) -> Standing:
+    """Return what is known of the parties that a version does not name."""
+    others = {
+        party: said for party, said in standing.statements.items() if not agreement.has_party(party)
+    }
+    decided = {
+        party: one for party, one in standing.exclusions.items() if not agreement.has_party(party)
+    }
+    return replace(
+        standing, statements=MappingProxyType(others), exclusions=MappingProxyType(decided)
+    )
+
+
+def _tried(keep: Callable[[], bool]) -> Refreshed:
+    try:
+        return Refreshed(news=keep())
+    except LiaisonError as e:
+        return Refreshed(problems=(e.message,))
 
 
 def device_of(credential: Credential) -> DeviceId:

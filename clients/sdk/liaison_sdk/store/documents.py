@@ -1,6 +1,7 @@
-"""Signed documents that were verified once: agreements by id, revocation lists by party.
+"""Signed documents that were verified once.
 
-They are sealed not because they were secret, but so that nobody can put others
+Agreements by id, revocation lists by party, statements of participation and
+exclusions by agreement and party. They are sealed not because they were secret, but so that nobody can put others
 in their place.
 """
 
@@ -8,10 +9,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from liaison.model import PartyCode
 from liaison_sdk.store.base import Transaction
 
 AGREEMENT: Final = "agreement"
 REVOCATIONS: Final = "revocations"
+PARTICIPATION: Final = "participation"
+EXCLUSION: Final = "exclusion"
 
 
 def _label(kind: str, name: str, version: int) -> str:
@@ -50,6 +54,27 @@ def names(tx: Transaction, kind: str) -> list[str]:
     """Return the names of all documents of a kind, in order."""
     rows = tx.all("SELECT DISTINCT name FROM documents WHERE kind = ? ORDER BY name", (kind,))
     return [row[0] for row in rows]
+
+
+def versions(tx: Transaction, kind: str, name: str) -> list[int]:
+    """Return the versions of a document that are here, newest first."""
+    sql = "SELECT version FROM documents WHERE kind = ? AND name = ? ORDER BY version DESC"
+    return [row[0] for row in tx.all(sql, (kind, name))]
+
+
+def about(tx: Transaction, kind: str, agreement_id: str) -> list[tuple[str, int]]:
+    """Return name and version of the documents about an agreement's parties, in order."""
+    prefix = f"{agreement_id}/"
+    sql = (
+        "SELECT name, version FROM documents WHERE kind = ? AND substr(name, 1, ?) = ? "
+        "ORDER BY name, version"
+    )
+    return [(row[0], row[1]) for row in tx.all(sql, (kind, len(prefix), prefix))]
+
+
+def party_name(agreement_id: str, party: PartyCode) -> str:
+    """Return the name under which what concerns one party of an agreement is kept."""
+    return f"{agreement_id}/{party}"
 
 
 def forget_older(tx: Transaction, kind: str, name: str, version: int) -> None:

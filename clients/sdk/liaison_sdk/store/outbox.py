@@ -7,6 +7,7 @@ because an epoch may end before a message got through; then the row goes.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -79,10 +80,22 @@ def insert(tx: Transaction, record: OutboxRecord) -> int:
     )
 
 
-def waiting(tx: Transaction, limit: int = 32) -> list[OutboxRecord]:
-    """Return the next rows to send, highest precedence first, then oldest first."""
-    sql = f"SELECT {_COLUMNS} FROM outbox ORDER BY precedence DESC, number LIMIT ?"  # noqa: S608 - constant columns
-    return [_record(tx, row) for row in tx.all(sql, (limit,))]
+def waiting(
+    tx: Transaction, limit: int = 32, *, but: Collection[ChannelId] = ()
+) -> list[OutboxRecord]:
+    """Return the next rows to send, highest precedence first, then oldest first.
+
+    Args:
+        tx: the transaction.
+        limit: so many at most.
+        but: none of these channels.
+    """
+    marks = ", ".join("?" * len(but))
+    sql = (
+        f"SELECT {_COLUMNS} FROM outbox WHERE channel NOT IN ({marks}) "  # noqa: S608 - constant columns and marks
+        "ORDER BY precedence DESC, number LIMIT ?"
+    )
+    return [_record(tx, row) for row in tx.all(sql, (*(c.value for c in but), limit))]
 
 
 def load(tx: Transaction, number: int) -> OutboxRecord | None:

@@ -1,0 +1,131 @@
+"""Who takes part in which agreement: statements and exclusions, verified and kept.
+
+A party's statements are kept all, since each says what held at some time; an
+old message is judged by what held when the relay accepted it. A statement older
+than the newest one that is here is never taken: somebody may be showing it
+again to hide the newer one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from liaison.model import PartyCode
+from liaison.policy import exclusion, participation
+from liaison.policy.agreement import Agreement
+from liaison.policy.errors import SignatureMissingError
+from liaison.policy.exclusion import Exclusion
+from liaison.policy.participation import Statement
+from liaison.policy.standing import EVERYONE, Standing
+from liaison_sdk.store import Transaction, documents
+
+_T = TypeVar("_T")
+_Marks = tuple[tuple[str, int], ...]
+
+
+class Standings:
+    """What is known of the parties' participation, from the store and into it."""
+
+    def __init__(self) -> None:
+        # What is in the store changes by other processes, too: the marks tell.
+        self._known: Final[dict[str, tuple[_Marks, Standing]]] = {}
+
+    def of(self, tx: Transaction, agreement_id: str) -> Standing:
+        """Return what is known of an agreement's parties."""
+        said = documents.about(tx, documents.PARTICIPATION, agreement_id)
+        decided = documents.about(tx, documents.EXCLUSION, agreement_id)
+        marks = (*said, *decided)
+        known = self._known.get(agreement_id)
+        if known is not None and known[0] == marks:
+            return known[1]
+        standing = EVERYONE
+        for name, number in said:
+            standing = standing.with_statement(_statement(tx, name, number))
+        # After the statements: the excluded has said things while it was a party.
+        for name, number in decided:
+            standing = standing.with_exclusion(_exclusion(tx, name, number))
+        self._known[agreement_id] = (marks, standing)
+        return standing
+
+    def keep_statement(self, tx: Transaction, versions: Sequence[Agreement], data: bytes) -> bool:
+        """Verify a party's statement and keep it; return whether it was new.
+
+        Args:
+            tx: the transaction.
+            versions: of the agreement that the party belongs to; the newest first, since
+                a later one may name other keys.
+            data: the DSSE envelope.
+
+        Raises:
+            VerificationError: not signed by the party's authority, older than what is
+                known, or in contradiction to it.
+        """
+        statement = _verified(versions, lambda one: participation.verify(data, one))
+        standing = self.of(tx, statement.agreement_id)
+        if standing.with_statement(statement) is standing:
+            return False
+        name = documents.party_name(statement.agreement_id, statement.party)
+        documents.save(tx, documents.PARTICIPATION, name, statement.number, data)
+        return True
+
+    def keep_exclusion(self, tx: Transaction, versions: Sequence[Agreement], data: bytes) -> bool:
+        """Verify an exclusion and keep it; return whether it was new.
+
+        Args:
+            tx: the transaction.
+            versions: as in `keep_statement`.
+            data: the DSSE envelope with all signatures that it needs.
+
+        Raises:
+            VerificationError: too few of the others have signed.
+        """
+        said = exclusion.read(data)
+        standing = self.of(tx, said.agreement_id)
+        if said.party in standing.exclusions:
+            return False
+
+        def verify(agreement: Agreement) -> Exclusion:
+            # Who left later had a vote then: it counts for every later reader alike.
+            left = standing.left(agreement, said.issued_at)
+            return exclusion.verify(data, agreement, left)
+
+        _verified(versions, verify)
+        name = documents.party_name(said.agreement_id, said.party)
+        documents.save(tx, documents.EXCLUSION, name, 1, data)
+        return True
+
+    def newest_statement(
+        self, tx: Transaction, agreement_id: str, party: PartyCode
+    ) -> bytes | None:
+        """Return the signed bytes of a party's newest statement, or None."""
+        name = documents.party_name(agreement_id, party)
+        return documents.load(tx, documents.PARTICIPATION, name)
+
+    def exclusion(self, tx: Transaction, agreement_id: str, party: PartyCode) -> bytes | None:
+        """Return the signed bytes of a party's exclusion, or None."""
+        name = documents.party_name(agreement_id, party)
+        return documents.load(tx, documents.EXCLUSION, name)
+
+
+def _verified(versions: Sequence[Agreement], verify: Callable[[Agreement], _T]) -> _T:
+    """Verify under the newest version under which that succeeds."""
+    for newer in versions[:-1]:
+        with contextlib.suppress(SignatureMissingError):
+            return verify(newer)
+    return verify(versions[-1])
+
+
+def _statement(tx: Transaction, name: str, number: int) -> Statement:
+    data = documents.load(tx, documents.PARTICIPATION, name, number)
+    if data is None:
+        raise KeyError(name)
+    return participation.read(data)
+
+
+def _exclusion(tx: Transaction, name: str, number: int) -> Exclusion:
+    data = documents.load(tx, documents.EXCLUSION, name, number)
+    if data is None:
+        raise KeyError(name)
+    return exclusion.read(data)
