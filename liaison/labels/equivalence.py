@@ -15,10 +15,9 @@ from collections.abc import Iterable
 from liaison.labels.errors import LabelError, NoEquivalentError
 from liaison.labels.label import Label
 from liaison.labels.policy import LabelPolicy
-from liaison.labels.rules import Pair, Value, lacv_key
+from liaison.labels.rules import Pair, Value, lacv_key, speaks_of
 from liaison.labels.spif import (
     Applied,
-    CategoryTag,
     Classification,
     EquivalencyAction,
     EquivalentCategory,
@@ -109,9 +108,8 @@ def _category(value: Value, source: LabelPolicy, target: LabelPolicy) -> set[Pai
         other.pair
         for other in target.rules.values.values()
         for each in other.source.equivalents
-        if each.policy == source.name
-        and each.applied is not Applied.ENCRYPT
-        and value.pair in set(_named(each, source))
+        if each.policy == source.name and each.applied is not Applied.ENCRYPT
+        if _is_named(each, value)
     }
     if not found and value.tag.kind is not CategoryType.INFORMATIVE:
         tag, name = value.pair
@@ -121,16 +119,17 @@ def _category(value: Value, source: LabelPolicy, target: LabelPolicy) -> set[Pai
 
 def _named(each: EquivalentCategory, policy: LabelPolicy) -> Iterable[Pair]:
     """Return the categories of `policy` that an equivalence names."""
-    if each.action is EquivalencyAction.DISCARD:
-        return ()
-    kind = kind_of(each.tag_type, each.enum_type)
-    return [
-        value.pair
-        for value in policy.rules.values.values()
-        if value.tag.tag_set_oid == each.tag_set_oid
-        and lacv_key(value.source.lacv) == lacv_key(each.lacv)
-        and kind in {None, value.tag.kind}
-    ]
+    found = policy.rules.by_lacv.get((each.tag_set_oid, lacv_key(each.lacv)), ())
+    return [value.pair for value in found if _is_named(each, value)]
+
+
+def _is_named(each: EquivalentCategory, value: Value) -> bool:
+    return (
+        each.action is not EquivalencyAction.DISCARD
+        and each.tag_set_oid == value.tag.tag_set_oid
+        and lacv_key(each.lacv) == lacv_key(value.source.lacv)
+        and kind_of(each.tag_type, each.enum_type) in {None, value.tag.kind}
+    )
 
 
 def _of_tag_sets(
@@ -165,7 +164,7 @@ def _added(rules: Iterable[RequiredCategory], target: LabelPolicy, pairs: set[Pa
                 value.pair
                 for value in target.rules.values.values()
                 if value.tag.tag_set == group.tag_set
-                and value.tag.kind is CategoryTag(group.tag_type, enum_type=group.enum_type).kind
+                and speaks_of(group, value.tag.source)
                 and (group.lacv is None or lacv_key(group.lacv) == lacv_key(value.source.lacv))
             }
             for group in rule.groups

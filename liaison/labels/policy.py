@@ -47,10 +47,10 @@ class LabelPolicy:
         self._default = _default_level(spif, rules)
         self._folded_levels = _folded(rules.levels)
         self._folded_tags = _folded({tag.tag_set: tag.tag_set for tag in rules.tags})
-        self._folded_values = {
-            tag_set: _folded({v.pair[1]: v for v in rules.values.values() if v.pair[0] == tag_set})
-            for tag_set in {tag.tag_set for tag in rules.tags}
-        }
+        by_set: dict[str, dict[str, Value]] = {}
+        for (tag_set, name), value in rules.values.items():
+            by_set.setdefault(tag_set, {})[name] = value
+        self._folded_values = {tag_set: _folded(named) for tag_set, named in by_set.items()}
 
     def __repr__(self) -> str:
         return f"LabelPolicy({self.policy_id!r})"
@@ -328,7 +328,7 @@ def _check_value(value: Value, level: Level, pairs: frozenset[Pair]) -> None:
     wanted = value.required_level
     if level.name in value.excluded_levels or wanted not in {None, level.name}:
         raise LabelError(f"{name} does not stand with {level.name}")
-    beside = value.excluded & pairs
+    beside = value.excludes(pairs)
     if beside:
         raise LabelError(f"{name} does not stand with {min(beside)[1]}")
     _check_required(name, value.required, pairs)

@@ -8,7 +8,7 @@ contradicts itself is refused here, not when the first message meets it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from liaison.labels.errors import SpifError
@@ -21,6 +21,7 @@ from liaison.labels.spif import (
     TagCategory,
     TagSet,
     TagType,
+    kind_of,
 )
 from liaison.labels.stanag4774 import CategoryType
 
@@ -84,17 +85,33 @@ class Value:
     excluded_levels: frozenset[str]
     required_level: str | None
     required: tuple[Requirements, ...]
-    excluded: frozenset[Pair]
+    excluded: tuple[frozenset[Pair], ...]
+
+    def excludes(self, pairs: frozenset[Pair]) -> frozenset[Pair]:
+        """Return which of these categories must not stand beside this one.
+
+        A rule against a whole tag set does not speak of the value that has it.
+        """
+        return frozenset().union(*(group & pairs for group in self.excluded)) - {self.pair}
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A whole policy, resolved. `at_least` are the tags of which a label must have some."""
+    """A whole policy, resolved.
+
+    Args:
+        levels: by name, lowest first.
+        values: by tag set and name, in the policy's order.
+        tags: in the policy's order.
+        at_least: the tags of which a label must have some values.
+        by_lacv: the values by the id of their tag set and `lacv_key`.
+    """
 
     levels: Mapping[str, Level]
     values: Mapping[Pair, Value]
     tags: tuple[Tag, ...]
-    at_least: tuple[Tag, ...] = field(default=())
+    at_least: tuple[Tag, ...]
+    by_lacv: Mapping[tuple[str, int | str], tuple[Value, ...]]
 
 
 def compile_rules(spif: Spif) -> Rules:
@@ -108,7 +125,12 @@ def compile_rules(spif: Spif) -> Rules:
     values = {each.pair: each for each in listing.values()}
     levels = {each.name: each for each in listing.levels()}
     at_least = tuple(tag for tag in listing.tags if tag.minimum > 0)
-    return Rules(levels, values, tuple(listing.tags), at_least)
+    by_lacv: dict[tuple[str, int | str], list[Value]] = {}
+    for value in values.values():
+        key = (value.tag.tag_set_oid, lacv_key(value.source.lacv))
+        by_lacv.setdefault(key, []).append(value)
+    coded = {key: tuple(found) for key, found in by_lacv.items()}
+    return Rules(levels, values, tuple(listing.tags), at_least, coded)
 
 
 def lacv_key(lacv: str) -> int | str:
@@ -117,12 +139,18 @@ def lacv_key(lacv: str) -> int | str:
 
 
 class _Listing:
-    """All values of a policy by tag, against which references are resolved."""
+    """All values of a policy by tag, against which references are resolved.
+
+    A policy may have thousands of values and of rules, so each rule's reference is
+    looked up, and rules that say the same share one set.
+    """
 
     def __init__(self, spif: Spif) -> None:
         self._spif = spif
         self.tags: list[Tag] = []
         self._of_tag: list[tuple[Tag, TagCategory]] = []
+        self._of_place: dict[tuple[str, int | str | None], list[tuple[Tag, TagCategory]]] = {}
+        self._resolved: dict[CategoryGroup, frozenset[Pair]] = {}
         self._names = {each.name for each in spif.classifications.items}
         _once((each.name for each in spif.tag_sets), "tag set")
         _once((each.oid for each in spif.tag_sets), "tag set id")
@@ -135,7 +163,10 @@ class _Listing:
         for source in tag_set.tags:
             tag = _tag(len(self.tags), tag_set, source)
             self.tags.append(tag)
-            self._of_tag.extend((tag, each) for each in source.categories)
+            for each in source.categories:
+                self._of_tag.append((tag, each))
+                for key in (None, lacv_key(each.lacv)):
+                    self._of_place.setdefault((tag_set.name, key), []).append((tag, each))
 
     def levels(self) -> Iterator[Level]:
         items = self._spif.classifications.items
@@ -151,7 +182,6 @@ class _Listing:
             for level in levels:
                 if level not in self._names:
                     raise SpifError(f"{source.name} names the classification {level!r}: unknown")
-            excluded = (self._resolve(each, source.name) for each in source.excluded)
             yield Value(
                 number=number,
                 pair=(tag.tag_set, source.name),
@@ -160,8 +190,7 @@ class _Listing:
                 excluded_levels=frozenset(source.excluded_classes),
                 required_level=source.required_class,
                 required=self._required(source.required, source.name),
-                # A rule against a whole tag set does not speak of the value that has it.
-                excluded=frozenset().union(*excluded) - {(tag.tag_set, source.name)},
+                excluded=tuple(self._resolve(each, source.name) for each in source.excluded),
             )
 
     def _required(self, rules: Iterable[RequiredCategory], where: str) -> tuple[Requirements, ...]:
@@ -174,24 +203,24 @@ class _Listing:
         )
 
     def _resolve(self, group: CategoryGroup, where: str) -> frozenset[Pair]:
-        found = frozenset(
-            (tag.tag_set, each.name)
-            for tag, each in self._of_tag
-            if tag.tag_set == group.tag_set and speaks_of(group, tag.source, each)
-        )
+        found = self._resolved.get(group)
+        if found is None:
+            key = None if group.lacv is None else lacv_key(group.lacv)
+            places = self._of_place.get((group.tag_set, key), ())
+            found = frozenset(
+                (tag.tag_set, each.name) for tag, each in places if speaks_of(group, tag.source)
+            )
+            self._resolved[group] = found
         if not found:
             raise SpifError(f"{where} names a category of {group.tag_set!r} that does not exist")
         return found
 
 
-def speaks_of(group: CategoryGroup, tag: CategoryTag, category: TagCategory) -> bool:
-    """Whether a group of a rule speaks of a category of its tag set."""
+def speaks_of(group: CategoryGroup, tag: CategoryTag) -> bool:
+    """Whether a group of a rule speaks of the kind of values that a tag has."""
     if group.tag_type is TagType.ENUMERATED and group.enum_type is None:
-        if tag.tag_type is not TagType.ENUMERATED:
-            return False
-    elif tag.kind is not CategoryTag(group.tag_type, enum_type=group.enum_type).kind:
-        return False
-    return group.lacv is None or lacv_key(group.lacv) == lacv_key(category.lacv)
+        return tag.tag_type is TagType.ENUMERATED
+    return tag.kind is kind_of(group.tag_type, group.enum_type)
 
 
 _ONE: Final = 1

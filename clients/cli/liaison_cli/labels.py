@@ -151,7 +151,7 @@ def policy_(
         "oid": found.oid,
         "name": found.name,
         "classifications": list(found.classifications),
-        "categories": [_tag(found, number) for number in range(len(found.rules.tags))],
+        "categories": _tags(found),
     }
     if output is not None:
         record["file"] = str(output)
@@ -270,10 +270,14 @@ def _short(label: Label) -> dict[str, Any]:
     }
 
 
-def _tag(policy: LabelPolicy, number: int) -> dict[str, Any]:
-    tag = policy.rules.tags[number]
-    values = [each.pair[1] for each in policy.rules.values.values() if each.tag is tag]
-    return {"tag": tag.tag_set, "type": tag.kind.value, "values": values}
+def _tags(policy: LabelPolicy) -> list[dict[str, Any]]:
+    values: list[list[str]] = [[] for _ in policy.rules.tags]
+    for each in policy.rules.values.values():
+        values[each.tag.number].append(each.pair[1])
+    return [
+        {"tag": tag.tag_set, "type": tag.kind.value, "values": values[tag.number]}
+        for tag in policy.rules.tags
+    ]
 
 
 def _policy_lines(record: dict[str, Any]) -> list[str]:

@@ -290,6 +290,19 @@ def test_excluded_categories_do_not_stand_beside_but_a_value_does_not_exclude_it
         policy.check(label("LOW", "A", "B", policy=policy))
 
 
+def test_rules_that_say_the_same_share_one_set() -> None:
+    # Thousands of values that each exclude the whole set must not make a set each.
+    whole, one = group(), group(lacv="0")
+    values = (
+        TagCategory(f"V{n}", str(n), excluded=(whole,), required=(RequiredCategory((one,)),))
+        for n in range(50)
+    )
+    made_of = compile_policy(made(tag(*values))).rules.values.values()
+
+    assert len({id(value.excluded[0]) for value in made_of}) == 1
+    assert len({id(value.required[0].groups[0]) for value in made_of}) == 1
+
+
 def test_a_tag_may_ask_for_a_value_in_every_label() -> None:
     policy = compile_policy(made(tag(minimum=1)))
 
