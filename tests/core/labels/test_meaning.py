@@ -299,6 +299,60 @@ def test_an_equivalence_that_leaves_a_choice_is_left_to_people() -> None:
             translate(Label.of("1.2", "L", [("T", "A")]), *policies)
 
 
+def _with_tag(name: str, oid: str, *tags: spif.CategoryTag) -> LabelPolicy:
+    same = spif.EquivalentClassification("TARGET", 1, Applied.ENCRYPT)
+    level = spif.Classification("L", 1, 1, equivalents=(same,))
+    tag_set = spif.TagSet("T", f"{oid}.1", tags)
+    return compile_policy(
+        spif.Spif(spif.PolicyId(name, oid), spif.Classifications((level,)), (tag_set,))
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "tag_type", "applied", "is_found"),
+    [
+        ("SOURCE", TagType.RESTRICTIVE, Applied.DECRYPT, True),
+        ("SOURCE", TagType.RESTRICTIVE, Applied.BOTH, True),
+        ("SOURCE", TagType.RESTRICTIVE, Applied.ENCRYPT, False),
+        ("SOURCE", TagType.PERMISSIVE, Applied.DECRYPT, False),
+        ("OTHER", TagType.RESTRICTIVE, Applied.DECRYPT, False),
+    ],
+)
+def test_the_receivers_policy_may_name_a_value_of_the_senders(
+    policy: str, tag_type: TagType, applied: Applied, is_found: bool
+) -> None:
+    same = spif.EquivalentCategory(policy, "1.2.1", tag_type, "1", applied)
+    here = spif.CategoryTag(TagType.RESTRICTIVE, (spif.TagCategory("A", "1"),))
+    there = spif.CategoryTag(
+        TagType.RESTRICTIVE, (spif.TagCategory("Z", "9", equivalents=(same,)),)
+    )
+    source, target = _with_tag("SOURCE", "1.2", here), _with_tag("TARGET", "1.3", there)
+    label = Label.of("1.2", "L", [("T", "A")])
+
+    if is_found:
+        assert translate(label, source, target) == Label.of("1.3", "L", [("T", "Z")])
+    else:
+        with pytest.raises(NoEquivalentError, match="A has no equivalent"):
+            translate(label, source, target)
+
+
+def test_an_equivalence_adds_categories_of_the_kind_that_it_names_only() -> None:
+    group = spif.CategoryGroup("T", TagType.RESTRICTIVE, lacv="1")
+    added = spif.EquivalentPolicy("TARGET", "1.3", required=(spif.RequiredCategory((group,)),))
+    here = spif.CategoryTag(TagType.TAG_TYPE_7, (spif.TagCategory("A", "7"),))
+    source = compile_policy(replace(_with_tag("SOURCE", "1.2", here).spif, equivalents=(added,)))
+    target = _with_tag(
+        "TARGET",
+        "1.3",
+        spif.CategoryTag(TagType.RESTRICTIVE, (spif.TagCategory("R", "1"),)),
+        spif.CategoryTag(TagType.PERMISSIVE, (spif.TagCategory("P", "1"),)),
+    )
+
+    made = translate(Label("1.2", "L"), source, target)
+
+    assert made == Label.of("1.3", "L", [("T", "R")])
+
+
 def _level(name: str, place: int, *same: spif.EquivalentClassification) -> spif.Classification:
     return spif.Classification(name, place, place, equivalents=same)
 

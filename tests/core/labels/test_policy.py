@@ -411,16 +411,41 @@ def test_of_a_clearance_only_what_the_policy_knows_counts() -> None:
         NATO.holding(short)
 
 
-def test_a_rule_on_enumerated_values_need_not_say_which_kind() -> None:
-    plain = CategoryGroup("S0", TagType.ENUMERATED, lacv="1")
-    value = TagCategory("B", "2", excluded=(plain,))
-    tags = CategoryTag(
-        TagType.ENUMERATED, (TagCategory("A", "1"), value), enum_type=EnumType.PERMISSIVE
-    )
-    policy = compile_policy(made(tags))
+MIXED = (
+    CategoryTag(TagType.RESTRICTIVE, (TagCategory("R", "1"),)),
+    CategoryTag(TagType.PERMISSIVE, (TagCategory("P", "2"),)),
+    CategoryTag(TagType.TAG_TYPE_7, (TagCategory("I", "3"),)),
+    CategoryTag(TagType.ENUMERATED, (TagCategory("ER", "4"),), enum_type=EnumType.RESTRICTIVE),
+    CategoryTag(TagType.ENUMERATED, (TagCategory("EP", "5"),), enum_type=EnumType.PERMISSIVE),
+)
 
-    with pytest.raises(LabelError, match="B does not stand with A"):
-        policy.check(label("LOW", "A", "B", policy=policy))
+
+@pytest.mark.parametrize(
+    ("tag_type", "enum_type", "meant"),
+    [
+        (TagType.RESTRICTIVE, None, {"R", "ER"}),
+        (TagType.PERMISSIVE, None, {"P", "EP"}),
+        (TagType.TAG_TYPE_7, None, {"I"}),
+        (TagType.ENUMERATED, EnumType.RESTRICTIVE, {"R", "ER"}),
+        # Files in use leave out which kind of enumerated values they mean.
+        (TagType.ENUMERATED, None, {"ER", "EP"}),
+    ],
+)
+def test_a_rule_on_a_tag_set_speaks_of_one_kind_of_its_values(
+    tag_type: TagType, enum_type: EnumType | None, meant: set[str]
+) -> None:
+    rule = CategoryGroup("S0", tag_type, enum_type, whole=True)
+    alone = CategoryTag(TagType.TAG_TYPE_7, (TagCategory("A", "1", excluded=(rule,)),))
+    mixed, other = TagSet("S0", "1.2.0", MIXED), TagSet("S1", "1.2.1", (alone,))
+    policy = compile_policy(replace(made(), tag_sets=(mixed, other)), policy_id="p")
+
+    for name in ("R", "P", "I", "ER", "EP"):
+        beside = label("LOW", "A", name, policy=policy)
+        if name in meant:
+            with pytest.raises(LabelError, match=f"A does not stand with {name}"):
+                policy.check(beside)
+        else:
+            policy.check(beside)
 
 
 def test_kinds_of_tags_are_those_of_the_guidance() -> None:
