@@ -52,7 +52,8 @@ def test_the_same_agreement_changes_nothing() -> None:
 def test_each_right_is_named_for_whom_it_changes_and_for_nobody_else() -> None:
     norway = people("NOR")
     for name in ("create", "add", "remove", "acknowledge"):
-        after = ruled(**{name: norway})
+        change: dict[str, Any] = {name: norway}
+        after = ruled(**change)
         assert said(after, ATTACHE, OFFICER) == [f"deu/lno-j3 in liaison: {name}: yes -> no"]
     assert said(ruled(read=norway), ATTACHE, OFFICER) == [
         "deu/lno-j3 in liaison: member: yes -> no"
