@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from liaison.crypto.signing import SignatureScheme
@@ -27,6 +28,7 @@ from liaison.model import DeviceId, PartyCode
 
 MAX_CHAIN: Final = 4
 """Certificates in a chain, the root included if it was sent."""
+_PEEKED: Final = 2048
 
 
 class CertificateExpiredError(CertificateError):
@@ -130,8 +132,11 @@ def verify_chain(
     return _describe(path[0], device)
 
 
+@lru_cache(maxsize=_PEEKED)
 def peek_device(leaf_der: bytes) -> CertifiedDevice:
     """Read whom a certificate *claims* to be for. Nothing is verified: for display only.
+
+    The same few certificates are asked about with every message, so the latest are kept.
 
     Raises:
         CertificateMalformedError: it does not parse or names no device.

@@ -2,7 +2,9 @@
 
 The store's group is the group. Memory keeps the last one read per channel under
 the store's stamp, and a stamp changes with every change, so a cached group is
-used only where it equals what is stored. Runs inside store transactions only.
+used only where it equals what is stored. Stamps are random and written with the
+group, so one that was rolled back is never found again. Runs inside store
+transactions only.
 """
 
 from __future__ import annotations
@@ -67,15 +69,14 @@ class GroupCache:
     def save_message(self, tx: Transaction, record: ChannelRecord, group: Group) -> ChannelRecord:
         """Store a group after one message in either direction; return the new record."""
         saved = channels.save_ratchets(tx, record, snapshot.snapshot_ratchets(group))
-        # Only once it is durable: a rolled back group must never be used again.
-        tx.after_commit(lambda: self._keep(saved, group))
+        self._keep(saved, group)
         return saved
 
     def save_epoch(self, tx: Transaction, record: ChannelRecord, group: Group) -> ChannelRecord:
         """Store a group whose epoch or pending proposals changed; return the new record."""
         record = replace(record, epoch=group.epoch)
         saved = channels.insert(tx, record, blobs_of(group))
-        tx.after_commit(lambda: self._keep(saved, group))
+        self._keep(saved, group)
         return saved
 
     def forget(self, channel: ChannelId) -> None:
