@@ -6,7 +6,9 @@ here is a default of the program: what an agreement does not say is not allowed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
@@ -24,7 +26,14 @@ from liaison.policy.agreement_rules import (
     TimeRules,
 )
 from liaison.policy.channel_policy import ChannelPolicy
-from liaison.policy.channel_rules import AttachmentRules, KeyRules, SendRule
+from liaison.policy.channel_rules import (
+    AnswerTimes,
+    AttachmentRules,
+    KeyRules,
+    Quotas,
+    SendRule,
+    WatchHours,
+)
 from liaison.policy.fields import Node
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
@@ -32,11 +41,22 @@ from liaison.policy.who import Pattern, Who
 
 _DAY: Final = 86400
 _HOUR: Final = 3600
+_MINUTE: Final = 60
 _KINDS: Final = (Kind.TEXT, Kind.NOTICE, Kind.FORM, Kind.FILE)
 
 
+class Template(StrEnum):
+    """What to start from: one for each kind of agreement, and the hotline, a bilateral one."""
+
+    BILATERAL = "bilateral"
+    MULTILATERAL = "multilateral"
+    HUMANITARIAN = "humanitarian"
+    HOTLINE = "hotline"
+    EXERCISE = "exercise"
+
+
 def new(  # noqa: PLR0913  an agreement has so many parts, all by name
-    kind: AgreementKind,
+    template: Template | AgreementKind,
     *,
     agreement_id: str,
     parties: Sequence[Party],
@@ -47,10 +67,10 @@ def new(  # noqa: PLR0913  an agreement has so many parts, all by name
     legal_basis: str = "To be named by the parties.",
     cipher_suite: int = suites.DEFAULT,
 ) -> Agreement:
-    """Return the first version of an agreement of this kind, checked like one that was read.
+    """Return the first version of an agreement, checked like one that was read.
 
     Args:
-        kind: which template.
+        template: which one; a kind of agreement stands for the template of its name.
         agreement_id: small letters, digits and hyphens.
         parties: from their party files.
         relay: from its public identity document.
@@ -63,12 +83,13 @@ def new(  # noqa: PLR0913  an agreement has so many parts, all by name
     Raises:
         DocumentError: the parts do not make an agreement, such as three parties in a bilateral one.
     """
+    plan = _PLANS[Template(template.value)]
     codes = tuple(party.code for party in parties)
     draft = Agreement(
         agreement_id=agreement_id,
         version=1,
         previous=None,
-        kind=kind,
+        kind=plan.kind,
         title=title or " - ".join(str(code) for code in codes),
         legal_basis=legal_basis,
         valid_from=valid_from,
@@ -77,16 +98,16 @@ def new(  # noqa: PLR0913  an agreement has so many parts, all by name
         relay=relay,
         witnesses=(),
         cipher_suite=cipher_suite,
-        labels=_LABELS[kind],
-        clearances=(ClearanceRule(_everyone(codes), _LABELS[kind].ceiling),),
+        labels=plan.labels,
+        clearances=(ClearanceRule(_everyone(codes), plan.labels.ceiling),),
         times=TimeRules(ahead=300, behind=_DAY),
-        status=StatusRules(max_age=30 * _DAY, overdue=_OVERDUE[kind]),
-        exclusion=_EXCLUSION[kind],
+        status=StatusRules(max_age=30 * _DAY, overdue=plan.overdue),
+        exclusion=plan.exclusion,
         duties=MappingProxyType({}),
         residual_duties="",
-        retention_days=30,
-        roles=MappingProxyType({}),
-        channels=_CHANNELS[kind](codes),
+        retention_days=plan.retention_days,
+        roles=plan.roles(codes),
+        channels=plan.channels(codes),
     )
     return Agreement.from_node(Node.of(draft.document()))
 
@@ -141,33 +162,86 @@ def _exercise(codes: Sequence[PartyCode]) -> tuple[ChannelPolicy, ...]:
     return (_channel("exercise", text, codes, highest=Precedence.FLASH),)
 
 
+def _hotline(codes: Sequence[PartyCode]) -> tuple[ChannelPolicy, ...]:
+    everyone, administrators = _everyone(codes), (Pattern.parse("role:administrators"),)
+    text = "The line that is always manned. Test it daily; answer within the times agreed."
+    plain = _channel("hotline", text, codes, highest=Precedence.FLASH)
+    return (
+        replace(
+            plain,
+            create=administrators,
+            add=administrators,
+            remove=administrators,
+            max_members=40,
+            max_message_bytes=128 * 1024,
+            attachments=AttachmentRules(
+                max_count=4,
+                max_bytes=10 * 1024**2,
+                media_types=("application/pdf", "image/*", "text/plain"),
+            ),
+            retention_days=_SHORT_DAYS,
+            keys=KeyRules(
+                past_epochs=8,
+                past_max_age=_SHORT_DAYS * _DAY,
+                epoch_max_age=_DAY,
+                leaf_max_age=_DAY * 3,
+                unseen_max_age=14 * _DAY,
+            ),
+            answers=MappingProxyType(
+                {
+                    Precedence.FLASH: AnswerTimes(acknowledge=5 * _MINUTE, reply=30 * _MINUTE),
+                    Precedence.IMMEDIATE: AnswerTimes(acknowledge=15 * _MINUTE, reply=2 * _HOUR),
+                    Precedence.PRIORITY: AnswerTimes(acknowledge=_HOUR, reply=12 * _HOUR),
+                    Precedence.ROUTINE: AnswerTimes(acknowledge=4 * _HOUR, reply=_DAY),
+                    Precedence.DEFERRED: AnswerTimes(acknowledge=_DAY, reply=0),
+                }
+            ),
+            watch=(WatchHours(everyone, tuple(range(7)), 0, _DAY),),
+            quotas=Quotas(devices=20, administrators=2),
+        ),
+    )
+
+
+def _no_roles(codes: Sequence[PartyCode]) -> Mapping[str, Who]:
+    del codes
+    return MappingProxyType({})
+
+
+def _administrators(codes: Sequence[PartyCode]) -> Mapping[str, Who]:
+    # Whoever holds such an endpoint; the quota keeps each party to two at a time.
+    named = tuple(Pattern.parse(f"{str(code).lower()}/admin-*") for code in codes)
+    return MappingProxyType({"administrators": named})
+
+
+_SHORT_DAYS: Final = 7
 _NO_LABELS: Final = LabelRules(UNMARKED.policy_id, "UNMARKED", "UNMARKED")
 _SHARED: Final = LabelRules(TLP.policy_id, "TLP:AMBER", "TLP:GREEN")
 
-_LABELS: Final = {
-    AgreementKind.BILATERAL: _NO_LABELS,
-    AgreementKind.MULTILATERAL: _NO_LABELS,
-    AgreementKind.HUMANITARIAN: _SHARED,
-    AgreementKind.EXERCISE: _NO_LABELS,
-}
-# Two that talk to each other keep talking; where many do, one that hides weighs more.
-_OVERDUE: Final = {
-    AgreementKind.BILATERAL: Overdue.WARN,
-    AgreementKind.MULTILATERAL: Overdue.STOP,
-    AgreementKind.HUMANITARIAN: Overdue.WARN,
-    AgreementKind.EXERCISE: Overdue.WARN,
-}
-_EXCLUSION: Final = {
-    AgreementKind.BILATERAL: ExclusionRule.NEVER,
-    AgreementKind.MULTILATERAL: ExclusionRule.ALL_OTHERS,
-    AgreementKind.HUMANITARIAN: ExclusionRule.ALL_OTHERS,
-    AgreementKind.EXERCISE: ExclusionRule.ALL_OTHERS,
-}
-_CHANNELS: Final[
-    dict[AgreementKind, Callable[[Sequence[PartyCode]], tuple[ChannelPolicy, ...]]]
-] = {
-    AgreementKind.BILATERAL: _liaison,
-    AgreementKind.MULTILATERAL: _coalition,
-    AgreementKind.HUMANITARIAN: _coalition,
-    AgreementKind.EXERCISE: _exercise,
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """In what a template differs from the others."""
+
+    kind: AgreementKind
+    channels: Callable[[Sequence[PartyCode]], tuple[ChannelPolicy, ...]]
+    labels: LabelRules = _NO_LABELS
+    # Two that talk to each other keep talking; where many do, one that hides weighs more.
+    overdue: Overdue = Overdue.WARN
+    exclusion: ExclusionRule = ExclusionRule.ALL_OTHERS
+    retention_days: int = 30
+    roles: Callable[[Sequence[PartyCode]], Mapping[str, Who]] = _no_roles
+
+
+_PLANS: Final = {
+    Template.BILATERAL: _Plan(AgreementKind.BILATERAL, _liaison, exclusion=ExclusionRule.NEVER),
+    Template.MULTILATERAL: _Plan(AgreementKind.MULTILATERAL, _coalition, overdue=Overdue.STOP),
+    Template.HUMANITARIAN: _Plan(AgreementKind.HUMANITARIAN, _coalition, labels=_SHARED),
+    Template.HOTLINE: _Plan(
+        AgreementKind.BILATERAL,
+        _hotline,
+        exclusion=ExclusionRule.NEVER,
+        retention_days=_SHORT_DAYS,
+        roles=_administrators,
+    ),
+    Template.EXERCISE: _Plan(AgreementKind.EXERCISE, _exercise),
 }
