@@ -7,8 +7,8 @@ epoch, with keys of their own. They are handed to an honest client as a relay wo
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,9 @@ from liaison.envelope.content import Content
 from liaison.envelope.header import Header, HeaderLabel, Kind
 from liaison.labels import Label
 from liaison.labels.builtin import TLP
+from liaison.mls import peek
 from liaison.mls.group import Group, encrypt
-from liaison.model import ChannelId, EndpointId, MessageId, Precedence, Seq
+from liaison.model import ChannelId, EndpointId, Epoch, MessageId, Precedence, Seq
 from liaison.policy import labelling, signing, templates
 from liaison.policy.agreement import Agreement, AgreementKind
 from liaison.policy.agreement_rules import ClearanceRule, LabelRules
@@ -102,6 +103,11 @@ class Mallory:
         self._client = client
         self._channel = channel
         self._group = group
+
+    @property
+    def epoch(self) -> Epoch:
+        """The group's."""
+        return Epoch(self._group.epoch)
 
     def says(self, header: Header, text: str) -> bytes:
         """Return the message as it goes over the wire."""
@@ -195,9 +201,17 @@ RULES = {
 }
 
 
-async def test_of_ten_thousand_forbidden_messages_an_honest_client_shows_none(
-    stage: Stage,
-) -> None:
+@dataclass(frozen=True)
+class Scene:
+    """An honest reader, and two members who ask nobody."""
+
+    reader: Client
+    channel: ChannelId
+    liars: list[Mallory]
+
+
+@pytest.fixture
+async def scene(stage: Stage) -> AsyncIterator[Scene]:
     for name in (ATTACHE, DESK, READER):
         await stage.enrol(name)
     async with (
@@ -210,18 +224,72 @@ async def test_of_ten_thousand_forbidden_messages_an_honest_client_shows_none(
         for client in (desk, reader):
             await until(client, partial(_has, client, opened.id))
         liars = [await _mallory(client, opened.id) for client in (attache, desk)]
-        chance = random.Random(2026)
-        delivered, allowed = _stream(stage.world.now, liars, opened.id, chance)
+        yield Scene(reader, opened.id, liars)
 
-        env = reader._env
-        await Inbound(env, Joiner(env)).take(delivered)
 
-        shown = [m.text for m in await reader.history(limit=2 * MESSAGES) if m.text]
-        assert shown == allowed
-        withheld = [m for m in await reader.history(limit=2 * MESSAGES) if not m.text]
-        assert len(withheld) == MESSAGES
-        assert all(m.state is MessageState.WITHHELD and m.reason for m in withheld)
-        assert {m.reason_code for m in withheld} == RULES
+async def test_of_ten_thousand_forbidden_messages_an_honest_client_shows_none(
+    stage: Stage, scene: Scene
+) -> None:
+    reader = scene.reader
+    chance = random.Random(2026)
+    delivered, allowed = _stream(stage.world.now, scene.liars, scene.channel, chance)
+
+    env = reader._env
+    await Inbound(env, Joiner(env)).take(delivered)
+
+    shown = [m.text for m in await reader.history(limit=2 * MESSAGES) if m.text]
+    assert shown == allowed
+    withheld = [m for m in await reader.history(limit=2 * MESSAGES) if not m.text]
+    assert len(withheld) == MESSAGES
+    assert all(m.state is MessageState.WITHHELD and m.reason for m in withheld)
+    assert {m.reason_code for m in withheld} == RULES
+
+
+async def test_a_message_with_any_bit_of_its_header_flipped_is_refused(
+    stage: Stage, scene: Scene
+) -> None:
+    liar, now = scene.liars[0], stage.world.now
+    genuine = liar.says(plain_header(now), "genuine")
+    start, length = _header_place(genuine)
+    flipped = [
+        _deliver(scene.channel, liar, number, _with_bit_flipped(genuine, start * 8 + number), now)
+        for number in range(length * 8)
+    ]
+    env = scene.reader._env
+    inbound = Inbound(env, Joiner(env))
+
+    await inbound.take(flipped)
+    await inbound.take([_deliver(scene.channel, liar, length * 8, genuine, now)])
+
+    history = await scene.reader.history(limit=length * 16)
+    assert [m.text for m in history if m.text] == ["genuine"]
+    failed = [m for m in history if m.state is MessageState.FAILED]
+    assert all(m.reason_code for m in failed)
+
+
+def _header_place(message: bytes) -> tuple[int, int]:
+    """Return where the authenticated data begins in a message, and how many bytes it has."""
+    data = peek.parse_header(message).authenticated_data
+    return message.index(data), len(data)
+
+
+def _with_bit_flipped(message: bytes, bit: int) -> bytes:
+    spoiled = bytearray(message)
+    spoiled[bit // 8] ^= 1 << bit % 8
+    return bytes(spoiled)
+
+
+def _deliver(channel: ChannelId, sender: Mallory, number: int, message: bytes, now: int) -> Deliver:
+    return Deliver(
+        number=number,
+        kind=ItemKind.MESSAGE,
+        precedence=Precedence.ROUTINE,
+        channel=channel,
+        seq=Seq(1000 + number),
+        epoch=sender.epoch,
+        time_ms=now * 1000,
+        payload=message,
+    )
 
 
 async def _has(client: Client, channel: ChannelId) -> bool:
@@ -248,19 +316,7 @@ def _stream(
     allowed: list[str] = []
 
     def deliver(message: bytes) -> None:
-        number = len(delivered) + 1
-        delivered.append(
-            Deliver(
-                number=number,
-                kind=ItemKind.MESSAGE,
-                precedence=Precedence.ROUTINE,
-                channel=channel,
-                seq=Seq(1000 + number),
-                epoch=attache._group.epoch,  # type: ignore[arg-type]
-                time_ms=now * 1000,
-                payload=message,
-            )
-        )
+        delivered.append(_deliver(channel, attache, len(delivered) + 1, message, now))
 
     names = sorted(SPOILS)
     for number in range(MESSAGES):
