@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -505,6 +506,24 @@ def test_what_only_looks_like_a_binding_is_refused(right: bytes, wrong: bytes) -
 
     with pytest.raises(LabelError):
         parse(ONE.replace(right, wrong))
+
+
+def test_a_binding_binds_something_to_something() -> None:
+    empty = re.sub(rb"<s4778:MetadataBinding>.*</s4778:MetadataBinding>", b"", ONE)
+    unlabelled = re.sub(rb"<s4778:Metadata>.*</s4778:Metadata>", b"", ONE)
+
+    for wrong, reason in ((empty, "binds nothing"), (unlabelled, "has a label and a reference")):
+        assert wrong != ONE
+        with pytest.raises(LabelError, match=reason):
+            parse(wrong)
+
+
+def test_metadata_of_another_kind_stand_beside_a_label() -> None:
+    other = b'<s4778:Metadata><n:title xmlns:n="urn:other">x</n:title></s4778:Metadata>'
+
+    information = parse(ONE.replace(b"<s4778:Metadata>", other + b"<s4778:Metadata>"))
+
+    assert information == parse(ONE)
 
 
 def test_a_signed_binding_is_read_as_signed_and_not_written_again() -> None:

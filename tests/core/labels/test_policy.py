@@ -24,11 +24,13 @@ from liaison.labels.builtin import DEMO, NATO, TLP, UNMARKED
 from liaison.labels.decision import NOTHING
 from liaison.labels.policy import LabelPolicy
 from liaison.labels.spif import (
+    Applied,
     CategoryGroup,
     CategoryTag,
     Classification,
     Classifications,
     EnumType,
+    EquivalentClassification,
     Operation,
     PolicyId,
     PrivacyMark,
@@ -133,6 +135,7 @@ def test_a_policy_as_it_is_found_in_use_is_understood() -> None:
         ('obsolete="0"', 'obsolete="no"'),
         ('operation="oneOrMore"', 'operation="some"'),
         ("markingCode=", "code="),
+        ('id="1.2.4"/>', 'id="1.2.4">text</spif:equivalentPolicy>'),
         ("<spif:tagCategory name", "<spif:tag name"),
         ("<spif:tagCategory name", "<tagCategory/><spif:tagCategory name"),
     ],
@@ -309,6 +312,34 @@ def test_a_tag_may_ask_for_a_value_in_every_label() -> None:
     policy.check(label("LOW", "A", policy=policy))
     with pytest.raises(LabelError, match="at least 1"):
         policy.check(label("LOW", policy=policy))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "default"),
+    [
+        (None, None, None),
+        (Applied.DECRYPT, None, "LOW"),
+        (Applied.BOTH, None, "LOW"),
+        (Applied.ENCRYPT, None, None),
+        (Applied.BOTH, Applied.DECRYPT, "HIGH"),
+        (Applied.DECRYPT, Applied.ENCRYPT, "LOW"),
+    ],
+)
+def test_unlabelled_information_has_the_highest_level_that_stands_for_the_default_policy(
+    low: Applied | None, high: Applied | None, default: str | None
+) -> None:
+    def level(source: Classification, applied: Applied | None, policy: str) -> Classification:
+        same = () if applied is None else (EquivalentClassification(policy, 0, applied),)
+        return replace(source, equivalents=same)
+
+    for names_it in ("None", "Another"):
+        levels = (level(HIGH, high, names_it), level(LOW, low, names_it))
+        source = replace(made(levels=levels), default_policy=PolicyId("None", "1.1"))
+
+        found = compile_policy(source, policy_id="p").default_label()
+
+        expected = default if names_it == "None" else None
+        assert found == (None if expected is None else Label("p", expected))
 
 
 # --- the long forms -----------------------------------------------------------------------------

@@ -144,6 +144,8 @@ def test_every_clearance_is_read_back_as_it_was_written(
         ("1:0", "2:0", "namespace"),
         ('xmlns:slab="urn:nato', 'xmlns:slab="urn:NATO', "namespace"),
         # Against the schema.
+        ("<slab:GenericValue>SPECIAL FRANCE</slab:GenericValue>", "SPECIAL FRANCE", ""),
+        ("SPECIAL FRANCE", "S" * 257, ""),
         ("<slab:Classification>", '<slab:Classification URI="urn:oid:1.2">', ""),
         ("SPECIAL FRANCE", " ", ""),
         ("<slab:GenericValue>SPECIAL FRANCE</slab:GenericValue>", "", ""),
