@@ -124,4 +124,30 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     return fake
 
 
+@pytest.fixture
+def draft(liaison: Liaison, home: Path, identity: RelayIdentity, tmp_path: Path) -> Path:
+    """A bilateral agreement as YAML; NOR and DEU have their offices in `home`."""
+    files = []
+    for code, name in (("NOR", "Norway"), ("DEU", "Germany")):
+        file = tmp_path / f"{code.lower()}.party.json"
+        file.write_bytes(found(home, code, name).party.encode())
+        files += ["--party", str(file)]
+    (tmp_path / "relay.json").write_bytes(identity.encode())
+    made = tmp_path / "agreement.yaml"
+    done = liaison(
+        *("agreement", "new", "--template", "bilateral", "--id", "nor-deu-2026", *files),
+        *("--relay", tmp_path / "relay.json", "-o", made),
+    )
+    assert done.code == 0, done.err
+    return made
+
+
+@pytest.fixture
+def signed(liaison: Liaison, draft: Path, tmp_path: Path) -> Path:
+    first, both = tmp_path / "first.json", tmp_path / "both.json"
+    liaison("agreement", "sign", draft, "--party", "NOR", "-o", first)
+    liaison("agreement", "sign", first, "--party", "DEU", "-o", both)
+    return both
+
+
 rng = random_bytes

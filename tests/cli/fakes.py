@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from liaison.envelope.header import Kind, MessageRef
 from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, PartyCode, Precedence
+from liaison.policy.agreement import Agreement
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.wire import v1
 from liaison.wire.problems import Problem, RemoteError
@@ -230,6 +231,12 @@ class FakeAgreement:
         return next(policy for policy in self.channels if policy.name == name)
 
 
+@dataclass(frozen=True)
+class FakeDirectoryEntry:
+    device: DeviceId
+    revoked: bool = False
+
+
 class FakeClient:
     """Stands in for `liaison_sdk.Client`."""
 
@@ -247,14 +254,18 @@ class FakeClient:
         self.swallowed = False
         self.failures: list[Exception] = []
         self.happened: list[FakeEvent] = []
+        self.verified: dict[str, Agreement] = {}
 
     device = ME
 
     async def agreements(self) -> list[FakeAgreement]:
         return [FakeAgreement(name) for name in self.known_agreements]
 
-    async def agreement(self, agreement_id: str) -> FakeAgreement:
-        return FakeAgreement(agreement_id)
+    async def agreement(self, agreement_id: str) -> FakeAgreement | Agreement:
+        return self.verified.get(agreement_id) or FakeAgreement(agreement_id)
+
+    async def devices(self, agreement_id: str) -> list[FakeDirectoryEntry]:
+        return [FakeDirectoryEntry(device) for device in self.rooms[0].devices]
 
     async def create_channel(
         self, agreement_id: str, policy: str, name: str, members: Sequence[EndpointId]

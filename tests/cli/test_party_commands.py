@@ -13,7 +13,6 @@ from liaison.policy import enrolment, revocation, signing
 from liaison.policy.agreement import Agreement
 from liaison.policy.enrolment import Code
 from liaison.policy.party import Party
-from liaison.policy.relay_identity import RelayIdentity
 from liaison_sdk.registrar.office import RegistrarOffice
 from tests.cli.conftest import Liaison, found
 from tests.cli.fakes import FakeRelay
@@ -279,32 +278,6 @@ def test_a_list_that_could_not_be_published_is_kept_and_goes_out_with_the_next(
 
 
 # --- agreements -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def draft(liaison: Liaison, home: Path, identity: RelayIdentity, tmp_path: Path) -> Path:
-    """A bilateral agreement as YAML; NOR and DEU have their offices in `home`."""
-    files = []
-    for code, name in (("NOR", "Norway"), ("DEU", "Germany")):
-        file = tmp_path / f"{code.lower()}.party.json"
-        file.write_bytes(found(home, code, name).party.encode())
-        files += ["--party", str(file)]
-    (tmp_path / "relay.json").write_bytes(identity.encode())
-    made = tmp_path / "agreement.yaml"
-    done = liaison(
-        *("agreement", "new", "--kind", "bilateral", "--id", "nor-deu-2026", *files),
-        *("--relay", tmp_path / "relay.json", "-o", made),
-    )
-    assert done.code == 0, done.err
-    return made
-
-
-@pytest.fixture
-def signed(liaison: Liaison, draft: Path, tmp_path: Path) -> Path:
-    first, both = tmp_path / "first.json", tmp_path / "both.json"
-    liaison("agreement", "sign", draft, "--party", "NOR", "-o", first)
-    liaison("agreement", "sign", first, "--party", "DEU", "-o", both)
-    return both
 
 
 def test_a_new_agreement_is_sound_and_unsigned(liaison: Liaison, draft: Path) -> None:

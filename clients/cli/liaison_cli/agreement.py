@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from liaison.errors import VerificationError
-from liaison_cli import documents, offices
+from liaison_cli import agreement_changes, agreement_files, agreement_new, documents, offices
 from liaison_cli.context import Context, command
-from liaison_cli.errors import NotFoundError, UsageProblemError
 
 if TYPE_CHECKING:
     from liaison.policy.agreement import Agreement
@@ -20,18 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Agreements: make, check, sign, read.", no_args_is_help=True, rich_markup_mode=None
 )
-_DAY: Final = 86_400
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
 FileArgument = Annotated[Path, typer.Argument(help="YAML, or a signed agreement.")]
-
-
-class Relation(StrEnum):
-    """The kinds of agreement that there are templates for."""
-
-    BILATERAL = "bilateral"
-    MULTILATERAL = "multilateral"
-    HUMANITARIAN = "humanitarian"
-    EXERCISE = "exercise"
 
 
 class PartyMismatchError(VerificationError):
@@ -40,48 +28,7 @@ class PartyMismatchError(VerificationError):
     code = "cli.party_mismatch"
 
 
-@command(app)
-def new(
-    cli: Context,
-    *,
-    kind: Annotated[Relation, typer.Option(help="Which template.")],
-    party: Annotated[list[Path], typer.Option(help="A party file; repeatable.")],
-    relay: Annotated[Path, typer.Option(help="The relay's public identity, relay.json.")],
-    agreement_id: Annotated[str, typer.Option("--id", help="Such as nor-deu-2026.")],
-    output: OutputOption,
-    title: Annotated[str, typer.Option(help="For people.")] = "",
-    legal_basis: Annotated[str, typer.Option(help="For people.")] = "To be named by the parties.",
-    days: Annotated[int, typer.Option(help="How long it is valid.", min=1, max=3660)] = 365,
-    suite: Annotated[
-        str | None, typer.Option(help="The cipher suite, such as 0xF002. [default: hybrid]")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over an older file.")] = False,
-) -> None:
-    """Write an agreement as YAML, complete and valid, for people to change."""
-    from liaison.crypto import suites
-    from liaison.policy import agreement_yaml, templates
-    from liaison.policy.agreement import AgreementKind
-    from liaison.policy.party import Party
-    from liaison.policy.relay_identity import RelayIdentity
-
-    documents.check_new(output, force=force)
-    start = offices.now() // 60 * 60
-    made = templates.new(
-        AgreementKind(kind.value),
-        agreement_id=agreement_id,
-        parties=[Party.parse(documents.read(file)) for file in party],
-        relay=RelayIdentity.parse(documents.read(relay)),
-        valid_from=start,
-        valid_until=start + days * _DAY,
-        title=title,
-        legal_basis=legal_basis,
-        cipher_suite=suites.DEFAULT if suite is None else _suite(suite),
-    )
-    documents.write(output, agreement_yaml.render(made).encode())
-    if output != documents.STANDARD:
-        record = {"id": made.agreement_id, "version": made.version, "file": str(output)}
-        cli.out.record(record, str(output))
-        cli.out.hint(f"read it, change it, then: liaison agreement sign {output} -o FILE")
+agreement_new.register(app)
 
 
 @command(app)
@@ -99,10 +46,17 @@ def check(
     its party file. Signatures are checked by the keys in the agreement itself:
     compare those with `--party-file`, or by their fingerprints.
     """
-    draft = _draft(file)
+    from liaison_cli import agreement_words
+
+    draft = agreement_files.draft(file)
     for other in party_file or ():
         _check_party(draft.agreement, other)
     cli.out.record(draft.record(), draft.verdict())
+    for who, channel in agreement_words.uncleared(draft.agreement):
+        level = draft.agreement.labels.default
+        cli.out.note(f"{who} may be in {channel} channels and is not cleared for {level}")
+    if not draft.agreement.is_in_force(offices.now()):
+        cli.out.note(f"it is not in force now, but {_validity(draft.agreement)}")
 
 
 @command(app)
@@ -124,7 +78,7 @@ def sign(
     from liaison_sdk.registrar import authority
 
     documents.check_new(output, force=force)
-    draft = _draft(file)
+    draft = agreement_files.draft(file)
     store = offices.open_store(cli, party)
     if draft.envelope is None:
         envelope = authority.sign(store, draft.agreement)
@@ -137,24 +91,17 @@ def sign(
 
 
 @command(app)
-def show(
+async def show(
     cli: Context,
     agreement: Annotated[
         str | None, typer.Argument(help="A file, or the id of one of this device's agreements.")
     ] = None,
 ) -> None:
     """Show an agreement as a page; with --json the document that is signed."""
-    import asyncio
-
     from liaison_cli.agreement_page import page
 
-    if agreement is not None and (agreement == "-" or Path(agreement).is_file()):
-        draft = _draft(Path(agreement))
-        found, signed = draft.agreement, draft.signed_by
-    else:
-        found = asyncio.run(_known(cli, agreement))
-        signed = list(found.codes)
-    cli.out.record(_document(found), page(found, signed))
+    found = await _shown(cli, agreement)
+    cli.out.record(dict(found.agreement.document()), page(found.agreement, found.signed_by))
 
 
 @command(app, "list")
@@ -179,25 +126,22 @@ async def list_(cli: Context) -> None:
     cli.out.table(rows, columns, "there is no agreement yet")
 
 
-def _document(agreement: Agreement) -> dict[str, Any]:
-    return dict(agreement.document())
-
-
-async def _known(cli: Context, agreement_id: str | None) -> Agreement:
+async def _shown(cli: Context, name: str | None) -> Draft:
     from liaison_cli import clients
-
-    if agreement_id is not None and ("/" in agreement_id or "." in agreement_id):
-        raise NotFoundError(f"there is no file {agreement_id}")
-    async with clients.open_client(cli, receive=False) as client:
-        if agreement_id is not None:
-            return await client.agreement(agreement_id)
-        return clients.only(await client.agreements(), "agreement", lambda a: a.agreement_id)
-
-
-def _draft(file: Path) -> Draft:
     from liaison_cli.agreement_page import Draft
 
-    return Draft.parse(documents.read(file))
+    if name is not None:
+        return await agreement_files.find(cli, name)
+    async with clients.open_client(cli, receive=False) as client:
+        found = clients.only(await client.agreements(), "agreement", lambda a: a.agreement_id)
+    return Draft(found, found.codes, None)
+
+
+def _validity(agreement: Agreement) -> str:
+    from liaison.policy.fields import format_instant
+
+    start, end = format_instant(agreement.valid_from), format_instant(agreement.valid_until)
+    return f"from {start} to {end}"
 
 
 def _check_party(agreement: Agreement, file: Path) -> None:
@@ -211,8 +155,4 @@ def _check_party(agreement: Agreement, file: Path) -> None:
         )
 
 
-def _suite(text: str) -> int:
-    try:
-        return int(text, 16)
-    except ValueError:
-        raise UsageProblemError(f"{text!r} is not a cipher suite, such as 0xF002") from None
+agreement_changes.register(app)

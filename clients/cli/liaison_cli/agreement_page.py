@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, Final
 
 from liaison.crypto import suites
 from liaison.errors import VerificationError
 from liaison.model import PartyCode
 from liaison.policy import agreement_yaml, signing
 from liaison.policy.agreement import Agreement
+from liaison.policy.agreement_rules import ExclusionRule, Overdue
 from liaison.policy.channel_policy import ChannelPolicy
+from liaison.policy.channel_rules import AnswerTimes, ReleaseRule
 from liaison.policy.fields import format_duration, format_instant
+from liaison.policy.party import Party
 from liaison.policy.who import Who
 from liaison_cli.terminal import clean_line
+
+_EXCLUSION: Final = {
+    ExclusionRule.NEVER: "nobody excludes another party",
+    ExclusionRule.MAJORITY: "the majority of the others excludes a party",
+    ExclusionRule.ALL_OTHERS: "all others together exclude a party",
+}
 
 
 class BadSignatureError(VerificationError):
@@ -94,27 +103,63 @@ def _lines(agreement: Agreement, signed_by: Collection[PartyCode]) -> Iterator[s
     yield f"{agreement.title}"
     yield f"{agreement.agreement_id} version {agreement.version}, {agreement.kind.value}"
     yield ""
+    yield from _terms(agreement)
+    for party in agreement.parties:
+        yield ""
+        yield from _party(agreement, party, has_signed=party.code in signed_by)
+    if agreement.residual_duties:
+        yield ""
+        yield f"after the end: {agreement.residual_duties}"
+    yield ""
+    yield from _people_of(agreement)
+    for channel in agreement.channels:
+        yield ""
+        yield from _channel(channel)
+
+
+def _terms(agreement: Agreement) -> Iterator[str]:
     yield f"digest       {agreement.digest().hex()}"
+    if agreement.previous is not None:
+        yield f"follows      {agreement.previous.hex()}"
     yield f"legal basis  {agreement.legal_basis}"
     start, end = format_instant(agreement.valid_from), format_instant(agreement.valid_until)
     yield f"valid        {start} to {end}"
     yield f"suite        {suites.suite(agreement.cipher_suite).name}"
-    yield f"labels       {agreement.labels.policy} up to {agreement.labels.ceiling}"
+    labels = agreement.labels
+    where = ", as it stands in the agreement" if labels.spif is not None else ""
+    yield f"labels       {labels.policy}{where}: up to {labels.ceiling}, else {labels.default}"
+    status = agreement.status
+    late = "nothing is sent" if status.overdue is Overdue.STOP else "a warning"
+    yield f"status       each party's word at least every {format_duration(status.max_age)}; then {late}"
+    yield f"exclusion    {_EXCLUSION[agreement.exclusion]}"
+    ahead, behind = map(format_duration, (agreement.times.ahead, agreement.times.behind))
+    yield f"DTG          {ahead} ahead of acceptance at most, {behind} behind"
+    yield f"retention    {agreement.retention_days} days"
     yield f"relay        {agreement.relay.origin}"
     for key in agreement.relay.identity_keys:
         yield f"             key {key.key_id} ({key.scheme.value})"
-    for party in agreement.parties:
-        yield ""
-        state = "has signed" if party.code in signed_by else "has not signed"
-        yield f"{party.code}  {party.name}  ({state})"
-        yield from (f"  root           {root.fingerprint}" for root in party.roots)
-        yield from (f"  authority key  {key.key_id}" for key in party.authority_keys)
-        yield from (f"  registrar key  {key.key_id}" for key in party.registrar_keys)
+    for witness in agreement.witnesses:
+        yield f"witness      {witness.party} {witness.name} {witness.key.key_id}"
+
+
+def _party(agreement: Agreement, party: Party, *, has_signed: bool) -> Iterator[str]:
+    yield f"{party.code}  {party.name}  ({'has signed' if has_signed else 'has not signed'})"
+    yield from (f"  root           {root.fingerprint}" for root in party.roots)
+    yield from (f"  authority key  {key.key_id}" for key in party.authority_keys)
+    yield from (f"  registrar key  {key.key_id}" for key in party.registrar_keys)
+    if party.code in agreement.duties:
+        yield f"  duties         {agreement.duties[party.code]}"
+
+
+def _people_of(agreement: Agreement) -> Iterator[str]:
     for name, people in agreement.roles.items():
         yield f"role {name}: {_people(people)}"
-    for channel in agreement.channels:
-        yield ""
-        yield from _channel(channel)
+    for rule in agreement.clearances:
+        categories = ", ".join(f"{tag}={value}" for tag, value in rule.categories)
+        level = f"{rule.highest} // {categories}" if categories else rule.highest
+        yield f"cleared for {level}: {_people(rule.who)}"
+    if not agreement.clearances:
+        yield "cleared: nobody, for anything"
 
 
 def _channel(channel: ChannelPolicy) -> Iterator[str]:
@@ -122,12 +167,52 @@ def _channel(channel: ChannelPolicy) -> Iterator[str]:
     yield f"  create       {_people(channel.create)}"
     yield f"  add, remove  {_people(channel.add)}; {_people(channel.remove)}"
     yield f"  read         {_people(channel.read)}"
+    for guest in channel.guests:
+        until = format_instant(guest.until)
+        yield f"  guests       {_people(guest.who)} until {until}, invited by {_people(guest.invited_by)}"
+    yield f"  acknowledge  {_people(channel.acknowledge)}"
     for rule in channel.send:
         kinds = ", ".join(map(str, rule.kinds))
         yield f"  send         {_people(rule.who)}: {kinds}, {rule.lowest.name} to {rule.highest.name}"
+        yield f"               to {_people(rule.to)}; for information {_people(rule.copy)}"
+    if channel.release is not None:
+        yield from _release(channel.release)
+    for level, times in channel.answers.items():
+        yield f"  answers      {level.name}: {_answers(times)}"
+    if channel.languages:
+        yield f"  languages    {', '.join(channel.languages)}"
+    for watch in channel.watch:
+        said = watch.document()
+        days, begins, ends = (said[name] for name in ("days", "begins", "ends"))
+        names = ", ".join(map(str, days)) if isinstance(days, list) else ""
+        yield f"  manned       {_people(watch.who)}: {names}, {begins} to {ends} UTC"
+    if channel.quotas is not None:
+        quotas = channel.quotas
+        yield (
+            f"  each party   {quotas.devices} devices at most,"
+            f" {quotas.administrators} endpoints that add or remove others"
+        )
+    yield f"  size         {channel.max_members} devices, messages of {channel.max_message_bytes} bytes"
     limits = channel.attachments
-    yield f"  attachments  {limits.max_count} of at most {limits.max_bytes} bytes"
+    types = ", ".join(limits.media_types) or "no type"
+    yield f"  attachments  {limits.max_count} of at most {limits.max_bytes} bytes: {types}"
+    if channel.max_expiry:
+        yield f"  expiry       after {format_duration(channel.max_expiry)} at most"
+    yield f"  retention    {channel.retention_days} days"
     yield f"  keys         renewed after {format_duration(channel.keys.epoch_max_age)}"
+
+
+def _release(rule: ReleaseRule) -> Iterator[str]:
+    kinds = ", ".join(map(str, rule.kinds))
+    yield f"  release      {rule.persons} persons sign: {kinds}, {rule.lowest.name} and above"
+    if rule.review:
+        yield f"               reviewed by {_people(rule.review)}"
+    yield f"               released by {_people(rule.release)}"
+
+
+def _answers(times: AnswerTimes) -> str:
+    wanted = (("acknowledge", times.acknowledge), ("reply", times.reply))
+    return ", ".join(f"{deed} within {format_duration(time)}" for deed, time in wanted if time)
 
 
 def _people(people: Who) -> str:

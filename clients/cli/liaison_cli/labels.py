@@ -61,7 +61,7 @@ def show(
     from liaison.labels.builtin import BUILT_IN
     from liaison.labels.spif import MarkingCode
 
-    given = None if policy is None else _policy(policy)
+    given = None if policy is None else named_policy(policy)
     place = MarkingCode.PORTION_MARKING if portion else MarkingCode.PAGE_TOP
     for each in received.read_labels(documents.read(label)):
         known = given or BUILT_IN.named(each.sensitivity.policy)
@@ -86,7 +86,7 @@ def check(
     """
     from liaison.labels import received
 
-    rules = _policy(policy)
+    rules = named_policy(policy)
     now = _time(at)
     labels = received.read_labels(documents.read(label))
     others = None if known is None else _known(known)
@@ -122,7 +122,7 @@ def decide(
     held = None if clearance is None else clearances.parse(documents.read(clearance))
     labels = () if label is None else received.read_labels(documents.read(label))
     answer = received.decide_received(
-        _policy(policy), held, labels, now=_time(at), known=_known(known)
+        named_policy(policy), held, labels, now=_time(at), known=_known(known)
     )
     record = {"decision": answer.decision, "rule": answer.rule, "reason": answer.reason}
     cli.out.record(record, _page([f"{answer.decision} ({answer.rule}): {answer.reason}"]))
@@ -140,7 +140,7 @@ def policy_(
     """Check a label policy and show what it has, or write it to a file."""
     from liaison.labels import spif_xml
 
-    found = _policy(policy)
+    found = named_policy(policy)
     if output is not None:
         documents.check_new(output, force=force)
         documents.write(output, spif_xml.write(found.spif))
@@ -158,7 +158,13 @@ def policy_(
     cli.out.record(record, _page(_policy_lines(record)))
 
 
-def _policy(name: str) -> LabelPolicy:
+def named_policy(name: str) -> LabelPolicy:
+    """Return the policy in a SPIF file, `-` for stdin, or the built-in one of a short name.
+
+    Raises:
+        NotFoundError: there is neither.
+        XMLError, SpifError: the file holds no label policy.
+    """
     from liaison.labels import compile_policy, spif_xml
     from liaison.labels.builtin import BUILT_IN
 
@@ -176,7 +182,7 @@ def _policy(name: str) -> LabelPolicy:
 def _known(names: list[str] | None) -> LabelPolicies:
     from liaison.labels.builtin import BUILT_IN
 
-    return BUILT_IN.including(*map(_policy, names or ()))
+    return BUILT_IN.including(*map(named_policy, names or ()))
 
 
 def _time(at: str | None) -> int:

@@ -48,6 +48,24 @@ class Output:
         else:
             self.note(empty)
 
+    def page(self, records: Iterable[Record], lines: Iterable[str], empty: str) -> None:
+        """Print a list: one JSON object per line, or a page that people read.
+
+        Args:
+            records: the elements.
+            lines: the page, each of its lines cleaned to stay one.
+            empty: what people read when there is nothing.
+        """
+        rows = list(records)
+        if self.as_json:
+            for row in rows:
+                self._line(json.dumps(row))
+        elif rows:
+            for line in lines:
+                self._line(clean_line(line))
+        else:
+            self.note(empty)
+
     def note(self, text: str) -> None:
         """Say something that is no result."""
         self._aside("note", text)
