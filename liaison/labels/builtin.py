@@ -278,7 +278,7 @@ DEMO: Final[LabelPolicy] = compile_policy(
         Classifications(
             (
                 _demo_level(
-                    1, "OPEN", "#2E7D32", {"de": "OFFEN", "fr": "NON PROTÉGÉ", "nb": "ÅPEN"}
+                    1, "OPEN", "#2E7D32", {"de": "ALLGEMEIN", "fr": "NON PROTÉGÉ", "nb": "ÅPEN"}
                 ),
                 _demo_level(
                     2,

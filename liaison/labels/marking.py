@@ -50,7 +50,7 @@ _COLORS: Final = {
     "black": "#000000",
     "blue": "#0000FF",
     "fuchsia": "#FF00FF",
-    "fuschia": "#FF00FF",  # the schema's spelling
+    "fuschia": "#FF00FF",  # the schema's spelling; codespell:ignore fuschia
     "gold": "#FFD700",
     "gray": "#808080",
     "green": "#008000",
