@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from liaison.envelope.header import Kind
 from liaison.labels import Label
 from liaison.model import ChannelId, DeviceId, EndpointId, Precedence
+from liaison.policy.simulate import Simulation
 from liaison_sdk.attachments import OutgoingFile, Report
 from liaison_sdk.composing import Draft
 from liaison_sdk.message import Message, Sent
@@ -18,6 +19,20 @@ from liaison_sdk.store.channels import ChannelRecord, ChannelState
 
 if TYPE_CHECKING:
     from liaison_sdk.client import Client
+
+
+class Wording(TypedDict, total=False):
+    """What a message can have; see `Channel.send`."""
+
+    precedence: Precedence
+    info: Precedence | None
+    to: Iterable[EndpointId]
+    copy: Iterable[EndpointId]
+    subject: str
+    reply_to: Message | None
+    label: Label | None
+    expires: datetime | None
+    kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,21 +120,88 @@ class Channel:
             MessageRefusedError: the relay refused it for good.
             ChannelClosedError, ChannelRejectedError: nothing can be sent here.
         """
-        draft = Draft(
-            parts=(),
-            kind=kind,
-            action=precedence,
-            info=precedence if info is None else info,
-            to=tuple(to),
-            copy=tuple(copy),
-            label=label,
+        draft = _draft(
+            precedence=precedence,
+            info=info,
+            to=to,
+            copy=copy,
             subject=subject,
-            expires=None if expires is None else int(expires.timestamp()),
-            in_reply_to=None if reply_to is None else reply_to.ref,
+            reply_to=reply_to,
+            label=label,
+            expires=expires,
+            kind=kind,
         )
-        files = [f if isinstance(f, OutgoingFile) else OutgoingFile(f) for f in attach]
         return await self.client.send(
-            self.id, draft, text=text, language=language, files=files, report=progress, wait=wait
+            self.id,
+            draft,
+            text=text,
+            language=language,
+            files=_files(attach),
+            report=progress,
+            wait=wait,
+        )
+
+    async def simulate(
+        self,
+        text: str = "",
+        *,
+        attach: Iterable[Path | OutgoingFile] = (),
+        language: str = "",
+        **wording: Unpack[Wording],
+    ) -> Simulation:
+        """Say who would get a message, who would not, and why; nothing is sent or stored.
+
+        Its size is an estimate. What the relay knows and this device does not yet
+        can change the answer.
+
+        Args:
+            text: what it says.
+            attach: files; only their names, types and sizes are looked at.
+            language: RFC 5646 tag of the text.
+            wording: as in `send`.
+
+        Raises:
+            ChannelClosedError, ChannelRejectedError: nothing can be sent here.
+        """
+        draft = _draft(**wording)
+        return await self.client.simulate(
+            self.id, draft, text=text, language=language, files=_files(attach)
+        )
+
+    async def draft(
+        self,
+        via: Channel,
+        text: str = "",
+        *,
+        attach: Iterable[Path | OutgoingFile] = (),
+        language: str = "",
+        progress: Report | None = None,
+        **wording: Unpack[Wording],
+    ) -> Sent:
+        """Draft a message for this channel, and put it before those who review and release.
+
+        Nothing goes into this channel yet but the files, which only its members can
+        fetch. The draft, signed by this device, goes into `via`; there it is reviewed
+        (`Message.review`), released (`Message.release`) and sent on
+        (`Message.send_released`).
+
+        Args:
+            via: a channel of the own nation.
+            text: what it says.
+            attach: files; uploaded to this channel.
+            language: RFC 5646 tag of the text.
+            progress: told how far uploads are.
+            wording: as in `send`.
+
+        Raises:
+            PolicyRefusedError: the agreement would not allow it even if it were released,
+                or does not let a form be sent in `via`.
+            MessageRefusedError: the relay refused it for good.
+        """
+        draft = _draft(**wording)
+        files = _files(attach)
+        return await self.client.draft(
+            self.id, via.id, draft, text=text, language=language, files=files, report=progress
         )
 
     async def add(self, *endpoints: EndpointId) -> list[DeviceId]:
@@ -156,6 +238,28 @@ class Channel:
     async def rename(self, name: str) -> None:
         """Give the channel another name on this device, and for those whom it adds."""
         await self.client.rename(self.id, name)
+
+
+def _draft(**wording: Unpack[Wording]) -> Draft:
+    action = wording.get("precedence", Precedence.ROUTINE)
+    info, expires = wording.get("info"), wording.get("expires")
+    reply_to = wording.get("reply_to")
+    return Draft(
+        parts=(),
+        kind=wording.get("kind", Kind.TEXT),
+        action=action,
+        info=action if info is None else info,
+        to=tuple(wording.get("to", ())),
+        copy=tuple(wording.get("copy", ())),
+        label=wording.get("label"),
+        subject=wording.get("subject", ""),
+        expires=None if expires is None else int(expires.timestamp()),
+        in_reply_to=None if reply_to is None else reply_to.ref,
+    )
+
+
+def _files(attach: Iterable[Path | OutgoingFile]) -> list[OutgoingFile]:
+    return [f if isinstance(f, OutgoingFile) else OutgoingFile(f) for f in attach]
 
 
 def view(record: ChannelRecord, client: Client) -> Channel:

@@ -21,10 +21,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from liaison.envelope.receipt import Answer
+from liaison.envelope.release import Part
 from liaison.model import ChannelId, DeviceId, EndpointId
 from liaison.policy.agreement import Agreement
-from liaison_sdk import attachments, directory, opening
+from liaison.policy.simulate import Simulation
+from liaison_sdk import agreements, attachments, directory, opening, refreshing
 from liaison_sdk.account import Account
+from liaison_sdk.agreements import AgreementStanding, HistoryEntry
 from liaison_sdk.attachments import OutgoingFile, Report
 from liaison_sdk.channel import Channel, Member
 from liaison_sdk.composing import Draft
@@ -34,6 +37,8 @@ from liaison_sdk.events import Event
 from liaison_sdk.keystore import Keystore
 from liaison_sdk.message import Attachment, Message, Sent
 from liaison_sdk.opening import Opening, Parts
+from liaison_sdk.store import Transaction
+from liaison_sdk.trust_store import AgreementMissingError
 
 if TYPE_CHECKING:
     from liaison_sdk.transport import Transport
@@ -198,6 +203,52 @@ class Client:
             return await env.trust.fetch_agreement(env.api, env.store, agreement_id)
         return await env.read(lambda tx: env.trust.agreement(tx, agreement_id))
 
+    async def standing(self, agreement_id: str) -> AgreementStanding:
+        """Return where an agreement stands: version, phase, and how each party takes part.
+
+        Fetched where connected; else by what was known last.
+
+        Raises:
+            AgreementMissingError: it is not here, and there is no connection.
+            RemoteError: the relay does not have it.
+        """
+        env = self._env
+        await self._look_up(agreement_id)
+
+        def look(tx: Transaction) -> AgreementStanding:
+            agreement = env.trust.current(tx, agreement_id, env.now)
+            newest = env.trust.agreement(tx, agreement_id)
+            standing = env.trust.standing(tx, agreement_id)
+            return agreements.standing_of(agreement, newest, standing, env.now)
+
+        return await env.read(look)
+
+    async def agreement_history(self, agreement_id: str) -> list[HistoryEntry]:
+        """Return an agreement's versions, statements and exclusions, oldest first.
+
+        Fetched where connected; else by what was known last. A device that came late
+        may not have the earliest versions and statements.
+
+        Raises:
+            AgreementMissingError: it is not here, and there is no connection.
+            RemoteError: the relay does not have it.
+        """
+        env = self._env
+        await self._look_up(agreement_id)
+
+        def look(tx: Transaction) -> list[HistoryEntry]:
+            versions = env.trust.versions(tx, agreement_id)
+            if not versions:
+                raise AgreementMissingError(f"the agreement {agreement_id} is not here")
+            return agreements.history_of(versions, env.trust.standing(tx, agreement_id))
+
+        return await env.read(look)
+
+    async def _look_up(self, agreement_id: str) -> None:
+        if self.connected:
+            await self.agreement(agreement_id)
+            await refreshing.statements(self._env, agreement_id)
+
     async def devices(self, agreement_id: str) -> list[DirectoryEntry]:
         """Return the devices of an agreement's parties that hold valid certificates.
 
@@ -298,6 +349,44 @@ class Client:
             channel, draft, text=text, language=language, files=files, report=report, wait=wait
         )
 
+    async def simulate(
+        self,
+        channel: ChannelId,
+        draft: Draft,
+        *,
+        text: str,
+        language: str,
+        files: Sequence[OutgoingFile],
+    ) -> Simulation:
+        """See `Channel.simulate`, which is the way to call this."""
+        return await self._parts.sender.simulate(
+            channel, draft, text=text, language=language, files=files
+        )
+
+    async def draft(
+        self,
+        channel: ChannelId,
+        via: ChannelId,
+        draft: Draft,
+        *,
+        text: str,
+        language: str,
+        files: Sequence[OutgoingFile],
+        report: Report | None,
+    ) -> Sent:
+        """See `Channel.draft`, which is the way to call this."""
+        return await self._parts.releaser.draft(
+            channel, via, draft, text=text, language=language, files=files, report=report
+        )
+
+    async def sign_draft(self, message: Message, part: Part) -> Sent:
+        """See `Message.review` and `Message.release`, which are the ways to call this."""
+        return await self._parts.releaser.sign(message, part)
+
+    async def send_released(self, message: Message, *, wait: bool) -> Sent:
+        """See `Message.send_released`, which is the way to call this."""
+        return await self._parts.releaser.send(message, wait=wait)
+
     async def acknowledge(self, message: Message, answer: Answer, note: str) -> Sent:
         """See `Message.acknowledge`."""
         return await self._parts.sender.acknowledge(message, answer, note)
@@ -364,9 +453,12 @@ class Client:
         report: Report | None,
     ) -> Path:
         """See `Message.save`, which is the way to call this."""
+        # A draft's files lie where the draft will go.
+        drafted = message.draft is not None and attachment in message.draft.attachments
+        where = message.draft.channel_id if message.draft and drafted else message.channel_id
         return await attachments.download(
             self._env,
-            message.channel_id,
+            where,
             attachment.descriptor,
             target,
             name=attachment.filename,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from liaison.envelope import content as contents
 from liaison.envelope.cbor import Item
@@ -93,6 +93,27 @@ def compose(
     return Composed(header, content.encode())
 
 
+def request(
+    env: Environment,
+    tx: Transaction,
+    record: ChannelRecord,
+    agreement: Agreement,
+    composed: Composed,
+) -> SendMessage:
+    """Return what this device asks for when it sends a message.
+
+    Raises:
+        ReleaseInvalidError: a signature under it does not hold.
+    """
+    actor = env.account.device.endpoint
+    # A channel that is joined anew has no group: it is judged again before it is encrypted.
+    stale = record.state is ChannelState.STALE
+    audience = frozenset({actor}) if stale else env.groups.audience(tx, record)
+    header = composed.header
+    released = judgement.released(env, tx, record, agreement, header, env.now)
+    return SendMessage(actor, record.policy, header, len(composed.content), audience, released)
+
+
 def judge(
     env: Environment,
     tx: Transaction,
@@ -100,16 +121,27 @@ def judge(
     agreement: Agreement,
     composed: Composed,
 ) -> Decision:
-    """Decide whether the agreement lets this device send it; the relay decides again."""
-    actor = env.account.device.endpoint
-    # A channel that is joined anew has no group: it is judged again before it is encrypted.
-    stale = record.state is ChannelState.STALE
-    audience = frozenset({actor}) if stale else env.groups.audience(tx, record)
-    size = len(composed.content)
-    header = composed.header
-    released = judgement.released(env, tx, record, agreement, header, env.now)
-    request = SendMessage(actor, record.policy, header, size, audience, released)
-    return judgement.decide(env, tx, request, agreement)
+    """Decide whether the agreement lets this device send it; the relay decides again.
+
+    Raises:
+        ReleaseInvalidError: a signature under it does not hold.
+    """
+    asked = request(env, tx, record, agreement, composed)
+    return judgement.decide(env, tx, asked, agreement)
+
+
+def but_for_release(
+    env: Environment,
+    tx: Transaction,
+    record: ChannelRecord,
+    agreement: Agreement,
+    composed: Composed,
+) -> Decision:
+    """Decide as `judge` does, as if all whom the agreement asks for had released it."""
+    policy = agreement.channel(record.policy)
+    free = replace(policy, release=None)
+    others = tuple(free if one is policy else one for one in agreement.channels)
+    return judge(env, tx, record, replace(agreement, channels=others), composed)
 
 
 def queue(env: Environment, tx: Transaction, record: ChannelRecord, composed: Composed) -> int:

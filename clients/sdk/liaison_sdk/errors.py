@@ -172,6 +172,12 @@ class NotReleasedError(RefusedError):
     code = "release.incomplete"
 
 
+class AlreadySentError(ConflictError):
+    """The draft was sent already; nothing was sent again."""
+
+    code = "release.sent"
+
+
 class EndpointNoDevicesError(UnknownError):
     """The endpoint has no device that can be added."""
 

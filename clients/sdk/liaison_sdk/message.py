@@ -14,11 +14,14 @@ from liaison.envelope.attachment import Attachment as Descriptor
 from liaison.envelope.content import Content, Disposition, External, Single
 from liaison.envelope.header import Header, Kind, MessageRef
 from liaison.envelope.receipt import Answer, Receipt, Status
+from liaison.envelope.release import Part
 from liaison.errors import LiaisonError
 from liaison.labels import Label
 from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, Precedence, format_dtg
 from liaison.policy import labelling
+from liaison_sdk import drafts
 from liaison_sdk.attachments import Report
+from liaison_sdk.drafts import DraftPart, DraftView, Inspection
 from liaison_sdk.errors import AttachmentMalformedError
 from liaison_sdk.names import unique_names
 from liaison_sdk.store.messages import MessageRecord, MessageState
@@ -112,6 +115,7 @@ class Message:
         seq, accepted_at: its place in the channel, and the relay's time.
         shown: whether a reader was given it.
         receipts: what others said about it.
+        draft: what is to be reviewed, released and sent, where the message carries that.
     """
 
     id: MessageId
@@ -140,6 +144,7 @@ class Message:
     accepted_at: datetime | None
     shown: bool
     receipts: tuple[ReceiptView, ...]
+    draft: DraftView | None
     number: int = field(repr=False)
     client: Client = field(repr=False, compare=False)
 
@@ -167,6 +172,43 @@ class Message:
         """
         return await self.client.acknowledge(self, Answer(answer), note)
 
+    async def review(self) -> Sent:
+        """Sign the draft in this message as its reviewer, and send it on in this channel.
+
+        Returns what became of the message with the new signature.
+
+        Raises:
+            NotADraftError: the message carries no draft, or one whose signatures don't hold.
+            PolicyRefusedError: this endpoint may not review it.
+        """
+        return await self.client.sign_draft(self, Part.REVIEW)
+
+    async def release(self) -> Sent:
+        """Sign the draft in this message as its releaser, and send it on in this channel.
+
+        Returns what became of the message with the new signature.
+
+        Raises:
+            NotADraftError: the message carries no draft, or one whose signatures don't hold.
+            PolicyRefusedError: this endpoint may not release it.
+        """
+        return await self.client.sign_draft(self, Part.RELEASE)
+
+    async def send_released(self, *, wait: bool = True) -> Sent:
+        """Send the draft in this message, unchanged, into the channel that it was made for.
+
+        Args:
+            wait: whether to wait until the relay has accepted it.
+
+        Raises:
+            NotADraftError: the message carries no draft.
+            NotReleasedError: signatures are missing, or one does not hold.
+            AlreadySentError: it was sent already.
+            PolicyRefusedError: the agreement does not allow it (any more).
+            MessageRefusedError: the relay refused it for good.
+        """
+        return await self.client.send_released(self, wait=wait)
+
     async def save(
         self,
         attachment: Attachment | int,
@@ -177,9 +219,10 @@ class Message:
     ) -> Path:
         """Fetch an attachment; see `liaison_sdk.attachments.download`."""
         if isinstance(attachment, int):
-            if not 0 <= attachment < len(self.attachments):
+            files = self.attachments if self.draft is None else self.draft.attachments
+            if not 0 <= attachment < len(files):
                 raise AttachmentMalformedError(f"the message has no attachment {attachment}")
-            attachment = self.attachments[attachment]
+            attachment = files[attachment]
         return await self.client.save(self, attachment, target, overwrite, progress)
 
 
@@ -189,6 +232,7 @@ def view(
     client: Client,
     channel_name: str,
     receipts: Sequence[tuple[DeviceId, bytes]],
+    draft: DraftView | None,
     now: int,
 ) -> Message:
     """Turn a stored message into what a program sees.
@@ -198,6 +242,7 @@ def view(
         client: that it acts through.
         channel_name: display name of its channel.
         receipts: who sent which receipt about it.
+        draft: that it carries.
         now: Unix seconds: what has expired is not shown.
     """
     header = Header.decode(record.header) if record.header else None
@@ -208,7 +253,9 @@ def view(
         )
     seen: dict[str, Any] = {"text": "", "subject": "", "language": "", "attachments": ()}
     if record.content and record.state not in _NOT_SHOWN:
-        seen = _content(record)
+        seen = said(record.content)
+    else:
+        draft = None
     return Message(
         id=record.message_id,
         channel_id=record.channel,
@@ -232,6 +279,7 @@ def view(
         accepted_at=None if record.time_ms is None else _time(record.time_ms / 1000),
         shown=record.shown,
         receipts=tuple(_receipt(sender, data) for sender, data in receipts),
+        draft=draft,
         number=record.number or 0,
         client=client,
         **seen,
@@ -248,8 +296,42 @@ def sent(
     return Sent(message_id, channel, record.state, record.seq, accepted, number)
 
 
-def _content(record: MessageRecord) -> dict[str, Any]:
-    content = Content.decode(record.content)
+def draft_view(draft: DraftPart, inspection: Inspection, channel_name: str) -> DraftView:
+    """Return a draft as people judge it.
+
+    Args:
+        draft: with all signatures that are known.
+        inspection: of these.
+        channel_name: of the channel where it will go.
+    """
+    header = draft.header
+    label = labelling.label_of(header)
+    return DraftView(
+        channel_id=draft.channel,
+        channel_name=channel_name,
+        agreement_id=header.agreement_id,
+        agreement_version=header.agreement_version,
+        policy=draft.policy,
+        id=header.message_id,
+        kind=header.kind,
+        action=header.action,
+        info=header.info,
+        dtg=_time(header.dtg),
+        to=header.to,
+        copy=header.copy,
+        label=label,
+        marking=label.marking(),
+        expires=None if header.expires is None else _time(header.expires),
+        signatures=drafts.signatures(inspection.signed),
+        missing=inspection.missing,
+        problem=inspection.problem,
+        **said(draft.content),
+    )
+
+
+def said(encoded: bytes) -> dict[str, Any]:
+    """Return text, subject, language and attachments of a content."""
+    content = Content.decode(encoded)
     subject = content.extensions.get(contents.SUBJECT, "")
     texts = [
         part

@@ -30,6 +30,7 @@ from liaison_sdk.offline import NoTransport
 from liaison_sdk.outbound import Outbound
 from liaison_sdk.reading import Reader
 from liaison_sdk.receiver_lock import ReceiverLock
+from liaison_sdk.releasing import Releaser
 from liaison_sdk.sending import Sender
 from liaison_sdk.store import SQLiteStore, Store
 from liaison_sdk.trust_store import TrustStore
@@ -89,6 +90,7 @@ class Parts:
     maintenance: Maintenance
     waiter: Waiter
     sender: Sender
+    releaser: Releaser
     reader: Reader
     channels: ChannelBook
     crash: BaseException | None = None
@@ -185,13 +187,15 @@ def _assemble(
     env.listeners.add(maintenance.note)
     connection.on_notice = maintenance.notice
     connection.on_stale = maintenance.resync
+    sender = Sender(env, opening.home)
     parts = Parts(
         env=env,
         connection=connection,
         committer=committer,
         maintenance=maintenance,
         waiter=Waiter(env, connection),
-        sender=Sender(env, opening.home),
+        sender=sender,
+        releaser=Releaser(env, sender),
         reader=Reader(env, client),
         channels=ChannelBook(env, committer, client),
     )

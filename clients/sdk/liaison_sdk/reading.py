@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from liaison.model import ChannelId, DeviceId
+from liaison_sdk import drafts
 from liaison_sdk import message as views
+from liaison_sdk.drafts import DraftView
 from liaison_sdk.environment import Environment
-from liaison_sdk.errors import MessageAmbiguousError, MessageUnknownError
+from liaison_sdk.errors import MessageAmbiguousError, MessageUnknownError, NotADraftError
 from liaison_sdk.message import Message
 from liaison_sdk.store import Transaction, channels, messages
 from liaison_sdk.store import receipts as receipt_table
@@ -102,8 +104,24 @@ class Reader:
             client=self._client,
             channel_name=channel.name if channel else str(record.channel),
             receipts=receipt_table.load(tx, record.channel, record.message_id, record.sender),
+            draft=self._draft(tx, record),
             now=self._env.now,
         )
+
+    def _draft(self, tx: Transaction, record: MessageRecord) -> DraftView | None:
+        try:
+            found = drafts.of(record)
+        except NotADraftError:
+            return None
+        if found is None:
+            return None
+        whole = drafts.united(self._env, tx, record.channel, found)
+        target = channels.load(tx, whole.channel)
+        if target is not None and target.policy:
+            # The channel's own policy decides, where this device knows it.
+            whole = replace(whole, policy=target.policy)
+        inspection = drafts.inspect(self._env, tx, whole)
+        return views.draft_view(whole, inspection, target.name if target else "")
 
 
 def _ambiguous(prefix: str, found: list[Message]) -> MessageAmbiguousError:

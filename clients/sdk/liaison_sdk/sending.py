@@ -14,7 +14,11 @@ from liaison.envelope.header import Kind
 from liaison.envelope.receipt import Answer
 from liaison.model import ChannelId, MessageId
 from liaison.policy.agreement import Agreement
-from liaison_sdk import attachments, committing, composing, message, receipts
+from liaison.policy.channel_rules import AttachmentRules
+from liaison.policy.errors import PolicyRefusedError
+from liaison.policy.requests import deny
+from liaison.policy.simulate import Simulation, simulate
+from liaison_sdk import attachments, committing, composing, duties, message, receipts
 from liaison_sdk.attachments import OutgoingFile, Report
 from liaison_sdk.composing import Composed, Draft
 from liaison_sdk.environment import Environment, first_of
@@ -44,26 +48,84 @@ class Sender:
         wait: bool,
     ) -> Sent:
         """See `Channel.send`."""
+        ready = await self.complete(channel, draft, text, language, files, report)
+        number, composed = await self._env.write(lambda tx: self._queue(tx, channel, ready))
+        message_id = composed.header.message_id
+        if wait:
+            return await self.ruling(channel, message_id, number)
+        return Sent(message_id, channel, MessageState.QUEUED, number=number)
+
+    async def complete(
+        self,
+        channel: ChannelId,
+        draft: Draft,
+        text: str,
+        language: str,
+        files: Sequence[OutgoingFile],
+        report: Report | None,
+        *,
+        unreleased: bool = False,
+    ) -> Draft:
+        """Return the draft with text and files in it; the files are uploaded.
+
+        Args:
+            channel: where it will go.
+            draft: all but the parts.
+            text: what it says.
+            language: of the text.
+            files: to attach.
+            report: told how far uploads are.
+            unreleased: whether the signatures of its release are still to come.
+
+        Raises:
+            PolicyRefusedError: the agreement does not allow it; nothing left the device.
+        """
         env = self._env
-        parts: list[Part] = []
-        if text or not files:
-            parts.append(contents.text(text, language=language) if text else Null())
+        parts = _text(text, language, files)
         # Judged before anything leaves the device; with the files it is judged again.
-        first = replace(draft, parts=(*parts, Null()))
-        record, agreement = await env.read(lambda tx: self._judge(tx, channel, first))
+        first = replace(draft, parts=(*parts, Null()), kind=_kind(draft, text, files))
+        record, agreement = await env.read(
+            lambda tx: self._judge(tx, channel, first, unreleased=unreleased)
+        )
         if files:
             rules = agreement.channel(record.policy).attachments
             await attachments.check_rules(rules, list(files))
         for file in files:
             uploaded = await attachments.upload(env, self._home, channel, file, report)
             parts.append(uploaded.as_part())
-        kind = Kind.FILE if files and not text and draft.kind is Kind.TEXT else draft.kind
-        ready = replace(draft, parts=tuple(parts), kind=kind)
-        number, composed = await env.write(lambda tx: self._queue(tx, channel, ready))
-        message_id = composed.header.message_id
-        if wait:
-            return await self._ruling(channel, message_id, number)
-        return Sent(message_id, channel, MessageState.QUEUED, number=number)
+        return replace(first, parts=tuple(parts))
+
+    async def simulate(
+        self,
+        channel: ChannelId,
+        draft: Draft,
+        *,
+        text: str,
+        language: str,
+        files: Sequence[OutgoingFile],
+    ) -> Simulation:
+        """See `Channel.simulate`."""
+        env = self._env
+        parts = (*_text(text, language, files), Null())
+        ready = replace(draft, parts=parts, kind=_kind(draft, text, files))
+
+        def look(tx: Transaction) -> tuple[Simulation, AttachmentRules]:
+            record, _ = self._open(tx, channel)
+            # What is sent now is sent under the version in force: a commit brings it in first.
+            agreement = duties.version_in_force(env, tx, record)
+            current = replace(record, agreement_version=agreement.version)
+            composed = composing.compose(env, current, agreement, ready)
+            request = composing.request(env, tx, current, agreement, composed)
+            standing = env.trust.standing(tx, record.agreement_id)
+            found = simulate(request, agreement, env.now, standing=standing)
+            return found, agreement.channel(record.policy).attachments
+
+        simulation, rules = await env.read(look)
+        try:
+            await attachments.check_rules(rules, list(files))
+        except PolicyRefusedError as e:
+            return replace(simulation, decision=deny(e.rule, e.message))
+        return simulation
 
     async def acknowledge(self, about: Message, answer: Answer, note: str) -> Sent:
         """See `Message.acknowledge`."""
@@ -78,14 +140,17 @@ class Sender:
             )
 
         number = await env.write(queue)
-        return await self._ruling(about.channel_id, about.id, number)
+        return await self.ruling(about.channel_id, about.id, number)
 
     def _judge(
-        self, tx: Transaction, channel: ChannelId, draft: Draft
+        self, tx: Transaction, channel: ChannelId, draft: Draft, *, unreleased: bool
     ) -> tuple[ChannelRecord, Agreement]:
         record, agreement = self._open(tx, channel)
         judged = composing.compose(self._env, record, agreement, draft)
-        composing.judge(self._env, tx, record, agreement, judged).require()
+        decision = composing.judge(self._env, tx, record, agreement, judged)
+        if unreleased:
+            decision = composing.but_for_release(self._env, tx, record, agreement, judged)
+        decision.require()
         return record, agreement
 
     def _queue(self, tx: Transaction, channel: ChannelId, ready: Draft) -> tuple[int, Composed]:
@@ -102,7 +167,13 @@ class Sender:
         trust = self._env.trust
         return record, trust.agreement(tx, record.agreement_id, record.agreement_version)
 
-    async def _ruling(self, channel: ChannelId, message_id: MessageId, number: int) -> Sent:
+    async def ruling(self, channel: ChannelId, message_id: MessageId, number: int) -> Sent:
+        """Wait for what the relay says of a message in the outbox.
+
+        Raises:
+            MessageRefusedError: it refused for good.
+            StatusOverdueError, ...: it can't be encrypted now; it stays in the outbox.
+        """
         env = self._env
 
         def look(tx: Transaction) -> tuple[bool, MessageRecord | None, tuple[str, str] | None]:
@@ -128,3 +199,13 @@ class Sender:
         if refusal is not None:
             raise MessageRefusedError(refusal[1], remote_code=refusal[0])
         return message.sent(record, channel, message_id, number)
+
+
+def _text(text: str, language: str, files: Sequence[OutgoingFile]) -> list[Part]:
+    if text:
+        return [contents.text(text, language=language)]
+    return [] if files else [Null()]
+
+
+def _kind(draft: Draft, text: str, files: Sequence[OutgoingFile]) -> Kind:
+    return Kind.FILE if files and not text and draft.kind is Kind.TEXT else draft.kind
