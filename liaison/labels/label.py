@@ -34,7 +34,10 @@ class Label:
         return cls(policy, classification, tuple(sorted(set(categories))))
 
     def marking(self) -> str:
-        """Return the label as people read it: `TLP:AMBER`, `SECRET // NOR, DEU`."""
+        """Return the label by its bare names: `TLP:AMBER`, `SECRET // NOR, DEU`.
+
+        `liaison.labels.marking` shows it as its policy wants it shown.
+        """
         values = ", ".join(value for _, value in self.categories)
         return f"{self.classification} // {values}" if values else self.classification
 
