@@ -26,7 +26,7 @@ async def test_an_unknown_certificate_is_told_with_what_to_do(stage: Stage) -> N
 
 
 @pytest.mark.parametrize(
-    "pem", ["", " \n", "Zertifikat für alle", "-----BEGIN CERTIFICATE-----\nAAAA\n"]
+    "pem", ["", " \n", "Zertifikat für jeden", "-----BEGIN CERTIFICATE-----\nAAAA\n"]
 )
 async def test_a_ca_file_without_certificates_is_named_as_that(pem: str) -> None:
     async with AiohttpTransport("https://127.0.0.1:1", ca_pem=pem) as way:

@@ -137,12 +137,16 @@ def test_strangers_have_no_rights() -> None:
     assert rights(agreement(), "unknown", ATTACHE, NOW) == Rights()
 
 
-whos = st.sampled_from(
+who_lists = st.sampled_from(
     [people(), people("NOR"), people("DEU"), people("*"), people("nor/duty-desk")]
 )
 
 
-@given(name=st.sampled_from(["create", "add", "remove", "read", "acknowledge"]), a=whos, b=whos)
+@given(
+    name=st.sampled_from(["create", "add", "remove", "read", "acknowledge"]),
+    a=who_lists,
+    b=who_lists,
+)
 def test_rights_change_exactly_where_the_lists_treat_someone_differently(
     name: str, a: Any, b: Any
 ) -> None:

@@ -199,10 +199,13 @@ def test_a_policy_that_has_run_out_labels_nothing_new() -> None:
 
 # --- monotone ---------------------------------------------------------------------------
 
-whos = st.sampled_from(["*", "NOR", "DEU", "nor/defatt-berlin", "deu/lno-*", "nor/duty-desk"])
+who_lists = st.sampled_from(["*", "NOR", "DEU", "nor/defatt-berlin", "deu/lno-*", "nor/duty-desk"])
 pairs = st.sets(st.sampled_from(PAIRS)).map(lambda found: tuple(sorted(found)))
 rules = st.builds(
-    lambda who, *rest: ClearanceRule(people(who), *rest), whos, st.sampled_from(LEVELS), pairs
+    lambda who, *rest: ClearanceRule(people(who), *rest),
+    who_lists,
+    st.sampled_from(LEVELS),
+    pairs,
 )
 labels = st.builds(lambda level, found: labelled(level, *found), st.sampled_from(LEVELS), pairs)
 groups = st.lists(st.sampled_from([ATTACHE, OFFICER, DESK]), max_size=3).map(tuple)

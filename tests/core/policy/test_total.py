@@ -54,7 +54,7 @@ ENDPOINTS = tuple(
 POLICIES = (UNMARKED, TLP, NATO)
 
 endpoints = st.sampled_from(ENDPOINTS)
-whos = st.lists(
+who_lists = st.lists(
     st.sampled_from(["*", "NOR", "DEU", "nor/duty-desk", "deu/lno-*", "role:officers"]),
     max_size=2,
     unique=True,
@@ -71,32 +71,33 @@ precedences = st.sampled_from(list(Precedence))
 @st.composite
 def send_rules(draw: st.DrawFn) -> SendRule:
     lowest, highest = sorted((draw(precedences), draw(precedences)))
-    return SendRule(draw(whos), draw(kinds), lowest, highest, draw(whos), draw(whos))
+    return SendRule(draw(who_lists), draw(kinds), lowest, highest, draw(who_lists), draw(who_lists))
 
 
 @st.composite
 def release_rules(draw: st.DrawFn) -> ReleaseRule:
-    review: Who = draw(whos)
+    review: Who = draw(who_lists)
     persons = draw(st.integers(2, 3)) if review else 2
-    return ReleaseRule(draw(kinds), draw(precedences), review, draw(whos), persons)
+    return ReleaseRule(draw(kinds), draw(precedences), review, draw(who_lists), persons)
 
 
 @st.composite
 def policies(draw: st.DrawFn) -> ChannelPolicy:
     return replace(
         agreement().channels[0],
-        create=draw(whos),
-        add=draw(whos),
-        remove=draw(whos),
-        read=draw(whos),
-        acknowledge=draw(whos),
+        create=draw(who_lists),
+        add=draw(who_lists),
+        remove=draw(who_lists),
+        read=draw(who_lists),
+        acknowledge=draw(who_lists),
         send=tuple(draw(st.lists(send_rules(), max_size=2))),
         max_members=draw(st.integers(1, 6)),
         max_expiry=draw(st.sampled_from([0, 3600])),
         guests=tuple(
             draw(
                 st.lists(
-                    st.builds(GuestRule, whos, whos, st.integers(NOW - DAY, NOW + DAY)), max_size=2
+                    st.builds(GuestRule, who_lists, who_lists, st.integers(NOW - DAY, NOW + DAY)),
+                    max_size=2,
                 )
             )
         ),
@@ -114,10 +115,12 @@ def agreements(draw: st.DrawFn) -> Agreement:
         agreement(kind),
         labels=LabelRules(labels.policy_id, draw(st.sampled_from(levels)), levels[0]),
         clearances=tuple(
-            draw(st.lists(st.builds(ClearanceRule, whos, st.sampled_from(levels)), max_size=2))
+            draw(st.lists(st.builds(ClearanceRule, who_lists, st.sampled_from(levels)), max_size=2))
         ),
         roles={
-            "officers": draw(whos.filter(lambda who: Pattern.parse("role:officers") not in who))
+            "officers": draw(
+                who_lists.filter(lambda who: Pattern.parse("role:officers") not in who)
+            )
         },
         channels=(draw(policies()),),
     )
