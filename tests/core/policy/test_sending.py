@@ -167,6 +167,17 @@ def test_three_persons_are_three_whoever_else_claims_to_have_drafted() -> None:
     assert decide(releasing(release=both), released=(*twice, RELEASED)).allow
 
 
+def test_a_signature_counts_for_its_part_only_whatever_else_its_signer_may_do() -> None:
+    both = people("nor/reviewer", "nor/releaser")
+    under = releasing(review=both, release=both, persons=2)
+
+    for part, missing in ((Part.RELEASE, "a reviewer"), (Part.REVIEW, "a releaser")):
+        refused = decide(under, released=(DRAFTED, Released(part, RELEASER)))
+        assert refused.reason == f"not signed yet: {missing} other than the drafter"
+    reviewed = Released(Part.REVIEW, RELEASER)
+    assert decide(under, released=(DRAFTED, reviewed, RELEASED)).allow
+
+
 def test_two_devices_of_one_post_are_one_person() -> None:
     # Signatures of two devices of an endpoint arrive as the same endpoint twice.
     under = releasing(review=(), release=people("nor/drafter", "nor/releaser"), persons=2)
@@ -263,6 +274,7 @@ def test_what_a_draft_still_needs_can_be_asked_before_it_is_sent() -> None:
     policy = under.channels[0]
 
     assert sending.needs_release(header(), policy)
+    assert not sending.needs_release(header(), ruled().channels[0])
     assert sending.missing_parts([DRAFTED, REVIEWED], under, policy, WANTED) == [
         "a releaser other than the drafter"
     ]
