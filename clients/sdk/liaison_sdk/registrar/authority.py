@@ -1,4 +1,4 @@
-"""What a party's authority does: it signs agreements.
+"""What a party's authority does: it signs agreements, statements and exclusions.
 
 The authority's key rests beside the registrar's, sealed in a file of its own,
 and is unsealed for one signature at a time.
@@ -6,9 +6,18 @@ and is unsealed for one signature at a time.
 
 from __future__ import annotations
 
-from liaison.policy import signing
+from dataclasses import replace
+
+from liaison.model import PartyCode
+from liaison.policy import exclusion, participation, signing
 from liaison.policy.agreement import Agreement
+from liaison.policy.agreement_rules import ExclusionRule
+from liaison.policy.errors import DocumentError
+from liaison.policy.exclusion import Exclusion
+from liaison.policy.lifecycle import Event
+from liaison.policy.participation import Statement
 from liaison_sdk.registrar.errors import ForeignPartyError
+from liaison_sdk.registrar.state import OfficeState
 from liaison_sdk.registrar.store import RegistrarStore, Role
 
 
@@ -36,6 +45,108 @@ def countersign(store: RegistrarStore, envelope: bytes, text: Agreement) -> byte
     """
     _check_own_part(store, text)
     return signing.add_signature(envelope, store.key(Role.AUTHORITY))
+
+
+def declare(
+    store: RegistrarStore,
+    text: Agreement,
+    event: Event,
+    accepted: Statement | None,
+    *,
+    reason: str,
+    now: int,
+) -> bytes:
+    """Sign the party's next statement of its participation; returns the DSSE envelope.
+
+    It is in the books before this returns, and no number is ever used for two.
+
+    Args:
+        store: the party's.
+        text: the newest version of the agreement.
+        event: what the party does.
+        accepted: the newest statement that counts, verified; None before the first.
+        reason: for people.
+        now: Unix seconds.
+
+    Raises:
+        ForeignPartyError: the agreement leaves the party out, or names other keys for it.
+        LifecycleError: that can't follow.
+        StatementOrderError: the clock is behind the statement before.
+    """
+    _check_own_part(store, text)
+    key = store.key(Role.AUTHORITY)
+    signed = b""
+
+    def step(state: OfficeState) -> OfficeState:
+        nonlocal signed
+        said = _following(store.party.code, text, event, accepted, reason, now)
+        booked = state.statement(text.agreement_id)
+        used = 0 if booked is None else participation.read(booked).number
+        said = replace(said, number=max(said.number, used + 1))
+        signed = participation.sign(said, key)
+        return state.with_statement(text.agreement_id, signed)
+
+    store.change(step)
+    return signed
+
+
+def _following(
+    party: PartyCode,
+    text: Agreement,
+    event: Event,
+    accepted: Statement | None,
+    reason: str,
+    now: int,
+) -> Statement:
+    first = Statement.first(text, party, now=now)
+    if accepted is None and event is Event.AFFIRM:
+        return replace(first, reason=reason)
+    before = accepted or first
+    return before.after(event, reason=reason, now=now, max_age=text.status.max_age)
+
+
+def exclude(
+    store: RegistrarStore, text: Agreement, party: PartyCode, *, reason: str, now: int
+) -> bytes:
+    """Sign that another party is excluded; returns the DSSE envelope for the others to sign.
+
+    Raises:
+        ForeignPartyError: the agreement leaves the own party out.
+        UnknownPartyError: the other party is not in it.
+        DocumentError: the agreement excludes nobody.
+    """
+    _check_own_part(store, text)
+    said = Exclusion(text.agreement_id, text.party(party).code, reason, now)
+    _check_excludes(store, text, said)
+    return exclusion.sign(said, store.key(Role.AUTHORITY))
+
+
+def countersign_exclusion(store: RegistrarStore, envelope: bytes, text: Agreement) -> bytes:
+    """Add the party's signature to an exclusion; returns the larger envelope.
+
+    Args:
+        store: the signing party's.
+        envelope: signed by others.
+        text: the newest version of the agreement.
+
+    Raises:
+        ForeignPartyError: see `exclude`.
+        DocumentError: it is about another agreement, or that excludes nobody.
+    """
+    _check_own_part(store, text)
+    _check_excludes(store, text, exclusion.read(envelope))
+    return exclusion.add_signature(envelope, store.key(Role.AUTHORITY))
+
+
+def _check_excludes(store: RegistrarStore, text: Agreement, said: Exclusion) -> None:
+    if said.agreement_id != text.agreement_id:
+        raise DocumentError(f"the exclusion is about {said.agreement_id}")
+    if said.party == store.party.code:
+        raise ForeignPartyError(
+            "a party is excluded by the others", hint="withdraw the own one instead"
+        )
+    if text.exclusion is ExclusionRule.NEVER:
+        raise DocumentError("the agreement excludes nobody", hint="a party withdraws itself")
 
 
 def _check_own_part(store: RegistrarStore, text: Agreement) -> None:

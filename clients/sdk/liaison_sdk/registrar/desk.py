@@ -17,13 +17,18 @@ from typing import Final, Self
 
 from liaison.crypto.signing import SignatureScheme
 from liaison.errors import LiaisonError
-from liaison.model import DeviceId, EndpointId
+from liaison.model import DeviceId, EndpointId, PartyCode
+from liaison.policy.agreement import Agreement
 from liaison.policy.keys import VerifyKey
+from liaison.policy.lifecycle import Event
+from liaison.policy.participation import Statement
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.policy.revocation import Reason
 from liaison.wire import v1
 from liaison.wire.handshake import Office
+from liaison_sdk.agreements import AgreementStanding, HistoryEntry
 from liaison_sdk.http import Login, RelayAPI
+from liaison_sdk.registrar.acts import AgreementActs, ExclusionOutcome
 from liaison_sdk.registrar.errors import InvitationUnknownError
 from liaison_sdk.registrar.office import RegistrarOffice
 from liaison_sdk.registrar.state import Invitation, IssuedCertificate
@@ -72,6 +77,7 @@ class RelayDesk:
         self._office = office
         self._api = api
         self._clock = clock
+        self._acts = AgreementActs(office, api)
 
     @classmethod
     async def open(
@@ -192,6 +198,102 @@ class RelayDesk:
             raise InvitationUnknownError("no revocation list was issued yet")
         await self._api.publish_revocations(signed)
         return Revoked(current.number, current.next_update, certificates)
+
+    # --- agreements ---------------------------------------------------------------------
+
+    async def agreement(self, agreement_id: str, version: int | None = None) -> Agreement:
+        """Fetch a version of an agreement, the newest by default, verified.
+
+        Raises:
+            VerificationError: the own authority, or another party's, has not signed it.
+            RemoteError: the relay does not have it.
+        """
+        return await self._acts.agreement(agreement_id, version)
+
+    async def standing(self, agreement_id: str) -> AgreementStanding:
+        """Return where an agreement stands, as the relay shows it; all of it verified."""
+        return await self._acts.standing(agreement_id, now=self._now())
+
+    async def history(self, agreement_id: str) -> list[HistoryEntry]:
+        """Return an agreement's versions, statements and exclusions, oldest first."""
+        return await self._acts.history(agreement_id)
+
+    async def declare(self, agreement_id: str, event: Event, *, reason: str = "") -> Statement:
+        """Suspend, resume, withdraw, or affirm the own party's participation; at once.
+
+        What the relay has newest is fetched first. After a lost connection the same call
+        brings what was signed already.
+
+        Args:
+            agreement_id: which agreement; all its versions.
+            event: what the party does; `AFFIRM` renews what it said last.
+            reason: for people; may be empty.
+
+        Raises:
+            LifecycleError: that can't follow, such as resuming after withdrawing.
+            StatementOrderError: the clock is behind the statement before.
+            ForeignPartyError: the agreement names other keys for the party than its own.
+            RemoteError: the relay refused; what it will never take is left out next time.
+        """
+        return await self._acts.declare(agreement_id, event, reason=reason, now=self._now())
+
+    async def exclude(
+        self, agreement_id: str, party: PartyCode, *, reason: str
+    ) -> ExclusionOutcome:
+        """Sign that another party is excluded; it is once enough of the others have signed.
+
+        Raises:
+            DocumentError: the agreement excludes nobody.
+            ForeignPartyError: it is the own party.
+            UnknownPartyError: the party is not in the agreement.
+            RemoteError: the relay refused.
+        """
+        return await self._acts.exclude(agreement_id, party, reason=reason, now=self._now())
+
+    async def countersign_exclusion(self, envelope: bytes) -> ExclusionOutcome:
+        """Add the own signature to an exclusion that another party has begun.
+
+        Raises:
+            DocumentError, ForeignPartyError, RemoteError: see `exclude`.
+        """
+        return await self._acts.countersign_exclusion(envelope)
+
+    async def waiting_exclusions(self, agreement_id: str) -> list[ExclusionOutcome]:
+        """Return the exclusions that too few have signed yet."""
+        return await self._acts.waiting_exclusions(agreement_id)
+
+    async def propose(self, envelope: bytes) -> v1.ProposalStatus:
+        """Bring a version of an agreement that the own authority has signed.
+
+        It takes effect by itself once all parties have signed; the first version when the
+        relay's operator has admitted it.
+
+        Raises:
+            RemoteError: the relay refused, such as for a version that does not follow.
+        """
+        return await self._acts.propose(envelope)
+
+    async def proposals(self) -> list[v1.ProposalStatus]:
+        """List the versions that wait for signatures, or for the operator."""
+        return await self._acts.proposals()
+
+    async def proposal(self, digest: bytes) -> bytes:
+        """Fetch a version that waits, by its digest of 32 bytes; `signing.read` reads it.
+
+        Raises:
+            RelayBrokenError: the relay served another one.
+            RemoteError: it does not have it.
+        """
+        return await self._acts.proposal(digest)
+
+    async def countersign(self, digest: bytes) -> v1.ProposalStatus:
+        """Sign a version that waits, and bring it back.
+
+        Raises:
+            ForeignPartyError: it leaves the own party out, or names other keys for it.
+            RelayBrokenError, RemoteError: see `proposal`.
+        """
+        return await self._acts.countersign(digest)
 
     def _opened(self, listed: v1.Enrolment) -> Enrolment:
         device = DeviceId.parse(listed.device)

@@ -133,6 +133,11 @@ class RegistrarOffice:
         return cls(RegistrarStore.open(home, passphrase, code), rng=rng)
 
     @property
+    def store(self) -> RegistrarStore:
+        """Where it rests; what the authority signs is signed there (`authority`)."""
+        return self._store
+
+    @property
     def party(self) -> Party:
         """The public half."""
         return self._store.party

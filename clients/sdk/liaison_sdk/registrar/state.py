@@ -17,7 +17,9 @@ from liaison.policy.canonical import from_base64, to_base64
 from liaison.policy.relay_identity import RelayIdentity
 from liaison_sdk.registrar.errors import OfficeStateError
 
-FORMAT: Final = "liaison.registrar/1"
+FORMAT: Final = "liaison.registrar/2"
+_WITHOUT_STATEMENTS: Final = "liaison.registrar/1"
+"""What the first version wrote: everything but statements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,17 @@ class OfficeState:
     revocations: bytes | None = None
     """The newest signed revocation list."""
     connection: Connection | None = None
+    statements: tuple[tuple[str, bytes], ...] = ()
+    """The newest signed statement of participation about each agreement, by its id."""
+
+    def statement(self, agreement_id: str) -> bytes | None:
+        """Return the newest statement that was signed here about an agreement, or None."""
+        return dict(self.statements).get(agreement_id)
+
+    def with_statement(self, agreement_id: str, signed: bytes) -> OfficeState:
+        """Remember a statement in the place of the one before."""
+        known = dict(self.statements) | {agreement_id: signed}
+        return replace(self, statements=tuple(sorted(known.items())))
 
     def with_invitation(self, invitation: Invitation) -> OfficeState:
         """Add an invitation, or replace the one of the same lookup id."""
@@ -108,6 +121,7 @@ class OfficeState:
                 "certificates": [_certificate(c) for c in self.certificates],
                 "revocations": _maybe(self.revocations),
                 "connection": _connection(self.connection),
+                "statements": {name: to_base64(signed) for name, signed in self.statements},
             }
         ).encode()
 
@@ -120,13 +134,21 @@ class OfficeState:
         """
         try:
             document = json.loads(data)
-            if document["format"] != FORMAT:
-                raise OfficeStateError(f"the registrar's state is not of the form {FORMAT}")
+            if document["format"] == _WITHOUT_STATEMENTS:
+                document["statements"] = {}
+            elif document["format"] != FORMAT:
+                raise OfficeStateError(
+                    f"the registrar's state is not of the form {FORMAT}",
+                    hint="a newer version of this program wrote it: use that one",
+                )
             return cls(
                 invitations=tuple(_read_invitation(i) for i in document["invitations"]),
                 certificates=tuple(_read_certificate(c) for c in document["certificates"]),
                 revocations=_read_maybe(document["revocations"]),
                 connection=_read_connection(document["connection"]),
+                statements=tuple(
+                    (name, from_base64(signed)) for name, signed in document["statements"].items()
+                ),
             )
         except (KeyError, TypeError, ValueError) as e:
             # Not the text of `e`: it may quote a code.
