@@ -1,0 +1,254 @@
+"""Entries: what the log says, as small canonical JSON.
+
+An entry is bytes first: the log's leaf is the hash of exactly these, so `decode` takes only what
+`encode` would have written. Times are Unix milliseconds by the relay's clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from liaison.model import ChannelId, Epoch, Seq
+from liaison.tlog import commitment, merkle
+from liaison.tlog.commitment import MAX_NUMBER, Opening, Openings, Value
+from liaison.tlog.errors import EntryError, EntryTooLargeError, OpeningError
+from liaison.tlog.fields import OPEN, SCHEMAS, SEQUENCED, EntryType, Kind, Schema
+from liaison.tlog.text import to_base64
+
+VERSION: Final = 1
+MAX_ENTRY_BYTES: Final = 16 * 1024
+"""Of ours; the field's formats have room for 64 KiB less one byte."""
+PSEUDONYM_BYTES: Final = 16
+MAX_TIME: Final = 253402300799999  # 9999-12-31T23:59:59.999Z
+
+_PSEUDONYM: Final = b"liaison log channel v1"
+_HEX: Final = frozenset("0123456789abcdef")
+_KINDS: Final[Mapping[Kind, type]] = {Kind.TEXT: str, Kind.NUMBER: int, Kind.TEXTS: tuple}
+
+
+def pseudonym(origin: str, channel: ChannelId) -> bytes:
+    """Return the name under which a channel stands in a log, 16 bytes.
+
+    Whoever knows the channel's id can compute it, so nobody can be shown one channel under two
+    names; the id is random and known to the channel's members and the relay only, so nobody else
+    can tell which channel it is, or that it is one in another log.
+
+    Args:
+        origin: of the log.
+        channel: which channel.
+    """
+    log = origin.encode()
+    data = _PSEUDONYM + b"\0" + len(log).to_bytes(2) + log + channel.value
+    return hashlib.sha256(data).digest()[:PSEUDONYM_BYTES]
+
+
+def size_bucket(size: int) -> int:
+    """Return the power of two that a size in bytes is told as: at least 256, never less than it."""
+    return max(256, 1 << (size - 1).bit_length())
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRef:
+    """The version of the agreement that something was decided under.
+
+    Args:
+        version: 1 or more.
+        digest: 32 bytes, of the agreement's payload.
+    """
+
+    version: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry.
+
+    Args:
+        type: what it records.
+        time: Unix milliseconds.
+        commitments: one for each sealed field of the type, 32 bytes.
+        channel: the channel's pseudonym, 16 bytes.
+        seq: the item's place in the channel.
+        epoch: of the group when the item was made; for a commit, the epoch that it ends.
+        policy: the version of the agreement.
+        size: in bytes, from `size_bucket`.
+        period: counts the periods of a relay's root log.
+    """
+
+    type: EntryType
+    time: int
+    commitments: Mapping[str, bytes] = field(default_factory=dict)
+    channel: bytes | None = None
+    seq: Seq | None = None
+    epoch: Epoch | None = None
+    policy: PolicyRef | None = None
+    size: int | None = None
+    period: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the entry has the fields of its type, and no others.
+
+        Raises:
+            EntryError: it does not, or a value is out of bounds.
+        """
+        schema = SCHEMAS[self.type]
+        present = {name for name in OPEN if getattr(self, name) is not None}
+        if not schema.required <= present <= schema.required | schema.optional:
+            raise EntryError(f"an entry of type {self.type} has other fields in the open")
+        if self.commitments.keys() != schema.sealed.keys():
+            raise EntryError(f"an entry of type {self.type} commits to other fields")
+        if any(len(each) != merkle.HASH_BYTES for each in self.commitments.values()):
+            raise EntryError("a commitment has 32 bytes")
+        if self.channel is not None and len(self.channel) != PSEUDONYM_BYTES:
+            raise EntryError(f"a channel's pseudonym has {PSEUDONYM_BYTES} bytes")
+        _number(self.time, MAX_TIME)
+        _number(1 if self.seq is None else self.seq, MAX_NUMBER, least=1)
+        for number in (self.epoch, self.size, self.period):
+            _number(0 if number is None else number, MAX_NUMBER)
+        if self.policy is not None:
+            _number(self.policy.version, 2**32 - 1, least=1)
+            if len(self.policy.digest) != merkle.HASH_BYTES:
+                raise EntryError("the digest of an agreement has 32 bytes")
+
+    @property
+    def is_sequenced(self) -> bool:
+        """Whether the entry takes a place in its channel."""
+        return self.type in SEQUENCED
+
+    def encode(self) -> bytes:
+        """Return the entry's bytes.
+
+        Raises:
+            EntryTooLargeError: more than `MAX_ENTRY_BYTES`.
+        """
+        body: dict[str, object] = {
+            "commitments": {name: to_base64(each) for name, each in self.commitments.items()},
+            "time": self.time,
+            "type": self.type.value,
+            "v": VERSION,
+        }
+        for name in ("epoch", "period", "seq", "size"):
+            value = getattr(self, name)
+            if value is not None:
+                body[name] = value
+        if self.channel is not None:
+            body["channel"] = self.channel.hex()
+        if self.policy is not None:
+            digest = to_base64(self.policy.digest)
+            body["policy"] = {"digest": digest, "version": self.policy.version}
+        data = commitment.dump(body)
+        if len(data) > MAX_ENTRY_BYTES:
+            raise EntryTooLargeError(f"an entry has at most {MAX_ENTRY_BYTES} bytes")
+        return data
+
+    @classmethod
+    def decode(cls, data: bytes) -> Entry:
+        """Read an entry.
+
+        Raises:
+            EntryTooLargeError: more than `MAX_ENTRY_BYTES`.
+            EntryError: anything else that `encode` would not have written.
+        """
+        if len(data) > MAX_ENTRY_BYTES:
+            raise EntryTooLargeError(f"an entry has at most {MAX_ENTRY_BYTES} bytes")
+        try:
+            return _entry(commitment.load(data))
+        except EntryError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EntryError(f"not an entry of the log: {error}") from error
+
+    def open(self, name: str, opening: Opening) -> Value:
+        """Check what a field was, and return it.
+
+        Raises:
+            OpeningError: the opening is of something else, or the relay committed to a value that
+                such a field can't have.
+        """
+        value = commitment.verify(self.commitments, name, opening)
+        if not _fits(SCHEMAS[self.type], name, value):
+            raise OpeningError(f"the relay has committed to a {name} that is none")
+        return value
+
+    def open_all(self, openings: Openings) -> dict[str, Value]:
+        """Check openings of some of the fields, and return their values.
+
+        Raises:
+            OpeningError: one of them does not fit.
+        """
+        return {name: self.open(name, opening) for name, opening in openings.items()}
+
+
+def seal(
+    type_: EntryType,
+    time: int,
+    fields: Mapping[str, Value],
+    rng: Callable[[int], bytes],
+    **shown: Any,
+) -> tuple[Entry, dict[str, Opening]]:
+    """Make an entry and the openings of its committed fields.
+
+    Args:
+        type_: what it records.
+        time: Unix milliseconds.
+        fields: what is committed to; those left out are committed to as None.
+        rng: gives random bytes.
+        shown: what stands in the open: `channel`, `seq`, `epoch`, `policy`, `size`, `period`.
+
+    Raises:
+        EntryError: fields that the type has not, or values that they can't have.
+    """
+    schema = SCHEMAS[type_]
+    for name, value in fields.items():
+        if not _fits(schema, name, value):
+            raise EntryError(f"an entry of type {type_} has no such field {name[:80]!r}")
+    whole = {name: fields.get(name) for name in schema.sealed}
+    made, openings = commitment.seal(whole, rng)
+    return Entry(type_, time, MappingProxyType(made), **shown), openings
+
+
+def _fits(schema: Schema, name: str, value: Value) -> bool:
+    kind = schema.sealed.get(name)
+    return kind is not None and (value is None or isinstance(value, _KINDS[kind]))
+
+
+def _entry(body: dict[str, Any]) -> Entry:
+    if body.keys() - OPEN != {"commitments", "time", "type", "v"} or body["v"] != VERSION:
+        raise ValueError("other fields, or another version")
+    if any(value is None for value in body.values()) or type(body["v"]) is not int:
+        raise ValueError("a field is empty")
+    given = body["commitments"]
+    channel, policy = body.get("channel"), body.get("policy")
+    return Entry(
+        EntryType(body["type"]),
+        body["time"],
+        MappingProxyType({name: commitment.decode_hash(text) for name, text in given.items()}),
+        channel=None if channel is None else _hex(channel),
+        seq=body.get("seq"),
+        epoch=body.get("epoch"),
+        policy=None if policy is None else _policy(policy),
+        size=body.get("size"),
+        period=body.get("period"),
+    )
+
+
+def _policy(body: dict[str, Any]) -> PolicyRef:
+    if body.keys() != {"digest", "version"}:
+        raise ValueError("a policy has a digest and a version")
+    return PolicyRef(body["version"], commitment.decode_hash(body["digest"]))
+
+
+def _hex(text: str) -> bytes:
+    if not _HEX.issuperset(text):
+        raise ValueError("a pseudonym is written in small hex digits")
+    return bytes.fromhex(text)
+
+
+def _number(value: object, most: int, *, least: int = 0) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise EntryError(f"a number of an entry is not between {least} and {most}")
