@@ -18,6 +18,11 @@ def device(key: int) -> str:
     return f"device.{key}"
 
 
+def party(key: int) -> str:
+    """Return the topic for what concerns all devices of a party, such as a changed agreement."""
+    return f"party.{key}"
+
+
 def key_of(topic: str) -> int:
     """Return the key that a channel's or device's topic names."""
     return int(topic.rpartition(".")[2])

@@ -70,6 +70,11 @@ async def _add_agreement(services: Services, request: Request) -> JSON:
     return _agreement(agreement)
 
 
+async def _admit_agreement(services: Services, request: Request) -> JSON:
+    agreement = await services.proposals.admit(request.get("id", ""))
+    return _agreement(agreement)
+
+
 async def _agreements(services: Services, _request: Request) -> JSON:
     return [_agreement(agreement) for agreement in await services.agreements.all()]
 
@@ -88,6 +93,7 @@ _WORK: Final[dict[str, Callable[[Services, Request], Awaitable[JSON]]]] = {
     "party.add": _add_party,
     "party.list": _parties,
     "agreement.add": _add_agreement,
+    "agreement.admit": _admit_agreement,
     "agreement.list": _agreements,
 }
 

@@ -26,6 +26,7 @@ from liaison.relay.limits import Limits
 from liaison.relay.routes import TABLES
 from liaison.relay.services import Limits as ServiceLimits
 from liaison.relay.services import Services
+from liaison.relay.services.judging import JUDGE, Judge
 from liaison.relay.sessions import Sessions
 from liaison.relay.settings import Settings
 from liaison.relay.streams import Streams
@@ -63,7 +64,12 @@ class Relay:
 
     @classmethod
     async def open(
-        cls, settings: Settings, keys: RelayKeys, url: str, clocks: Clocks | None = None
+        cls,
+        settings: Settings,
+        keys: RelayKeys,
+        url: str,
+        clocks: Clocks | None = None,
+        judge: Judge = JUDGE,
     ) -> Self:
         """Open the database and start the writer.
 
@@ -72,6 +78,7 @@ class Relay:
             keys: the relay's own.
             url: the database's.
             clocks: the system's where left out.
+            judge: see `liaison.relay.services.judging`.
 
         Raises:
             SchemaError: the database needs `migrate`, or a newer program.
@@ -93,6 +100,7 @@ class Relay:
             identity=keys.public,
             senders=keys.senders,
             limits=ServiceLimits(max_blob=settings.max_blob),
+            judge=judge,
         )
         streams = Streams(settings.max_streams, settings.max_streams_per_device)
         return cls(settings, keys, clocks, database, writer, bus, services, streams)
@@ -106,7 +114,10 @@ class Relay:
                 workers.watch_revocations(self.services, self.bus, self.streams, logger, poll=poll),
                 name="revocations",
             ),
-            asyncio.create_task(workers.propose_removals(self.services, logger), name="removals"),
+            asyncio.create_task(
+                workers.propose_removals(self.services, self.clocks.now_ms, logger),
+                name="removals",
+            ),
             asyncio.create_task(
                 workers.recheck_streams(self.services, self.streams, logger), name="expiry"
             ),

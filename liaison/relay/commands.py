@@ -153,6 +153,18 @@ def agreement_add(file: File, data: Data = None) -> None:
     typer.echo(f"admitted {done['agreement']} version {done['version']} ({done['digest'][:16]})")
 
 
+@agreement.command("admit")
+def agreement_admit(
+    agreement_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The id of the agreement that waits.")
+    ],
+    data: Data = None,
+) -> None:
+    """Admit a new agreement that its parties have proposed here and all have signed."""
+    done = _admin(data, {"do": "agreement.admit", "id": agreement_id})
+    typer.echo(f"admitted {done['agreement']} version {done['version']} ({done['digest'][:16]})")
+
+
 @agreement.command("list")
 def agreement_list(data: Data = None, as_json: AsJSON = False) -> None:  # noqa: FBT002 - a flag
     """List the admitted agreements."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import Enum
 from typing import Final, TypeVar
@@ -28,6 +29,7 @@ B = TypeVar("B", bound=v1.Body)
 REGISTRAR: Final = "registrar"
 _OPEN: Final = "liaison_needs_no_session"
 _DIGEST_SIZE: Final = 32
+_HEX_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Size(Enum):
@@ -162,6 +164,18 @@ def registrar(request: web.Request) -> OfficeCaller:
     raise WrongPrincipalError("only a party's registrar can do this")
 
 
+def office(request: web.Request) -> OfficeCaller:
+    """Return the registrar or authority that asks.
+
+    Raises:
+        WrongPrincipalError: a device asks.
+    """
+    match request[CALLER]:
+        case OfficeCaller() as found:
+            return found
+    raise WrongPrincipalError("only a party's registrar or authority can do this")
+
+
 # --- parameters -------------------------------------------------------------------------
 
 
@@ -184,6 +198,18 @@ def lookup_id(request: web.Request) -> bytes:
     """Return the enrolment's lookup id in the path, 16 bytes."""
     # It has the same form as every id, so that parser checks it.
     return MessageId.parse(request.match_info["lookup"]).value
+
+
+def document_digest(request: web.Request) -> bytes:
+    """Return the digest in the path, 32 bytes.
+
+    Raises:
+        ParameterError: it is malformed.
+    """
+    text = request.match_info["digest"]
+    if not _HEX_DIGEST.fullmatch(text):
+        raise ParameterError("the digest is not 64 lower-case hex digits")
+    return bytes.fromhex(text)
 
 
 def number(text: str, what: str) -> int:

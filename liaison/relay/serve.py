@@ -27,6 +27,7 @@ from liaison.relay.app import Clocks, Relay
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import DataDir, exclusive
 from liaison.relay.identity import RelayKeys
+from liaison.relay.services.judging import JUDGE, Judge
 from liaison.relay.settings import Settings
 from liaison.relay.version import VERSION
 
@@ -86,10 +87,12 @@ def _listener(settings: Settings) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def serving(prepared: Prepared, clocks: Clocks | None = None) -> AsyncIterator[Relay]:
+async def serving(
+    prepared: Prepared, clocks: Clocks | None = None, judge: Judge = JUDGE
+) -> AsyncIterator[Relay]:
     """Serve until the block ends, then stop without losing anything."""
     settings = prepared.settings
-    relay = await Relay.open(settings, prepared.keys, prepared.database_url, clocks)
+    relay = await Relay.open(settings, prepared.keys, prepared.database_url, clocks, judge)
     runner = web.AppRunner(
         relay.application(),
         access_log=None,

@@ -21,6 +21,8 @@ from liaison.wire.frames import Close
 from liaison.wire.handshake import TOKEN_LIFETIME
 
 Sleep = Callable[[float], Awaitable[None]]
+_SHORTEST: Final = 0.1
+"""Seconds between two looks, where the clock is a little behind."""
 BLIND: Final = 5.0
 """Seconds without a look at revocations after which a node serves no stream any more."""
 
@@ -62,12 +64,29 @@ async def watch_revocations(
 
 
 async def propose_removals(
-    services: Services, logger: log.Log, *, interval: float = 30.0, sleep: Sleep = asyncio.sleep
+    services: Services,
+    now_ms: Callable[[], int],
+    logger: log.Log,
+    *,
+    interval: float = 30.0,
+    sleep: Sleep = asyncio.sleep,
 ) -> None:
-    """Propose the removals that are due: at start, and where a proposal failed or its node ended."""
+    """Enforce what time has made due, and propose the removals that are.
+
+    At start, when the next thing is due, and every `interval` seconds, because a
+    proposal may have failed, its node ended, or another node accepted a document.
+    """
+    following: int | None = None
+
+    async def look() -> None:
+        nonlocal following
+        following = None
+        following = await services.resume()
+
     while True:
-        await _attempt(services.resume, logger, "removals")
-        await sleep(interval)
+        await _attempt(look, logger, "removals")
+        until = interval if following is None else following - now_ms() / 1000
+        await sleep(min(interval, max(until, _SHORTEST)))
 
 
 async def recheck_streams(

@@ -1,14 +1,16 @@
-"""Admitted agreements, every version as it was signed."""
+"""Admitted agreements, every version as it was signed, and how often each has changed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from liaison.storage.tables import agreement_parties, agreements
+from liaison.storage.padding import padded
+from liaison.storage.tables import agreement_changes, agreement_parties, agreements
 
 
 class AgreementRow(NamedTuple):
@@ -90,3 +92,72 @@ async def add(
     rows = [{"agreement": key, "party": party} for party in parties]
     await tx.execute(insert(agreement_parties), rows)
     return int(key)
+
+
+async def versions(tx: AsyncConnection, id_: str) -> list[AgreementRow]:
+    """Return every version of an agreement, the first one first."""
+    if "\0" in id_:
+        return []
+    query = _ROW.where(_t.id == id_).order_by(_t.version)
+    return [AgreementRow(*row) for row in await tx.execute(query)]
+
+
+async def parties_ever(tx: AsyncConnection, id_: str) -> list[int]:
+    """Return the keys of the parties to any version of an agreement."""
+    if "\0" in id_:
+        return []
+    query = select(agreement_parties.c.party).join(agreements).where(_t.id == id_).distinct()
+    return list((await tx.execute(query)).scalars())
+
+
+# --- what has changed -------------------------------------------------------------------
+
+_c = agreement_changes.c
+
+
+async def enforced(tx: AsyncConnection) -> dict[str, int]:
+    """Return of every agreement up to when it was enforced, Unix seconds; 0 is never."""
+    query = select(_c.id, _c.enforced_at).order_by(_c.id)
+    return {row.id: row.enforced_at for row in await tx.execute(query)}
+
+
+async def set_enforced(tx: AsyncConnection, id_: str, now: int) -> None:
+    """Remember that an agreement, which the caller has locked, was enforced at a time."""
+    await tx.execute(
+        update(agreement_changes).where(_c.id == id_, _c.enforced_at < now).values(enforced_at=now)
+    )
+
+
+async def changes(tx: AsyncConnection, wanted: Iterable[str]) -> dict[str, int]:
+    """Return how often each of these agreements has changed; those that are not here are left out."""
+    known = [id_ for id_ in wanted if "\0" not in id_]
+    query = select(_c.id, _c.changes).where(_c.id.in_(padded(known)))
+    return {row.id: row.changes for row in await tx.execute(query)}
+
+
+async def hold(tx: AsyncConnection, id_: str) -> int:
+    """Let the agreement not change until the transaction ends; return how often it has so far."""
+    query = select(_c.changes).where(_c.id == id_).with_for_update(read=True)
+    return int(await tx.scalar(query) or 0)
+
+
+async def lock(tx: AsyncConnection, id_: str) -> int:
+    """Let one transaction at a time change the agreement; return how often it was so far.
+
+    The row's lock is held until the transaction ends. The row is made where there is none.
+    """
+    values = {"id": id_, "changes": 0}
+    # Two nodes may meet the id for the first time at once.
+    if tx.dialect.name == "postgresql":
+        await tx.execute(
+            postgresql.insert(agreement_changes).values(values).on_conflict_do_nothing()
+        )
+    else:
+        await tx.execute(sqlite.insert(agreement_changes).values(values).on_conflict_do_nothing())
+    query = select(_c.changes).where(_c.id == id_).with_for_update()
+    return int((await tx.execute(query)).scalar_one())
+
+
+async def touch(tx: AsyncConnection, id_: str) -> None:
+    """Count one change of an agreement that the caller has locked."""
+    await tx.execute(update(agreement_changes).where(_c.id == id_).values(changes=_c.changes + 1))

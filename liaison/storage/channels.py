@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
-from liaison.storage.tables import channels, groups, removals
+from liaison.storage.tables import agreements, channels, groups, removals
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ async def save_group(
 
 
 async def removals_of(tx: AsyncConnection, channel: int) -> list[int]:
-    """Return the leaves that a revocation excludes and that are still there."""
+    """Return the leaves that have to go and are still there."""
     query = select(removals.c.leaf).where(removals.c.channel == channel).order_by(removals.c.leaf)
     return list((await tx.execute(query)).scalars())
 
@@ -135,3 +135,19 @@ async def with_removals(tx: AsyncConnection) -> list[bytes]:
     """Return the ids of channels in which a removal is due."""
     query = select(_t.id).where(_t.removals_pending > 0).order_by(_t.key)
     return list((await tx.execute(query)).scalars())
+
+
+async def lock_agreement(tx: AsyncConnection, agreement: str) -> list[ChannelRow]:
+    """Return the channels under any version of an agreement, locked as `lock` does."""
+    versions = select(agreements.c.key).where(agreements.c.id == agreement)
+    query = _ROW.where(_t.agreement.in_(versions)).order_by(_t.key).with_for_update()
+    return [ChannelRow(*row) for row in await tx.execute(query)]
+
+
+async def removals_in(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, set[int]]:
+    """Return the leaves that have to go, by channel; channels without any are left out."""
+    found: dict[int, set[int]] = {}
+    query = select(removals.c.channel, removals.c.leaf)
+    for row in await tx.execute(query.where(removals.c.channel.in_(padded(keys)))):
+        found.setdefault(row.channel, set()).add(row.leaf)
+    return found

@@ -12,13 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, insert, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import any_of, batches, padded, values_of
 from liaison.storage.tables import (
     HANDSHAKE_LANE,
+    agreements,
     beyond,
+    certificates,
     channels,
     devices,
     items,
@@ -65,6 +67,55 @@ async def present(tx: AsyncConnection, channel: int) -> list[Present]:
         .order_by(_t.leaf)
     )
     return [Present(*row) for row in await tx.execute(query)]
+
+
+class Seat(NamedTuple):
+    """A leaf, whose it is, and whether its certificate was revoked."""
+
+    channel: int
+    leaf: int
+    name: str
+    revoked: bool
+
+
+async def seats(tx: AsyncConnection, keys: Iterable[int]) -> list[Seat]:
+    """Return the members of several channels, by channel and leaf."""
+    c = certificates.c
+    revoked = (
+        select(c.key)
+        .where(c.device == _t.device, c.serial == _t.serial, c.revoked_at.is_not(None))
+        .correlate(members)
+        .exists()
+    )
+    query = (
+        select(_t.channel, _t.leaf, devices.c.name, revoked)
+        .join_from(members, devices, _t.device == devices.c.key)
+        .where(_t.channel.in_(padded(keys)), _PRESENT)
+        .order_by(_t.channel, _t.leaf)
+    )
+    return [Seat(*row) for row in await tx.execute(query)]
+
+
+async def last_removal(tx: AsyncConnection, agreement: str, party: int) -> int | None:
+    """Return when the last commit came that took a device of a party out of a channel.
+
+    Args:
+        agreement: its id; channels under any version of it count.
+        party: the party's key.
+
+    Returns:
+        Unix milliseconds, or None where there was none.
+    """
+    versions = select(agreements.c.key).where(agreements.c.id == agreement)
+    query = (
+        select(func.max(items.c.accepted_at))
+        .join_from(members, devices, _t.device == devices.c.key)
+        .join(channels, _t.channel == channels.c.key)
+        .join(items, and_(items.c.channel == _t.channel, items.c.seq == _t.left_seq))
+        .where(devices.c.party == party, channels.c.agreement.in_(versions))
+    )
+    found = await tx.scalar(query)
+    return None if found is None else int(found)
 
 
 async def find(tx: AsyncConnection, channel: int, device: int) -> MemberRow | None:

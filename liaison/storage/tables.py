@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """The schema that this program was written for."""
 SCHEMA_COMPAT: Final = 1
 """The oldest program (by its SCHEMA_VERSION) that may work on this schema."""
@@ -150,6 +150,64 @@ agreement_parties = Table(
     Column("party", Key, ForeignKey("parties.key"), primary_key=True, index=True),
 )
 
+# One row for each agreement with an admitted version: counts its versions, statements and
+# exclusions. Whoever judges by them compares the number; whoever changes them locks the row.
+agreement_changes = Table(
+    "agreement_changes",
+    metadata,
+    Column("id", String(200), primary_key=True),
+    Column("changes", BigInteger, nullable=False),
+    # Unix seconds up to which what time alone changes was brought into the channels.
+    Column("enforced_at", BigInteger, nullable=False, server_default=text("0")),
+)
+
+# What parties have said of their participation. Number 0 is the others' word: an exclusion.
+statements = Table(
+    "statements",
+    metadata,
+    _key(),
+    Column("agreement", String(200), nullable=False),
+    _ref("party", "parties"),
+    Column("number", BigInteger, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("accepted_at", BigInteger, nullable=False),
+    UniqueConstraint("agreement", "party", "number"),
+)
+
+# Exclusions that wait for signatures; the one that has them becomes a statement.
+exclusions = Table(
+    "exclusions",
+    metadata,
+    _key(),
+    Column("agreement", String(200), nullable=False),
+    _ref("party", "parties"),
+    _ref("proposer", "parties", index=True),
+    Column("digest", Digest, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("proposed_at", BigInteger, nullable=False),
+    UniqueConstraint("agreement", "digest"),
+)
+
+# Versions of agreements that wait for signatures, or for the operator.
+proposals = Table(
+    "proposals",
+    metadata,
+    _key(),
+    Column("agreement", String(200), nullable=False, index=True),
+    Column("version", BigInteger, nullable=False),
+    Column("digest", Digest, nullable=False, unique=True),
+    _ref("proposer", "parties", index=True),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("proposed_at", BigInteger, nullable=False),
+)
+
+proposal_parties = Table(
+    "proposal_parties",
+    metadata,
+    Column("proposal", Key, ForeignKey("proposals.key"), primary_key=True),
+    Column("party", Key, ForeignKey("parties.key"), primary_key=True, index=True),
+)
+
 key_packages = Table(
     "key_packages",
     metadata,
@@ -179,10 +237,10 @@ channels = Table(
     # Members keep the keys of so many past epochs (from the policy, for the delivery's order).
     Column("past_epochs", Integer, nullable=False),
     Column("head", BigInteger, nullable=False),
-    # Leaves that a revocation excludes and no commit has removed yet.
+    # Leaves that a revocation, a statement or the agreement excludes and no commit has removed yet.
     Column("removals_pending", Integer, nullable=False, server_default=text("0")),
     # Compare-and-swap of the public group: counts each change of it, proposals included, and
-    # each revocation of a member, because commits are judged by who has to go.
+    # each change of who has to go, because commits are judged by that.
     Column("group_version", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index(

@@ -42,7 +42,9 @@ async def test_an_empty_database_is_refused_with_a_hint(tmp_path: Path) -> None:
     await database.close()
 
 
-@pytest.mark.parametrize(("name", "value"), [("schema_version", 0), ("schema_compat", 2)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("schema_version", 0), ("schema_compat", tables.SCHEMA_VERSION + 1)]
+)
 async def test_a_schema_of_another_time_is_refused(
     database: Database, name: str, value: int
 ) -> None:

@@ -46,6 +46,7 @@ def filled(path: str) -> str:
         .replace("{message}", CHANNEL)
         .replace("{blob}", CHANNEL)
         .replace("{epoch}", "0")
+        .replace("{digest}", "0" * 64)
         .replace("{code}", "NOR")
         .replace("{id}", "nor-deu-2026")
     )

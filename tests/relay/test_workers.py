@@ -144,7 +144,11 @@ async def test_removals_are_proposed_at_the_start_and_again_after_a_failure() ->
         log.configure("error", io.StringIO())
         task = asyncio.create_task(
             workers.propose_removals(
-                cast("Any", SimpleNamespace(resume=resume)), log.logger(), interval=9, sleep=sleep
+                cast("Any", SimpleNamespace(resume=resume)),
+                lambda: 0,
+                log.logger(),
+                interval=9,
+                sleep=sleep,
             )
         )
         await asyncio.gather(task, return_exceptions=True)

@@ -27,14 +27,26 @@ import structlog
 
 from liaison.crypto.secret import random_bytes
 from liaison.crypto.signing import Signer
+from liaison.policy.agreement import Agreement
+from liaison.policy.evaluate import Decision, Request
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.policy.standing import Standing
 from liaison.relay import files, identity, log, serve, settings
 from liaison.relay.app import Clocks, Relay
 from liaison.relay.files import DataDir
+from liaison.relay.services.judging import JUDGE, Judge
 from liaison.wire.handshake import Principal
 from tests.support.client import RawClient
 
 START_WAIT = 30
+
+
+def allow_everything(
+    request: Request, agreement: Agreement, now: int, *, standing: Standing
+) -> Decision:
+    """Judge nothing: a relay whose policy check is off."""
+    del request, agreement, now, standing
+    return Decision(allow=True, rule="none", reason="the check is off")
 
 
 def free_port() -> int:
@@ -96,9 +108,17 @@ class RunningRelay:
 
 @contextlib.asynccontextmanager
 async def running(
-    path: Path, *, port: int | None = None, clocks: Clocks | None = None, **overrides: Any
+    path: Path,
+    *,
+    port: int | None = None,
+    clocks: Clocks | None = None,
+    judge: Judge = JUDGE,
+    **overrides: Any,
 ) -> AsyncIterator[RunningRelay]:
-    """Run a relay in this process; made first where the folder holds none."""
+    """Run a relay in this process; made first where the folder holds none.
+
+    `allow_everything` as the judge makes a relay that forbids nothing.
+    """
     port = free_port() if port is None else port
     data = DataDir(path)
     if not await asyncio.to_thread(data.identity.exists):
@@ -108,7 +128,7 @@ async def running(
     with quiet(), contextlib.ExitStack() as stack:
         ready = await asyncio.to_thread(stack.enter_context, serve.prepared(data, loaded))
         try:
-            async with serve.serving(ready, clocks) as relay:
+            async with serve.serving(ready, clocks, judge) as relay:
                 yield RunningRelay(
                     ready.address, data.path, data.authority, ready.keys.public, relay
                 )

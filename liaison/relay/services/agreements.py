@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
+from liaison.fanout import Bus
 from liaison.policy import signing
 from liaison.policy.agreement import Agreement
 from liaison.policy.errors import SignatureMissingError
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay.services import admission
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import Caller
-from liaison.relay.services.errors import (
-    AgreementRefusedError,
-    AgreementVersionError,
-    UnknownAgreementError,
-)
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.services.errors import UnknownAgreementError
+from liaison.relay.services.removals import Removals
+from liaison.relay.writer import Writer
 from liaison.storage import agreements
 from liaison.storage.engine import Database
 from liaison.wire import v1
@@ -31,6 +28,8 @@ class Agreements:
     database: Database
     writer: Writer
     book: Book
+    bus: Bus
+    removals: Removals
     clock: Callable[[], int]
     identity: RelayIdentity
 
@@ -43,10 +42,14 @@ class Agreements:
             UnknownPartyError: a party was not admitted.
             AgreementRefusedError: it names other keys of a party, or another relay.
             AgreementVersionError: it does not follow the newest version here.
+            SuccessionError: it drops a party that takes part, or changes what can't be.
         """
         agreement = _signed_by_all(envelope)
-        check_relay(agreement, self.identity)
-        await self.writer.submit(_Admit(self.book, agreement, envelope, self.clock()))
+        admission.check_relay(agreement, self.identity)
+        done = await self.writer.submit(
+            admission.Admit(self.book, self.bus, agreement, envelope, self.clock())
+        )
+        await self.removals.propose_all(done.closed)
         return agreement
 
     async def listing(self, caller: Caller) -> v1.Agreements:
@@ -94,66 +97,3 @@ def _signed_by_all(envelope: bytes) -> Agreement:
             hint="their authorities sign it too (`liaison agreement sign`), then add that file",
         )
     return signing.verify(envelope)
-
-
-def check_relay(agreement: Agreement, identity: RelayIdentity) -> None:
-    """Check that an agreement means this relay.
-
-    Raises:
-        AgreementRefusedError: it names another, or other keys of this one.
-    """
-    named = agreement.relay
-    if named.origin != identity.origin:
-        raise AgreementRefusedError(
-            f"the agreement is for the relay {named.origin}, this is {identity.origin}"
-        )
-    theirs = (set(named.identity_keys), set(named.sender_keys))
-    if theirs != (set(identity.identity_keys), set(identity.sender_keys)):
-        raise AgreementRefusedError(
-            "the agreement names other keys of this relay",
-            hint="give the parties the output of `liaison-relay identity` and let them sign again",
-        )
-
-
-@dataclass
-class _Admit(Operation[None]):
-    book: Book
-    agreement: Agreement
-    envelope: bytes
-    now_ms: int
-
-    async def apply(self, work: Work) -> None:
-        agreement, digest = self.agreement, self.agreement.digest()
-        same = await agreements.find(work.tx, agreement.agreement_id, agreement.version)
-        if same is not None and same.digest == digest:
-            return
-        await self._check_follows(work.tx)
-        await agreements.add(
-            work.tx,
-            agreement.agreement_id,
-            agreement.version,
-            digest,
-            self.envelope,
-            await self._party_keys(work.tx),
-            now_ms=self.now_ms,
-        )
-
-    async def _check_follows(self, tx: AsyncConnection) -> None:
-        newest = await agreements.find(tx, self.agreement.agreement_id)
-        version, digest = (newest.version, newest.digest) if newest else (0, None)
-        if (self.agreement.version, self.agreement.previous) != (version + 1, digest):
-            raise AgreementVersionError(
-                f"version {self.agreement.version} of {self.agreement.agreement_id} does not"
-                f" follow version {version}, the newest here"
-            )
-
-    async def _party_keys(self, tx: AsyncConnection) -> list[int]:
-        keys = []
-        for embedded in self.agreement.parties:
-            known = await self.book.party(tx, embedded.code)
-            if known.party != embedded:
-                raise AgreementRefusedError(
-                    f"the agreement has other keys of {embedded.code} than the admitted party file"
-                )
-            keys.append(known.key)
-        return keys

@@ -11,13 +11,17 @@ from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay.services.agreements import Agreements
 from liaison.relay.services.blobs import Blobs
 from liaison.relay.services.book import Book
+from liaison.relay.services.calendar import Calendar
 from liaison.relay.services.channels import Channels
 from liaison.relay.services.delivery import Delivery
 from liaison.relay.services.enrolment import Enrolment
 from liaison.relay.services.handshakes import Tools
+from liaison.relay.services.judging import JUDGE, Judge
 from liaison.relay.services.key_packages import KeyPackages
 from liaison.relay.services.limits import Limits
 from liaison.relay.services.messages import Appends, Messages
+from liaison.relay.services.participation import Participations
+from liaison.relay.services.proposals import Proposals
 from liaison.relay.services.registry import Registry
 from liaison.relay.services.removals import Removals
 from liaison.relay.services.retention import Retention
@@ -37,6 +41,9 @@ class Services:
     enrolment: Enrolment
     revocation: Revocation
     agreements: Agreements
+    proposals: Proposals
+    participation: Participations
+    calendar: Calendar
     key_packages: KeyPackages
     channels: Channels
     messages: Messages
@@ -56,6 +63,7 @@ class Services:
         identity: RelayIdentity,
         senders: Mapping[SignatureScheme, Signer],
         limits: Limits | None = None,
+        judge: Judge = JUDGE,
     ) -> Services:
         """Make the services of a relay.
 
@@ -63,6 +71,7 @@ class Services:
             clock: Unix milliseconds.
             identity: the relay's public identity; agreements must name it.
             senders: the private halves of `identity.sender_keys`.
+            judge: tests put another one here; what serves has the agreement's.
         """
         limits = limits or Limits()
         book, tail = Book(), Tail(limits.tail_bytes)
@@ -73,18 +82,29 @@ class Services:
             registry=Registry(database, writer, book, clock),
             enrolment=Enrolment(database, writer, book, clock, limits),
             revocation=Revocation(database, writer, book, bus, removals, clock),
-            agreements=Agreements(database, writer, book, clock, identity),
+            agreements=Agreements(database, writer, book, bus, removals, clock, identity),
+            proposals=Proposals(database, writer, book, bus, removals, clock, identity, limits),
+            participation=Participations(database, writer, book, bus, removals, clock, limits),
+            calendar=Calendar(database, writer, book, bus, removals, clock),
             key_packages=KeyPackages(database, writer, book, bus, clock, limits),
             channels=Channels(
-                database, writer, book, states, tools, removals, identity, clock, limits
+                database, writer, book, states, tools, removals, identity, clock, limits, judge
             ),
-            messages=Messages(database, writer, Appends(sequencer, book, clock)),
+            messages=Messages(
+                database, writer, book, clock, Appends(sequencer, book, clock, judge)
+            ),
             delivery=Delivery(database, writer, bus, tail, clock),
             blobs=Blobs(database, writer, book, clock, limits),
             retention=Retention(writer, tail, clock, limits),
             removals=removals,
         )
 
-    async def resume(self) -> None:
-        """Take up what was under way when this node or another stopped, or what failed."""
+    async def resume(self) -> int | None:
+        """Take up what was under way when this node or another stopped, or what failed.
+
+        Returns:
+            The next Unix second at which something will be due, if that is known.
+        """
+        following = await self.calendar.keep()
         await self.removals.resume()
+        return following

@@ -9,6 +9,9 @@ from typing import Final
 
 from liaison.errors import UnavailableError
 from liaison.model import BlobId, ChannelId, Precedence
+from liaison.policy import lifecycle
+from liaison.policy.errors import PolicyRefusedError
+from liaison.policy.lifecycle import Participation
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
@@ -69,6 +72,7 @@ class Blobs:
 
         Raises:
             UnknownChannelError, NotMemberError: not there, or not for the caller.
+            PolicyRefusedError: the caller's party does not take part.
             BlobTooLargeError: over the policy's or the relay's limit.
             BlobDigestError: the bytes do not have the digest. Nothing is kept.
             BlobConflictError: another attachment has this id.
@@ -76,9 +80,15 @@ class Blobs:
         async with self.database.read() as tx:
             row = await find_for_member(tx, channel, caller)
             agreement = (await self.book.agreement(tx, row.agreement)).agreement
+            standing = (await self.book.life(tx, agreement.agreement_id)).standing
             known = await blobs.find(tx, row.key, blob.value)
         if known is not None:
             return _same(blob, known, digest)
+        state = standing.participation(caller.party, self.clock() // 1000)
+        if state is not Participation.ACTIVE:
+            raise PolicyRefusedError(
+                f"{caller.party} {lifecycle.in_words(state)}", rule=f"party.{state.value}"
+            )
         policy = agreement.channel(row.policy)
         allowed = policy.attachments.max_bytes
         upload = _Upload(

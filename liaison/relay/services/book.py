@@ -1,15 +1,16 @@
 """What the relay knows of parties and agreements, parsed once.
 
-An admitted agreement never changes, so it is kept by key. Party files and
-revocation lists do: they are kept by their bytes, and which bytes count is read
-from the database each time, so no node works with what another has replaced.
+An admitted version never changes, so it is kept by key. Party files and revocation
+lists do: they are kept by their bytes, and which bytes count is read from the
+database each time. So is how often an agreement has changed: no node works with
+what another has replaced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,17 +20,12 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.party import Party
 from liaison.policy.revocation import RevocationList
 from liaison.relay.services.errors import UnknownPartyError
-from liaison.storage import agreements, parties
+from liaison.relay.services.lives import Admitted, Life, standing_of
+from liaison.storage import agreements, parties, statements
 from liaison.storage.agreements import AgreementRow
 
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """An admitted agreement and its row."""
-
-    key: int
-    agreement: Agreement
-    envelope: bytes
+Keep = Callable[[Callable[[], object]], None]
+"""Takes what may be remembered only once the transaction that read it is durable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +39,21 @@ class KnownParty:
 _party = lru_cache(maxsize=256)(Party.parse)
 
 
+@lru_cache(maxsize=512)
+def _agreement(envelope: bytes) -> Agreement:
+    return signing.read(envelope)[1]
+
+
+def _at_once(remember: Callable[[], object]) -> None:
+    remember()
+
+
 @dataclass
 class Book:
     """Parsed documents; the database stays the truth."""
 
     _agreements: dict[int, Admitted] = field(default_factory=dict)
+    _lives: dict[str, Life] = field(default_factory=dict)
     _mark: int = -1
     _lists: dict[int, RevocationList] = field(default_factory=dict)
     _revoked: frozenset[tuple[PartyCode, str]] = frozenset()
@@ -56,7 +62,7 @@ class Book:
         """Return the agreement of a row; its signatures were checked when it was admitted."""
         known = self._agreements.get(row.key)
         if known is None:
-            known = Admitted(row.key, signing.read(row.envelope)[1], row.envelope)
+            known = Admitted(row.key, _agreement(row.envelope), row.envelope)
             self._agreements[row.key] = known
         return known
 
@@ -73,6 +79,41 @@ class Book:
     async def agreements(self, tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Agreement]:
         """Return several agreements, by key."""
         return {key: (await self.agreement(tx, key)).agreement for key in set(keys)}
+
+    async def lives(
+        self, tx: AsyncConnection, ids: Iterable[str], keep: Keep = _at_once
+    ) -> dict[str, Life]:
+        """Return what is known of agreements, by id; nothing is known of one that is not here.
+
+        Args:
+            tx: one that writes needs `keep`.
+            ids: theirs.
+            keep: the writing transaction's `after_commit`: what it reads may be undone.
+        """
+        wanted = set(ids)
+        changes = await agreements.changes(tx, wanted)
+        found = {}
+        for id_ in wanted:
+            known = self._lives.get(id_)
+            if known is None or known.changes != changes.get(id_, 0):
+                known = await self.read_life(tx, id_, changes.get(id_, 0))
+                if known.versions:
+                    keep(partial(self._lives.__setitem__, id_, known))
+            found[id_] = known
+        return found
+
+    async def life(self, tx: AsyncConnection, id_: str) -> Life:
+        """Return what is known of one agreement, in a transaction that only reads."""
+        return (await self.lives(tx, [id_]))[id_]
+
+    async def read_life(self, tx: AsyncConnection, id_: str, changes: int = 0) -> Life:
+        """Return what the transaction sees of one agreement, its own changes included."""
+        versions = tuple(
+            Admitted(row.key, _agreement(row.envelope), row.envelope)
+            for row in await agreements.versions(tx, id_)
+        )
+        standing = standing_of(await statements.of_agreement(tx, id_))
+        return Life(changes, versions, standing)
 
     async def party(self, tx: AsyncConnection, code: PartyCode) -> KnownParty:
         """Return an admitted party as it is now.

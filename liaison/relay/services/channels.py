@@ -13,10 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from liaison.errors import UnavailableError
 from liaison.mls.public_group import PublicGroup
 from liaison.model import ChannelId
-from liaison.policy.agreement import Agreement
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay.services import rules
-from liaison.relay.services.book import Admitted, Book
+from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
     AgreementNotActiveError,
@@ -32,13 +31,14 @@ from liaison.relay.services.handshakes import (
     Tools,
     sequenced,
 )
+from liaison.relay.services.judging import Judge
 from liaison.relay.services.limits import Limits
+from liaison.relay.services.lives import Admitted, Life
 from liaison.relay.services.removals import Removals
-from liaison.relay.services.rules import CommitPlan
 from liaison.relay.services.sequence import Handshake
 from liaison.relay.services.states import ChannelState, States, find, find_for_member
 from liaison.relay.writer import Writer
-from liaison.storage import agreements, channels, items, members
+from liaison.storage import channels, items, members
 from liaison.storage.channels import ChannelRow
 from liaison.storage.engine import Database
 from liaison.trust import ChannelBinding
@@ -62,6 +62,7 @@ class Channels:
     identity: RelayIdentity
     clock: Callable[[], int]
     limits: Limits
+    judge: Judge
 
     async def create(self, caller: DeviceCaller, body: v1.NewChannel) -> v1.Sequenced:
         """Open a channel; the same request again is answered as the first time.
@@ -73,13 +74,24 @@ class Channels:
             ChannelExistsError: the id is taken.
         """
         binding = rules.read_binding(body.group_info)
+
+        async def once() -> v1.Sequenced:
+            return await self._create(caller, body, binding)
+
+        return await _until_settled(once)
+
+    async def _create(
+        self, caller: DeviceCaller, body: v1.NewChannel, binding: ChannelBinding
+    ) -> v1.Sequenced:
         now = self.clock()
         async with self.database.read() as tx:
-            admitted = await self._active(tx, caller, binding)
+            life = await self.book.life(tx, binding.agreement_id)
             revoked = await self.book.revoked(tx)
+        admitted = _in_force(life, caller, binding, now // 1000)
         new = await asyncio.to_thread(
             rules.check_new_group,
-            caller, body, admitted.agreement, revoked, self.identity, now // 1000,
+            caller, body, admitted.agreement, life.standing, revoked, self.identity, self.judge,
+            now // 1000,
         )  # fmt: skip
         policy = admitted.agreement.channel(binding.policy)
         return await self.writer.submit(
@@ -88,6 +100,7 @@ class Channels:
                 caller=caller,
                 channel=ChannelId.parse(body.channel),
                 new=new,
+                life=life,
                 agreement=admitted.key,
                 past_epochs=policy.keys.past_epochs,
                 group_info=body.group_info,
@@ -95,21 +108,6 @@ class Channels:
                 now_ms=now,
             )
         )
-
-    async def _active(
-        self, tx: AsyncConnection, caller: DeviceCaller, binding: ChannelBinding
-    ) -> Admitted:
-        row = await agreements.find(tx, binding.agreement_id)
-        if row is None:
-            raise UnknownAgreementError(f"the relay knows no agreement {binding.agreement_id!r}")
-        admitted = self.book.admitted(row)
-        if not admitted.agreement.has_party(caller.party):
-            raise UnknownAgreementError(f"{caller.party} has no agreement {row.id!r}")
-        if row.version != binding.version:
-            raise AgreementNotActiveError(
-                f"version {binding.version} of {row.id} is not the newest, that is {row.version}"
-            )
-        return admitted
 
     async def listing(self, caller: DeviceCaller) -> v1.Channels:
         """Describe the channels that the device is a member of."""
@@ -170,33 +168,21 @@ class Channels:
     ) -> v1.Sequenced:
         now = self.clock()
         plan = await asyncio.to_thread(
-            rules.check_commit, state, caller, body, self.identity, now // 1000
+            rules.check_commit, state, caller, body, self.identity, self.judge, now // 1000
         )
-        amended, agreement = await self._amended(caller, plan)
-        policy = (agreement or state.agreement).channel(state.row.policy)
+        agreement = state.agreement if plan.amended is None else plan.amended.agreement
         return await self.writer.submit(
             AcceptCommit(
                 tools=self.tools,
                 caller=caller,
                 channel=channel,
-                version=state.row.group_version,
+                state=state,
                 body=body,
                 plan=plan,
-                agreement=amended,
-                past_epochs=policy.keys.past_epochs,
+                past_epochs=agreement.channel(state.row.policy).keys.past_epochs,
                 now_ms=now,
             )
         )
-
-    async def _amended(
-        self, caller: DeviceCaller, plan: CommitPlan
-    ) -> tuple[int | None, Agreement | None]:
-        if plan.binding is None:
-            return None, None
-        async with self.database.read() as tx:
-            admitted = await self._active(tx, caller, plan.binding)
-        rules.check_amendment(plan, admitted.agreement)
-        return admitted.key, admitted.agreement
 
     async def propose(
         self, caller: DeviceCaller, channel: ChannelId, body: v1.Proposal
@@ -222,14 +208,14 @@ class Channels:
     ) -> v1.Sequenced:
         now, limit = self.clock(), self.limits.proposals
         group, snapshot = await asyncio.to_thread(
-            _judged, state, caller, body.proposal, limit, now // 1000
+            _judged, state, caller, body.proposal, limit, self.judge, now // 1000
         )
         return await self.writer.submit(
             AcceptProposals(
                 tools=self.tools,
                 caller=caller,
                 channel=channel,
-                version=state.row.group_version,
+                state=state,
                 messages=[body.proposal],
                 group=group,
                 snapshot=snapshot,
@@ -285,10 +271,29 @@ class Channels:
         return v1.GroupState(epoch=epoch, tree=tree)
 
 
+def _in_force(life: Life, caller: DeviceCaller, binding: ChannelBinding, now: int) -> Admitted:
+    newest = life.in_force(now) or life.newest
+    if newest is None:
+        raise UnknownAgreementError(f"the relay knows no agreement {binding.agreement_id!r}")
+    if not newest.agreement.has_party(caller.party):
+        raise UnknownAgreementError(f"{caller.party} has no agreement {binding.agreement_id!r}")
+    if newest.agreement.version != binding.version:
+        raise AgreementNotActiveError(
+            f"version {binding.version} of {binding.agreement_id} is not the one in force,"
+            f" that is {newest.agreement.version}"
+        )
+    return newest
+
+
 def _judged(
-    state: ChannelState, caller: DeviceCaller, message: bytes, limit: int, now: int
+    state: ChannelState,
+    caller: DeviceCaller,
+    message: bytes,
+    limit: int,
+    judge: Judge,
+    now: int,
 ) -> tuple[PublicGroup, bytes]:
-    group = rules.check_proposal(state, caller, message, limit, now)
+    group = rules.check_proposal(state, caller, message, limit, judge, now)
     return group, group.snapshot()
 
 

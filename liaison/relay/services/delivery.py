@@ -61,7 +61,8 @@ class Delivery:
             DeviceRevokedError, UnauthenticatedError: it may not read any more.
         """
         # Subscribed before the first look, so nothing falls between.
-        feed = Feed(self, caller, self.bus.subscribe(topics.device(caller.key)))
+        own = (topics.device(caller.key), topics.party(caller.party_key))
+        feed = Feed(self, caller, self.bus.subscribe(*own))
         try:
             async with self.database.read() as tx:
                 standing = await devices.standing(tx, [caller.certificate])
@@ -91,6 +92,7 @@ class Feed:
     ) -> None:
         self._delivery = delivery
         self._device = caller.key
+        self._own = (topics.device(caller.key), topics.party(caller.party_key))
         self._subscription = subscription
         # By channel, the device's stays in it, oldest first.
         self._channels: dict[int, list[StayQueue]] = {}
@@ -121,10 +123,9 @@ class Feed:
         return self._note(woken)
 
     def _note(self, woken: Iterable[Wake]) -> set[str]:
-        own = topics.device(self._device)
         notes = set()
         for topic, note in woken:
-            if topic != own:
+            if topic not in self._own:
                 self._changed.add(topics.key_of(topic))
             elif note:
                 notes.add(note)

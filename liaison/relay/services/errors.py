@@ -135,6 +135,48 @@ class AgreementVersionError(ConflictError):
     code = "agreement.version"
 
 
+class AgreementSupersededError(ConflictError):
+    """A newer version of the agreement is in force; the channel has to be moved to it first."""
+
+    code = "agreement.superseded"
+
+
+class AmendmentPendingError(ConflictError):
+    """The commit does not bring the version in force into the channel."""
+
+    code = "agreement.amendment_pending"
+
+
+class TooManyDocumentsError(LimitError):
+    """The party has too many documents waiting for signatures."""
+
+    code = "agreement.too_many_proposals"
+
+
+class UnknownProposalError(UnknownError):
+    """No such version is proposed to the caller's party."""
+
+    code = "proposal.unknown"
+
+
+class StatementAheadError(RefusedError):
+    """The document is dated further in the future than clocks may differ."""
+
+    code = "statement.ahead"
+
+
+class StatementOutdatedError(ConflictError):
+    """Since the party signed that it takes part again, others have acted on its absence."""
+
+    code = "statement.outdated"
+
+
+class AlreadyExcludedError(ConflictError):
+    """The party was excluded by another document before."""
+
+    code = "exclusion.exists"
+
+
 # --- key packages -----------------------------------------------------------------------
 
 
@@ -208,9 +250,15 @@ class EpochConflictError(ConflictError):
 
 
 class RemovalPendingError(ConflictError):
-    """A member was revoked and is still in the group; nothing is sent before it is removed."""
+    """Somebody in the group has to go; nothing is sent before that device is removed."""
 
     code = "channel.removal_pending"
+
+
+class RemovalLapsedError(ConflictError):
+    """The relay's proposal to remove a member does not hold any more."""
+
+    code = "channel.removal_lapsed"
 
 
 class CommitInvalidError(VerificationError):

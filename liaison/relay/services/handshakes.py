@@ -1,7 +1,8 @@
 """The write operations of channels. Each compares the group's version and swaps it.
 
 What was judged in `rules` was judged against one version of the public group.
-When the row says another, nothing is written and the service judges again.
+When the row says another, nothing is written and the service judges again; nor is
+it when the agreement has changed.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from liaison.relay.services.errors import (
     UnknownChannelError,
     UnknownDeviceError,
 )
+from liaison.relay.services.lives import Life
 from liaison.relay.services.registry import check_standing
 from liaison.relay.services.rules import CommitPlan, Leaf, NewGroup
 from liaison.relay.services.sequence import Handshake, Sequencer
-from liaison.relay.services.states import States
+from liaison.relay.services.states import ChannelState, States
 from liaison.relay.writer import Operation, Work
-from liaison.storage import channels, devices, items, members
+from liaison.storage import agreements, channels, devices, items, members
 from liaison.storage.channels import ChannelRow, GroupRow
 from liaison.storage.items import Stored
 from liaison.storage.members import Join
@@ -57,6 +59,7 @@ class CreateChannel(Operation[v1.Sequenced]):
     caller: DeviceCaller
     channel: ChannelId
     new: NewGroup
+    life: Life
     agreement: int
     past_epochs: int
     group_info: bytes
@@ -65,6 +68,7 @@ class CreateChannel(Operation[v1.Sequenced]):
 
     async def apply(self, work: Work) -> v1.Sequenced:
         """Write the channel; the same one again answers as before."""
+        await _hold(work, self.new.binding.agreement_id, self.life)
         await _check_caller(work, self.caller, self.now_ms)
         row = await channels.find(work.tx, self.channel.value)
         if row is not None:
@@ -105,28 +109,28 @@ class CreateChannel(Operation[v1.Sequenced]):
 
 @dataclass
 class AcceptCommit(Operation[v1.Sequenced]):
-    """End an epoch with a commit that was judged against `version` of the group."""
+    """End an epoch with a commit that was judged against one version of the group."""
 
     tools: Tools
     caller: DeviceCaller
     channel: ChannelId
-    version: int
+    state: ChannelState
+    """What it was judged against."""
     body: v1.Commit
     plan: CommitPlan
-    agreement: int | None
-    """Row of the agreement's new version, where the commit brings one."""
     past_epochs: int
     now_ms: int
 
     async def apply(self, work: Work) -> v1.Sequenced:
         """Write the commit and what it does to the channel."""
+        await _hold(work, self.state.agreement.agreement_id, self.state.life)
         await _check_caller(work, self.caller, self.now_ms)
         row = await _locked(work, self.channel)
         handshake = Handshake(ItemKind.COMMIT, self.body.commit, self.caller.key)
         known = await known_handshake(work, row, handshake)
         if known is not None:
             return sequenced(known, commit=True)
-        if row.group_version != self.version:
+        if row.group_version != self.state.row.group_version:
             raise MovedError
         if await members.find(work.tx, row.key, self.caller.key) is None:
             raise NotMemberError(f"{self.caller.id} is not a member of channel {self.channel}")
@@ -141,13 +145,13 @@ class AcceptCommit(Operation[v1.Sequenced]):
     async def _write_group(self, work: Work, row: ChannelRow) -> None:
         plan, version = self.plan, row.group_version + 1
         values = {"epoch": row.epoch + 1, "group_version": version}
-        if plan.removed or plan.added or self.agreement is not None:
+        if plan.removed or plan.added or plan.amended is not None:
             # Whoever was removed knows the keys of every epoch up to the last one, and who
             # was added knows none of them: what is sequenced from here on is for all
             # members of today, and for nobody else.
             values["oldest_epoch"] = row.epoch + 1
-        if self.agreement is not None:
-            values |= {"agreement": self.agreement, "past_epochs": self.past_epochs}
+        if plan.amended is not None:
+            values |= {"agreement": plan.amended.key, "past_epochs": self.past_epochs}
         await channels.change(work.tx, row.key, **values)
         await channels.save_group(work.tx, row.key, plan.snapshot, self.body.group_info)
         if row.removals_pending or plan.removals:
@@ -213,15 +217,16 @@ def _require_all_good(pairs: dict[tuple[int, str], Leaf], good: set[tuple[int, s
 
 @dataclass
 class AcceptProposals(Operation[v1.Sequenced]):
-    """Sequence proposals that were judged against `version` of the group.
+    """Sequence proposals that were judged against one version of the group.
 
-    `caller` is None for the relay's own, which remove revoked devices.
+    `caller` is None for the relay's own, which remove who has to go.
     """
 
     tools: Tools
     caller: DeviceCaller | None
     channel: ChannelId
-    version: int
+    state: ChannelState
+    """What they were judged against."""
     messages: Sequence[bytes]
     group: PublicGroup
     snapshot: bytes
@@ -230,6 +235,7 @@ class AcceptProposals(Operation[v1.Sequenced]):
 
     async def apply(self, work: Work) -> v1.Sequenced:
         """Write the proposals."""
+        await _hold(work, self.state.agreement.agreement_id, self.state.life)
         row = await _locked(work, self.channel)
         sender = self.caller.key if self.caller else None
         new = [Handshake(ItemKind.PROPOSAL, message, sender) for message in self.messages]
@@ -241,7 +247,7 @@ class AcceptProposals(Operation[v1.Sequenced]):
             if await members.find(work.tx, row.key, self.caller.key) is None:
                 raise NotMemberError(f"{self.caller.id} is not a member of channel {self.channel}")
             await devices.saw_state_versions(work.tx, {self.caller.key: self.state_version})
-        if row.group_version != self.version:
+        if row.group_version != self.state.row.group_version:
             raise MovedError
         seq = await self.tools.sequencer.handshakes(work, row, new, now_ms=self.now_ms)
         version = row.group_version + 1
@@ -268,6 +274,16 @@ def sequenced(known: Stored, *, commit: bool) -> v1.Sequenced:
         digest=known.digest,
         time_ms=known.accepted_at,
     )
+
+
+async def _hold(work: Work, agreement: str, life: Life) -> None:
+    """Keep what was judged by true until the commit. Before any lock on a channel: see `enforce`.
+
+    Raises:
+        MovedError: the agreement has changed.
+    """
+    if await agreements.hold(work.tx, agreement) != life.changes:
+        raise MovedError
 
 
 async def _locked(work: Work, channel: ChannelId) -> ChannelRow:

@@ -14,6 +14,8 @@ class Limits:
         key_packages: single-use packages of one device and suite.
         low_key_packages: a device with fewer left is told so.
         proposals: that may wait for a commit in one channel.
+        open_documents: proposals or exclusions that a party may have waiting in one agreement.
+        open_proposals: proposals that a party may have waiting in all its agreements.
         enrolment_days: an invitation ends after so many at the latest.
         unfinished_hours: an upload that was not completed is then deleted.
         expire_at_once: rows of a kind that one pass of the retention works on.
@@ -25,6 +27,8 @@ class Limits:
     key_packages: int = 200
     low_key_packages: int = 10
     proposals: int = 256
+    open_documents: int = 8
+    open_proposals: int = 256
     enrolment_days: int = 30
     unfinished_hours: int = 24
     expire_at_once: int = 500

@@ -8,6 +8,7 @@ a handful of statements.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +19,12 @@ from liaison.mls import peek
 from liaison.mls.framing import ContentType, WireFormat
 from liaison.model import ChannelId, EndpointId, MessageId, Seq
 from liaison.policy.agreement import Agreement
-from liaison.policy.evaluate import SendMessage, evaluate
+from liaison.policy.evaluate import Released, SendMessage
 from liaison.relay.services.audiences import Audiences
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
+    AgreementSupersededError,
     EpochStaleError,
     GroupMismatchError,
     MessageIdConflictError,
@@ -32,6 +34,8 @@ from liaison.relay.services.errors import (
     UnknownChannelError,
     UnknownMessageError,
 )
+from liaison.relay.services.judging import Judge
+from liaison.relay.services.lives import Life
 from liaison.relay.services.registry import check_standing
 from liaison.relay.services.sequence import Sequencer
 from liaison.relay.services.states import find
@@ -42,6 +46,8 @@ from liaison.storage.devices import Standing
 from liaison.storage.engine import Database
 from liaison.storage.items import Ident, Item, Stored
 from liaison.storage.members import MemberRow
+from liaison.trust import AgreementValidator
+from liaison.trust.release import verify_release
 from liaison.wire import frames, v1
 from liaison.wire.frames import ItemKind
 
@@ -54,6 +60,8 @@ class Messages:
 
     database: Database
     writer: Writer
+    book: Book
+    clock: Callable[[], int]
     appends: Appends
 
     async def accept(self, caller: DeviceCaller, send: frames.Send) -> frames.Accepted:
@@ -64,7 +72,31 @@ class Messages:
             LiaisonError: refused, as `Appends` decides; nothing was stored.
             UnavailableError: not known to be stored; send it again.
         """
-        return await self.writer.submit(read(caller, send, self.appends))
+        append = read(caller, send, self.appends)
+        if append.header.release is not None:
+            append.released = await self._released(append)
+        return await self.writer.submit(append)
+
+    async def _released(self, op: Append) -> tuple[Released, ...] | LiaisonError:
+        """Return who has released a message, or why the signatures do not hold.
+
+        Here, before it waits: chains and signatures take time that others would wait for.
+        A refusal is told in its turn, because a resend is answered as the first time.
+        """
+        async with self.database.read() as tx:
+            row = await channels.find(tx, op.send.channel.value)
+            if row is None or await members.find(tx, row.key, op.caller.key) is None:
+                # Refused for that in its turn; nobody else makes the relay verify anything.
+                return ()
+            agreement = (await self.book.agreement(tx, row.agreement)).agreement
+            revoked = await self.book.revoked(tx)
+        validator, now = AgreementValidator(agreement, revoked), self.clock() // 1000
+        try:
+            return await asyncio.to_thread(
+                verify_release, op.header, op.send.channel, validator, now
+            )
+        except LiaisonError as error:
+            return error
 
     async def outcome(
         self, caller: DeviceCaller, channel: ChannelId, message: MessageId
@@ -96,6 +128,8 @@ class Append(Operation[frames.Accepted]):
     digest: bytes
     precedence: int
     size: int
+    released: tuple[Released, ...] | LiaisonError = ()
+    """Who has signed the release, or why the signatures do not hold."""
 
     def batch(self) -> Appends:
         """Messages are stored together."""
@@ -141,6 +175,7 @@ class _Facts:
 
     channels: dict[bytes, ChannelRow]
     agreements: Mapping[int, Agreement]
+    lives: Mapping[str, Life]
     audiences: Mapping[int, frozenset[EndpointId]]
     members: dict[tuple[int, int], MemberRow]
     standing: Mapping[int, Standing]
@@ -157,12 +192,14 @@ class Appends(Batch[Append, frames.Accepted]):
     """Judges and stores messages together.
 
     Checks, in this order: the session's certificate, the channel, whether it is a
-    resend, membership, group, pending removals, epoch, the agreement.
+    resend, membership, group, the agreement's newer version, who has to go, epoch,
+    the agreement.
     """
 
     sequencer: Sequencer
     book: Book
     clock: Callable[[], int]
+    judge: Judge
     audiences: Audiences = field(default_factory=Audiences)
 
     async def apply_all(
@@ -170,7 +207,7 @@ class Appends(Batch[Append, frames.Accepted]):
     ) -> Sequence[frames.Accepted | LiaisonError]:
         """Return for each message what its sender is told."""
         facts = await self._facts(work, operations)
-        answers = [_one(facts, operation) for operation in operations]
+        answers = [self._one(facts, operation) for operation in operations]
         if facts.new:
             await self.sequencer.append(work, facts.new)
             await channels.set_heads(work.tx, facts.heads)
@@ -192,9 +229,12 @@ class Appends(Batch[Append, frames.Accepted]):
             for op in operations
             if (row := rows.get(op.send.channel.value)) is not None
         }
+        texts = await self.book.agreements(tx, (row.agreement for row in rows.values()))
+        ids = {text.agreement_id for text in texts.values()}
         return _Facts(
             channels=rows,
-            agreements=await self.book.agreements(tx, (row.agreement for row in rows.values())),
+            agreements=texts,
+            lives=await self.book.lives(tx, ids, work.after_commit),
             audiences=await self.audiences.find(work, rows.values()),
             members=await members.find_pairs(tx, pairs),
             standing=await devices.standing(tx, {op.caller.certificate for op in operations}),
@@ -202,39 +242,80 @@ class Appends(Batch[Append, frames.Accepted]):
             now_ms=self.clock(),
         )
 
+    def _one(self, facts: _Facts, op: Append) -> frames.Accepted | LiaisonError:
+        try:
+            return self._accept(facts, op)
+        except LiaisonError as refusal:
+            refusal.unchanged = refusal.unchanged or "nothing was stored"
+            return refusal
 
-def _one(facts: _Facts, op: Append) -> frames.Accepted | LiaisonError:
-    try:
-        return _accept(facts, op)
-    except LiaisonError as refusal:
-        refusal.unchanged = refusal.unchanged or "nothing was stored"
-        return refusal
+    def _accept(self, facts: _Facts, op: Append) -> frames.Accepted:
+        check_standing(facts.standing, op.caller, facts.now_ms)
+        row = facts.channels.get(op.send.channel.value)
+        if row is None:
+            raise UnknownChannelError(f"there is no channel {op.send.channel}")
+        ident = (row.key, op.caller.key, op.send.message_id.value)
+        known = facts.stored.get(ident)
+        if known is not None:
+            return _again(op, known)
+        member = facts.members.get((row.key, op.caller.key))
+        if member is None:
+            raise NotMemberError(f"{op.caller.id} is not a member of channel {op.send.channel}")
+        agreement = facts.agreements[row.agreement]
+        self._check_group(facts, row, member, op)
+        self._judge(facts, row, op)
+        item = _item(facts, row, op, agreement)
+        facts.new.append(item)
+        facts.heads[row.key] = item.seq
+        facts.stored[ident] = Stored(item.seq, item.epoch, item.accepted_at, item.digest)
+        _follow(facts, member, item)
+        _see(facts, op)
+        return _accepted(op, item.seq, item.accepted_at, duplicate=False)
+
+    def _judge(self, facts: _Facts, row: ChannelRow, op: Append) -> None:
+        if isinstance(op.released, LiaisonError):
+            raise op.released
+        agreement = facts.agreements[row.agreement]
+        request = SendMessage(
+            op.caller.id.endpoint,
+            row.policy,
+            op.header,
+            op.size,
+            facts.audiences[row.key],
+            op.released,
+        )
+        standing = facts.lives[agreement.agreement_id].standing
+        self.judge(request, agreement, facts.now_ms // 1000, standing=standing).require()
+
+    def _check_group(self, facts: _Facts, row: ChannelRow, member: MemberRow, op: Append) -> None:
+        if op.group_id != row.group_id:
+            raise GroupMismatchError(
+                f"the message is for another group than channel {op.send.channel}"
+            )
+        agreement = facts.agreements[row.agreement]
+        life, now = facts.lives[agreement.agreement_id], facts.now_ms // 1000
+        _check_current(agreement, life, now)
+        if row.removals_pending or self.audiences.overstay(
+            row, facts.audiences[row.key], life, now
+        ):
+            raise RemovalPendingError(hint="commit the removal that the relay has proposed")
+        oldest = max(row.oldest_epoch, row.epoch - row.past_epochs, member.joined_epoch)
+        if not oldest <= op.epoch <= row.epoch:
+            raise EpochStaleError(
+                f"the channel is at epoch {row.epoch} and takes messages from epoch {oldest} on,"
+                f" this is of epoch {op.epoch}",
+                hint="process the commits that came since and encrypt it again",
+            )
 
 
-def _accept(facts: _Facts, op: Append) -> frames.Accepted:
-    check_standing(facts.standing, op.caller, facts.now_ms)
-    row = facts.channels.get(op.send.channel.value)
-    if row is None:
-        raise UnknownChannelError(f"there is no channel {op.send.channel}")
-    ident = (row.key, op.caller.key, op.send.message_id.value)
-    known = facts.stored.get(ident)
-    if known is not None:
-        return _again(op, known)
-    member = facts.members.get((row.key, op.caller.key))
-    if member is None:
-        raise NotMemberError(f"{op.caller.id} is not a member of channel {op.send.channel}")
-    agreement = facts.agreements[row.agreement]
-    _check_group(row, member, op)
-    audience = facts.audiences[row.key]
-    request = SendMessage(op.caller.id.endpoint, row.policy, op.header, op.size, audience)
-    evaluate(request, agreement, facts.now_ms // 1000).require()
-    item = _item(facts, row, op, agreement)
-    facts.new.append(item)
-    facts.heads[row.key] = item.seq
-    facts.stored[ident] = Stored(item.seq, item.epoch, item.accepted_at, item.digest)
-    _follow(facts, member, item)
-    _see(facts, op)
-    return _accepted(op, item.seq, item.accepted_at, duplicate=False)
+def _check_current(agreement: Agreement, life: Life, now: int) -> None:
+    newer = life.supersedes(agreement, now)
+    if newer is not None:
+        raise AgreementSupersededError(
+            f"version {newer.agreement.version} of {agreement.agreement_id} is in force, the channel"
+            f" is bound to version {agreement.version}",
+            hint="commit the amendment and encrypt it again",
+        )
 
 
 def _again(op: Append, known: Stored) -> frames.Accepted:
@@ -245,20 +326,6 @@ def _again(op: Append, known: Stored) -> frames.Accepted:
 
 def _accepted(op: Append, seq: int, time_ms: int, *, duplicate: bool) -> frames.Accepted:
     return frames.Accepted(op.send.request, duplicate, Seq(seq), time_ms, op.digest)
-
-
-def _check_group(row: ChannelRow, member: MemberRow, op: Append) -> None:
-    if op.group_id != row.group_id:
-        raise GroupMismatchError(f"the message is for another group than channel {op.send.channel}")
-    if row.removals_pending:
-        raise RemovalPendingError(hint="commit the removal that the relay has proposed")
-    oldest = max(row.oldest_epoch, row.epoch - row.past_epochs, member.joined_epoch)
-    if not oldest <= op.epoch <= row.epoch:
-        raise EpochStaleError(
-            f"the channel is at epoch {row.epoch} and takes messages from epoch {oldest} on,"
-            f" this is of epoch {op.epoch}",
-            hint="process the commits that came since and encrypt it again",
-        )
 
 
 def _item(facts: _Facts, row: ChannelRow, op: Append, agreement: Agreement) -> Item:

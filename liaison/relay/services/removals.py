@@ -1,4 +1,6 @@
-"""The relay's own proposals: remove whom a registrar has revoked, with the signed reason.
+"""The relay's own proposals: remove who has to go, with the reason.
+
+The reason is a signed document wherever there is one: members believe no relay.
 
 The relay can't change a group; it can propose, and refuse messages until a
 member has committed the removal.
@@ -7,9 +9,11 @@ member has committed the removal.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.crypto.signing import SignatureScheme, Signer
 from liaison.mls import extensions as ext
@@ -21,12 +25,16 @@ from liaison.model import ChannelId, PartyCode
 from liaison.policy import statement
 from liaison.relay.services.book import Book
 from liaison.relay.services.handshakes import AcceptProposals, MovedError, Tools
-from liaison.relay.services.rules import Leaf
+from liaison.relay.services.lives import Cause, Due
 from liaison.relay.services.states import ChannelState, States
 from liaison.relay.writer import Writer
-from liaison.storage import channels, parties
+from liaison.storage import channels, parties, statements
 from liaison.storage.engine import Database
+from liaison.storage.statements import StatementRow
 from liaison.trust import AgreementValidator
+
+Reasons = Mapping[tuple[Cause, PartyCode], bytes]
+"""The authenticated data of a removal, by what it is for and whose device goes."""
 
 _TRIES: Final = 20
 
@@ -83,12 +91,11 @@ class Removals:
             row = await channels.find(tx, channel.value)
         if row is None or not row.removals_pending:
             return
-        state = await self.states.load(channel)
-        due = _due(state)
+        state, now = await self.states.load(channel), self.clock()
+        due = _due(state, now // 1000)
         if not due:
             return
-        reasons = await self._reasons({leaf.device.party for leaf in due})
-        now = self.clock()
+        reasons = await self._reasons(state.agreement.agreement_id, due)
         messages, group, snapshot = await asyncio.to_thread(
             _make, state, due, reasons, self.senders, now // 1000
         )
@@ -97,7 +104,7 @@ class Removals:
                 tools=self.tools,
                 caller=None,
                 channel=channel,
-                version=state.row.group_version,
+                state=state,
                 messages=messages,
                 group=group,
                 snapshot=snapshot,
@@ -106,35 +113,47 @@ class Removals:
             )
         )
 
-    async def _reasons(self, codes: set[PartyCode]) -> dict[PartyCode, bytes]:
-        reasons = {}
+    async def _reasons(self, agreement: str, due: Iterable[Due]) -> Reasons:
+        wanted = {(one.cause, one.device.party) for one in due}
         async with self.database.read() as tx:
-            for code in codes:
-                known = await self.book.party(tx, code)
-                found = await parties.revocations(tx, known.key)
+            said = await statements.of_agreement(tx, agreement)
+            return {
+                (cause, party): await self._reason(tx, cause, party, said)
+                for cause, party in wanted
+            }
+
+    async def _reason(
+        self, tx: AsyncConnection, cause: Cause, party: PartyCode, said: Sequence[StatementRow]
+    ) -> bytes:
+        match cause:
+            case Cause.REVOCATION:
+                found = await parties.revocations(tx, (await self.book.party(tx, party)).key)
                 if found is None:
-                    raise LookupError(f"{code} has a removal due and no revocation list")
-                reasons[code] = statement.encode_removal(found.envelope)
-        return reasons
+                    raise LookupError(f"{party} has a removal due and no revocation list")
+                return statement.encode_removal(found.envelope)
+            case Cause.PARTICIPATION:
+                own = [row for row in said if row.code == str(party)]
+                return statement.encode_participation(own[-1].envelope)
+            case Cause.EXCLUSION:
+                words = {row.code: row for row in said if row.number == statements.EXCLUSION}
+                return statement.encode_exclusion(words[str(party)].envelope)
+            case Cause.AGREEMENT:
+                return statement.encode_agreement()
 
 
-def _due(state: ChannelState) -> list[Leaf]:
+def _due(state: ChannelState, now: int) -> list[Due]:
     proposed = {
         queued.proposal.leaf
         for queued in state.group.pending
         if isinstance(queued.proposal, Remove) and queued.sender.kind is SenderKind.EXTERNAL
     }
-    return [
-        Leaf.of(leaf, state.group.member(leaf).leaf_node)
-        for leaf in state.removals
-        if leaf not in proposed
-    ]
+    return [one for leaf, one in state.due(now).items() if leaf not in proposed]
 
 
 def _make(
     state: ChannelState,
-    due: list[Leaf],
-    reasons: Mapping[PartyCode, bytes],
+    due: list[Due],
+    reasons: Reasons,
     senders: Mapping[SignatureScheme, Signer],
     now: int,
 ) -> tuple[list[bytes], PublicGroup, bytes]:
@@ -144,13 +163,13 @@ def _make(
     index = [sender.signature_key for sender in admitted].index(signer.public_bytes)
     validator = AgreementValidator(state.agreement, state.revoked)
     messages = []
-    for leaf in due:
+    for one in due:
         message = external_sender.propose_remove(
             group,
-            leaf.leaf,
+            one.leaf,
             signer=signer,
             sender_index=index,
-            authenticated_data=reasons[leaf.device.party],
+            authenticated_data=reasons[one.cause, one.device.party],
         )
         group = group.apply(message, validator=validator, now=now).group
         messages.append(message)

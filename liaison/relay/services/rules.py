@@ -7,7 +7,7 @@ nothing has changed meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,18 +28,25 @@ from liaison.mls.public_group import (
 )
 from liaison.model import ChannelId, DeviceId, EndpointId, PartyCode
 from liaison.policy.agreement import Agreement
-from liaison.policy.evaluate import AddEndpoint, CreateChannel, RemoveEndpoint, evaluate
+from liaison.policy.errors import PolicyRefusedError
+from liaison.policy.evaluate import AddEndpoint, CreateChannel, RemoveEndpoint
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.policy.standing import Standing
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
+    AgreementNotActiveError,
+    AmendmentPendingError,
     CommitInvalidError,
     EpochConflictError,
     GroupMismatchError,
     GroupRefusedError,
     NotMemberError,
+    RemovalLapsedError,
     RemovalPendingError,
     TooManyProposalsError,
 )
+from liaison.relay.services.judging import Judge
+from liaison.relay.services.lives import Admitted, Due
 from liaison.relay.services.states import ChannelState
 from liaison.trust import (
     CHANNEL_BINDING_EXTENSION,
@@ -98,8 +105,10 @@ def check_new_group(
     caller: DeviceCaller,
     body: v1.NewChannel,
     agreement: Agreement,
+    standing: Standing,
     revoked: frozenset[tuple[PartyCode, str]],
     identity: RelayIdentity,
+    judge: Judge,
     now: int,
 ) -> NewGroup:
     """Check that a channel may be opened with this group by this device.
@@ -127,7 +136,7 @@ def check_new_group(
         raise GroupRefusedError("the group has another cipher suite than the agreement")
     _check_external_senders(group, identity)
     request = CreateChannel(caller.id.endpoint, binding.policy)
-    evaluate(request, agreement, now).require()
+    judge(request, agreement, now, standing=standing).require()
     return NewGroup(group, group.snapshot(), binding, leaves[0])
 
 
@@ -154,20 +163,28 @@ class CommitPlan:
     joined: Leaf | None
     updated: tuple[Leaf, ...]
     removals: tuple[int, ...]
-    """Leaves that a revocation excludes and that are still there."""
-    binding: ChannelBinding | None
-    """Set where the commit binds the channel to another version of its agreement."""
+    """Leaves that have to go and are still there."""
+    amended: Admitted | None
+    """The version of the agreement that the commit binds the channel to, where it is another."""
 
 
 def check_commit(
-    state: ChannelState, caller: DeviceCaller, body: v1.Commit, identity: RelayIdentity, now: int
+    state: ChannelState,
+    caller: DeviceCaller,
+    body: v1.Commit,
+    identity: RelayIdentity,
+    judge: Judge,
+    now: int,
 ) -> CommitPlan:
     """Check that a device may end the current epoch with this commit.
 
     Raises:
         GroupMismatchError, EpochConflictError: it does not belong to the current epoch.
         CommitInvalidError: MLS, or the way the relay uses it, does not allow it.
-        RemovalPendingError: it leaves a revoked device in the group.
+        AmendmentPendingError, AgreementNotActiveError: it binds the channel to
+            another version of the agreement than the one in force.
+        RemovalPendingError: it leaves somebody in the group who has to go.
+        RemovalLapsedError: it removes somebody by a proposal that does not hold any more.
         PolicyRefusedError: the agreement does not allow it.
     """
     header = _check_header(state, body.commit, ContentType.COMMIT)
@@ -177,18 +194,22 @@ def check_commit(
     effect, group = result.effect, result.group
     _check_upload(body, result)
     added = tuple(Leaf.of(one.leaf, one.leaf_node) for one in effect.added)
+    due = state.due(now)
     joined = None
     if effect.joined is not None:
         joined = Leaf.of(effect.joined, group.member(effect.joined).leaf_node)
-        _check_return(effect, joined, caller)
+        _check_return(effect, joined, caller, due)
     else:
         _check_sender(state.group, header.sender, caller)
-    _check_people(state, effect, added, group, now)
+    amended = _check_binding(state, group, effect, identity, now)
+    agreement = state.agreement if amended is None else amended.agreement
+    _check_people(state, agreement, effect, added, group, due, judge, now)
     removed = tuple(one.leaf for one in effect.removed)
-    left = tuple(leaf for leaf in state.removals if leaf not in removed)
+    left = tuple(one for leaf, one in due.items() if leaf not in removed)
     if left and not effect.external:
         raise RemovalPendingError(
-            "the commit leaves a revoked device in the group", hint="commit its removal too"
+            f"the commit leaves {left[0].device} in the group, which has to go",
+            hint="commit its removal too",
         )
     return CommitPlan(
         group=group,
@@ -198,8 +219,8 @@ def check_commit(
         removed=removed,
         joined=joined,
         updated=tuple(Leaf.of(one.leaf, one.after) for one in effect.updated),
-        removals=left,
-        binding=_changed_binding(state, group, effect, identity),
+        removals=tuple(one.leaf for one in left),
+        amended=amended,
     )
 
 
@@ -229,7 +250,10 @@ def _read(work: Callable[[], peek.Header]) -> peek.Header:
 
 
 def _apply(state: ChannelState, message: bytes, now: int) -> PublicResult:
-    validator = AgreementValidator(state.agreement, state.revoked)
+    # Whoever an amendment brings in is certified under the roots that it names.
+    newer = state.life.supersedes(state.agreement, now)
+    agreement = state.agreement if newer is None else newer.agreement
+    validator = AgreementValidator(agreement, state.revoked)
     try:
         return state.group.apply(message, validator=validator, now=now)
     except WrongGroupError as error:
@@ -261,10 +285,17 @@ def _check_sender(group: PublicGroup, sender: Sender | None, caller: DeviceCalle
         raise CommitInvalidError("the message comes from another device than the session's")
 
 
-def _check_return(effect: CommitEffect, joined: Leaf, caller: DeviceCaller) -> None:
+def _check_return(
+    effect: CommitEffect, joined: Leaf, caller: DeviceCaller, due: dict[int, Due]
+) -> None:
     """An external commit only brings a member back: it replaces the device's own leaf."""
     if joined.device != caller.id:
         raise CommitInvalidError("the external commit comes from another device")
+    if any(one.device == caller.id for one in due.values()):
+        raise PolicyRefusedError(
+            f"{caller.id} has to leave this channel and does not come back to it",
+            rule="member.excluded",
+        )
     if [Leaf.of(one.leaf, one.leaf_node).device for one in effect.removed] != [caller.id]:
         raise NotMemberError(
             f"{caller.id} has no leaf in the group to come back to",
@@ -283,31 +314,77 @@ def _device(group: PublicGroup, leaf: int) -> DeviceId:
 
 def _check_people(
     state: ChannelState,
+    agreement: Agreement,
     effect: CommitEffect,
     added: tuple[Leaf, ...],
     after: PublicGroup,
+    due: dict[int, Due],
+    judge: Judge,
     now: int,
 ) -> None:
+    standing = state.life.standing
     present = _endpoints(after) if added else ()
     for one, leaf in zip(effect.added, added, strict=True):
         actor = _device(state.group, one.by.index).endpoint
         request = AddEndpoint(actor, state.row.policy, leaf.device.endpoint, present)
-        evaluate(request, state.agreement, now).require()
+        judge(request, agreement, now, standing=standing).require()
     for gone in effect.removed:
         if not effect.external:
-            _check_removal(state, gone, now)
+            _check_removal(state, agreement, gone, due, judge, now)
 
 
-def _check_removal(state: ChannelState, gone: Removed, now: int) -> None:
+def _check_removal(
+    state: ChannelState,
+    agreement: Agreement,
+    gone: Removed,
+    due: dict[int, Due],
+    judge: Judge,
+    now: int,
+) -> None:
     leaf = Leaf.of(gone.leaf, gone.leaf_node)
-    # Of those outside the group only this relay may propose, and it does so only when
-    # the registrar has revoked the certificate.
-    revoked = (leaf.device.party, leaf.serial) in state.revoked
     if gone.by.kind is not SenderKind.MEMBER:
+        # Of those outside the group only this relay may propose, and did so when the device
+        # had to go. Members who hear later that it need not would refuse the commit.
+        if gone.leaf not in due:
+            raise RemovalLapsedError(
+                f"{leaf.device} need not go any more", hint="commit without the relay's proposal"
+            )
         return
     actor = _device(state.group, gone.by.index).endpoint
-    request = RemoveEndpoint(actor, state.row.policy, leaf.device.endpoint, justified=revoked)
-    evaluate(request, state.agreement, now).require()
+    justified = gone.leaf in due or (leaf.device.party, leaf.serial) in state.revoked
+    request = RemoveEndpoint(actor, state.row.policy, leaf.device.endpoint, justified)
+    judge(request, agreement, now, standing=state.life.standing).require()
+
+
+def _check_binding(
+    state: ChannelState,
+    group: PublicGroup,
+    effect: CommitEffect,
+    identity: RelayIdentity,
+    now: int,
+) -> Admitted | None:
+    """Check which version of the agreement the new epoch is bound to; return it if it is another.
+
+    Who may stay under it is checked with everybody who has to go.
+    """
+    binding = _changed_binding(state, group, effect, identity)
+    newest = state.life.supersedes(state.agreement, now)
+    if binding is None:
+        # A member that comes back from outside can't change what the group is bound to.
+        if newest is not None and not effect.external:
+            raise AmendmentPendingError(
+                f"version {newest.agreement.version} of {newest.agreement.agreement_id} is in force",
+                hint="bind the channel to it in the same commit",
+            )
+        return None
+    if newest is None or binding.version != newest.agreement.version:
+        raise AgreementNotActiveError(
+            f"version {binding.version} of {binding.agreement_id} is not the one in force"
+        )
+    binding.check(newest.agreement)
+    if group.suite.code != newest.agreement.cipher_suite:
+        raise CommitInvalidError("the new version of the agreement has another cipher suite")
+    return newest
 
 
 def _changed_binding(
@@ -321,8 +398,8 @@ def _changed_binding(
         _check_external_senders(group, identity)
     except LiaisonError as error:
         raise CommitInvalidError(error.message) from error
-    if after == before:
-        return None
+    if _others(effect.extensions_before) != _others(effect.extensions_after):
+        raise CommitInvalidError("a commit changes nothing of the group but what it is bound to")
     if (after.channel, after.agreement_id, after.policy) != (
         before.channel,
         before.agreement_id,
@@ -332,32 +409,20 @@ def _changed_binding(
     return after
 
 
-def check_amendment(plan: CommitPlan, agreement: Agreement) -> None:
-    """Check a commit that brings a new version of the agreement into the channel.
-
-    Raises:
-        CommitInvalidError: a leaf that the new version excludes stays, or the suite changes.
-        BindingMismatchError: the binding is to another text of the agreement.
-    """
-    if plan.binding is None:
-        return
-    policy = plan.binding.check(agreement)
-    if plan.group.suite.code != agreement.cipher_suite:
-        raise CommitInvalidError("the new version of the agreement has another cipher suite")
-    for member in plan.group.members():
-        endpoint = Leaf.of(member.leaf, member.leaf_node).device.endpoint
-        if not agreement.includes(policy.read, endpoint):
-            raise CommitInvalidError(
-                f"{endpoint} may not be a member under version {agreement.version}",
-                hint="remove its devices in the same commit",
-            )
+def _others(extensions: Sequence[ext.Extension]) -> list[ext.Extension]:
+    return [one for one in extensions if one.type != CHANNEL_BINDING_EXTENSION]
 
 
 # --- proposals --------------------------------------------------------------------------
 
 
 def check_proposal(
-    state: ChannelState, caller: DeviceCaller, message: bytes, limit: int, now: int
+    state: ChannelState,
+    caller: DeviceCaller,
+    message: bytes,
+    limit: int,
+    judge: Judge,
+    now: int,
 ) -> PublicGroup:
     """Check that a member may propose this; return the group with the proposal waiting.
 
@@ -383,10 +448,10 @@ def check_proposal(
         added = certified_leaf(proposal.key_package.leaf_node.credential).device.endpoint
         present = (*_endpoints(state.group), added)
         request = AddEndpoint(caller.id.endpoint, state.row.policy, added, present)
-        evaluate(request, state.agreement, now).require()
+        judge(request, state.agreement, now, standing=state.life.standing).require()
     if isinstance(proposal, Remove):
         leaf = Leaf.of(proposal.leaf, state.group.member(proposal.leaf).leaf_node)
         gone = leaf.device.endpoint
         removal = RemoveEndpoint(caller.id.endpoint, state.row.policy, gone)
-        evaluate(removal, state.agreement, now).require()
+        judge(removal, state.agreement, now, standing=state.life.standing).require()
     return result.group

@@ -17,12 +17,15 @@ from liaison.mls.public_group import PublicGroup
 from liaison.model import ChannelId, PartyCode
 from liaison.policy.agreement import Agreement
 from liaison.policy.channel_policy import ChannelPolicy
+from liaison.relay.services import lives
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import NotMemberError, UnknownChannelError
+from liaison.relay.services.lives import Due, Life
 from liaison.storage import channels, members
 from liaison.storage.channels import ChannelRow
 from liaison.storage.engine import Database
+from liaison.storage.members import Seat
 
 _KEPT: Final = 512
 
@@ -33,22 +36,29 @@ class ChannelState:
 
     Args:
         row: with the version that a change is compared and swapped with.
-        removals: leaves that a revocation excludes.
-        revoked: (party, serial) of every revoked certificate.
         group_info: the GroupInfo of the epoch, as its committer uploaded it.
+        agreement: the version that the channel is bound to.
+        life: of the agreement: its other versions, and who takes part.
+        seats: the members, as they were when the group was read.
+        revoked: (party, serial) of every revoked certificate.
     """
 
     row: ChannelRow
     group: PublicGroup
     group_info: bytes
     agreement: Agreement
-    removals: tuple[int, ...]
+    life: Life
+    seats: tuple[Seat, ...]
     revoked: frozenset[tuple[PartyCode, str]]
 
     @property
     def policy(self) -> ChannelPolicy:
         """The channel's policy."""
         return self.agreement.channel(self.row.policy)
+
+    def due(self, now: int) -> dict[int, Due]:
+        """Return who has to leave the channel at a time in Unix seconds, by leaf."""
+        return lives.due(self.life, self.row.policy, self.seats, now)
 
 
 class States:
@@ -69,10 +79,11 @@ class States:
             row = await find(tx, channel)
             stored = await channels.group(tx, row.key)
             agreement = (await self._book.agreement(tx, row.agreement)).agreement
-            removals = tuple(await channels.removals_of(tx, row.key))
+            life = await self._book.life(tx, agreement.agreement_id)
+            seats = tuple(await members.seats(tx, [row.key]))
             revoked = await self._book.revoked(tx)
         group = await self._group(row, stored.snapshot)
-        return ChannelState(row, group, stored.group_info, agreement, removals, revoked)
+        return ChannelState(row, group, stored.group_info, agreement, life, seats, revoked)
 
     def put(self, channel: int, version: int, group: PublicGroup) -> None:
         """Keep a group that is durable under this version."""

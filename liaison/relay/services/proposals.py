@@ -1,0 +1,207 @@
+"""Versions of agreements on their way: proposed, signed by one party after another, activated.
+
+An amendment that every party has signed activates itself, if it may follow the
+newest version. A new agreement waits for the operator: that is who decides whom
+the relay serves. Which version follows is settled by the first that is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.fanout import Bus
+from liaison.policy import signing
+from liaison.policy.agreement import Agreement
+from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay.services import admission, signatures
+from liaison.relay.services.admission import Activated
+from liaison.relay.services.book import Book
+from liaison.relay.services.callers import OfficeCaller
+from liaison.relay.services.errors import (
+    AgreementVersionError,
+    ForeignPartyError,
+    TooManyDocumentsError,
+    UnknownProposalError,
+)
+from liaison.relay.services.limits import Limits
+from liaison.relay.services.lives import Life
+from liaison.relay.services.removals import Removals
+from liaison.relay.writer import Operation, Work, Writer
+from liaison.storage import agreements, proposals
+from liaison.storage.engine import Database
+from liaison.storage.proposals import ProposalRow
+from liaison.wire import v1
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Takes proposals and signatures, and shows them to the parties' offices."""
+
+    database: Database
+    writer: Writer
+    book: Book
+    bus: Bus
+    removals: Removals
+    clock: Callable[[], int]
+    identity: RelayIdentity
+    limits: Limits
+
+    async def propose(self, office: OfficeCaller, envelope: bytes) -> v1.ProposalStatus:
+        """Take a version of an agreement, or more signatures under it.
+
+        Raises:
+            DocumentError: not an agreement.
+            SignatureMissingError: nobody has signed, or a signature does not hold.
+            ForeignPartyError: the caller's party has nothing to do with it.
+            UnknownPartyError, AgreementRefusedError: the operator's checks.
+            AgreementVersionError: it is not made from the newest version.
+            SuccessionError: it is complete and may not follow.
+            TooManyDocumentsError: the caller's party has enough waiting.
+        """
+        _, agreement = await asyncio.to_thread(signing.read, envelope)
+        await asyncio.to_thread(
+            signatures.check_all, envelope, signing.PAYLOAD_TYPE, agreement.parties
+        )
+        admission.check_relay(agreement, self.identity)
+        status, closed = await self.writer.submit(
+            _Propose(self.book, self.bus, self.limits, office, agreement, envelope, self.clock())
+        )
+        await self.removals.propose_all(closed)
+        return status
+
+    async def listing(self, office: OfficeCaller) -> v1.Proposals:
+        """List what is proposed to the caller's party and waits."""
+        async with self.database.read() as tx:
+            rows = await proposals.listing(tx, office.party_key)
+        return v1.Proposals(proposals=[_waiting(row) for row in rows])
+
+    async def get(self, office: OfficeCaller, digest: bytes) -> v1.Document:
+        """Return a version that waits, with the signatures so far.
+
+        Raises:
+            UnknownProposalError: there is none of the caller's.
+        """
+        async with self.database.read() as tx:
+            row = await proposals.find(tx, digest)
+            if row is None or not await proposals.concerns(tx, row.key, office.party_key):
+                raise UnknownProposalError(hint="`liaison agreement proposals` lists what waits")
+        return v1.Document(envelope=row.envelope)
+
+    async def admit(self, id_: str) -> Agreement:
+        """Admit the new agreement that all its parties have signed; by the operator.
+
+        Raises:
+            UnknownProposalError: none with this id waits for the operator.
+            AgreementVersionError: several do; add the right one from its file.
+            LiaisonError: as `propose`.
+        """
+        async with self.database.read() as tx:
+            rows = await proposals.of_agreement(tx, id_)
+        whole = [row for row in rows if row.version == 1 and not _waiting(row).missing]
+        if not whole:
+            raise UnknownProposalError(f"no complete new agreement {id_[:80]!r} waits")
+        if len(whole) > 1:
+            raise AgreementVersionError(
+                f"{len(whole)} different agreements {id_[:80]!r} wait",
+                hint="`liaison-relay agreement add FILE` takes the one that is meant",
+            )
+        agreement = signing.verify(whole[0].envelope)
+        admission.check_relay(agreement, self.identity)
+        done = await self.writer.submit(
+            admission.Admit(self.book, self.bus, agreement, whole[0].envelope, self.clock())
+        )
+        await self.removals.propose_all(done.closed)
+        return agreement
+
+
+def _waiting(row: ProposalRow) -> v1.ProposalStatus:
+    return _status(signing.read(row.envelope)[1], row.envelope, active=False)
+
+
+def _status(agreement: Agreement, envelope: bytes, *, active: bool) -> v1.ProposalStatus:
+    # Every signature was checked before the envelope was stored.
+    signed = signing.signers(envelope)
+    return v1.ProposalStatus(
+        id=agreement.agreement_id,
+        version=agreement.version,
+        digest=agreement.digest(),
+        signed=sorted(map(str, signed)),
+        missing=sorted(map(str, set(agreement.codes) - signed)),
+        active=active,
+    )
+
+
+@dataclass
+class _Propose(Operation[tuple[v1.ProposalStatus, list[bytes]]]):
+    """Returns the status, and the ids of the channels where somebody has to go."""
+
+    book: Book
+    bus: Bus
+    limits: Limits
+    office: OfficeCaller
+    agreement: Agreement
+    envelope: bytes
+    now_ms: int
+
+    async def apply(self, work: Work) -> tuple[v1.ProposalStatus, list[bytes]]:
+        agreement = self.agreement
+        await agreements.lock(work.tx, agreement.agreement_id)
+        life = await self.book.read_life(work.tx, agreement.agreement_id)
+        concerned = self._concerned(life)
+        if self.office.party not in concerned:
+            raise ForeignPartyError(f"{self.office.party} is no party to {agreement.agreement_id}")
+        digest = agreement.digest()
+        known = await agreements.find(work.tx, agreement.agreement_id, agreement.version)
+        if known is not None and known.digest == digest:
+            return _status(agreement, known.envelope, active=True), []
+        admission.check_follows(agreement, life)
+        await admission.party_keys(work.tx, self.book, agreement)
+        waiting = await proposals.find(work.tx, digest)
+        whole = self.envelope
+        if waiting is not None:
+            whole = signatures.united(waiting.envelope, self.envelope)
+        status = _status(agreement, whole, active=False)
+        if agreement.version > 1 and not status.missing:
+            done = await self._activate(work, whole)
+            return status.model_copy(update={"active": True}), done.closed
+        if waiting is not None:
+            await proposals.sign(work.tx, waiting.key, whole)
+        else:
+            await self._wait(work, digest, life)
+        return status, []
+
+    def _concerned(self, life: Life) -> set[object]:
+        before = life.newest
+        return {*self.agreement.codes, *(before.agreement.codes if before else ())}
+
+    async def _activate(self, work: Work, whole: bytes) -> Activated:
+        admit = admission.Admit(self.book, self.bus, self.agreement, whole, self.now_ms)
+        return await admit.apply(work)
+
+    async def _wait(self, work: Work, digest: bytes, life: Life) -> None:
+        id_, proposer = self.agreement.agreement_id, self.office.party_key
+        waiting = await proposals.count(work.tx, id_, proposer)
+        if (
+            waiting.agreement >= self.limits.open_documents
+            or waiting.all >= self.limits.open_proposals
+        ):
+            raise TooManyDocumentsError(
+                f"{waiting.agreement} versions of {id_} and {waiting.all} in all, proposed by"
+                f" {self.office.party}, wait for signatures",
+                unchanged="nothing was stored",
+                hint="complete one of them, or let another party propose",
+            )
+        row = ProposalRow(0, id_, self.agreement.version, digest, self.envelope)
+        keys = await self._keys(work.tx, life)
+        await proposals.add(work.tx, row, proposer, keys, now_ms=self.now_ms)
+
+    async def _keys(self, tx: AsyncConnection, life: Life) -> list[int]:
+        """Return the rows of all who are to see it; who is dropped sees it too."""
+        keys = await admission.party_keys(tx, self.book, self.agreement)
+        if life.newest is not None:
+            keys += await agreements.parties_of(tx, life.newest.key)
+        return keys
