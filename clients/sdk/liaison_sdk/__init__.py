@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from liaison.envelope.receipt import Answer, Status
     from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, Precedence
     from liaison_sdk.account import Account
+    from liaison_sdk.agreements import AgreementStanding, HistoryEntry, HistoryKind, PartyStanding
     from liaison_sdk.attachments import OutgoingFile, Progress
     from liaison_sdk.channel import Channel, Member
     from liaison_sdk.client import Client
     from liaison_sdk.directory import DirectoryEntry
+    from liaison_sdk.drafts import DraftView, SignatureView
     from liaison_sdk.environment import Options
     from liaison_sdk.events import Event, EventKind
     from liaison_sdk.message import Attachment, Message, ReceiptView, Sent
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Account",
+    "AgreementStanding",
     "Answer",
     "Attachment",
     "Channel",
@@ -36,9 +39,12 @@ __all__ = [
     "Client",
     "DeviceId",
     "DirectoryEntry",
+    "DraftView",
     "EndpointId",
     "Event",
     "EventKind",
+    "HistoryEntry",
+    "HistoryKind",
     "Kind",
     "Member",
     "Message",
@@ -47,15 +53,18 @@ __all__ = [
     "MessageState",
     "Options",
     "OutgoingFile",
+    "PartyStanding",
     "Precedence",
     "Progress",
     "ReceiptView",
     "Sent",
+    "SignatureView",
     "Status",
 ]
 
 _HOMES = {
     "Account": "liaison_sdk.account",
+    "AgreementStanding": "liaison_sdk.agreements",
     "Answer": "liaison.envelope.receipt",
     "Attachment": "liaison_sdk.message",
     "Channel": "liaison_sdk.channel",
@@ -64,9 +73,12 @@ _HOMES = {
     "Client": "liaison_sdk.client",
     "DeviceId": "liaison.model",
     "DirectoryEntry": "liaison_sdk.directory",
+    "DraftView": "liaison_sdk.drafts",
     "EndpointId": "liaison.model",
     "Event": "liaison_sdk.events",
     "EventKind": "liaison_sdk.events",
+    "HistoryEntry": "liaison_sdk.agreements",
+    "HistoryKind": "liaison_sdk.agreements",
     "Kind": "liaison.envelope.header",
     "Member": "liaison_sdk.channel",
     "Message": "liaison_sdk.message",
@@ -75,10 +87,12 @@ _HOMES = {
     "MessageState": "liaison_sdk.store.messages",
     "Options": "liaison_sdk.environment",
     "OutgoingFile": "liaison_sdk.attachments",
+    "PartyStanding": "liaison_sdk.agreements",
     "Precedence": "liaison.model",
     "Progress": "liaison_sdk.attachments",
     "ReceiptView": "liaison_sdk.message",
     "Sent": "liaison_sdk.message",
+    "SignatureView": "liaison_sdk.drafts",
     "Status": "liaison.envelope.receipt",
 }
 
