@@ -361,6 +361,14 @@ def test_natos_policy_knows_its_levels_categories_and_ceiling() -> None:
     assert said("COSMIC TOP SECRET").rule == "labels.policy"
 
 
+def test_under_a_policy_that_is_not_known_here_nothing_is_sent_or_read() -> None:
+    unknown = replace(cleared(EVERYONE), labels=LabelRules("2.25.9", "CORE", "OPEN"))
+
+    for decision in (send(unknown, labelled("OPEN")), read(unknown, labelled("OPEN"))):
+        assert (decision.allow, decision.rule) == (False, "labels.policy")
+        assert "2.25.9 is not known here" in decision.reason
+
+
 @pytest.mark.parametrize("level", TLP.classifications)
 def test_a_label_of_another_policy_is_never_taken_for_one_of_this(level: str) -> None:
     under = nato(rule("*", "SECRET"))

@@ -191,6 +191,8 @@ def test_a_party_has_as_many_administrators_as_its_quota_and_any_number_of_other
     assert (third.allow, third.rule) == (False, "channels.liaison.quotas.administrators")
     assert second_device.allow
     assert plain.allow
+    # Where an amendment has made more of them than the quota, others still come.
+    assert decide(add(ATTACHE, DESKS[3], *DESKS[:3]), under).allow
 
 
 @pytest.mark.parametrize("right", ["add", "remove", "guests"])
@@ -205,6 +207,7 @@ def test_whoever_may_bring_or_send_away_others_is_an_administrator(right: str) -
 
     assert (decision.allow, decision.rule) == (False, "channels.liaison.quotas.administrators")
     if right == "guests":
+        assert not decide(add(ATTACHE, DESKS[1], DESKS[0]), under, UNTIL).allow
         # An invitation that can't be made any more counts for nothing.
         assert decide(add(ATTACHE, DESKS[1], DESKS[0]), under, UNTIL + 1).allow
 
