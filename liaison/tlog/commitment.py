@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from functools import lru_cache
+from json.encoder import encode_basestring
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from liaison.tlog.errors import EntryError, OpeningError, OpeningFormatError
 from liaison.tlog.merkle import HASH_BYTES
@@ -28,8 +29,7 @@ Value: TypeAlias = "str | int | tuple[str, ...] | None"
 """What a field can say; None for nothing, so that the entry does not show that it is absent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """What shows the value of one field.
 
     Args:
@@ -77,12 +77,13 @@ def seal(
     Raises:
         EntryError: a value that has no form here, or too long a one.
     """
-    keys = rng(KEY_BYTES * len(fields))
+    keys, at = rng(KEY_BYTES * len(fields)), 0
     commitments, openings = {}, {}
-    for number, (name, value) in enumerate(fields.items()):
-        key = keys[number * KEY_BYTES : (number + 1) * KEY_BYTES]
+    for name, value in fields.items():
+        key = keys[at : at + KEY_BYTES]
         commitments[name] = _commit(key, name, encode_value(value))
         openings[name] = Opening(key, value)
+        at += KEY_BYTES
     return commitments, openings
 
 
@@ -106,8 +107,14 @@ def verify(commitments: Mapping[str, bytes], name: str, opening: Opening) -> Val
 
 def _commit(key: bytes, name: str, value: bytes) -> bytes:
     # The key has one length and the name tells its own, so no two fields hash the same bytes.
+    return hashlib.sha256(key + _label(name) + value).digest()
+
+
+# The names of fields are few, and each message has a dozen of them.
+@lru_cache(maxsize=256)
+def _label(name: str) -> bytes:
     label = name.encode()
-    return hashlib.sha256(key + len(label).to_bytes(1) + label + value).digest()
+    return len(label).to_bytes(1) + label
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -119,10 +126,13 @@ def encode_value(value: Value) -> bytes:
     Raises:
         EntryError: a number out of range, half a character, or too long.
     """
+    if value is None:
+        return b"null"
     if isinstance(value, bool) or (isinstance(value, int) and abs(value) > MAX_NUMBER):
         raise EntryError("a number in an entry is whole and fits 53 bits")
     try:
-        data = dump(list(value) if isinstance(value, tuple) else value)
+        # Most are texts, for which the encoder's own first step is all there is to do.
+        data = encode_basestring(value).encode() if isinstance(value, str) else dump(value)
     except UnicodeEncodeError as error:
         raise EntryError("a text in an entry is Unicode") from error
     if len(data) > MAX_VALUE_BYTES:
@@ -146,12 +156,8 @@ def decode_value(value: object) -> Value:
 
 
 def encode_openings(openings: Openings) -> bytes:
-    """Write openings, as they are stored and handed on: canonical JSON."""
-    body = {
-        name: {"key": to_base64(opening.key), "value": json.loads(encode_value(opening.value))}
-        for name, opening in openings.items()
-    }
-    return dump(body)
+    """Write openings, from `seal` or `decode_openings`, as they are stored: canonical JSON."""
+    return dump({n: {"key": to_base64(o.key), "value": o.value} for n, o in openings.items()})
 
 
 def decode_openings(data: bytes) -> dict[str, Opening]:
@@ -183,6 +189,9 @@ def _opening(body: dict[str, Any]) -> Opening:
 # --- canonical JSON -------------------------------------------------------------------------------
 
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
 def dump(value: object) -> bytes:
     """Write canonical JSON of texts, whole numbers, lists and objects with ASCII names.
 
@@ -191,7 +200,7 @@ def dump(value: object) -> bytes:
     Raises:
         UnicodeEncodeError: half a character.
     """
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def load(data: bytes) -> dict[str, Any]:

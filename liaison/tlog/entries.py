@@ -98,11 +98,11 @@ class Entry:
         """
         schema = SCHEMAS[self.type]
         present = {name for name in OPEN if getattr(self, name) is not None}
-        if not schema.required <= present <= schema.required | schema.optional:
+        if not schema.required <= present <= schema.shown:
             raise EntryError(f"an entry of type {self.type} has other fields in the open")
         if self.commitments.keys() != schema.sealed.keys():
             raise EntryError(f"an entry of type {self.type} commits to other fields")
-        if any(len(each) != merkle.HASH_BYTES for each in self.commitments.values()):
+        if set(map(len, self.commitments.values())) != {merkle.HASH_BYTES}:
             raise EntryError("a commitment has 32 bytes")
         if self.channel is not None and len(self.channel) != PSEUDONYM_BYTES:
             raise EntryError(f"a channel's pseudonym has {PSEUDONYM_BYTES} bytes")

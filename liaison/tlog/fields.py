@@ -48,12 +48,12 @@ class Schema:
 
     Args:
         required: in the open, always there.
-        optional: in the open, where they apply.
+        shown: in the open: the required ones, and those that are there where they apply.
         sealed: committed to.
     """
 
     required: frozenset[str]
-    optional: frozenset[str]
+    shown: frozenset[str]
     sealed: Mapping[str, Kind]
 
 
@@ -66,7 +66,7 @@ def _schema(required: str, sealed: str, optional: str = "") -> Schema:
     named = {word.rstrip("#*"): kinds.get(word[-1], Kind.TEXT) for word in sealed.split()}
     return Schema(
         frozenset(required.split()),
-        frozenset(optional.split()),
+        frozenset(f"{required} {optional}".split()),
         MappingProxyType(dict(sorted(named.items()))),
     )
 
