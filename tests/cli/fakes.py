@@ -11,13 +11,26 @@ from pathlib import Path
 from typing import Any, Self
 
 from liaison.envelope.header import Kind, MessageRef
+from liaison.envelope.release import Part
+from liaison.labels import Label, LabelPolicy
+from liaison.labels.builtin import TLP
 from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, PartyCode, Precedence
 from liaison.policy.agreement import Agreement
+from liaison.policy.agreement_rules import LabelRules
+from liaison.policy.channel_rules import AnswerTimes
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.policy.requests import allow
+from liaison.policy.simulate import Simulation
 from liaison.wire import v1
 from liaison.wire.problems import Problem, RemoteError
 from liaison_sdk import ChannelState
-from liaison_sdk.errors import ChannelUnknownError, ConnectionLostError, MessageUnknownError
+from liaison_sdk.drafts import DraftView, SignatureView
+from liaison_sdk.errors import (
+    ChannelUnknownError,
+    ConnectionLostError,
+    MessageUnknownError,
+    NotADraftError,
+)
 
 ME = DeviceId.parse("nor/defatt-berlin#d1")
 PARTNER = DeviceId.parse("deu/lno-j3#d1")
@@ -145,6 +158,31 @@ class FakeMessage:
     shown: bool = False
     attachments: tuple[FakeAttachment, ...] = ()
     receipts: tuple[FakeReceipt, ...] = ()
+    label: Label | None = None
+    accepted_at: datetime | None = datetime(2026, 11, 21, 15, 30, 30, tzinfo=UTC)
+    expires: datetime | None = None
+    draft: DraftView | None = None
+
+    async def review(self) -> FakeSent:
+        return self._signed(Part.REVIEW)
+
+    async def release(self) -> FakeSent:
+        return self._signed(Part.RELEASE)
+
+    def _signed(self, part: Part) -> FakeSent:
+        if self.draft is None:
+            raise NotADraftError("the message carries no draft")
+        signature = SignatureView(part, ME.endpoint)
+        missing = self.draft.missing[1:]
+        signed = replace(
+            self.draft, signatures=(*self.draft.signatures, signature), missing=missing
+        )
+        return self.client.store(replace(self, draft=signed))
+
+    async def send_released(self) -> FakeSent:
+        assert self.draft is not None
+        self.client.released.append(self.draft)
+        return FakeSent(self.draft.id, seq=9)
 
     async def acknowledge(self, answer: str, note: str = "") -> FakeSent:
         self.client.acknowledged.append((self.id, answer, note))
@@ -180,6 +218,15 @@ class FakeChannel:
 
     async def members(self) -> list[FakeMember]:
         return [FakeMember(d, leaf, d == ME) for leaf, d in enumerate(self.devices)]
+
+    async def simulate(self, text: str, **options: Any) -> Simulation:
+        self.client.simulated.append({"text": text, **options})
+        return self.client.simulation
+
+    async def draft(self, via: FakeChannel, text: str, **options: Any) -> FakeSent:
+        self.client.drafted.append({"text": text, "for": self.name, "via": via.name, **options})
+        message = FakeMessage("", self.client, channel_name=via.name, draft=a_draft())
+        return self.client.store(message)
 
     async def send(self, text: str, **options: Any) -> FakeSent:
         number = MessageId(len(self.client.sent).to_bytes(16, "big"))
@@ -217,15 +264,49 @@ class FakeEvent:
     text: str
 
 
+def a_draft(text: str = "Bridge open") -> DraftView:
+    """Return a draft that its drafter has signed."""
+    return DraftView(
+        channel_id=CHANNEL,
+        channel_name="berlin-watch",
+        agreement_id="nor-deu-2026",
+        agreement_version=2,
+        policy="liaison",
+        id=MessageId(bytes(range(48, 64))),
+        kind=Kind.NOTICE,
+        action=Precedence.FLASH,
+        info=Precedence.ROUTINE,
+        dtg=datetime(2026, 11, 21, 15, 20, tzinfo=UTC),
+        to=(PARTNER.endpoint,),
+        copy=(),
+        label=Label("liaison.unmarked", "UNMARKED"),
+        marking="UNMARKED",
+        expires=None,
+        text=text,
+        subject="Bridge",
+        language="",
+        attachments=(),
+        signatures=(SignatureView(Part.DRAFT, EndpointId.parse("nor/drafter")),),
+        missing=("a reviewer other than the drafter", "a releaser other than the drafter"),
+        problem="",
+    )
+
+
+_LABELS = LabelRules(TLP.policy_id, "TLP:AMBER", "TLP:GREEN")
+
+
 @dataclass(frozen=True)
 class FakePolicy:
     name: str
+    answers: dict[Precedence, AnswerTimes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class FakeAgreement:
     agreement_id: str
     channels: tuple[FakePolicy, ...] = (FakePolicy("liaison"),)
+    labels: LabelRules = _LABELS
+    label_policy: LabelPolicy = TLP
 
     def channel(self, name: str) -> FakePolicy:
         return next(policy for policy in self.channels if policy.name == name)
@@ -255,6 +336,17 @@ class FakeClient:
         self.failures: list[Exception] = []
         self.happened: list[FakeEvent] = []
         self.verified: dict[str, Agreement] = {}
+        self.simulation = Simulation(allow("channels.liaison.send", "it may be sent"), ())
+        self.simulated: list[dict[str, Any]] = []
+        self.drafted: list[dict[str, Any]] = []
+        self.released: list[DraftView] = []
+
+    def store(self, message: FakeMessage) -> FakeSent:
+        """Keep an own message that the relay has taken."""
+        number = MessageId((100 + len(self.stored)).to_bytes(16, "big"))
+        own = replace(message, id=number, sender=ME, outgoing=True, state=State.ACCEPTED)
+        self.stored.append(own)
+        return FakeSent(number)
 
     device = ME
 

@@ -57,15 +57,6 @@ def test_a_text_goes_out_as_it_was_given(liaison: Liaison, client: FakeClient) -
     assert sent["copy"] == [EndpointId.parse("nor/desk")]
 
 
-def test_an_addressee_who_is_not_in_the_channel_is_named(
-    liaison: Liaison, client: FakeClient
-) -> None:
-    done = liaison("send", "berlin-watch", "x", "--to", "deu/lno-j3", "--to", "deu/lno-j4")
-
-    assert (done.code, len(client.sent)) == (0, 1)
-    assert "note: not in berlin-watch, and won't read it: deu/lno-j4\n" in done.err
-
-
 def test_json_names_what_the_relay_took(liaison: Liaison, client: FakeClient) -> None:
     done = liaison("send", "berlin-watch", "x", "--json")
 

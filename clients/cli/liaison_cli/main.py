@@ -19,6 +19,7 @@ from liaison_cli import (
     agreement,
     channels,
     device,
+    drafts,
     labels,
     party,
     read,
@@ -76,6 +77,7 @@ read.register(app)
 watch.register(app)
 ack.register(app)
 save.register(app)
+drafts.register(app)
 app.add_typer(channels.app, name="channels")
 app.add_typer(agreement.app, name="agreement")
 app.add_typer(labels.app, name="label")

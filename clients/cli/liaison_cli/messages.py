@@ -7,23 +7,28 @@ the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from liaison.model import EndpointId
+from liaison.model import EndpointId, format_dtg
 from liaison_cli.terminal import clean_line, indented
 
 if TYPE_CHECKING:
+    from liaison_cli.rulebook import Remarks
     from liaison_sdk import Message
+    from liaison_sdk.drafts import DraftView
+    from liaison_sdk.message import Attachment
 
 ID_DIGITS: Final = 8
 """Digits of an id that people see; any unambiguous prefix of four names a message."""
 
 
-def record(message: Message) -> dict[str, Any]:
-    """Return what programs are told of a message."""
+def record(message: Message, remarks: Remarks) -> dict[str, Any]:
+    """Return what programs are told of a message and of what the agreement says about it."""
     sender = message.sender
     reply = message.in_reply_to
+    drafted = message.draft
     return {
         "id": str(message.id),
         "channel": str(message.channel_id),
@@ -37,21 +42,22 @@ def record(message: Message) -> dict[str, Any]:
         "action_precedence": message.action.name,
         "info_precedence": message.info.name,
         "dtg": message.dtg_text,
-        "time": int(message.dtg.timestamp()) if message.dtg else None,
+        "time": _seconds(message.dtg),
         "kind": str(message.kind),
         "subject": message.subject or None,
         "text": message.text,
         "label": message.marking,
-        "attachments": [
-            {"index": a.index, "name": a.filename, "size": a.size, "media_type": a.media_type}
-            for a in message.attachments
-        ],
+        "marking": remarks.marking,
+        "attachments": [_attachment(a) for a in message.attachments],
         "state": str(message.state),
         "reason": message.reason or None,
         "reason_code": message.reason_code or None,
         "in_reply_to": str(reply.message_id) if reply else None,
         "read": message.shown,
         "seq": message.seq,
+        "expires": _seconds(message.expires),
+        "acknowledge_by": _seconds(remarks.acknowledge_by),
+        "reply_by": _seconds(remarks.reply_by),
         "receipts": [
             {
                 "device": str(r.sender),
@@ -62,42 +68,118 @@ def record(message: Message) -> dict[str, Any]:
             }
             for r in message.receipts
         ],
+        "draft": None if drafted is None else draft_record(drafted),
     }
 
 
-def text(message: Message) -> str:
+def draft_record(draft: DraftView) -> dict[str, Any]:
+    """Return what programs are told of a draft."""
+    return {
+        "id": str(draft.id),
+        "channel": str(draft.channel_id),
+        "channel_name": draft.channel_name or None,
+        "agreement": draft.agreement_id,
+        "agreement_version": draft.agreement_version,
+        "policy": draft.policy,
+        "kind": str(draft.kind),
+        "to": [str(e) for e in draft.to],
+        "info": [str(e) for e in draft.copy],
+        "action_precedence": draft.action.name,
+        "info_precedence": draft.info.name,
+        "dtg": format_dtg(draft.dtg),
+        "label": draft.marking,
+        "subject": draft.subject or None,
+        "text": draft.text,
+        "attachments": [_attachment(a) for a in draft.attachments],
+        "expires": _seconds(draft.expires),
+        "signatures": [
+            {"part": str(one.part), "endpoint": str(one.endpoint)} for one in draft.signatures
+        ],
+        "missing": list(draft.missing),
+        "problem": draft.problem or None,
+        "released": draft.is_released,
+    }
+
+
+def text(message: Message, remarks: Remarks) -> str:
     """Return what people read."""
-    return "\n".join(_lines(message))
+    return "\n".join(_lines(message, remarks))
 
 
-def _lines(message: Message) -> Iterator[str]:
-    marking = clean_line(message.marking) or "-"
+def _lines(message: Message, remarks: Remarks) -> Iterator[str]:
     number = str(message.id)[:ID_DIGITS]
     yield (
-        f"{message.dtg_text or 'no DTG'}  {message.precedence.name}  {marking}"
+        f"{message.dtg_text or 'no DTG'}  {message.precedence.name}"
+        f"  {clean_line(remarks.marking) or '-'}"
         f"  {clean_line(message.channel_name)}  [{number}] {state(message)}"
     )
     yield f"FROM     {message.sender or 'unknown'}"
-    if message.to:
-        yield f"TO       {_names(message.to)}"
-    if message.copy:
-        yield f"INFO     {_names(message.copy)}"
+    yield from _addressees(message.to, message.copy)
     if message.in_reply_to is not None:
         yield f"REPLY TO [{str(message.in_reply_to.message_id)[:ID_DIGITS]}]"
-    if message.subject:
-        yield f"SUBJECT  {clean_line(message.subject)}"
-    if message.text:
-        yield indented(message.text)
-    for a in message.attachments:
-        name, kind = clean_line(a.filename), clean_line(a.media_type)
-        yield f"ATTACHED {a.index}: {name} ({kind}, {size(a.size)})"
+    yield from _said(message.subject, message.text, message.attachments)
+    if message.draft is not None:
+        yield from _draft(message.draft, number, remarks.draft_marking)
+    if wanted := _wanted(remarks):
+        yield f"ANSWER   {wanted}"
     for r in message.receipts:
         answer = f" {r.answer}" if r.answer else ""
         note = f": {clean_line(r.note)}" if r.note else ""
         yield f"RECEIPT  {r.sender} {r.status}{answer}{note}"
     if message.reason:
-        yield f"REASON   {clean_line(message.reason)}"
+        rule = f" ({clean_line(message.reason_code)})" if message.reason_code else ""
+        yield f"REASON   {clean_line(message.reason)}{rule}"
     yield ""
+
+
+def _addressees(to: Sequence[EndpointId], copy: Sequence[EndpointId]) -> Iterator[str]:
+    if to:
+        yield f"TO       {_names(to)}"
+    if copy:
+        yield f"INFO     {_names(copy)}"
+
+
+def _said(subject: str, text: str, attachments: Sequence[Attachment]) -> Iterator[str]:
+    if subject:
+        yield f"SUBJECT  {clean_line(subject)}"
+    if text:
+        yield indented(text)
+    for a in attachments:
+        name, kind = clean_line(a.filename), clean_line(a.media_type)
+        yield f"ATTACHED {a.index}: {name} ({kind}, {size(a.size)})"
+
+
+def _draft(draft: DraftView, number: str, marking: str) -> Iterator[str]:
+    """Describe a draft: all that its signers vouch for, and what is missing."""
+    place = clean_line(draft.channel_name) or f"channel {str(draft.channel_id)[:ID_DIGITS]}"
+    yield (
+        f"DRAFT    {format_dtg(draft.dtg)}  {draft.action.name}  {clean_line(marking) or '-'}"
+        f"  for {place}, a {draft.kind}"
+        f" ({clean_line(draft.policy)} of {clean_line(draft.agreement_id)}"
+        f" version {draft.agreement_version})"
+    )
+    yield from _addressees(draft.to, draft.copy)
+    yield from _said(draft.subject, draft.text, draft.attachments)
+    if draft.expires is not None:
+        yield f"EXPIRES  {format_dtg(draft.expires)}"
+    for signature in draft.signatures:
+        yield f"SIGNED   {signature.part} by {signature.endpoint}"
+    for what in draft.missing:
+        yield f"MISSING  {clean_line(what)}"
+    if draft.problem:
+        yield f"PROBLEM  {clean_line(draft.problem)}"
+    elif draft.is_released:
+        yield f"READY    liaison release {number} sends it"
+
+
+def _wanted(remarks: Remarks) -> str:
+    """Return by when the agreement wants an answer that has not been given here, in words."""
+    wanted = []
+    if remarks.acknowledge_by is not None and not remarks.acknowledged:
+        wanted.append(f"acknowledge by {format_dtg(remarks.acknowledge_by)}")
+    if remarks.reply_by is not None:
+        wanted.append(f"reply by {format_dtg(remarks.reply_by)}")
+    return ", ".join(wanted)
 
 
 def state(message: Message) -> str:
@@ -113,6 +195,19 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} GiB"
+
+
+def _attachment(attachment: Attachment) -> dict[str, Any]:
+    return {
+        "index": attachment.index,
+        "name": attachment.filename,
+        "size": attachment.size,
+        "media_type": attachment.media_type,
+    }
+
+
+def _seconds(at: datetime | None) -> int | None:
+    return None if at is None else int(at.timestamp())
 
 
 def _names(endpoints: Iterable[EndpointId]) -> str:

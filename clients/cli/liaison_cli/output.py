@@ -77,7 +77,10 @@ class Output:
     def error(self, error: LiaisonError) -> None:
         """Say what went wrong, what was left as it was, and what to do."""
         code = getattr(error, "remote_code", error.code)
-        self.failure(code, error.message, hint=error.hint, unchanged=error.unchanged)
+        # Whatever the agreement refuses, it says by which of its rules.
+        rule = getattr(error, "rule", "")
+        message = f"{error.message} (rule {rule})" if rule else error.message
+        self.failure(code, message, hint=error.hint, unchanged=error.unchanged)
 
     def failure(self, code: str, message: str, *, hint: str = "", unchanged: str = "") -> None:
         """Print an error that has no exception of its own; see `error`."""

@@ -8,6 +8,7 @@ import typer
 
 from liaison_cli import clients, messages
 from liaison_cli.context import Context, command
+from liaison_cli.rulebook import Rulebook
 
 if TYPE_CHECKING:
     from liaison.model import ChannelId
@@ -45,8 +46,10 @@ async def read(
         listed = await (client.unread(place) if unread else client.history(place))
         # Before they are printed, so that no `watch` prints them once more.
         await client.mark_shown([m for m in listed if not (m.outgoing or m.shown)])
-    for message in listed:
-        cli.out.record(messages.record(message), messages.text(message))
+        book = Rulebook(client)
+        shown = [(message, await book.remarks(message)) for message in listed]
+    for message, remarks in shown:
+        cli.out.record(messages.record(message, remarks), messages.text(message, remarks))
     if not listed:
         cli.out.note("there are no messages" if not unread else "there is nothing unread")
 

@@ -39,12 +39,14 @@ async def save(
         )
     async with clients.open_client(cli, receive=False) as client:
         found = await client.message(message)
-        chosen = [a for a in found.attachments if index is None or a.index == index]
+        # Whoever signs a draft has to see its files.
+        files = found.attachments if found.draft is None else found.draft.attachments
+        chosen = [a for a in files if index is None or a.index == index]
         if not chosen:
             what = "no attachment" if index is None else f"no attachment {index}"
             raise NotFoundError(f"message {str(found.id)[: messages.ID_DIGITS]} has {what}")
-        names = unique_names(a.filename for a in found.attachments)
-        targets = {a.index: to / name for a, name in zip(found.attachments, names, strict=True)}
+        names = unique_names(a.filename for a in files)
+        targets = {a.index: to / name for a, name in zip(files, names, strict=True)}
         for attachment in chosen:
             _check_free(targets[attachment.index], force=force)
         await clients.reach(client)

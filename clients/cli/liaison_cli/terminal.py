@@ -46,6 +46,26 @@ def is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
+async def confirm(question: str) -> bool:
+    """Ask the person at the terminal; anything but yes is no.
+
+    Only where `is_terminal`. Meanwhile the loop goes on, and an interrupt ends the question.
+    """
+    import asyncio
+
+    sys.stderr.write(f"{clean_line(question)} [y/N] ")
+    sys.stderr.flush()
+    loop = asyncio.get_running_loop()
+    answered = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), answered.set)
+    try:
+        await answered.wait()
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+    # A terminal gives whole lines: there is one now, or the end.
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 def _shown(char: str) -> str:
     if char in _KEPT:
         return char

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,14 +13,16 @@ import typer
 from liaison.errors import LiaisonError
 from liaison_cli import clients, messages
 from liaison_cli.context import Context, command
+from liaison_cli.rulebook import Remarks, Rulebook
 
 if TYPE_CHECKING:
     import asyncio
 
     from liaison.model import ChannelId
-    from liaison_sdk import Client
+    from liaison_sdk import Client, Message
 
 _SYNC_SECONDS: Final = 60.0
+_RENEWED: Final = 300.0
 _TOLD: Final = frozenset({"connected", "disconnected", "problem", "refused", "resync"})
 
 
@@ -72,11 +75,34 @@ async def _print(
     cli: Context, client: Client, channel: ChannelId | None, count: int | None
 ) -> None:
     printed = 0
+    beside = _Beside(client)
     async for message in client.messages(channel):
-        cli.out.record(messages.record(message), messages.text(message))
+        remarks, going_on = await beside.remarks(message)
+        cli.out.record(messages.record(message, remarks), messages.text(message, remarks))
         printed += 1
-        if printed == count:
+        if printed == count or not going_on:
             return
+
+
+class _Beside:
+    """A rulebook that is opened anew now and then: agreements change while one watches."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._book = Rulebook(client)
+        self._opened = time.monotonic()
+
+    async def remarks(self, message: Message) -> tuple[Remarks, bool]:
+        """Return what stands beside a message, and whether the watch goes on."""
+        import asyncio
+
+        if time.monotonic() - self._opened > _RENEWED:
+            self._book, self._opened = Rulebook(self._client), time.monotonic()
+        try:
+            return await self._book.remarks(message), True
+        except asyncio.CancelledError:
+            # It is marked as read already: it is printed, whatever can be said beside it.
+            return Remarks(marking=message.marking), False
 
 
 async def _tell(cli: Context, client: Client) -> None:

@@ -1,0 +1,136 @@
+"""What would become of a message, shown and asked about before it goes out."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from liaison.errors import RefusedError
+from liaison_cli.context import Context
+from liaison_cli.terminal import confirm, is_terminal
+
+if TYPE_CHECKING:
+    from liaison.model import EndpointId
+    from liaison.policy.simulate import Outcome, Simulation
+    from liaison_sdk import Channel
+
+
+class NotReachedError(RefusedError):
+    """Somebody who is addressed would not get it, or not now."""
+
+    code = "cli.not_reached"
+
+
+class DeclinedError(RefusedError):
+    """The person at the terminal said no."""
+
+    code = "cli.declined"
+
+
+def table(cli: Context, found: Simulation) -> None:
+    """Print each endpoint's fate."""
+    rows = [_row(outcome) for outcome in found.outcomes]
+    columns = ("endpoint", "addressed", "fate", "manned", "reason")
+    cli.out.table(rows, columns, "nobody else is in the channel")
+
+
+def check(channel: Channel, found: Simulation, own: EndpointId) -> None:
+    """Check that a message may be sent, and would reach all who are addressed.
+
+    Raises:
+        PolicyRefusedError: it may not; the hint has the way around where there is one.
+        NotReachedError: somebody would not get it.
+    """
+    check_allowed(channel, found, own)
+    if found.missing:
+        raise _not_reached(channel, found.missing)
+
+
+def check_allowed(channel: Channel, found: Simulation, own: EndpointId) -> None:
+    """Check that a message may be sent.
+
+    Raises:
+        PolicyRefusedError: it may not; the hint has the way around where there is one.
+    """
+    from liaison.policy.errors import PolicyRefusedError
+
+    if not found.decision.allow:
+        hint = _way_around(channel, found, own)
+        raise PolicyRefusedError(found.decision.reason, rule=found.decision.rule, hint=hint)
+
+
+async def ask(cli: Context, channel: Channel, found: Simulation, *, yes: bool) -> None:
+    """Ask whether to send what somebody addressed would not get, or not now.
+
+    Args:
+        cli: for what is said.
+        channel: where it is to go.
+        found: what would become of it.
+        yes: the person has agreed already.
+
+    Raises:
+        NotReachedError: there is nobody to ask.
+        DeclinedError: the answer is no.
+    """
+    empty = [one for one in found.outcomes if one.addressed and one.manned is False]
+    if not (found.missing or empty):
+        return
+    if not (yes or is_terminal()):
+        raise _not_reached(channel, found.missing or tuple(empty))
+    for outcome in found.missing:
+        cli.out.note(f"{outcome.endpoint} would not get it: {outcome.reason}")
+    for outcome in empty:
+        cli.out.note(f"the desk of {outcome.endpoint} is not manned now")
+    if not (yes or await confirm("send it all the same?")):
+        raise DeclinedError("not sent", unchanged="nothing was sent")
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    addressed = {"to": "to", "copy": "info"}.get(outcome.addressed)
+    return {
+        "endpoint": str(outcome.endpoint),
+        "addressed": addressed,
+        "fate": outcome.fate.value,
+        "manned": outcome.manned,
+        "reason": outcome.reason,
+    }
+
+
+def _not_reached(channel: Channel, outcomes: tuple[Outcome, ...]) -> NotReachedError:
+    from liaison.policy.simulate import Fate
+
+    names = ", ".join(str(one.endpoint) for one in outcomes)
+    outside = [one.endpoint for one in outcomes if one.fate is Fate.OUTSIDE]
+    hint = "send it all the same with --yes"
+    if outside:
+        hint += f", or first: {_command('channels', 'add', channel.name, *map(str, outside))}"
+    reason = f"would not get it: {outcomes[0].reason}"
+    if all(one.fate is Fate.GETS for one in outcomes):
+        reason = "would get it at a desk that is not manned now"
+    return NotReachedError(f"{names} {reason}", hint=hint, unchanged="nothing was sent")
+
+
+def _way_around(channel: Channel, found: Simulation, own: EndpointId) -> str:
+    """Return what can be done instead, such as opening a channel of those who are cleared."""
+    from liaison.policy.simulate import Fate
+
+    if found.decision.rule.endswith(".release"):
+        return "others of the nation sign it: liaison draft CHANNEL TEXT --via THEIR-CHANNEL"
+    if not found.blocking or own in found.blocking:
+        return ""
+    staying = [
+        str(one.endpoint)
+        for one in found.outcomes
+        if one.fate in {Fate.GETS, Fate.REFUSED} and one.endpoint != own
+    ]
+    if not staying:
+        return "nobody else in the channel is cleared for it"
+    words = ["channels", "create", f"{channel.name}-cleared"]
+    words += ["--agreement", channel.agreement_id, "--policy", channel.policy]
+    for name in staying:
+        words += ["--add", name]
+    return f"a channel of those who are cleared: {_command(*words)}"
+
+
+def _command(*words: str) -> str:
+    return shlex.join(("liaison", *words))
