@@ -59,7 +59,8 @@ def commit(key: bytes, name: str, value: Value) -> bytes:
     Raises:
         EntryError: a value that has no form here, or too long a one.
     """
-    return _commit(key, name, encode_value(value))
+    # The key has one length and the name tells its own, so no two fields hash the same bytes.
+    return hashlib.sha256(key + _label(name) + encode_value(value)).digest()
 
 
 def seal(
@@ -81,7 +82,8 @@ def seal(
     commitments, openings = {}, {}
     for name, value in fields.items():
         key = keys[at : at + KEY_BYTES]
-        commitments[name] = _commit(key, name, encode_value(value))
+        encoded = b"null" if value is None else encode_value(value)
+        commitments[name] = hashlib.sha256(key + _label(name) + encoded).digest()
         openings[name] = Opening(key, value)
         at += KEY_BYTES
     return commitments, openings
@@ -105,11 +107,6 @@ def verify(commitments: Mapping[str, bytes], name: str, opening: Opening) -> Val
     return opening.value
 
 
-def _commit(key: bytes, name: str, value: bytes) -> bytes:
-    # The key has one length and the name tells its own, so no two fields hash the same bytes.
-    return hashlib.sha256(key + _label(name) + value).digest()
-
-
 # The names of fields are few, and each message has a dozen of them.
 @lru_cache(maxsize=256)
 def _label(name: str) -> bytes:
@@ -126,8 +123,6 @@ def encode_value(value: Value) -> bytes:
     Raises:
         EntryError: a number out of range, half a character, or too long.
     """
-    if value is None:
-        return b"null"
     if isinstance(value, bool) or (isinstance(value, int) and abs(value) > MAX_NUMBER):
         raise EntryError("a number in an entry is whole and fits 53 bits")
     try:

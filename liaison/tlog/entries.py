@@ -126,22 +126,27 @@ class Entry:
         Raises:
             EntryTooLargeError: more than `MAX_ENTRY_BYTES`.
         """
-        body: dict[str, object] = {
-            "commitments": {name: to_base64(each) for name, each in self.commitments.items()},
-            "time": self.time,
-            "type": self.type.value,
-            "v": VERSION,
-        }
-        for name in ("epoch", "period", "seq", "size"):
-            value = getattr(self, name)
-            if value is not None:
-                body[name] = value
+        # Written by hand, in the order of the names: a log has an entry for each message, and this
+        # takes a third of the encoder's time. No text in it needs an escape.
+        sealed = ",".join(
+            [f'"{name}":"{to_base64(each)}"' for name, each in sorted(self.commitments.items())]
+        )
+        parts = [f'"commitments":{{{sealed}}}']
         if self.channel is not None:
-            body["channel"] = self.channel.hex()
+            parts.insert(0, f'"channel":"{self.channel.hex()}"')
+        if self.epoch is not None:
+            parts.append(f'"epoch":{self.epoch}')
+        if self.period is not None:
+            parts.append(f'"period":{self.period}')
         if self.policy is not None:
-            digest = to_base64(self.policy.digest)
-            body["policy"] = {"digest": digest, "version": self.policy.version}
-        data = commitment.dump(body)
+            digest, version = to_base64(self.policy.digest), self.policy.version
+            parts.append(f'"policy":{{"digest":"{digest}","version":{version}}}')
+        if self.seq is not None:
+            parts.append(f'"seq":{self.seq}')
+        if self.size is not None:
+            parts.append(f'"size":{self.size}')
+        parts.append(f'"time":{self.time},"type":"{self.type.value}","v":{VERSION}')
+        data = f"{{{','.join(parts)}}}".encode()
         if len(data) > MAX_ENTRY_BYTES:
             raise EntryTooLargeError(f"an entry has at most {MAX_ENTRY_BYTES} bytes")
         return data

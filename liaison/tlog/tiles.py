@@ -12,6 +12,7 @@ Source: C2SP tlog-tiles.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,7 @@ MAX_LEVEL: Final = 63
 MAX_ENTRY_BYTES: Final = (1 << 16) - 1
 """An entry's length stands in two bytes."""
 
+_LENGTH: Final = struct.Struct(">H").unpack_from
 _PATH: Final = re.compile(
     r"tile/(entries|[0-9]{1,2})/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([0-9]{1,3}))?"
 )
@@ -135,14 +137,15 @@ def decode_entries(tile: Tile, data: bytes) -> list[bytes]:
         TileError: other than `tile.width` entries, or cut off.
     """
     entries, at = [], 0
-    for _ in range(tile.width):
-        begin = at + 2
-        at = begin + int.from_bytes(data[at:begin])
-        if begin > len(data) or at > len(data):
-            raise TileError(f"{tile.path} ends within an entry")
-        entries.append(data[begin:at])
+    try:
+        for _ in range(tile.width):
+            (size,) = _LENGTH(data, at)
+            at += 2 + size
+            entries.append(data[at - size : at])
+    except struct.error as error:
+        raise TileError(f"{tile.path} has fewer entries than its name tells") from error
     if at != len(data):
-        raise TileError(f"{tile.path} goes on after its last entry")
+        raise TileError(f"{tile.path} does not end with its last entry")
     return entries
 
 

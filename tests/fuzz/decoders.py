@@ -49,11 +49,21 @@ from liaison.policy.enrolment import Code
 from liaison.policy.fields import parse_duration, parse_instant
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.tlog import commitment, entries, merkle, sequencer, tiles, witness
+from liaison.tlog.entries import Entry
+from liaison.tlog.fields import EntryType
+from liaison.tlog.policy import Policy
+from liaison.tlog.proof import TlogProof
+from liaison.tlog.sequencer import State
+from liaison.tlog.tiles import Tile, TileTree
+from liaison.tlog.vkey import VerifierKey
+from liaison.tlog.witness import AddCheckpoint
 from liaison.trust.binding import ChannelBinding
 from liaison.wire import frames, v1
 from liaison.wire.problems import Problem
 from tests.core.mls.support import NOW, World
 from tests.core.policy import documents
+from tests.core.tlog.support import Log
 
 ERRORS: Final = (LiaisonError, pydantic.ValidationError)
 
@@ -328,7 +338,47 @@ def _request(code: Code, payload: bytes) -> object:
     )
 
 
+# --- the transparency log -------------------------------------------------------------------------
+
+
+def _tlog() -> list[Decoder]:
+    log = Log()
+    log.append(*(b"entry %d" % n for n in range(5)))
+    cosigned, leaf = log.cosigned("nor", "deu"), merkle.hash_leaf(b"entry 2")
+    tree = TileTree(5, log.tiles.__getitem__)
+    proof = TlogProof(2, tuple(tree.prove_inclusion(2)), cosigned.encode(), b"extra")
+    request = AddCheckpoint(3, tuple(tree.prove_consistency(3)), log.signed())
+    answer = witness.encode_signatures(cosigned.signatures[1:2])
+    sealed = [
+        entries.seal(EntryType.ADMIN, 1, {"act": "started"}, bytes),
+        entries.seal(EntryType.DELIVERED, 1, {"last": 7}, bytes, channel=bytes(16)),
+    ]
+    witnesses = [key for key, _ in log.witnesses.values()]
+
+    def verify(data: bytes) -> object:
+        return log.policy.verify(data, required=["nor"])
+
+    def judge(data: bytes) -> object:
+        return witness.judge(AddCheckpoint.decode(data), [log.key], log.checkpoint(3))
+
+    bundle = Tile(None, 0, 5)
+    return [
+        Decoder("log checkpoint", (cosigned.encode(),), verify, 20),
+        Decoder("log proof", (proof.encode(),), lambda d: TlogProof.decode(d).verify(leaf, log.policy), 20),
+        Decoder("log witness request", (request.encode(),), judge, 20),
+        Decoder("log witness answer", (answer,), lambda d: witness.accept(log.signed(), d, witnesses), 20),
+        Decoder("log witness size", (b"5\n",), witness.decode_size, 5),
+        Decoder("log policy", (log.policy.encode(),), Policy.parse, 20),
+        Decoder("log verifier key", tuple(str(k).encode() for k in witnesses), _utf8(VerifierKey.parse), 10),
+        Decoder("log entry", tuple(e.encode() for e, _ in sealed), Entry.decode, 30),
+        Decoder("log openings", tuple(commitment.encode_openings(o) for _, o in sealed), commitment.decode_openings, 20),
+        Decoder("log entry bundle", (log.tiles[bundle],), lambda d: tiles.decode_entries(bundle, d), 10),
+        Decoder("log tile path", (b"tile/entries/x001/234.p/5",), _utf8(Tile.parse), 10),
+        Decoder("log state", (sequencer.append(State(), [sealed[0][0]]).state.encode(),), State.decode, 10),
+    ]  # fmt: skip
+
+
 @cache
 def decoders() -> tuple[Decoder, ...]:
     """Give all decoders; the seeds are made once."""
-    return (*_mls(), *_wire(), *_envelope(), *_labels(), *_policy())
+    return (*_mls(), *_wire(), *_envelope(), *_labels(), *_policy(), *_tlog())
