@@ -250,10 +250,15 @@ class Actor:
         self.group = staged.group
         return answer
 
+    def adding(self, *others: Actor) -> tuple[Proposal, ...]:
+        """Make proposals to add devices, each by a fresh key package."""
+        return tuple(Add(KeyPackage.parse(other.key_package().key_package)) for other in others)
+
     async def add(self, *others: Actor) -> v1.Sequenced:
         """Add devices, who join at once."""
-        bundles = [other.key_package() for other in others]
-        staged = self.stage(*(Add(KeyPackage.parse(b.key_package)) for b in bundles))
+        proposals = self.adding(*others)
+        bundles = [other.bundles[-1] for other in others]
+        staged = self.stage(*proposals)
         answer = await self.commit(staged)
         for other, bundle in zip(others, bundles, strict=True):
             assert staged.welcome is not None
