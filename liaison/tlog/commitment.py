@@ -20,8 +20,9 @@ from liaison.tlog.merkle import HASH_BYTES
 from liaison.tlog.text import from_base64, to_base64
 
 KEY_BYTES: Final = 32
-MAX_VALUE_BYTES: Final = 16 * 1024
-MAX_OPENINGS_BYTES: Final = 512 * 1024
+MAX_VALUE_BYTES: Final = 512 * 1024
+"""Room for the names of all devices that one commit can add."""
+MAX_OPENINGS_BYTES: Final = 2 * 1024 * 1024
 MAX_NUMBER: Final = 2**53 - 1
 """Every JSON reader keeps it exact."""
 

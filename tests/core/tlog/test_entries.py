@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from liaison.tlog.errors import (
 from liaison.tlog.fields import SCHEMAS, SEQUENCED, EntryType, Kind
 from tests.core.tlog.support import ORIGIN, flipped
 
+ROOT = Path(__file__).resolve().parents[3]
 CHANNEL = entries.pseudonym(ORIGIN, ChannelId(bytes(range(16))))
 NOW = 1_700_000_000_000
 OPEN: dict[str, Any] = {
@@ -220,9 +223,9 @@ def test_an_entry_has_the_fields_of_its_type_and_no_others(type_: EntryType) -> 
         {"dtg": 2**53},
         {"to": "nor/desk"},
         {"sender": "\ud800"},
-        {"sender": "x" * 20_000},
+        {"sender": "x" * commitment.MAX_VALUE_BYTES},
     ],
-    ids=str,
+    ids=[f"value {n}" for n in range(7)],
 )
 def test_a_value_that_a_field_can_not_have_is_not_committed_to(fields: dict[str, Value]) -> None:
     with pytest.raises(EntryError):
@@ -325,7 +328,7 @@ def test_an_opening_does_not_print_its_key_or_value() -> None:
         {"sender": {"key": "A" * 43 + "=", "value": [1]}},
         {"sender": {"key": "A" * 43 + "=", "value": {}}},
         {"sender": {"key": "A" * 43 + "=", "value": 2**53}},
-        {"sender": {"key": "A" * 43 + "=", "value": "x" * 20_000}},
+        {"sender": {"key": "A" * 43 + "=", "value": "x" * commitment.MAX_VALUE_BYTES}},
         {"sender": {"key": 7, "value": 1}},
         {"sender": {"key": "A" * 43 + "=", "value": 1, "more": 1}},
     ],
@@ -358,3 +361,26 @@ def test_a_channel_has_one_name_in_a_log_and_another_in_any_other(
     assert first == entries.pseudonym(origins[0], ChannelId(one))
     assert first != entries.pseudonym(origins[1], ChannelId(one))
     assert (first == entries.pseudonym(origins[0], ChannelId(other))) is (one == other)
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def test_the_page_about_the_log_tells_the_fields_of_every_type() -> None:
+    page = (ROOT / "docs" / "protocol" / "log.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*)\| ([^|]*)\|$", page, re.MULTILINE)
+    marks = {Kind.TEXT: "", Kind.NUMBER: "#", Kind.TEXTS: "*"}
+
+    told = {name: (words(shown), words(sealed)) for name, shown, sealed in rows}
+
+    assert told == {
+        type_.value: (
+            {n if n in schema.required else f"({n})" for n in schema.shown},
+            {n + marks[kind] for n, kind in schema.sealed.items()},
+        )
+        for type_, schema in SCHEMAS.items()
+    }
+
+
+def words(cell: str) -> set[str]:
+    return set(filter(None, cell.strip().split(", ")))
