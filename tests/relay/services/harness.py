@@ -27,6 +27,7 @@ from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay.services import Limits, Services
 from liaison.relay.services.callers import DeviceCaller, OfficeCaller
 from liaison.relay.services.delivery import Feed
+from liaison.relay.services.judging import JUDGE, Judge
 from liaison.relay.writer import Writer
 from liaison.storage.engine import Database
 from liaison.trust import CHANNEL_BINDING_EXTENSION, AgreementValidator, ChannelBinding
@@ -71,7 +72,7 @@ class Relay:
         self.world = World(now=NOW)
         self.services = self.build(limits)
 
-    def build(self, limits: Limits | None = None) -> Services:
+    def build(self, limits: Limits | None = None, judge: Judge = JUDGE) -> Services:
         """Services that know nothing but the database: a relay that was restarted."""
         return Services.build(
             database=self.database,
@@ -81,6 +82,7 @@ class Relay:
             identity=self.identity,
             senders={ED25519: self.key},
             limits=limits,
+            judge=judge,
         )
 
     async def admit(self, *codes: str) -> Agreement:

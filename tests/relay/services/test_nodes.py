@@ -9,11 +9,14 @@ from dataclasses import replace
 import pytest
 
 from liaison.fanout import LocalBus
+from liaison.policy.errors import PolicyRefusedError
+from liaison.policy.lifecycle import Event
 from liaison.relay.services import Services
-from liaison.relay.services.errors import RemovalPendingError
+from liaison.relay.services.errors import AgreementSupersededError, RemovalPendingError
 from liaison.relay.writer import Writer
 from liaison.storage.engine import Database
 from liaison.wire.frames import ItemKind
+from tests.relay.services.forum import Forum
 from tests.relay.services.harness import Actor, Relay, drain
 from tests.support.world import ED25519
 
@@ -71,6 +74,76 @@ async def test_a_resend_to_the_other_node_is_a_duplicate(
 
     first, again = sorted(answers, key=lambda a: a.duplicate)
     assert again == replace(first, duplicate=True)
+
+
+async def test_a_suspension_on_one_node_holds_on_the_other_at_once(
+    relay: Relay, second: Services
+) -> None:
+    forum = await Forum.open(relay, "NOR", "DEU", "UN-OCHA")
+    nor, deu = await relay.enrol("nor/desk#d1"), await relay.enrol("deu/desk#d1")
+    await nor.open(forum.agreement, deu)
+    # The other node knows the agreement as it was.
+    await second.messages.accept(nor.caller, nor.message())
+
+    await forum.say("DEU", Event.SUSPEND)
+
+    with pytest.raises(RemovalPendingError):
+        await second.messages.accept(deu.caller, deu.message())
+    with pytest.raises(PolicyRefusedError):
+        await second.channels.create(deu.caller, deu.new_channel(forum.agreement))
+
+
+async def test_of_a_suspension_and_messages_at_once_none_is_accepted_after_it(
+    relay: Relay, second: Services
+) -> None:
+    forum = await Forum.open(relay, "NOR", "DEU", "UN-OCHA")
+    nor, deu = await relay.enrol("nor/desk#d1"), await relay.enrol("deu/desk#d1")
+    await nor.open(forum.agreement, deu)
+    sends = [deu.message() for _ in range(20)]
+    suspension = forum.statement("DEU", Event.SUSPEND)
+
+    await asyncio.gather(
+        *(second.messages.accept(deu.caller, send) for send in sends),
+        forum.publish("DEU", suspension),
+        return_exceptions=True,
+    )
+    items = await nor.read_all()
+
+    proposed = next(i for i, item in enumerate(items) if item.kind is ItemKind.PROPOSAL)
+    last = [item.seq for item in items if item.kind is ItemKind.MESSAGE]
+    assert all(seq < items[proposed].seq for seq in last)
+
+
+async def test_a_version_that_one_node_admitted_is_in_force_on_the_other(
+    relay: Relay, second: Services
+) -> None:
+    forum = await Forum.open(relay, "NOR", "DEU")
+    nor = await relay.enrol("nor/desk#d1")
+    await nor.open(forum.agreement)
+    await second.messages.accept(nor.caller, nor.message())
+
+    await forum.amend(forum.next(title="amended"))
+
+    with pytest.raises(AgreementSupersededError):
+        await second.messages.accept(nor.caller, nor.message())
+
+
+async def test_two_nodes_unite_signatures_that_come_at_once(relay: Relay, second: Services) -> None:
+    codes = ("NOR", "DEU", "UN-OCHA")
+    forum = await Forum.open(relay, *codes)
+    new = forum.next(title="amended")
+    offices = [await forum.office(code) for code in codes]
+    nodes = [relay.services, second, relay.services]
+
+    answers = await asyncio.gather(
+        *(
+            node.proposals.propose(office, forum.signed(new, str(office.party)))
+            for node, office in zip(nodes, offices, strict=True)
+        )
+    )
+
+    assert sorted(len(one.signed) for one in answers) == [1, 2, 3]
+    assert [one.active for one in answers if len(one.signed) == 3] == [True]
 
 
 async def test_of_two_commits_on_two_nodes_one_wins(
