@@ -70,6 +70,13 @@ class Life:
         await self.stage.relay.admit_agreement(self.sign(text))
         return text
 
+    async def whisper(self, client: Client, change: Callable[[Agreement], Agreement]) -> Agreement:
+        """Let one client know the next version, and the relay not."""
+        text = self.following(change)
+        env, signed = client._env, self.sign(text)
+        await env.write(lambda tx: env.trust._keep(tx, text, signed))
+        return text
+
     def say(
         self, party: str, event: Event, *, at: int | None = None, agreement: str = MULTI
     ) -> bytes:

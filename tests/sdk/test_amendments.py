@@ -165,8 +165,7 @@ async def test_a_commit_that_leaves_an_excluded_member_in_is_not_followed(life: 
     stage = life.stage
     async with stage.client(ATTACHE) as nor, stage.client(DESK) as swe:
         name = await _meet(life, nor, swe)
-        text = await life.amend(without_swedish_readers)
-        await nor._env.trust.fetch_agreement(nor._env.api, nor._env.store, MULTI)
+        text = await life.whisper(nor, without_swedish_readers)
         channel = await nor.channel(name)
         binding = ChannelBinding.of(channel.id, text, POLICY)
 
@@ -181,8 +180,7 @@ async def test_a_commit_binds_to_nothing_but_a_later_version_of_the_same_agreeme
     stage = life.stage
     async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
         name = await _meet(life, nor, deu)
-        text = await life.amend(as_it_was)
-        await nor._env.trust.fetch_agreement(nor._env.api, nor._env.store, MULTI)
+        text = await life.whisper(nor, as_it_was)
         channel = await nor.channel(name)
         right = ChannelBinding.of(channel.id, text, POLICY)
         wrong = [

@@ -52,6 +52,8 @@ from tests.sdk.support import (
     next_message,
     until,
 )
+from tests.support.relay import allow_everything, running
+from tests.support.world import World
 
 ATTACHE = "nor/defatt-berlin#d1"
 OFFICER = "deu/lno-j3#d1"
@@ -109,7 +111,7 @@ async def test_an_expired_message_is_not_shown(pair: Stage) -> None:
 
 
 async def test_what_the_agreement_forbids_is_withheld_even_if_the_relay_let_it_through(
-    pair: Stage, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = composing.compose
 
@@ -117,17 +119,22 @@ async def test_what_the_agreement_forbids_is_withheld_even_if_the_relay_let_it_t
         composed = real(*arguments, **others)  # type: ignore[arg-type]  # passed through
         return replace(composed, header=replace(composed.header, action=Precedence.OVERRIDE))
 
-    async with pair.client(ATTACHE) as nor, pair.client(OFFICER) as deu:
-        monkeypatch.setattr(composing, "compose", above)
-        monkeypatch.setattr(composing, "judge", lambda *_: _Allow())
-        _let_everything_through(pair, monkeypatch)
-        await (await nor.channel("duty")).send("obey")
-        message = await next_message(deu)
+    async with running(tmp_path / "lax", judge=allow_everything) as lax:
+        stage = Stage(lax, World(), tmp_path)
+        await stage.open()
+        for name in (ATTACHE, OFFICER):
+            await stage.enrol(name)
+        async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
+            channel = await nor.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
+            monkeypatch.setattr(composing, "compose", above)
+            monkeypatch.setattr(composing, "judge", lambda *_: _Allow())
+            await channel.send("obey")
+            message = await next_message(deu)
 
-        assert message.state is MessageState.WITHHELD
-        assert message.reason_code == f"channels.{POLICY}.send.precedence"
-        assert message.text == ""
-        assert message.attachments == ()
+            assert message.state is MessageState.WITHHELD
+            assert message.reason_code == f"channels.{POLICY}.send.precedence"
+            assert message.text == ""
+            assert message.attachments == ()
 
 
 class _Allow:
@@ -135,14 +142,6 @@ class _Allow:
 
     def require(self) -> None:
         """Let it pass."""
-
-
-def _let_everything_through(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    from liaison.relay.services import messages, rules  # noqa: PLC0415 - the relay's, not ours
-
-    for module in (messages, rules):
-        if hasattr(module, "evaluate"):
-            monkeypatch.setattr(module, "evaluate", lambda *_, **__: _Allow())
 
 
 async def test_a_message_that_does_not_open_is_stored_and_its_sender_told(

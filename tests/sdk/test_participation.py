@@ -19,7 +19,7 @@ from liaison_sdk import Client, EventKind, MessageState, duties, judgement
 from liaison_sdk.errors import StatusOverdueError
 from liaison_sdk.store import channels
 from tests.sdk.life import MULTI, PARTIES, Life, learn
-from tests.sdk.support import POLICY, Stage, endpoint, next_message, until
+from tests.sdk.support import PASSPHRASE, POLICY, Stage, endpoint, next_message, until
 
 ATTACHE = "nor/defatt-berlin#d1"
 OFFICER = "deu/lno-j3#d1"
@@ -125,12 +125,15 @@ async def test_what_an_absent_party_says_all_the_same_is_not_shown(life: Life) -
     stage = life.stage
     async with stage.client(DESK) as swe, stage.client(OFFICER) as deu:
         name = await _meet(life, swe, deu)
-        # The relay does not know of it, or does not care; the sender does not know.
-        life.tell(deu)
-        life.publish(life.say("SWE", Event.WITHDRAW, at=life.world.now - 600))
-        await learn(deu)
-        swe._env.trust.standings._known.clear()
+    withdrawal = life.say("SWE", Event.WITHDRAW, at=life.world.now - 600)
+    home, passphrase = stage.homes[OFFICER], PASSPHRASE
+    async with Client.open(home, passphrase=passphrase, offline=True) as deu:
+        # The relay does not know of it, or does not care; nor does the sender.
+        env = deu._env
+        await env.write(lambda tx: env.trust.keep_statement(tx, MULTI, withdrawal))
+    async with stage.client(DESK) as swe:
         await (await swe.channel(name)).send("I am still here")
+    async with stage.client(OFFICER) as deu:
 
         async def withheld() -> bool:
             return any(m.state is MessageState.WITHHELD for m in await deu.history())
@@ -287,11 +290,11 @@ async def test_a_removal_is_no_breach_once_the_reader_knows_what_the_remover_kne
         stage.client(DESK) as swe,
     ):
         name = await _meet(life, nor, deu, swe)
-        life.publish(life.say("DEU", Event.WITHDRAW))
         message = await _removal(nor, name, life)
 
         with pytest.raises(PolicyRefusedError):
             await _judge(swe, name, life, message)
+        life.publish(life.say("DEU", Event.WITHDRAW))
         await learn(swe)
         await _judge(swe, name, life, message)
 

@@ -114,10 +114,13 @@ class Committer:
         record = await self._env.read(lambda tx: channels.load(tx, channel))
         if record is None:
             return False
-        fresh = record.agreement_id not in self._env.superseded
-        if error.remote_code == "agreement.amendment_pending":
-            self._env.superseded.add(record.agreement_id)
-        return await refreshing.refresh(self._env, record.agreement_id) or fresh
+        name, version = record.agreement_id, record.agreement_version
+        begun = error.remote_code == "agreement.amendment_pending"
+        if begun and self._env.superseded.get(name) != version:
+            self._env.superseded[name] = version
+            await refreshing.refresh(self._env, name)
+            return True
+        return await refreshing.refresh(self._env, name)
 
     async def settle(self, channel: ChannelId) -> None:
         """Commit what has to be committed before anything is encrypted; see `urgent`."""

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from liaison.mls.effects import Member
 from liaison.mls.extensions import Extension
 from liaison.mls.group import Group
 from liaison.mls.proposals import GroupContextExtensions, Remove
-from liaison.model import PartyCode
+from liaison.model import EndpointId, PartyCode
 from liaison.policy import lifecycle, membership
 from liaison.policy.agreement import Agreement, UnknownChannelPolicyError
 from liaison.policy.agreement_rules import Overdue
@@ -23,9 +22,10 @@ from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.fields import format_instant
 from liaison.policy.requests import Decision
 from liaison.policy.standing import Standing
-from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding, certified_leaf
+from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import StatusOverdueError
+from liaison_sdk.groups import CertifiedLeaf
 from liaison_sdk.store import Transaction
 from liaison_sdk.store.channels import ChannelRecord
 
@@ -74,7 +74,9 @@ def due(env: Environment, tx: Transaction, record: ChannelRecord, group: Group) 
     return Due(
         agreement=agreement,
         amends=agreement.version != record.agreement_version,
-        leaves=must_go(env, tx, record.policy, agreement, group.members(), env.now),
+        leaves=must_go(
+            env, tx, record.policy, agreement, env.groups.certified(tx, record), env.now
+        ),
         waiting=bool(group.pending),
         own_leaf=group.own_leaf,
     )
@@ -88,7 +90,7 @@ def version_in_force(env: Environment, tx: Transaction, record: ChannelRecord) -
     """
     name, least = record.agreement_id, record.agreement_version
     ahead = 0
-    if name in env.superseded:
+    if least <= env.superseded.get(name, 0):
         ahead = env.trust.agreement(tx, name, least).times.ahead
     return env.trust.in_force(tx, name, env.now + ahead, least=least)
 
@@ -98,7 +100,7 @@ def must_go(
     tx: Transaction,
     policy: str,
     agreement: Agreement,
-    members: Iterable[Member],
+    members: Iterable[CertifiedLeaf],
     now: int,
 ) -> dict[int, Decision]:
     """Return the leaves that must not stay in a group, and why.
@@ -125,19 +127,22 @@ def must_go(
         ) from e
     revoked = env.trust.revoked(tx, agreement)
     standing = env.trust.standing(tx, agreement.agreement_id)
+    soon = now + agreement.times.ahead
     found: dict[int, Decision] = {}
-    for member in members:
-        certified = certified_leaf(member.leaf_node.credential)
-        device = certified.device
+    judged: dict[EndpointId, Decision | None] = {}
+    for leaf, certified in members:
+        device, endpoint = certified.device, certified.device.endpoint
         if (device.party, certified.serial) in revoked:
             reason = f"the certificate of {device} is revoked"
-            found[member.leaf] = Decision(allow=True, rule=_EXCLUDED, reason=reason)
+            found[leaf] = Decision(allow=True, rule=_EXCLUDED, reason=reason)
             continue
-        gone = membership.excluded(agreement, rules, device.endpoint, standing, now)
-        # What is dated a moment ahead is in force already: clocks differ.
-        gone = gone or _absent(standing, device.party, now + agreement.times.ahead)
-        if gone is not None:
-            found[member.leaf] = gone
+        if endpoint not in judged:
+            gone = membership.excluded(agreement, rules, endpoint, standing, now)
+            # What is dated a moment ahead is in force already: clocks differ.
+            judged[endpoint] = gone or _absent(standing, device.party, soon)
+        because = judged[endpoint]
+        if because is not None:
+            found[leaf] = because
     return found
 
 

@@ -103,8 +103,8 @@ class Environment:
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     rulings: dict[int, asyncio.Event] = field(default_factory=dict)
     """Set when the relay's ruling on a row of the outbox was stored by this client."""
-    superseded: set[str] = field(default_factory=set)
-    """Agreements of which the relay has said that a later version has begun."""
+    superseded: dict[str, int] = field(default_factory=dict)
+    """Versions, by agreement, of which the relay has said that a later one has begun."""
     blocked: dict[ChannelId, LiaisonError] = field(default_factory=dict)
     """Why nothing is encrypted in a channel now, for who waits for a message of it."""
     check: Callable[[], None] = lambda: None

@@ -10,19 +10,26 @@ transactions only.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
+from liaison.crypto.x509_path import CertifiedDevice
 from liaison.mls import snapshot
+from liaison.mls.effects import Member
 from liaison.mls.group import Group, Limits
 from liaison.model import ChannelId, EndpointId
 from liaison.policy.agreement import Agreement
+from liaison.trust import certified_leaf
 from liaison_sdk.errors import ChannelClosedError
 from liaison_sdk.store import Transaction, channels
 from liaison_sdk.store.channels import ChannelRecord, GroupBlobs
-from liaison_sdk.trust_store import device_of
 
 _KEPT: Final = 64
+
+
+CertifiedLeaf: TypeAlias = tuple[int, CertifiedDevice]
+"""A leaf's place in the tree, and what its certificate says."""
 
 
 class GroupCache:
@@ -30,7 +37,9 @@ class GroupCache:
 
     def __init__(self) -> None:
         self._groups: OrderedDict[ChannelId, tuple[bytes, Group]] = OrderedDict()
-        self._audiences: OrderedDict[tuple[ChannelId, int], frozenset[EndpointId]] = OrderedDict()
+        self._certified: OrderedDict[tuple[ChannelId, int], tuple[CertifiedLeaf, ...]] = (
+            OrderedDict()
+        )
 
     def load(self, tx: Transaction, record: ChannelRecord) -> Group:
         """Return the stored group of a channel.
@@ -48,23 +57,30 @@ class GroupCache:
         self._keep(record, group)
         return group
 
+    def certified(self, tx: Transaction, record: ChannelRecord) -> tuple[CertifiedLeaf, ...]:
+        """Return each leaf of the group with what its certificate says.
+
+        Raises:
+            ChannelClosedError: the device is not a member.
+        """
+        key = (record.channel, record.epoch)
+        known = self._certified.get(key)
+        if known is None:
+            # Reading a thousand certificates takes a while, and nobody comes or goes
+            # within an epoch.
+            known = certified(self.load(tx, record).members())
+            self._certified[key] = known
+            if len(self._certified) > _KEPT:
+                self._certified.popitem(last=False)
+        return known
+
     def audience(self, tx: Transaction, record: ChannelRecord) -> frozenset[EndpointId]:
         """Return the endpoints of all devices in the group: whoever can decrypt.
 
         Raises:
             ChannelClosedError: the device is not a member.
         """
-        key = (record.channel, record.epoch)
-        known = self._audiences.get(key)
-        if known is None:
-            group = self.load(tx, record)
-            # Reading a thousand certificates takes a while, and nobody comes or goes
-            # within an epoch.
-            known = frozenset(device_of(m.leaf_node.credential).endpoint for m in group.members())
-            self._audiences[key] = known
-            if len(self._audiences) > _KEPT:
-                self._audiences.popitem(last=False)
-        return known
+        return frozenset(one.device.endpoint for _, one in self.certified(tx, record))
 
     def save_message(self, tx: Transaction, record: ChannelRecord, group: Group) -> ChannelRecord:
         """Store a group after one message in either direction; return the new record."""
@@ -88,6 +104,11 @@ class GroupCache:
         self._groups.move_to_end(record.channel)
         if len(self._groups) > _KEPT:
             self._groups.popitem(last=False)
+
+
+def certified(members: Iterable[Member]) -> tuple[CertifiedLeaf, ...]:
+    """Return what the certificates of leaves say that a validator has accepted."""
+    return tuple((one.leaf, certified_leaf(one.leaf_node.credential)) for one in members)
 
 
 def limits_of(agreement: Agreement, policy: str) -> Limits:

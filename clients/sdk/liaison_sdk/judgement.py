@@ -37,6 +37,7 @@ from liaison.policy.standing import EVERYONE, Standing
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison_sdk import duties
 from liaison_sdk.environment import Environment
+from liaison_sdk.groups import certified
 from liaison_sdk.store import Transaction
 from liaison_sdk.store.channels import ChannelRecord
 from liaison_sdk.trust_store import certificate_of, device_of
@@ -202,13 +203,12 @@ def _check_amended(
     after: Iterable[Member],
     now: int,
 ) -> None:
-    stay = list(after)
+    stay = certified(after)
     gone = duties.must_go(env, tx, record.policy, following, stay, now)
-    for member in stay:
-        if member.leaf in gone:
+    for leaf, member in stay:
+        if leaf in gone:
             raise BindingChangedError(
-                f"{device_of(member.leaf_node.credential)} stays under version"
-                f" {following.version}: {gone[member.leaf].reason}"
+                f"{member.device} stays under version {following.version}: {gone[leaf].reason}"
             )
 
 
@@ -308,9 +308,10 @@ class _Judging:
         env.trust.keep_reason(tx, agreement, device.party, reason)
 
     def _must_go(self, removed: Removed) -> bool:
-        member = Member(removed.leaf, removed.leaf_node)
-        name = self.record.policy
-        return bool(duties.must_go(self.env, self.tx, name, self.agreement, (member,), self.now))
+        member, name = Member(removed.leaf, removed.leaf_node), self.record.policy
+        return bool(
+            duties.must_go(self.env, self.tx, name, self.agreement, certified((member,)), self.now)
+        )
 
     def _bears_reason(self, removed: Removed) -> bool:
         if not removed.authenticated_data:

@@ -125,7 +125,7 @@ class Maintenance:
             refreshing.told(env, e)
             found = await env.read(env.trust.agreements)
         for agreement in found:
-            await refreshing.refresh(env, agreement.agreement_id)
+            await refreshing.people(env, agreement.agreement_id)
             for text in await env.read(lambda tx, a=agreement: self._hidden(tx, a)):  # type: ignore[misc]  # a default argument binds the loop's value
                 env.publish(Event(EventKind.PROBLEM, text=text))
         for channel in await env.read(self._pending):

@@ -287,7 +287,7 @@ class Outbound:
         if record is None:
             return
         if code == "agreement.superseded":
-            self._env.superseded.add(record.agreement_id)
+            self._env.superseded[record.agreement_id] = record.agreement_version
         await refreshing.refresh(self._env, record.agreement_id)
 
     async def _await_epoch(self, row: OutboxRecord, error: RemoteError) -> None:

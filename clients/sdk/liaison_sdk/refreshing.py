@@ -27,14 +27,25 @@ async def refresh(env: Environment, agreement_id: str) -> bool:
     """
     news = await _agreement(env, agreement_id)
     # Statements of a new party need the version that names it.
-    news |= await statements(env, agreement_id)
+    news |= await people(env, agreement_id)
+    if news:
+        env.changes.notify()
+    return news
+
+
+async def people(env: Environment, agreement_id: str) -> bool:
+    """Fetch statements and revocations of an agreement; return whether any is news.
+
+    Raises:
+        ConnectionLostError: the relay can't be reached.
+        RemoteError: it can't answer now.
+    """
+    news = await statements(env, agreement_id)
     try:
         agreement = await env.read(lambda tx: env.trust.agreement(tx, agreement_id))
         news |= await env.trust.refresh_revocations(env.api, env.store, agreement)
     except LiaisonError as e:
         told(env, e)
-    if news:
-        env.changes.notify()
     return news
 
 
