@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import Select, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
@@ -137,17 +137,22 @@ async def with_removals(tx: AsyncConnection) -> list[bytes]:
     return list((await tx.execute(query)).scalars())
 
 
+def channels_under(agreement: str) -> Select[tuple[int]]:
+    """Return the query for the keys of the channels under any version of an agreement."""
+    return select(_t.key).join_from(channels, agreements).where(agreements.c.id == agreement)
+
+
 async def lock_agreement(tx: AsyncConnection, agreement: str) -> list[ChannelRow]:
     """Return the channels under any version of an agreement, locked as `lock` does."""
-    versions = select(agreements.c.key).where(agreements.c.id == agreement)
-    query = _ROW.where(_t.agreement.in_(versions)).order_by(_t.key).with_for_update()
+    under = _t.key.in_(channels_under(agreement))
+    query = _ROW.where(under).order_by(_t.key).with_for_update()
     return [ChannelRow(*row) for row in await tx.execute(query)]
 
 
-async def removals_in(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, set[int]]:
-    """Return the leaves that have to go, by channel; channels without any are left out."""
+async def removals_under(tx: AsyncConnection, agreement: str) -> dict[int, set[int]]:
+    """Return who has to go, by channel of an agreement; channels without any are left out."""
     found: dict[int, set[int]] = {}
     query = select(removals.c.channel, removals.c.leaf)
-    for row in await tx.execute(query.where(removals.c.channel.in_(padded(keys)))):
+    for row in await tx.execute(query.where(removals.c.channel.in_(channels_under(agreement)))):
         found.setdefault(row.channel, set()).add(row.leaf)
     return found

@@ -15,10 +15,10 @@ from typing import NamedTuple
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.channels import channels_under
 from liaison.storage.padding import any_of, batches, padded, values_of
 from liaison.storage.tables import (
     HANDSHAKE_LANE,
-    agreements,
     beyond,
     certificates,
     channels,
@@ -78,22 +78,31 @@ class Seat(NamedTuple):
     revoked: bool
 
 
-async def seats(tx: AsyncConnection, keys: Iterable[int]) -> list[Seat]:
-    """Return the members of several channels, by channel and leaf."""
-    c = certificates.c
-    revoked = (
-        select(c.key)
-        .where(c.device == _t.device, c.serial == _t.serial, c.revoked_at.is_not(None))
-        .correlate(members)
-        .exists()
+_SEAT = select(
+    _t.channel,
+    _t.leaf,
+    devices.c.name,
+    select(certificates.c.key)
+    .where(
+        certificates.c.device == _t.device,
+        certificates.c.serial == _t.serial,
+        certificates.c.revoked_at.is_not(None),
     )
-    query = (
-        select(_t.channel, _t.leaf, devices.c.name, revoked)
-        .join_from(members, devices, _t.device == devices.c.key)
-        .where(_t.channel.in_(padded(keys)), _PRESENT)
-        .order_by(_t.channel, _t.leaf)
-    )
+    .correlate(members)
+    .exists(),
+).join_from(members, devices, _t.device == devices.c.key)
+
+
+async def seats(tx: AsyncConnection, channel: int) -> list[Seat]:
+    """Return the members of a channel, by leaf."""
+    query = _SEAT.where(_t.channel == channel, _PRESENT).order_by(_t.leaf)
     return [Seat(*row) for row in await tx.execute(query)]
+
+
+async def seats_under(tx: AsyncConnection, agreement: str) -> list[Seat]:
+    """Return the members of all channels under any version of an agreement, by channel and leaf."""
+    query = _SEAT.where(_t.channel.in_(channels_under(agreement)), _PRESENT)
+    return [Seat(*row) for row in await tx.execute(query.order_by(_t.channel, _t.leaf))]
 
 
 async def last_removal(tx: AsyncConnection, agreement: str, party: int) -> int | None:
@@ -106,13 +115,11 @@ async def last_removal(tx: AsyncConnection, agreement: str, party: int) -> int |
     Returns:
         Unix milliseconds, or None where there was none.
     """
-    versions = select(agreements.c.key).where(agreements.c.id == agreement)
     query = (
         select(func.max(items.c.accepted_at))
         .join_from(members, devices, _t.device == devices.c.key)
-        .join(channels, _t.channel == channels.c.key)
         .join(items, and_(items.c.channel == _t.channel, items.c.seq == _t.left_seq))
-        .where(devices.c.party == party, channels.c.agreement.in_(versions))
+        .where(devices.c.party == party, _t.channel.in_(channels_under(agreement)))
     )
     found = await tx.scalar(query)
     return None if found is None else int(found)

@@ -37,8 +37,8 @@ def current(url: str) -> str | None:
     return _run(url, lambda tx: MigrationContext.configure(tx).get_current_revision())
 
 
-def upgrade(url: str) -> None:
-    """Bring the database to the newest revision, in one transaction.
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the database to a revision, the newest where none is named, in one transaction.
 
     Raises:
         DatabaseError: it can't be reached, or is locked; nothing was changed.
@@ -46,7 +46,7 @@ def upgrade(url: str) -> None:
     Safe to call again; two callers at once wait for each other on SQLite, and
     one of them fails on PostgreSQL, having changed nothing.
     """
-    _run(url, lambda tx: command.upgrade(_config(tx), "head"))
+    _run(url, lambda tx: command.upgrade(_config(tx), revision))
 
 
 def compare(url: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete, update
 
 import liaison
-from liaison.storage import migrate, tables
+from liaison.storage import agreements, migrate, parties, tables
 from liaison.storage.engine import Database
 from liaison.storage.errors import DatabaseError, SchemaError
 
@@ -26,6 +26,29 @@ def test_migrating_twice_changes_nothing(database_url: str) -> None:
     migrate.upgrade(database_url)
 
     assert migrate.current(database_url) == migrate.head()
+
+
+async def test_agreements_of_the_first_release_are_known_to_the_next(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/relay.db"
+    await asyncio.to_thread(migrate.upgrade, url, "0001")
+    database = Database.open(url)
+    with pytest.raises(SchemaError, match="older"):
+        await database.check()
+    async with database.write() as tx:
+        party = await parties.save(tx, "NOR", b"{}", now_ms=0)
+        for version in (1, 2):
+            digest = bytes([version]) * 32
+            await agreements.add(tx, "old", version, digest, b"{}", [party], now_ms=0)
+    await database.close()
+
+    await asyncio.to_thread(migrate.upgrade, url)
+
+    database = Database.open(url)
+    await database.check()
+    async with database.read() as tx:
+        assert await agreements.changes(tx, ["old"]) == {"old": 2}
+        assert await agreements.enforced(tx) == {"old": 0}
+    await database.close()
 
 
 async def test_a_migrated_database_passes_the_check(database: Database) -> None:

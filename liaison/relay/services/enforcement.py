@@ -41,12 +41,9 @@ async def enforce(work: Work, life: Life, agreement: str, now_ms: int) -> list[b
     """
     # Locked: a send that holds a channel now is before the change, all others after.
     rows = await channels.lock_agreement(work.tx, agreement)
-    keys = [row.key for row in rows]
-    seats = {
-        key: list(some)
-        for key, some in groupby(await members.seats(work.tx, keys), lambda seat: seat.channel)
-    }
-    known = await channels.removals_in(work.tx, keys)
+    present = await members.seats_under(work.tx, agreement)
+    seats = {key: list(some) for key, some in groupby(present, lambda seat: seat.channel)}
+    known = await channels.removals_under(work.tx, agreement)
     closed = []
     for row in rows:
         due = _due(life, row, seats.get(row.key, ()), now_ms)

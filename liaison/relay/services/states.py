@@ -80,7 +80,7 @@ class States:
             stored = await channels.group(tx, row.key)
             agreement = (await self._book.agreement(tx, row.agreement)).agreement
             life = await self._book.life(tx, agreement.agreement_id)
-            seats = tuple(await members.seats(tx, [row.key]))
+            seats = tuple(await members.seats(tx, row.key))
             revoked = await self._book.revoked(tx)
         group = await self._group(row, stored.snapshot)
         return ChannelState(row, group, stored.group_info, agreement, life, seats, revoked)
