@@ -29,7 +29,7 @@ from liaison.policy.requests import (
     allow,
     deny,
 )
-from liaison.policy.standing import EVERYONE, Standing
+from liaison.policy.standing import Standing
 
 __all__ = [
     "AddEndpoint",
@@ -49,7 +49,7 @@ def evaluate(
     agreement: Agreement,
     now: int,
     *,
-    standing: Standing = EVERYONE,
+    standing: Standing,
 ) -> Decision:
     """Decide whether the agreement allows the request.
 

@@ -26,6 +26,7 @@ from liaison.labels.spif import (
 )
 from liaison.model import EndpointId
 from liaison.policy import agreement_yaml
+from liaison.policy import standing as standings
 from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import ClearanceRule, LabelRules
 from liaison.policy.errors import DocumentError
@@ -109,11 +110,16 @@ def send(
     audience: tuple[EndpointId, ...] = (ATTACHE, OFFICER),
     now: int = NOW,
 ) -> Decision:
-    return evaluate(SendMessage(ATTACHE, "liaison", said, 1000, audience), under, now)
+    return evaluate(
+        SendMessage(ATTACHE, "liaison", said, 1000, audience),
+        under,
+        now,
+        standing=standings.EVERYONE,
+    )
 
 
 def read(under: Agreement, said: Header, reader: EndpointId = OFFICER, now: int = NOW) -> Decision:
-    return evaluate(ReadMessage(reader, "liaison", said), under, now)
+    return evaluate(ReadMessage(reader, "liaison", said), under, now, standing=standings.EVERYONE)
 
 
 EVERYONE = rule("*", "CORE", *PAIRS)

@@ -26,6 +26,7 @@ from liaison.policy.evaluate import (
     SendMessage,
     evaluate,
 )
+from liaison.policy.standing import EVERYONE
 from liaison.policy.who import Pattern
 from tests.core.policy.documents import (
     ATTACHE,
@@ -53,7 +54,7 @@ def send(actor: EndpointId = ATTACHE, size: int = 1000, **changes: Any) -> SendM
 
 
 def decide(request: Request, under: Agreement | None = None, now: int = NOW) -> Decision:
-    return evaluate(request, under or agreement(), now)
+    return evaluate(request, under or agreement(), now, standing=EVERYONE)
 
 
 ALLOWED = [
@@ -273,18 +274,18 @@ times = st.integers(NOW - 3 * DAY, NOW + 400 * DAY)
 def test_every_request_has_an_answer_with_rule_and_reason(
     request: Request, under: Agreement, now: int
 ) -> None:
-    decision = evaluate(request, under, now)
+    decision = evaluate(request, under, now, standing=EVERYONE)
 
     assert decision.rule
     assert decision.reason
-    assert decision == evaluate(request, under, now)
+    assert decision == evaluate(request, under, now, standing=EVERYONE)
 
 
 @given(request=requests, under=agreements, now=times)
 def test_nobody_outside_the_parties_is_ever_allowed_to_act(
     request: Request, under: Agreement, now: int
 ) -> None:
-    decision = evaluate(request, under, now)
+    decision = evaluate(request, under, now, standing=EVERYONE)
     actor = request.reader if isinstance(request, ReadMessage) else request.actor
 
     if not under.has_party(actor.party) and not isinstance(request, RemoveEndpoint):
@@ -303,6 +304,6 @@ def test_taking_all_rights_away_denies_everything_but_leaving(
         ),
     )
 
-    decision = evaluate(request, bare, now)
+    decision = evaluate(request, bare, now, standing=EVERYONE)
 
     assert not decision.allow or decision.rule in ("member.leave", "member.excluded")

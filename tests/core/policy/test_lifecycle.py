@@ -341,7 +341,7 @@ def test_anyone_may_remove_a_device_of_an_absent_party() -> None:
     under = coalition(channels=(nobody,))
     request = RemoveEndpoint(OFFICER, "liaison", ATTACHE)
 
-    assert not evaluate(request, under, NOW + 61).allow
+    assert not evaluate(request, under, NOW + 61, standing=EVERYONE).allow
     decision = evaluate(request, under, NOW + 61, standing=Standing.of(said(Event.SUSPEND)))
     assert (decision.allow, decision.rule) == (True, "member.excluded")
 

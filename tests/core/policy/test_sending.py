@@ -16,6 +16,7 @@ from liaison.policy import sending
 from liaison.policy.agreement import Agreement
 from liaison.policy.channel_rules import ReleaseRule, SendRule
 from liaison.policy.evaluate import Decision, Released, SendMessage, evaluate
+from liaison.policy.standing import EVERYONE
 from tests.core.policy.documents import ATTACHE, NOW, OFFICER, header, people, read_again, ruled
 
 DESK = EndpointId.parse("nor/duty-desk")
@@ -34,7 +35,7 @@ def decide(
     **changes: Any,
 ) -> Decision:
     request = SendMessage(actor, "liaison", header(**changes), 1000, audience, released)
-    return evaluate(request, under, NOW)
+    return evaluate(request, under, NOW, standing=EVERYONE)
 
 
 def verdict(decision: Decision) -> tuple[bool, str]:

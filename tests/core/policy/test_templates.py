@@ -17,6 +17,7 @@ from liaison.policy.agreement_rules import Overdue
 from liaison.policy.errors import DocumentError
 from liaison.policy.evaluate import AddEndpoint, CreateChannel, SendMessage, evaluate
 from liaison.policy.labelling import header_label
+from liaison.policy.standing import EVERYONE
 from liaison.policy.templates import Template
 from tests.core.policy.documents import (
     ATTACHE,
@@ -73,8 +74,8 @@ def test_every_template_is_signed_by_its_parties_and_lets_them_talk(template: Te
             1000,
             (ATTACHE, OFFICER),
         )
-        assert evaluate(request, agreed, NOW).allow
-        assert evaluate(CreateChannel(ADMIN, policy.name), agreed, NOW).allow
+        assert evaluate(request, agreed, NOW, standing=EVERYONE).allow
+        assert evaluate(CreateChannel(ADMIN, policy.name), agreed, NOW, standing=EVERYONE).allow
 
 
 @pytest.mark.parametrize("template", MULTILATERAL)
@@ -110,9 +111,9 @@ def test_the_hotline_stays_open_and_keeps_nothing_for_long() -> None:
     flash = SendMessage(
         ATTACHE, "hotline", header(action=Precedence.FLASH), 1000, (ATTACHE, OFFICER)
     )
-    assert evaluate(flash, hotline(), NOW).allow
+    assert evaluate(flash, hotline(), NOW, standing=EVERYONE).allow
     override = replace(flash, header=header(action=Precedence.OVERRIDE))
-    assert not evaluate(override, hotline(), NOW).allow
+    assert not evaluate(override, hotline(), NOW, standing=EVERYONE).allow
     assert Kind.TEXT in policy.send[0].kinds
 
 
@@ -142,7 +143,7 @@ def test_the_hotline_has_two_administrators_of_each_party_and_nobody_else_adds()
 
     def add(actor: EndpointId, added: EndpointId, *there: EndpointId) -> tuple[bool, str]:
         request = AddEndpoint(actor, "hotline", added, (actor, *there, added))
-        decision = evaluate(request, agreed, NOW)
+        decision = evaluate(request, agreed, NOW, standing=EVERYONE)
         return decision.allow, decision.rule.removeprefix("channels.hotline.")
 
     assert add(admins[0], admins[1]) == (True, "add")

@@ -149,7 +149,7 @@ def test_a_message_arrives_with_its_header_and_a_certified_sender(channel: Chann
     assert sender == DeviceId.parse("nor/defatt-berlin#d1")
     seen = Header.decode(received.authenticated_data)
     request = SendMessage(sender.endpoint, "liaison", seen, len(message), (sender.endpoint,))
-    assert evaluate(request, agreement(), NOW).allow
+    assert evaluate(request, agreement(), NOW, standing=EVERYONE).allow
 
 
 def test_a_device_of_no_party_does_not_get_in(channel: Channel) -> None:

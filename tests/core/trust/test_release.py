@@ -17,6 +17,7 @@ from liaison.model import ChannelId, EndpointId, MessageId, Precedence
 from liaison.policy.channel_rules import ReleaseRule
 from liaison.policy.evaluate import SendMessage, evaluate
 from liaison.policy.requests import Released
+from liaison.policy.standing import EVERYONE
 from liaison.trust import (
     AgreementValidator,
     ReleaseInvalidError,
@@ -87,8 +88,10 @@ def test_what_three_persons_signed_is_read_back_by_everyone_and_lets_the_message
         (Kind.TEXT,), Precedence.ROUTINE, people("nor/reviewer"), people("nor/releaser"), 3
     )
     request = SendMessage(ATTACHE, "liaison", arrived, 1000, (ATTACHE, OFFICER), signed)
-    assert evaluate(request, ruled(release=rule), NOW).allow
-    assert not evaluate(replace(request, released=signed[1:]), ruled(release=rule), NOW).allow
+    assert evaluate(request, ruled(release=rule), NOW, standing=EVERYONE).allow
+    assert not evaluate(
+        replace(request, released=signed[1:]), ruled(release=rule), NOW, standing=EVERYONE
+    ).allow
 
 
 @pytest.mark.parametrize(
