@@ -135,6 +135,31 @@ def test_every_changed_bit_of_a_consistency_proof_is_refused(
             merkle.verify_consistency(old, size, broken, first, second)
 
 
+def test_a_proof_of_another_size_is_no_proof() -> None:
+    entries = [bytes([n]) for n in range(8)]
+    leaves = merkle.hash_leaves(entries)
+    two, four = naive.root(entries[:2]), naive.root(entries[:4])
+
+    with pytest.raises(ProofError, match="too long"):
+        merkle.verify_inclusion(leaves[1], 0, 1, [leaves[0]], two)
+    with pytest.raises(ProofError, match="too short"):
+        merkle.verify_inclusion(leaves[0], 0, 4, [leaves[1]], two)
+    with pytest.raises(ProofError, match="too short"):
+        merkle.verify_consistency(2, 8, naive.consistency(2, entries[:4]), two, four)
+    with pytest.raises(ProofError, match="too long"):
+        merkle.verify_consistency(2, 2, naive.consistency(2, entries[:4]), two, four)
+
+
+def test_bytes_do_not_move_from_one_hash_into_the_next() -> None:
+    one, other = merkle.hash_leaves([b"one", b"other"])
+    root = merkle.hash_children(one, other)
+
+    with pytest.raises(ProofError):
+        merkle.verify_inclusion(one[:-1], 0, 2, [one[-1:] + other], root)
+    with pytest.raises(ProofError):
+        merkle.verify_consistency(1, 2, [one[-1:] + other], one[:-1], root)
+
+
 def shortened_and_lengthened(proof: list[bytes]) -> list[list[bytes]]:
     shorter = [proof[:-1], proof[1:], [proof[0][:-1], *proof[1:]]] if proof else []
     return [*shorter, [*proof, bytes(32)], [bytes(32), *proof], [*proof, b""], proof + [b""] * 70]

@@ -213,6 +213,14 @@ def test_a_crash_between_any_two_tiles_heals(stored: set[int]) -> None:
     assert not there.keys() & healed.keys()
 
 
+def test_an_empty_tile_is_not_a_missing_one() -> None:
+    log = Log()
+    log.append(b"one")
+
+    with pytest.raises(TileConflictError):
+        list(tiles.missing(log.tiles.items(), lambda tile: b""))
+
+
 @given(data=st.data())
 def test_a_tile_with_other_bytes_is_never_written_over(data: st.DataObject) -> None:
     log = Log()

@@ -178,6 +178,17 @@ def test_of_an_answer_only_the_witness_s_own_lines_are_taken() -> None:
         witness.accept(log.signed(), witness.cosign(request_of(log, 0), [other], NOW), [key])
 
 
+def test_a_line_by_a_namesake_of_the_witness_is_not_taken() -> None:
+    log = log_of(5)
+    key, signer = log.witnesses["nor"]
+    namesake = NoteSignature(key.name, b"abcd", bytes(72))
+    answer = witness.cosign(request_of(log, 0), [(key, signer)], NOW)
+
+    note = witness.accept(log.signed(), answer + witness.encode_signatures([namesake]), [key])
+
+    assert note == log.cosigned("nor")
+
+
 @pytest.mark.parametrize("answer", [b"", b"\n", b"sorry", b"\xff\n", bytes(10**6)], ids=len)
 def test_what_is_no_answer_is_refused(answer: bytes) -> None:
     log = log_of(1)

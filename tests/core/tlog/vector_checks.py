@@ -254,6 +254,14 @@ def check_fork(case: Case) -> None:
     proof = [unbase64(each) for each in case["proof_of_misbehaviour"]]
 
     assert str(key) == case["vkey"]
+    # One of them is printed with a mark after its origin that was not signed.
+    told = re.sub(r"(?m)^[ \t]+", "", case["text"]).replace("database tree!", "database tree")
+    heads = re.findall(r"(?s)(?:old|new) database:\n(.*?\n\n\u2014 .*?\n)", told)
+    for head, text in zip((old, new), heads, strict=True):
+        note = Note.decode(text.encode())
+        note.verify([key])
+        checkpoint = Checkpoint.parse(note.text)
+        assert (checkpoint.size, checkpoint.root) == (head["size"], unbase64(head["root"]))
     with pytest.raises(ProofError):
         merkle.verify_consistency(
             old["size"], new["size"], proof, unbase64(old["root"]), unbase64(new["root"])
@@ -287,8 +295,13 @@ def check_policy(case: Case) -> None:
     if "config" in case:
         # Two are written with the escapes of the language that they come from.
         text = case["config"].encode().decode("unicode_escape")
-        with pytest.raises(PolicyError):
+        lacking = case["err"] == "no quorum"
+        # Most lack the quorum too, which must not be what they are refused for.
+        if not lacking and "quorum" not in text:
+            text += "\nquorum none\n"
+        with pytest.raises(PolicyError) as refusal:
             Policy.parse(with_vkeys(text))
+        assert ("quorum" in refusal.value.message) is lacking
         return
     policy = Policy.parse(with_vkeys(case["valid"] if "valid" in case else case["policy"]))
 
