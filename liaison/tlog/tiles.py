@@ -172,6 +172,20 @@ def needed(size: int) -> list[Tile]:
     return growth(0, size)
 
 
+def partial(size: int) -> list[Tile]:
+    """Name the tiles and the bundle that a log of `size` leaves has begun: what `grow` reads.
+
+    A partial tile may be deleted as soon as the full one in its place is written.
+    """
+    named = [Tile(None, size // WIDTH, size % WIDTH)] if size % WIDTH else []
+    level = 0
+    while count := size >> HEIGHT * level:
+        if count % WIDTH:
+            named.append(Tile(level, count // WIDTH, count % WIDTH))
+        level += 1
+    return named
+
+
 def _row(level: int | None, old: int, new: int) -> list[Tile]:
     if old == new:
         return []

@@ -52,6 +52,17 @@ def test_every_changed_bit_of_a_proof_is_refused() -> None:
             TlogProof.decode(changed + data[700:]).verify(leaf, log.policy)
 
 
+def test_every_changed_bit_of_an_entry_is_refused_by_its_proof() -> None:
+    log = log_of(5)
+    proof, head = proof_of(log, 2), log.checkpoint()
+
+    for changed in flipped(log.entries[2]):
+        with pytest.raises(ProofError):
+            merkle.verify_inclusion(
+                merkle.hash_leaf(changed), 2, head.size, proof.hashes, head.root
+            )
+
+
 @pytest.mark.parametrize(
     "text",
     [

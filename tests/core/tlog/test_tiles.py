@@ -125,6 +125,25 @@ def test_a_log_grown_in_any_steps_has_the_tiles_of_its_entries(steps: list[int])
     assert tree.compact_range() == merkle.CompactRange().extend(merkle.hash_leaves(log.entries))
 
 
+@given(size=st.integers(0, SIZE) | st.sampled_from([255, 256, 257, 65535, 65536, 65537]))
+def test_growing_reads_the_partial_tiles_and_no_others(size: int) -> None:
+    named, asked = tiles.partial(size), []
+
+    def read(tile: Tile) -> bytes:
+        asked.append(tile)
+        if tile.level is None:
+            return tiles.encode_entries(entries_of(size)[-tile.width :])
+        first = 256 * tile.index
+        return b"".join(ROWS[tile.level][first : first + tile.width])
+
+    written = dict(tiles.grow(size, entries_of(size + 256)[size:], read))
+
+    # A level that the new entries do not reach is not read.
+    assert asked == named[: len(asked)]
+    assert set(named) == {tile for tile in tiles.needed(size) if tile.is_partial}
+    assert not set(named) & written.keys()
+
+
 @given(size=st.integers(1, SIZE), data=st.data())
 def test_every_proof_can_be_made_from_tiles(size: int, data: st.DataObject) -> None:
     tree = tree_of(size)
