@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from liaison.crypto.signing import SignatureScheme, SigningKey
 from liaison.model import PartyCode
 from liaison.policy.keys import VerifyKey
 from liaison.policy.relay_identity import RelayIdentity
-from liaison_cli import clients, main
+from liaison_cli import agreement_files, clients, main
 from liaison_cli.context import Context
 from liaison_sdk.keystore import Argon2Parameters
 from liaison_sdk.registrar.office import RegistrarOffice
@@ -43,6 +44,7 @@ class Result:
 
 
 Liaison = Callable[..., Result]
+Answer = Callable[[str], None]
 
 
 @pytest.fixture
@@ -121,6 +123,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
         return fake
 
     monkeypatch.setattr(clients, "open_client", open_client)
+    monkeypatch.setattr(agreement_files, "has_device", lambda _: True)
     return fake
 
 
@@ -148,6 +151,22 @@ def signed(liaison: Liaison, draft: Path, tmp_path: Path) -> Path:
     liaison("agreement", "sign", draft, "--party", "NOR", "-o", first)
     liaison("agreement", "sign", first, "--party", "DEU", "-o", both)
     return both
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answer]:
+    """Put a person at a terminal, who types one line."""
+    ours, theirs = os.openpty()
+
+    def types(line: str) -> None:
+        os.write(ours, line.encode() + b"\n")
+
+    with os.fdopen(theirs, encoding="utf-8") as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        for module in ("asking", "preview"):
+            monkeypatch.setattr(f"liaison_cli.{module}.is_terminal", stdin.isatty)
+        yield types
+    os.close(ours)
 
 
 rng = random_bytes

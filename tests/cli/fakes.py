@@ -15,15 +15,18 @@ from liaison.envelope.release import Part
 from liaison.labels import Label, LabelPolicy
 from liaison.labels.builtin import TLP
 from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, PartyCode, Precedence
+from liaison.policy import exclusion, signing
 from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import LabelRules
 from liaison.policy.channel_rules import AnswerTimes
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.policy.requests import allow
 from liaison.policy.simulate import Simulation
+from liaison.policy.standing import Standing
 from liaison.wire import v1
 from liaison.wire.problems import Problem, RemoteError
-from liaison_sdk import ChannelState
+from liaison_sdk import ChannelState, agreements
+from liaison_sdk.agreements import AgreementStanding, HistoryEntry
 from liaison_sdk.drafts import DraftView, SignatureView
 from liaison_sdk.errors import (
     ChannelUnknownError,
@@ -49,6 +52,10 @@ class FakeRelay:
         self.logins: list[Any] = []
         self.failing: str | None = None
         self.closed = 0
+        self.versions: list[bytes] = []
+        self.proposed: dict[bytes, bytes] = {}
+        self.said: list[bytes] = []
+        self.waiting: list[bytes] = []
 
     def to(self, url: str, **options: Any) -> FakeRelay:
         self.logins.append({"url": url, **options})
@@ -90,12 +97,68 @@ class FakeRelay:
     async def revocations(self, party: PartyCode) -> bytes:
         return self.lists[-1]
 
+    async def agreement(self, agreement_id: str, version: int | None = None) -> bytes:
+        if not self.versions:
+            raise RemoteError(Problem("agreement.unknown", 404, f"no agreement {agreement_id}"))
+        return self.versions[-1 if version is None else version - 1]
+
+    async def propose_agreement(self, envelope: bytes) -> v1.ProposalStatus:
+        _, text = signing.read(envelope)
+        signed = signing.signers(envelope)
+        status = _status(text, signed)
+        self.proposed[text.digest()] = envelope
+        if not status.missing and text.version > 1:
+            self.versions.append(self.proposed.pop(text.digest()))
+            return status.model_copy(update={"active": True})
+        return status
+
+    async def proposals(self) -> list[v1.ProposalStatus]:
+        return [_status(signing.read(e)[1], signing.signers(e)) for e in self.proposed.values()]
+
+    async def proposal(self, digest: bytes) -> bytes:
+        return self.proposed[digest]
+
+    async def statements(self, agreement_id: str) -> list[bytes]:
+        return list(self.said)
+
+    async def declare(self, agreement_id: str, envelope: bytes) -> None:
+        self._check("declare")
+        self.said.append(envelope)
+
+    async def waiting_exclusions(self, agreement_id: str) -> list[bytes]:
+        return list(self.waiting)
+
+    async def exclude(self, agreement_id: str, envelope: bytes) -> v1.ExclusionStatus:
+        _, text = signing.read(self.versions[-1])
+        said, signed = exclusion.read(envelope), exclusion.signers(envelope, text)
+        missing = set(text.codes) - signed - {said.party}
+        self.waiting = [envelope] if missing else []
+        if not missing:
+            self.said.append(envelope)
+        return v1.ExclusionStatus(
+            party=str(said.party),
+            signed=sorted(map(str, signed)),
+            missing=sorted(map(str, missing)),
+            in_force=not missing,
+        )
+
     async def close(self) -> None:
         self.closed += 1
 
     def _check(self, route: str) -> None:
         if self.failing == route:
             raise RemoteError(Problem("unavailable", 503, "the relay is busy"))
+
+
+def _status(text: Agreement, signed: frozenset[PartyCode]) -> v1.ProposalStatus:
+    return v1.ProposalStatus(
+        id=text.agreement_id,
+        version=text.version,
+        digest=text.digest(),
+        signed=sorted(map(str, signed)),
+        missing=sorted(map(str, set(text.codes) - signed)),
+        active=False,
+    )
 
 
 class State(StrEnum):
@@ -355,6 +418,16 @@ class FakeClient:
 
     async def agreement(self, agreement_id: str) -> FakeAgreement | Agreement:
         return self.verified.get(agreement_id) or FakeAgreement(agreement_id)
+
+    async def standing(self, agreement_id: str) -> AgreementStanding:
+        if agreement_id not in self.verified:
+            raise ConnectionLostError("the relay has gone")
+        agreement = self.verified[agreement_id]
+        now = agreement.valid_from
+        return agreements.standing_of(agreement, agreement, Standing(), now)
+
+    async def agreement_history(self, agreement_id: str) -> list[HistoryEntry]:
+        return agreements.history_of([self.verified[agreement_id]], Standing())
 
     async def devices(self, agreement_id: str) -> list[FakeDirectoryEntry]:
         return [FakeDirectoryEntry(device) for device in self.rooms[0].devices]

@@ -401,9 +401,7 @@ def test_with_a_device_the_directory_counts_too(
     client: FakeClient,
     signed: Path,
     amended: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("liaison_cli.agreement_files.has_device", lambda _: True)
     client.verified["nor-deu-2026"] = signing.verify(signed.read_bytes())
     new = edited(amended, restrict)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -14,15 +12,13 @@ from liaison.labels.builtin import TLP
 from liaison.model import EndpointId
 from liaison.policy.requests import allow, deny
 from liaison.policy.simulate import Fate, Outcome, Simulation
-from tests.cli.conftest import Liaison
+from tests.cli.conftest import Answer, Liaison
 from tests.cli.fakes import ME, PARTNER, FakeClient
 
 OTHER = EndpointId.parse("deu/lno-j4")
 FINE = allow("channels.liaison.send", "it may be sent")
 UNCLEARED = deny("clearances", "deu/lno-j4 is not cleared for TLP:AMBER: no clearance")
 SEND = ("send", "berlin-watch", "Bridge open")
-
-Answer = Callable[[str], None]
 
 
 def outcome(endpoint: EndpointId, fate: Fate, **more: object) -> Outcome:
@@ -48,21 +44,6 @@ BLOCKED = Simulation(
         outcome(ME.endpoint, Fate.REFUSED),
     ),
 )
-
-
-@pytest.fixture
-def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answer]:
-    """Put a person at a terminal, who types one line."""
-    ours, theirs = os.openpty()
-
-    def types(line: str) -> None:
-        os.write(ours, line.encode() + b"\n")
-
-    with os.fdopen(theirs, encoding="utf-8") as stdin:
-        monkeypatch.setattr("sys.stdin", stdin)
-        monkeypatch.setattr("liaison_cli.preview.is_terminal", stdin.isatty)
-        yield types
-    os.close(ours)
 
 
 # --- asking -----------------------------------------------------------------------------
@@ -155,6 +136,21 @@ def test_a_refusal_names_rule_and_reason_and_the_narrower_channel(
         " berlin-watch-cleared --agreement nor-deu-2026 --policy liaison --add deu/lno-j3\n"
         in done.err
     )
+
+
+def test_before_it_is_refused_the_relay_is_asked_what_the_parties_say_now(
+    liaison: Liaison, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.simulation = Simulation(deny("party.suspended", "NOR has suspended"), ())
+
+    async def standing(agreement_id: str) -> None:
+        assert agreement_id == "nor-deu-2026"
+        client.simulation = REACHED
+
+    monkeypatch.setattr(client, "standing", standing)
+
+    assert liaison(*SEND).code == 0
+    assert len(client.sent) == 1
 
 
 def test_no_narrower_channel_is_offered_to_a_sender_who_is_not_cleared(

@@ -1,4 +1,8 @@
-"""`liaison agreement ...`: making, checking, signing and reading agreements."""
+"""`liaison agreement ...`: checking and reading agreements.
+
+The other verbs are in `agreement_new`, `agreement_changes`, `agreement_proposals` and
+`agreement_life`, under the same name.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from liaison.errors import VerificationError
-from liaison_cli import agreement_changes, agreement_files, agreement_new, documents, offices
+from liaison_cli import (
+    agreement_changes,
+    agreement_files,
+    agreement_life,
+    agreement_new,
+    agreement_proposals,
+    documents,
+    offices,
+)
 from liaison_cli.context import Context, command
 
 if TYPE_CHECKING:
     from liaison.policy.agreement import Agreement
-    from liaison_cli.agreement_page import Draft
 
 app = typer.Typer(
-    help="Agreements: make, check, sign, read.", no_args_is_help=True, rich_markup_mode=None
+    help="Agreements: make, sign, read, change, end.", no_args_is_help=True, rich_markup_mode=None
 )
-OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
 FileArgument = Annotated[Path, typer.Argument(help="YAML, or a signed agreement.")]
 
 
@@ -59,49 +69,36 @@ def check(
         cli.out.note(f"it is not in force now, but {_validity(draft.agreement)}")
 
 
-@command(app)
-def sign(
-    cli: Context,
-    file: FileArgument,
-    output: OutputOption,
-    party: Annotated[
-        str | None, typer.Option("--party", help="Which party, where several are here.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over an older file.")] = False,
-) -> None:
-    """Sign an agreement as a party's authority.
-
-    From YAML this makes the signed file; to a signed file it adds a signature.
-    What is signed is the agreement with every key in it: check it first.
-    """
-    from liaison_cli.agreement_page import Draft
-    from liaison_sdk.registrar import authority
-
-    documents.check_new(output, force=force)
-    draft = agreement_files.draft(file)
-    store = offices.open_store(cli, party)
-    if draft.envelope is None:
-        envelope = authority.sign(store, draft.agreement)
-    else:
-        envelope = authority.countersign(store, draft.envelope, draft.agreement)
-    documents.write(output, envelope)
-    signed = Draft.parse(envelope)
-    if output != documents.STANDARD:
-        cli.out.record(signed.record() | {"file": str(output)}, signed.verdict())
+agreement_proposals.register(app)
 
 
 @command(app)
 async def show(
     cli: Context,
     agreement: Annotated[
-        str | None, typer.Argument(help="A file, or the id of one of this device's agreements.")
+        str | None, typer.Argument(help="A file, or an agreement's id. [default: the only one]")
     ] = None,
+    party: agreement_proposals.PartyOption = None,
 ) -> None:
-    """Show an agreement as a page; with --json the document that is signed."""
+    """Show an agreement as a page; with --json the document that is signed.
+
+    By its id it is shown as it is in force, with how each party takes part now.
+    """
     from liaison_cli.agreement_page import page
 
-    found = await _shown(cli, agreement)
-    cli.out.record(dict(found.agreement.document()), page(found.agreement, found.signed_by))
+    if agreement is not None and agreement_files.is_file(agreement):
+        draft = agreement_files.draft(Path(agreement))
+        text = page(draft.agreement, draft.signed_by)
+        cli.out.record(dict(draft.agreement.document()), text)
+        return
+    from liaison.policy.fields import format_instant
+
+    found = await agreement_files.standing(cli, agreement or await _only(cli), party)
+    in_force = found.agreement
+    cli.out.record(dict(in_force.document()), page(in_force, in_force.codes, found))
+    if found.newest.version > in_force.version:
+        start = format_instant(found.newest.valid_from)
+        cli.out.note(f"version {found.newest.version} begins at {start}")
 
 
 @command(app, "list")
@@ -110,6 +107,7 @@ async def list_(cli: Context) -> None:
     from liaison_cli import clients
 
     async with clients.open_client(cli, receive=False) as client:
+        await clients.connect(cli, client)
         found = await client.agreements()
     rows = [
         {
@@ -126,15 +124,13 @@ async def list_(cli: Context) -> None:
     cli.out.table(rows, columns, "there is no agreement yet")
 
 
-async def _shown(cli: Context, name: str | None) -> Draft:
+async def _only(cli: Context) -> str:
     from liaison_cli import clients
-    from liaison_cli.agreement_page import Draft
 
-    if name is not None:
-        return await agreement_files.find(cli, name)
     async with clients.open_client(cli, receive=False) as client:
+        await clients.connect(cli, client)
         found = clients.only(await client.agreements(), "agreement", lambda a: a.agreement_id)
-    return Draft(found, found.codes, None)
+    return found.agreement_id
 
 
 def _validity(agreement: Agreement) -> str:
@@ -156,3 +152,4 @@ def _check_party(agreement: Agreement, file: Path) -> None:
 
 
 agreement_changes.register(app)
+agreement_life.register(app)

@@ -10,6 +10,7 @@ import typer
 from liaison.errors import LiaisonError
 from liaison.model import EndpointId
 from liaison_cli import agreement_files, documents, offices
+from liaison_cli.agreement_proposals import PartyOption
 from liaison_cli.context import Context, command
 from liaison_cli.errors import UsageProblemError
 
@@ -23,6 +24,7 @@ async def amend(
     cli: Context,
     agreement: NameArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+    party: PartyOption = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an older file.")] = False,
 ) -> None:
     """Write the next version of an agreement as YAML, for people to change.
@@ -35,7 +37,7 @@ async def amend(
     from liaison.policy import agreement_yaml
 
     documents.check_new(output, force=force)
-    found = await agreement_files.find(cli, agreement)
+    found = await agreement_files.find(cli, agreement, party)
     old = found.agreement
     following = replace(old, version=old.version + 1, previous=old.digest())
     documents.write(output, agreement_yaml.render(following).encode())
@@ -58,13 +60,14 @@ async def diff(
     cli: Context,
     old: Annotated[str, typer.Argument(help="A file (YAML or signed), or an agreement's id.")],
     new: Annotated[str, typer.Argument(help="Another one.")],
+    party: PartyOption = None,
 ) -> None:
     """Show every field in which two agreements differ."""
     from liaison.policy import changes
     from liaison_cli import agreement_words
 
-    before = (await agreement_files.find(cli, old)).agreement
-    after = (await agreement_files.find(cli, new)).agreement
+    before = (await agreement_files.find(cli, old, party)).agreement
+    after = (await agreement_files.find(cli, new, party)).agreement
     found = changes.changed_fields(before, after)
     records = map(agreement_words.field_record, found)
     cli.out.page(records, agreement_words.field_lines(found), "they say the same")
@@ -81,6 +84,7 @@ async def simulate(
         list[str] | None, typer.Option(help="Also for this endpoint; repeatable.")
     ] = None,
     offline: Annotated[bool, typer.Option("--no-sync", help="Do not ask the relay.")] = False,
+    party: PartyOption = None,
 ) -> None:
     """Say who would gain and lose what under an amendment.
 
@@ -94,7 +98,8 @@ async def simulate(
     after = agreement_files.draft(new).agreement
     if against is None and after.version == 1:
         raise UsageProblemError("version 1 changes nothing yet", hint="say --against")
-    before = (await agreement_files.find(cli, against or after.agreement_id)).agreement
+    name = against or after.agreement_id
+    before = (await agreement_files.find(cli, name, party, offline=offline)).agreement
     if not offline and agreement_files.has_device(cli):
         wanted |= await _directory(cli, before)
     found = agreement_words.effects(before, after, wanted, offices.now())

@@ -1,4 +1,4 @@
-"""Finding an agreement: in a file, or with this device."""
+"""Finding an agreement: in a file, with this device, or with the registrar's relay."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from liaison_cli.errors import NotFoundError
 
 if TYPE_CHECKING:
     from liaison_cli.agreement_page import Draft
+    from liaison_sdk.agreements import AgreementStanding
 
 
 def draft(file: Path) -> Draft:
@@ -39,25 +40,52 @@ def is_file(name: str) -> bool:
     return False
 
 
-async def find(cli: Context, name: str) -> Draft:
-    """Return the agreement that a file holds, or the one of this id that this device knows.
+async def find(
+    cli: Context, name: str, party: str | None = None, *, offline: bool = False
+) -> Draft:
+    """Return the agreement that a file holds, or the newest version of the one of this id.
 
     Args:
         cli: whose state it is.
         name: a file, `-`, or an id.
+        party: the registrar's to ask by, where several are here; None for the device, if any.
+        offline: do not ask the relay; for a device.
 
     Raises:
-        NotFoundError: there is no such file.
-        NotEnrolledError: it is no file, and there is no device here to ask.
+        NotFoundError: there is no such file, or neither a device nor a registrar to ask.
     """
     if is_file(name):
         return draft(Path(name))
-    from liaison_cli import clients
+    from liaison_cli import clients, offices
     from liaison_cli.agreement_page import Draft
 
-    async with clients.open_client(cli, receive=False) as client:
-        found = await client.agreement(name)
+    if party is None and has_device(cli):
+        async with clients.open_client(cli, receive=False, offline=offline) as client:
+            if not offline:
+                await clients.connect(cli, client)
+            found = await client.agreement(name)
+    else:
+        async with await offices.open_desk(cli, party) as desk:
+            found = await desk.agreement(name)
     return Draft(found, found.codes, None)
+
+
+async def standing(cli: Context, agreement_id: str, party: str | None = None) -> AgreementStanding:
+    """Return where an agreement stands: the version in force, and how each party takes part.
+
+    Args:
+        cli: whose state it is.
+        agreement_id: its id.
+        party: see `find`.
+    """
+    from liaison_cli import clients, offices
+
+    if party is None and has_device(cli):
+        async with clients.open_client(cli, receive=False) as client:
+            await clients.connect(cli, client)
+            return await client.standing(agreement_id)
+    async with await offices.open_desk(cli, party) as desk:
+        return await desk.standing(agreement_id)
 
 
 def has_device(cli: Context) -> bool:

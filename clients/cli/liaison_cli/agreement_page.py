@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from liaison.crypto import suites
 from liaison.errors import VerificationError
 from liaison.model import PartyCode
-from liaison.policy import agreement_yaml, signing
+from liaison.policy import agreement_yaml, lifecycle, signing
 from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import ExclusionRule, Overdue
 from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.channel_rules import AnswerTimes, ReleaseRule
 from liaison.policy.fields import format_duration, format_instant
+from liaison.policy.lifecycle import Participation
 from liaison.policy.party import Party
 from liaison.policy.who import Who
 from liaison_cli.terminal import clean_line
+
+if TYPE_CHECKING:
+    from liaison_sdk.agreements import AgreementStanding, PartyStanding
 
 _EXCLUSION: Final = {
     ExclusionRule.NEVER: "nobody excludes another party",
@@ -94,19 +98,35 @@ class Draft:
         return f"{agreement.agreement_id} version {agreement.version}: sound, {state}"
 
 
-def page(agreement: Agreement, signed_by: Collection[PartyCode]) -> str:
-    """Return the page; a partner wrote most of it, so every line stays one line."""
-    return "\n".join(map(clean_line, _lines(agreement, signed_by)))
+def page(
+    agreement: Agreement,
+    signed_by: Collection[PartyCode],
+    standing: AgreementStanding | None = None,
+) -> str:
+    """Return the page; a partner wrote most of it, so every line stays one line.
+
+    Args:
+        agreement: what was agreed.
+        signed_by: whose signature on it holds.
+        standing: how the parties take part now, where that is known.
+    """
+    return "\n".join(map(clean_line, _lines(agreement, signed_by, standing)))
 
 
-def _lines(agreement: Agreement, signed_by: Collection[PartyCode]) -> Iterator[str]:
+def _lines(
+    agreement: Agreement, signed_by: Collection[PartyCode], standing: AgreementStanding | None
+) -> Iterator[str]:
     yield f"{agreement.title}"
-    yield f"{agreement.agreement_id} version {agreement.version}, {agreement.kind.value}"
+    phase = f", {standing.phase.value}" if standing is not None else ""
+    yield f"{agreement.agreement_id} version {agreement.version}, {agreement.kind.value}{phase}"
     yield ""
     yield from _terms(agreement)
     for party in agreement.parties:
         yield ""
         yield from _party(agreement, party, has_signed=party.code in signed_by)
+        for one in standing.parties if standing is not None else ():
+            if one.party == party.code:
+                yield from _standing(one)
     if agreement.residual_duties:
         yield ""
         yield f"after the end: {agreement.residual_duties}"
@@ -149,6 +169,15 @@ def _party(agreement: Agreement, party: Party, *, has_signed: bool) -> Iterator[
     yield from (f"  registrar key  {key.key_id}" for key in party.registrar_keys)
     if party.code in agreement.duties:
         yield f"  duties         {agreement.duties[party.code]}"
+
+
+def _standing(party: PartyStanding) -> Iterator[str]:
+    reason = f": {party.reason}" if party.reason else ""
+    yield f"  standing       {lifecycle.in_words(party.state)}{reason}"
+    if party.state in {Participation.ACTIVE, Participation.SUSPENDED}:
+        late = ", and is overdue" if party.is_overdue else ""
+        until = format_instant(int(party.fresh_until.timestamp()))
+        yield f"                 its word holds until {until}{late}"
 
 
 def _people_of(agreement: Agreement) -> Iterator[str]:

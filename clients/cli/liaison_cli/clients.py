@@ -191,6 +191,20 @@ async def sync(cli: Context, client: Client, seconds: float = SYNC_SECONDS) -> b
     return True
 
 
+async def connect(cli: Context, client: Client) -> bool:
+    """Connect, so that what is asked for next is the newest; say so where that fails.
+
+    Returns:
+        Whether there is a connection. Otherwise the store still has what came before.
+    """
+    try:
+        await _first_contact(cli, client)
+    except UnavailableError as e:
+        cli.out.note(f"{e.message}; this is what came before")
+        return False
+    return True
+
+
 async def _first_contact(cli: Context, client: Client) -> None:
     import asyncio
 

@@ -12,6 +12,7 @@ from liaison_cli.context import Context
 from liaison_cli.errors import AmbiguousError, NotFoundError
 
 if TYPE_CHECKING:
+    from liaison_cli.agreement_page import Draft
     from liaison_sdk.registrar.desk import RelayDesk
     from liaison_sdk.registrar.office import RegistrarOffice
     from liaison_sdk.registrar.store import RegistrarStore
@@ -81,10 +82,27 @@ def open_store(cli: Context, code: str | None, *, online: bool = False) -> Regis
 
 async def open_desk(cli: Context, code: str | None) -> RelayDesk:
     """Open the office and return its desk at the relay; use it as a context manager."""
-    office = open_office(cli, code, online=True)
+    return await desk_of(cli, open_office(cli, code, online=True))
+
+
+async def desk_of(cli: Context, office: RegistrarOffice) -> RelayDesk:
+    """Return an open office's desk at the relay; use it as a context manager."""
     from liaison_sdk.registrar.desk import RelayDesk
 
     return await RelayDesk.open(office, time.time, ca_pem=ca_pem(cli.ca))
+
+
+def sign(store: RegistrarStore, draft: Draft) -> bytes:
+    """Return an agreement with the signature of the store's authority on it.
+
+    Raises:
+        ForeignPartyError: it leaves the party out, or names other keys for it.
+    """
+    from liaison_sdk.registrar import authority
+
+    if draft.envelope is None:
+        return authority.sign(store, draft.agreement)
+    return authority.countersign(store, draft.envelope, draft.agreement)
 
 
 def ca_pem(file: Path | None) -> str | None:

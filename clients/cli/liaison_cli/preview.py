@@ -6,8 +6,9 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from liaison.errors import RefusedError
+from liaison_cli.asking import agree
 from liaison_cli.context import Context
-from liaison_cli.terminal import confirm, is_terminal
+from liaison_cli.terminal import is_terminal
 
 if TYPE_CHECKING:
     from liaison.model import EndpointId
@@ -19,12 +20,6 @@ class NotReachedError(RefusedError):
     """Somebody who is addressed would not get it, or not now."""
 
     code = "cli.not_reached"
-
-
-class DeclinedError(RefusedError):
-    """The person at the terminal said no."""
-
-    code = "cli.declined"
 
 
 def table(cli: Context, found: Simulation) -> None:
@@ -81,8 +76,7 @@ async def ask(cli: Context, channel: Channel, found: Simulation, *, yes: bool) -
         cli.out.note(f"{outcome.endpoint} would not get it: {outcome.reason}")
     for outcome in empty:
         cli.out.note(f"the desk of {outcome.endpoint} is not manned now")
-    if not (yes or await confirm("send it all the same?")):
-        raise DeclinedError("not sent", unchanged="nothing was sent")
+    await agree("send it all the same?", yes=yes, unchanged="nothing was sent")
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:

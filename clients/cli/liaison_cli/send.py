@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import contextlib
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liaison.errors import UnavailableError
 from liaison_cli import clients, composing, messages, preview
 from liaison_cli.channels import ChannelArgument
 from liaison_cli.context import Context, command
 from liaison_cli.progress import bar
 
 if TYPE_CHECKING:
-    from liaison_sdk import Channel, Message, Sent
+    from liaison.policy.simulate import Simulation
+    from liaison_sdk import Channel, Client, Message, Sent
 
 
 async def send(
@@ -61,7 +64,7 @@ async def send(
         await clients.catch_up(client)
         found = await client.channel(channel)
         options |= await given.found(client, found)
-        simulation = await found.simulate(body, **options)
+        simulation = await _simulated(client, found, body, options)
         own = client.device.endpoint
         if dry_run:
             preview.table(cli, simulation)
@@ -74,6 +77,18 @@ async def send(
             sent = await clients.accepted(client, sending, seconds)
         message = await client.message(f"{sent.message_id}@{client.device}")
     _say(cli, found, sent, message)
+
+
+async def _simulated(
+    client: Client, channel: Channel, body: str, options: dict[str, Any]
+) -> Simulation:
+    simulation = await channel.simulate(body, **options)
+    if simulation.decision.allow or not client.connected:
+        return simulation
+    # A party may have resumed, or everybody agreed to more, since this device last heard of it.
+    with contextlib.suppress(UnavailableError):
+        await client.standing(channel.agreement_id)
+    return await channel.simulate(body, **options)
 
 
 def register(app: typer.Typer) -> None:
