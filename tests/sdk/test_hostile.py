@@ -11,7 +11,7 @@ import pytest
 from liaison.crypto.secret import random_bytes
 from liaison.envelope.receipt import Status
 from liaison.model import MessageId
-from liaison_sdk import MessageState, committing
+from liaison_sdk import MessageState, merging
 from liaison_sdk.errors import MessageAmbiguousError, RelayBrokenError
 from liaison_sdk.keystore import Keystore
 from liaison_sdk.store import SQLiteStore, documents, messages, meta, receipts
@@ -83,7 +83,7 @@ async def test_a_relay_that_claims_an_impossible_state_is_not_believed(
         before = await env.read(lambda tx: meta.number(tx, meta.STATE_VERSION))
 
         with pytest.raises(RelayBrokenError):
-            await env.write(lambda tx: committing.mark_all_stale(env, tx, claimed))
+            await env.write(lambda tx: merging.mark_all_stale(env, tx, claimed))
 
         assert await env.read(lambda tx: meta.number(tx, meta.STATE_VERSION)) == before
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from liaison.model import ChannelId, DeviceId, EndpointId
 from liaison.policy.agreement import Agreement
 from liaison_sdk import channel as views
-from liaison_sdk import committing, creating, judgement, membership, reading
+from liaison_sdk import creating, judgement, membership, plans, reading
 from liaison_sdk.channel import Channel, Member
 from liaison_sdk.committing import Committer
 from liaison_sdk.environment import Environment
@@ -91,7 +91,7 @@ class ChannelBook:
 
     async def update(self, channel: ChannelId) -> None:
         """See `Channel.update`."""
-        await self._committer.run(channel, lambda *_: committing.Order())
+        await self._committer.run(channel, lambda *_: plans.Order())
 
     async def resync(self, channel: ChannelId) -> None:
         """See `Channel.resync`."""

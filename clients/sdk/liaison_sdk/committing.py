@@ -12,8 +12,8 @@ who finds one staged helps it to its end first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from liaison.crypto import suites
@@ -25,13 +25,20 @@ from liaison.mls.extensions import Extension
 from liaison.mls.framing import SenderKind
 from liaison.mls.group import Group, StagedCommit, stage_commit
 from liaison.mls.proposals import Proposal, Remove
-from liaison.model import ChannelId, PartyCode
-from liaison.policy import statement
+from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
-from liaison.policy.lifecycle import Participation
 from liaison.wire import v1
 from liaison.wire.problems import RemoteError
-from liaison_sdk import duties, joining, judgement, key_packages, merging, refreshing
+from liaison_sdk import (
+    duties,
+    joining,
+    judgement,
+    key_packages,
+    merging,
+    plans,
+    reasons,
+    refreshing,
+)
 from liaison_sdk.duties import Due
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import (
@@ -39,10 +46,9 @@ from liaison_sdk.errors import (
     ChannelRejectedError,
     ChannelUnknownError,
     ConnectionLostError,
-    RelayBrokenError,
 )
 from liaison_sdk.groups import blobs_of
-from liaison_sdk.store import Transaction, channels, commits, documents, meta
+from liaison_sdk.store import Transaction, channels, commits, meta
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.commits import StagedRecord
 
@@ -52,27 +58,8 @@ _AGAIN: Final = frozenset(
 )
 """The relay knows of something that the commit leaves out, or knows that something is over."""
 _OUT: Final = ("channel.not_member", "channel.unknown")
-_MOST_AHEAD: Final = 1 << 32
-"""Steps by which a later copy of this store can be ahead; nobody encrypts so often."""
 _ATTEMPTS: Final = 16
 """Commits that may lose in a row before the caller is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a commit shall do, beside what waits anyway.
-
-    Args:
-        proposals: carried by value.
-        name: the channel's name, for those who join by it; None where nobody does.
-    """
-
-    proposals: Sequence[Proposal] = ()
-    name: str | None = field(default=None, repr=False)
-
-
-Plan = Callable[[Transaction, ChannelRecord, Agreement, Group], Order | None]
-"""Decides on the present state; None where there is nothing to do (any more)."""
 
 
 class Committer:
@@ -82,7 +69,7 @@ class Committer:
         self._env: Final = environment
         self._locks: dict[ChannelId, asyncio.Lock] = {}
 
-    async def run(self, channel: ChannelId, plan: Plan) -> bool:
+    async def run(self, channel: ChannelId, plan: plans.Plan) -> bool:
         """Bring a change into effect; return whether there was anything to do.
 
         Raises:
@@ -124,7 +111,7 @@ class Committer:
 
     async def settle(self, channel: ChannelId) -> None:
         """Commit what has to be committed before anything is encrypted; see `urgent`."""
-        await self.run(channel, urgent(self._env))
+        await self.run(channel, plans.urgent(self._env))
 
     async def resume(self) -> None:
         """Help every commit that was left staged to its end."""
@@ -166,7 +153,9 @@ class Committer:
 
     # --- staging ------------------------------------------------------------------------
 
-    def _stage(self, tx: Transaction, channel: ChannelId, plan: Plan) -> _Fresh | _Found | None:
+    def _stage(
+        self, tx: Transaction, channel: ChannelId, plan: plans.Plan
+    ) -> _Fresh | _Found | None:
         env = self._env
         record = open_channel(tx, channel)
         waiting = commits.load(tx, channel)
@@ -181,7 +170,7 @@ class Committer:
         # A later version comes in by a commit of its own: whoever is added is judged under
         # a version that the group knows.
         alone = due.amends and bool(wanted.proposals)
-        order = Order() if alone else wanted
+        order = plans.Order() if alone else wanted
         staged = self._make(tx, record, agreement, group, due, order)
         _check_own(env, tx, record, agreement, group, staged)
         fresh = StagedRecord(
@@ -205,7 +194,7 @@ class Committer:
         agreement: Agreement,
         group: Group,
         due: Due,
-        order: Order,
+        order: plans.Order,
     ) -> StagedCommit:
         env = self._env
         pending = _pending(group, due)
@@ -229,7 +218,7 @@ class Committer:
             by_value=(*removals, *kept),
             # All, where all still hold: those that do not go together are then left out.
             include_pending=len(pending) == len(group.pending) or [p.ref for p in pending],
-            authenticated_data=_reason(env, tx, due.agreement, group, excluded),
+            authenticated_data=reasons.first_of(env, tx, due.agreement, group, excluded),
             group_info_extensions=names,
         )
 
@@ -349,75 +338,6 @@ def open_channel(tx: Transaction, channel: ChannelId) -> ChannelRecord:
     return record
 
 
-def urgent(env: Environment) -> Plan:
-    """Return the plan that commits what must not wait for an encryption.
-
-    That is every proposal that waits (RFC 9420 §12.4: no application message
-    while there are proposals), and the removal of everyone who is excluded.
-    """
-
-    def plan(
-        tx: Transaction, record: ChannelRecord, agreement: Agreement, group: Group
-    ) -> Order | None:
-        del agreement
-        due = duties.due(env, tx, record, group)
-        # Only others can remove this device, and will.
-        if not due or due.own is not None:
-            return None
-        if own_removal(group):
-            raise ChannelClosedError("this device is about to be removed")
-        return Order()
-
-    return plan
-
-
-def aged(env: Environment) -> Plan:
-    """Return the plan that gives fresh keys where the policy says that they are too old."""
-
-    def plan(
-        tx: Transaction, record: ChannelRecord, agreement: Agreement, group: Group
-    ) -> Order | None:
-        del tx, group
-        keys = agreement.channel(record.policy).keys
-        # Before the limit, so that a message never has to wait for it.
-        leaf_is_old = env.now - record.leaf_at > keys.leaf_max_age * 3 // 4
-        epoch_is_old = env.now - record.epoch_at > keys.epoch_max_age * 3 // 4
-        return Order() if leaf_is_old or epoch_is_old else None
-
-    return plan
-
-
-def own_removal(group: Group) -> bool:
-    """Tell whether this device's removal waits to be committed, which others must do."""
-    return any(
-        isinstance(queued.proposal, Remove) and queued.proposal.leaf == group.own_leaf
-        for queued in group.pending
-    )
-
-
-def mark_all_stale(env: Environment, tx: Transaction, relay_version: int) -> list[ChannelId]:
-    """Note that this store is an old copy: the relay has seen a later one.
-
-    Every channel is joined anew before anything is encrypted in it, because keys
-    that this copy thinks fresh have been used.
-
-    Raises:
-        RelayBrokenError: no copy can be that late; believed, it would use up the numbers.
-    """
-    own = meta.number(tx, meta.STATE_VERSION)
-    if relay_version <= own:
-        return []
-    if relay_version - own > _MOST_AHEAD:
-        raise RelayBrokenError("the relay claims a state that this device can't have reached")
-    marked = []
-    for record in channels.load_all(tx):
-        if record.state is ChannelState.ACTIVE:
-            merging.mark_stale(env, tx, record, "this store is an old copy")
-            marked.append(record.channel)
-    meta.set_number(tx, meta.STATE_VERSION, relay_version)
-    return marked
-
-
 def _check_own(
     env: Environment,
     tx: Transaction,
@@ -463,40 +383,6 @@ def _pending(group: Group, due: Due) -> list[QueuedProposal]:
         if queued.sender.kind is not SenderKind.EXTERNAL
         or (isinstance(queued.proposal, Remove) and queued.proposal.leaf in due.leaves)
     ]
-
-
-def _reason(
-    env: Environment, tx: Transaction, agreement: Agreement, group: Group, leaves: Iterable[int]
-) -> bytes:
-    """Return a reason for the removals, for members who have not heard of it yet.
-
-    A commit has room for one document; who misses another one fetches it.
-    """
-    standing = env.trust.standing(tx, agreement.agreement_id)
-    for leaf in leaves:
-        party = judgement.device_at(group, leaf).party
-        data = _document(env, tx, agreement, party, standing.participation(party, env.now))
-        if data is not None:
-            return data
-    return b""
-
-
-def _document(
-    env: Environment,
-    tx: Transaction,
-    agreement: Agreement,
-    party: PartyCode,
-    state: Participation,
-) -> bytes | None:
-    name, known = agreement.agreement_id, env.trust.standings
-    if state is Participation.EXCLUDED:
-        signed = known.exclusion(tx, name, party)
-        return None if signed is None else statement.encode_exclusion(signed)
-    if state is not Participation.ACTIVE:
-        signed = known.newest_statement(tx, name, party)
-        return None if signed is None else statement.encode_participation(signed)
-    signed = documents.load(tx, documents.REVOCATIONS, str(party))
-    return None if signed is None else statement.encode_removal(signed)
 
 
 def _scheme(agreement: Agreement) -> SignatureScheme:

@@ -21,7 +21,7 @@ from liaison.wire import frames
 from liaison.wire.frames import Accepted, CaughtUp, Close, Deliver, Notice, Ready, Refused, Send
 from liaison.wire.problems import RemoteError
 from liaison.wire.stream import ClientStream
-from liaison_sdk import committing
+from liaison_sdk import merging
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ConnectionLostError, RelayBrokenError
 from liaison_sdk.events import Event, EventKind
@@ -196,7 +196,7 @@ class Connection:
         delivers = self._lock is not None and await self._lock.acquire()
         session = await self._env.api.session()
         await self._env.write(
-            lambda tx: committing.mark_all_stale(self._env, tx, session.state_version)
+            lambda tx: merging.mark_all_stale(self._env, tx, session.state_version)
         )
         socket = await self._env.api.stream()
         try:
@@ -227,7 +227,7 @@ class Connection:
             raise ConnectionLostError("the relay did not answer Hello in time") from e
         if not isinstance(ready, Ready):
             raise RelayBrokenError("the relay did not answer Hello with Ready")
-        await env.write(lambda tx: committing.mark_all_stale(env, tx, ready.state_version))
+        await env.write(lambda tx: merging.mark_all_stale(env, tx, ready.state_version))
         live = _Live(socket, stream, delivers)
         if not delivers:
             # Another process receives, all the time: nothing has piled up.

@@ -13,7 +13,7 @@ from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.problems import RemoteError
-from liaison_sdk import committing, creating, duties, key_packages, refreshing
+from liaison_sdk import creating, duties, key_packages, plans, refreshing
 from liaison_sdk.committing import Committer
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ConnectionLostError
@@ -177,7 +177,7 @@ class Maintenance:
         for record in await self._env.read(channels.load_all):
             if record.state is ChannelState.ACTIVE:
                 await self._try(
-                    lambda c=record.channel: self._committer.run(c, committing.aged(self._env))  # type: ignore[misc]  # a default argument binds the loop's value
+                    lambda c=record.channel: self._committer.run(c, plans.aged(self._env))  # type: ignore[misc]  # a default argument binds the loop's value
                 )
 
     def _pending(self, tx: Transaction) -> list[ChannelId]:

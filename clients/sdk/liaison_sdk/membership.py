@@ -16,9 +16,10 @@ from liaison.policy.evaluate import AddEndpoint, RemoveEndpoint
 from liaison.wire import v1
 from liaison.wire.problems import RemoteError
 from liaison_sdk import committing, directory, duties, judgement, merging
-from liaison_sdk.committing import Committer, Order
+from liaison_sdk.committing import Committer
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import EndpointNoDevicesError
+from liaison_sdk.plans import Order
 from liaison_sdk.store import Transaction, channels, meta
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.trust_store import device_of

@@ -6,6 +6,7 @@ Runs inside store transactions.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.mls import snapshot
@@ -13,15 +14,19 @@ from liaison.mls.effects import CommitEffect
 from liaison.mls.group import Group
 from liaison.mls.group import merge as merge_epochs
 from liaison.mls.state import succeed
+from liaison.model import ChannelId
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison_sdk.environment import Environment
-from liaison_sdk.errors import ChannelClosedError
+from liaison_sdk.errors import ChannelClosedError, RelayBrokenError
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.groups import limits_of
-from liaison_sdk.store import Transaction, channels, commits, items
+from liaison_sdk.store import Transaction, channels, commits, items, meta
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.commits import StagedRecord
 from liaison_sdk.trust_store import device_of
+
+_MOST_AHEAD: Final = 1 << 32
+"""Steps by which a later copy of this store can be ahead; nobody encrypts so often."""
 
 
 def merge(env: Environment, tx: Transaction, staged: StagedRecord, seq: int, time_ms: int) -> bool:
@@ -92,6 +97,29 @@ def mark_stale(env: Environment, tx: Transaction, record: ChannelRecord, reason:
     channels.save(tx, replace(record, state=ChannelState.STALE, reason=reason))
     commits.delete(tx, record.channel)
     env.announce(tx, Event(EventKind.RESYNC, record.channel, reason))
+
+
+def mark_all_stale(env: Environment, tx: Transaction, relay_version: int) -> list[ChannelId]:
+    """Note that this store is an old copy: the relay has seen a later one.
+
+    Every channel is joined anew before anything is encrypted in it, because keys
+    that this copy thinks fresh have been used.
+
+    Raises:
+        RelayBrokenError: no copy can be that late; believed, it would use up the numbers.
+    """
+    own = meta.number(tx, meta.STATE_VERSION)
+    if relay_version <= own:
+        return []
+    if relay_version - own > _MOST_AHEAD:
+        raise RelayBrokenError("the relay claims a state that this device can't have reached")
+    marked = []
+    for record in channels.load_all(tx):
+        if record.state is ChannelState.ACTIVE:
+            mark_stale(env, tx, record, "this store is an old copy")
+            marked.append(record.channel)
+    meta.set_number(tx, meta.STATE_VERSION, relay_version)
+    return marked
 
 
 def reject(env: Environment, tx: Transaction, record: ChannelRecord, error: LiaisonError) -> None:

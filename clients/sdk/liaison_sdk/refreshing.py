@@ -6,7 +6,7 @@ from liaison.errors import LiaisonError, UnavailableError
 from liaison.wire.problems import RemoteError
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
-from liaison_sdk.trust_store import Refreshed
+from liaison_sdk.standings import Refreshed
 
 _UNAUTHORIZED = 401
 _TOO_MANY = 429

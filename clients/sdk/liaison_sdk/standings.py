@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
 
+from liaison.errors import LiaisonError
 from liaison.model import PartyCode
 from liaison.policy import exclusion, participation
 from liaison.policy.agreement import Agreement
@@ -22,7 +25,26 @@ from liaison.policy.standing import EVERYONE, Standing
 from liaison_sdk.store import Transaction, documents
 
 _T = TypeVar("_T")
-_Marks = tuple[tuple[str, int], ...]
+_Marks: TypeAlias = tuple[tuple[str, int], ...]
+
+
+Naming: TypeAlias = Callable[[PartyCode], Sequence[Agreement]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a look at the relay's documents brought.
+
+    Args:
+        news: whether anything is known that was not known before.
+        problems: what was served and not believed, in words.
+    """
+
+    news: bool = False
+    problems: tuple[str, ...] = ()
+
+    def __or__(self, other: Refreshed) -> Refreshed:
+        return Refreshed(self.news or other.news, (*self.problems, *other.problems))
 
 
 class Standings:
@@ -96,6 +118,61 @@ class Standings:
         documents.save(tx, documents.EXCLUSION, name, 1, data)
         return True
 
+    def take_all(
+        self, tx: Transaction, agreement_id: str, served: list[bytes], naming: Naming
+    ) -> Refreshed:
+        """Keep what is new of what the relay shows; tell what it should not show, or hides.
+
+        Args:
+            tx: the transaction.
+            agreement_id: what all of it is about.
+            served: statements and exclusions, as the relay gave them.
+            naming: gives the versions that a party belongs to, the newest first.
+        """
+        said: dict[PartyCode, list[tuple[int, bytes]]] = {}
+        result = Refreshed()
+        decided: list[bytes] = []
+        for data in served:
+            try:
+                statement = participation.read(data)
+            except LiaisonError:
+                decided.append(data)
+                continue
+            said.setdefault(statement.party, []).append((statement.number, data))
+        standing = self.of(tx, agreement_id)
+        for party, theirs in said.items():
+            if party not in standing.exclusions:
+                result |= self._take_statements(tx, agreement_id, party, sorted(theirs), naming)
+        for party in standing.statements.keys() - said.keys():
+            result |= Refreshed(problems=(f"the relay does not show what {party} has said",))
+        for data in decided:
+            result |= _tried(partial(self._take_exclusion, tx, data, naming))
+        return result
+
+    def _take_exclusion(self, tx: Transaction, data: bytes, naming: Naming) -> bool:
+        return self.keep_exclusion(tx, naming(exclusion.read(data).party), data)
+
+    def _take_statements(
+        self,
+        tx: Transaction,
+        agreement_id: str,
+        party: PartyCode,
+        theirs: list[tuple[int, bytes]],
+        naming: Naming,
+    ) -> Refreshed:
+        newest = self.of(tx, agreement_id).newest(party)
+        known = 0 if newest is None else newest.number
+        if theirs[-1][0] < known:
+            served = theirs[-1][0]
+            text = f"the relay shows statement {served} of {party} as its newest, not {known}"
+            return Refreshed(problems=(text,))
+        result = Refreshed()
+        # From the newest one known: of one number there can't be two.
+        for number, data in theirs:
+            if number >= known:
+                result |= _tried(partial(self.keep_statement, tx, naming(party), data))
+        return result
+
     def newest_statement(
         self, tx: Transaction, agreement_id: str, party: PartyCode
     ) -> bytes | None:
@@ -107,6 +184,13 @@ class Standings:
         """Return the signed bytes of a party's exclusion, or None."""
         name = documents.party_name(agreement_id, party)
         return documents.load(tx, documents.EXCLUSION, name)
+
+
+def _tried(keep: Callable[[], bool]) -> Refreshed:
+    try:
+        return Refreshed(news=keep())
+    except LiaisonError as e:
+        return Refreshed(problems=(e.message,))
 
 
 def _verified(versions: Sequence[Agreement], verify: Callable[[Agreement], _T]) -> _T:

@@ -9,13 +9,12 @@ names has. All are stored as signed bytes, and nothing goes back to an older one
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from liaison import trust
-from liaison.errors import LiaisonError, VerificationError
+from liaison.errors import VerificationError
 from liaison.mls.credentials import Credential
 from liaison.model import DeviceId, PartyCode
 from liaison.policy import exclusion, participation, revocation, succession
@@ -35,27 +34,11 @@ from liaison.wire.problems import RemoteError
 from liaison_sdk.account import Account
 from liaison_sdk.errors import RelayBrokenError
 from liaison_sdk.http import RelayAPI
-from liaison_sdk.standings import Standings
+from liaison_sdk.standings import Refreshed, Standings
 from liaison_sdk.store import Store, Transaction, documents
 
 _FOR_GOOD: Final = 1 << 62
 """Later than anything: by then whoever has said that it leaves has left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refreshed:
-    """What a look at the relay's documents brought.
-
-    Args:
-        news: whether anything is known that was not known before.
-        problems: what was served and not believed, in words.
-    """
-
-    news: bool = False
-    problems: tuple[str, ...] = ()
-
-    def __or__(self, other: Refreshed) -> Refreshed:
-        return Refreshed(self.news or other.news, (*self.problems, *other.problems))
 
 
 class AgreementMissingError(RelayBrokenError):
@@ -258,48 +241,11 @@ class TrustStore:
     async def refresh_statements(self, api: RelayAPI, store: Store, agreement_id: str) -> Refreshed:
         """Fetch what the parties of an agreement have said and decided about each other."""
         served = await api.statements(agreement_id)
-        return await store.write(lambda tx: self._take_all(tx, agreement_id, served))
-
-    def _take_all(self, tx: Transaction, agreement_id: str, served: list[bytes]) -> Refreshed:
-        said: dict[PartyCode, list[tuple[int, bytes]]] = {}
-        result = Refreshed()
-        decided: list[bytes] = []
-        for data in served:
-            try:
-                statement = participation.read(data)
-            except LiaisonError:
-                decided.append(data)
-                continue
-            said.setdefault(statement.party, []).append((statement.number, data))
-        standing = self.standing(tx, agreement_id)
-        for party, theirs in said.items():
-            if party not in standing.exclusions:
-                result |= self._take_statements(tx, agreement_id, party, sorted(theirs))
-        for party in standing.statements.keys() - said.keys():
-            result |= Refreshed(problems=(f"the relay does not show what {party} has said",))
-        for data in decided:
-            result |= _tried(lambda d=data: self.keep_exclusion(tx, agreement_id, d))  # type: ignore[misc]  # a default argument binds the loop's value
-        return result
-
-    def _take_statements(
-        self,
-        tx: Transaction,
-        agreement_id: str,
-        party: PartyCode,
-        theirs: list[tuple[int, bytes]],
-    ) -> Refreshed:
-        newest = self.standing(tx, agreement_id).newest(party)
-        known = 0 if newest is None else newest.number
-        if theirs[-1][0] < known:
-            served = theirs[-1][0]
-            text = f"the relay shows statement {served} of {party} as its newest, not {known}"
-            return Refreshed(problems=(text,))
-        result = Refreshed()
-        # From the newest one known: of one number there can't be two.
-        for number, data in theirs:
-            if number >= known:
-                result |= _tried(lambda d=data: self.keep_statement(tx, agreement_id, d))  # type: ignore[misc]  # a default argument binds the loop's value
-        return result
+        return await store.write(
+            lambda tx: self.standings.take_all(
+                tx, agreement_id, served, lambda party: self._naming(tx, agreement_id, party)
+            )
+        )
 
     def _naming(self, tx: Transaction, agreement_id: str, party: PartyCode) -> list[Agreement]:
         """Return the versions that a party belongs to, the newest first.
@@ -432,13 +378,6 @@ def _of_others(standing: Standing, agreement: Agreement) -> Standing:
     return replace(
         standing, statements=MappingProxyType(others), exclusions=MappingProxyType(decided)
     )
-
-
-def _tried(keep: Callable[[], bool]) -> Refreshed:
-    try:
-        return Refreshed(news=keep())
-    except LiaisonError as e:
-        return Refreshed(problems=(e.message,))
 
 
 def device_of(credential: Credential) -> DeviceId:

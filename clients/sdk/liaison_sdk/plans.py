@@ -1,0 +1,79 @@
+"""What a commit shall do, decided on the state that it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from liaison.mls.group import Group
+from liaison.mls.proposals import Proposal, Remove
+from liaison.policy.agreement import Agreement
+from liaison_sdk import duties
+from liaison_sdk.environment import Environment
+from liaison_sdk.errors import ChannelClosedError
+from liaison_sdk.store import Transaction
+from liaison_sdk.store.channels import ChannelRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a commit shall do, beside what waits anyway.
+
+    Args:
+        proposals: carried by value.
+        name: the channel's name, for those who join by it; None where nobody does.
+    """
+
+    proposals: Sequence[Proposal] = ()
+    name: str | None = field(default=None, repr=False)
+
+
+Plan: TypeAlias = Callable[[Transaction, ChannelRecord, Agreement, Group], Order | None]
+"""Decides on the present state; None where there is nothing to do (any more)."""
+
+
+def urgent(env: Environment) -> Plan:
+    """Return the plan that commits what must not wait for an encryption.
+
+    That is every proposal that waits (RFC 9420 §12.4: no application message
+    while there are proposals), and the removal of everyone who is excluded.
+    """
+
+    def plan(
+        tx: Transaction, record: ChannelRecord, agreement: Agreement, group: Group
+    ) -> Order | None:
+        del agreement
+        due = duties.due(env, tx, record, group)
+        # Only others can remove this device, and will.
+        if not due or due.own is not None:
+            return None
+        if own_removal(group):
+            raise ChannelClosedError("this device is about to be removed")
+        return Order()
+
+    return plan
+
+
+def aged(env: Environment) -> Plan:
+    """Return the plan that gives fresh keys where the policy says that they are too old."""
+
+    def plan(
+        tx: Transaction, record: ChannelRecord, agreement: Agreement, group: Group
+    ) -> Order | None:
+        del tx, group
+        keys = agreement.channel(record.policy).keys
+        # Before the limit, so that a message never has to wait for it.
+        leaf_is_old = env.now - record.leaf_at > keys.leaf_max_age * 3 // 4
+        epoch_is_old = env.now - record.epoch_at > keys.epoch_max_age * 3 // 4
+        return Order() if leaf_is_old or epoch_is_old else None
+
+    return plan
+
+
+def own_removal(group: Group) -> bool:
+    """Tell whether this device's removal waits to be committed, which others must do."""
+    return any(
+        isinstance(queued.proposal, Remove) and queued.proposal.leaf == group.own_leaf
+        for queued in group.pending
+    )
