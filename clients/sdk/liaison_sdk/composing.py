@@ -114,6 +114,25 @@ def request(
     return SendMessage(actor, record.policy, header, len(composed.content), audience, released)
 
 
+def renew(composed: Composed, before: Agreement, after: Agreement) -> Composed:
+    """Return a message, made under one version of the agreement, as it is under another.
+
+    Who chose no label gets the default of the new version; a label that was
+    chosen stays, and so does everything that several persons have signed.
+    """
+    header = composed.header
+    if header.release is not None:
+        return composed
+    header = replace(header, agreement_version=after.version)
+    label = default_label(after)
+    if labelling.label_of(header) != default_label(before) or label == default_label(before):
+        return Composed(header, composed.content)
+    content = Content.decode(composed.content)
+    extensions = {**content.extensions, contents.LABEL: labelling.encode_label(label)}
+    header = replace(header, label=labelling.header_label(label, content.salt))
+    return Composed(header, replace(content, extensions=extensions).encode())
+
+
 def judge(
     env: Environment,
     tx: Transaction,

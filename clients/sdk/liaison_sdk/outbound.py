@@ -169,10 +169,9 @@ class Outbound:
             return None
         # Until a fresh word comes it waits, and is encrypted then.
         duties.check_fresh(env, tx, agreement)
-        row, header = _renewed(tx, row, agreement)
+        row, composed = _renewed(env, tx, row, agreement)
         # Who can read it has been decided since it was queued.
-        judged = Composed(header, row.content)
-        composing.judge(env, tx, record, agreement, judged).require()
+        composing.judge(env, tx, record, agreement, composed).require()
         after, ciphertext = encrypt(
             group,
             row.content,
@@ -318,20 +317,20 @@ class Outbound:
 
 
 def _renewed(
-    tx: Transaction, row: OutboxRecord, agreement: Agreement
-) -> tuple[OutboxRecord, Header]:
-    """Return a queued message under the version of the agreement that the channel is at now.
-
-    What several persons have signed stays as it is, and is refused.
-    """
-    header = Header.decode(row.header)
-    if header.agreement_version == agreement.version or header.release is not None:
-        return row, header
-    header = replace(header, agreement_version=agreement.version)
+    env: Environment, tx: Transaction, row: OutboxRecord, agreement: Agreement
+) -> tuple[OutboxRecord, Composed]:
+    """Return a queued message under the version of the agreement that the channel is at now."""
+    composed = Composed(Header.decode(row.header), row.content)
+    named = composed.header.agreement_version
+    if named == agreement.version:
+        return row, composed
+    before = env.trust.agreement(tx, agreement.agreement_id, named)
+    composed = composing.renew(composed, before, agreement)
+    header, content = composed.header.encode(), composed.content
     message = messages.find_own(tx, row.channel, row.message_id)
     if message is not None:
-        messages.save_outcome(tx, replace(message, header=header.encode()))
-    return replace(row, header=header.encode()), header
+        messages.save_outcome(tx, replace(message, header=header, content=content))
+    return replace(row, header=header, content=content), composed
 
 
 def _compare(env: Environment, tx: Transaction, channel: ChannelId, epoch: int) -> None:
