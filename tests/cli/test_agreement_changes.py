@@ -345,6 +345,22 @@ def test_check_names_who_may_read_and_is_not_cleared(liaison: Liaison, draft: Pa
     assert "cleared" not in liaison("agreement", "check", draft).err
 
 
+def test_check_says_that_the_usual_label_needs_a_category(
+    liaison: Liaison, parts: list[str], tmp_path: Path
+) -> None:
+    made = tmp_path / "second.yaml"
+    words = ("agreement", "new", "--template", "bilateral", *parts, "-o", made)
+    liaison(*words, "--label-policy", "demo", "--ceiling", "GUARDED")
+    guarded = edited(made, lambda document: document["labels"].update(default="GUARDED"))
+
+    done = liaison("agreement", "check", guarded)
+
+    assert done.code == 0
+    assert (
+        "every message must name its label, since GUARDED alone is none: GUARDED stands" in done.err
+    )
+
+
 def test_the_page_has_everything_that_was_agreed(liaison: Liaison, draft: Path) -> None:
     def change(document: dict[str, Any]) -> None:
         document["duties"] = {"NOR": "Mans the desk."}

@@ -74,6 +74,17 @@ def test_without_a_terminal_an_addressee_outside_stops_the_message(
     assert '"code": "cli.not_reached"' in done.err
 
 
+def test_a_channels_name_can_not_become_an_option_of_the_command_that_is_offered(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.simulation = OUTSIDE
+    client.rooms[0].name = "--yes; x"
+
+    done = liaison("send", "--", "--yes; x", "text")
+
+    assert f"liaison channels add {str(client.rooms[0].id)[:8]} deu/lno-j4\n" in done.err
+
+
 def test_without_a_terminal_an_empty_desk_stops_the_message(
     liaison: Liaison, client: FakeClient
 ) -> None:

@@ -82,3 +82,45 @@ def test_a_relay_that_is_not_the_pinned_one_is_noticed_and_nothing_is_pinned(
 
     assert done.code == 3
     assert office.state.connection is None
+
+
+def test_two_authorities_bring_an_agreement_through_its_life(
+    liaison: Liaison, home: Path, relay: RelayProcess, tmp_path: Path
+) -> None:
+    files: list[str | Path] = []
+    for code, name in (("NOR", "Norway"), ("DEU", "Germany")):
+        file = tmp_path / f"{code}.json"
+        file.write_bytes(found(home, code, name).party.encode())
+        relay.run("party", "add", file)
+        words = ("party", "connect", relay.url, "--identity", relay.identity_file)
+        assert liaison("--ca", relay.ca, *words, "--party", code).code == 0
+        files += ["--party", file]
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    made = ("--template", "bilateral", "--id", "nor-deu", "--relay", relay.identity_file)
+    liaison("agreement", "new", *made, *files, "-o", first)
+    nor, deu = ("--party", "NOR"), ("--party", "DEU")
+    sign = ("agreement", "sign", "--proposal", "nor-deu", "--yes", "--json", *deu)
+
+    liaison("agreement", "propose", first, *nor)
+    complete = liaison(*sign)
+    relay.run("agreement", "admit", "nor-deu")
+    liaison("agreement", "amend", "nor-deu", *nor, "-o", second)
+    second.write_text(second.read_text().replace("highest: FLASH", "highest: PRIORITY"))
+    proposed = liaison("agreement", "propose", second, *nor, "--json")
+    amended = liaison(*sign)
+    suspended = liaison("agreement", "suspend", "nor-deu", "--reason", "talks", *nor, "--json")
+    page = liaison("agreement", "show", "nor-deu", *deu)
+    resumed = liaison("agreement", "resume", "nor-deu", *nor, "--json")
+    history = liaison("agreement", "history", "nor-deu", *deu, "--json")
+
+    assert (complete.record["missing"], complete.record["active"]) == ([], False)
+    assert proposed.record["missing"] == ["DEU"]
+    assert amended.record["active"] is True
+    assert "channels[liaison].send[0].highest" in {c["path"] for c in amended.record["changes"]}
+    assert suspended.record["state"] == "suspended"
+    assert "nor-deu version 2, bilateral, suspended" in page.out
+    assert resumed.record["state"] == "active"
+    assert [record["kind"] for record in history.records] == [
+        *("version", "version"),
+        *("statement", "statement"),
+    ]

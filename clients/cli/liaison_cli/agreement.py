@@ -62,9 +62,8 @@ def check(
     for other in party_file or ():
         _check_party(draft.agreement, other)
     cli.out.record(draft.record(), draft.verdict())
-    for who, channel in agreement_words.uncleared(draft.agreement):
-        level = draft.agreement.labels.default
-        cli.out.note(f"{who} may be in {channel} channels and is not cleared for {level}")
+    for remark in agreement_words.label_remarks(draft.agreement):
+        cli.out.note(remark)
     if not draft.agreement.is_in_force(offices.now()):
         cli.out.note(f"it is not in force now, but {_validity(draft.agreement)}")
 

@@ -15,6 +15,7 @@ from liaison_cli.agreement_proposals import PartyOption, YesOption
 from liaison_cli.asking import agree
 from liaison_cli.context import Context, command
 from liaison_cli.errors import AmbiguousError, UsageProblemError
+from liaison_cli.terminal import clean_line
 
 if TYPE_CHECKING:
     from liaison.policy.lifecycle import Event
@@ -239,7 +240,9 @@ def _say_excluded(cli: Context, outcome: ExclusionOutcome, output: Path | None) 
         text = f"{said.party} is excluded from {said.agreement_id}"
     else:
         waiting = f", not by {', '.join(outcome.missing)}" if outcome.missing else ""
-        text = f"{said.party} is not excluded yet: signed by {', '.join(outcome.signed)}{waiting}"
+        signed = ", ".join(outcome.signed)
+        # Who has signed is the relay's word.
+        text = clean_line(f"{said.party} is not excluded yet: signed by {signed}{waiting}")
     cli.out.record(record, text)
     if not outcome.in_force:
         cli.out.hint(

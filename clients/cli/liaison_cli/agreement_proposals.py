@@ -11,10 +11,12 @@ from liaison_cli import agreement_files, documents, offices
 from liaison_cli.asking import agree
 from liaison_cli.context import Context, command
 from liaison_cli.errors import AmbiguousError, NotFoundError, UsageProblemError
+from liaison_cli.terminal import clean_line
 
 if TYPE_CHECKING:
     from liaison.policy.agreement import Agreement
     from liaison.wire.v1 import ProposalStatus
+    from liaison_cli.agreement_page import Draft
     from liaison_sdk.registrar.desk import RelayDesk
 
 PartyOption = Annotated[
@@ -80,7 +82,7 @@ async def propose(
         envelope = offices.sign(office.store, draft)
     async with await offices.desk_of(cli, office) as desk:
         status = await desk.propose(envelope)
-    _say(cli, status)
+    _say(cli, draft.agreement, status)
 
 
 async def proposals(cli: Context, party: PartyOption = None) -> None:
@@ -104,20 +106,20 @@ async def _sign_proposal(cli: Context, name: str, party: str | None, *, yes: boo
         status = _named(name, await desk.proposals())
         text = Draft.parse(await desk.proposal(status.digest))
         record = await _show(cli, desk, text)
-        question = f"sign {status.id} version {status.version}?"
+        question = f"sign {text.agreement.agreement_id} version {text.agreement.version}?"
         await agree(question, yes=yes, unchanged="nothing was signed")
         # By the digest of what was shown: the relay can't have another one signed.
         signed = await desk.countersign(text.agreement.digest())
-    _say(cli, signed, record)
+    _say(cli, text.agreement, signed, record)
 
 
-async def _show(cli: Context, desk: RelayDesk, text: Any) -> dict[str, Any]:
+async def _show(cli: Context, desk: RelayDesk, text: Draft) -> dict[str, Any]:
     """Show what a proposal says or would change; return that for programs."""
     from liaison.policy import changes
     from liaison_cli import agreement_words
     from liaison_cli.agreement_page import page
 
-    following: Agreement = text.agreement
+    following = text.agreement
     if following.previous is None:
         if not cli.out.as_json:
             cli.out.record({}, page(following, text.signed_by))
@@ -172,16 +174,23 @@ def _record(status: ProposalStatus) -> dict[str, Any]:
     }
 
 
-def _say(cli: Context, status: ProposalStatus, more: dict[str, Any] | None = None) -> None:
+def _say(
+    cli: Context,
+    text: Agreement,
+    status: ProposalStatus,
+    more: dict[str, Any] | None = None,
+) -> None:
+    # Names and digest are those of what was signed here; the rest is the relay's word.
+    missing = clean_line(", ".join(status.missing))
     if status.active:
         state = "signed by all parties, and admitted"
-    elif status.missing:
-        state = f"proposed, not signed by {', '.join(status.missing)}"
+    elif missing:
+        state = f"proposed, not signed by {missing}"
     else:
         state = "signed by all parties; the relay's operator admits it"
-    cli.out.record(_record(status) | (more or {}), f"{status.id} version {status.version}: {state}")
-    digits = status.digest.hex()[:_DIGITS]
-    if status.missing and not status.active:
+    name, digits = text.agreement_id, text.digest().hex()[:_DIGITS]
+    cli.out.record(_record(status) | (more or {}), f"{name} version {text.version}: {state}")
+    if missing and not status.active:
         cli.out.hint(f"they sign it with: liaison agreement sign --proposal {digits}")
     elif not status.active:
-        cli.out.hint(f"the operator's command: liaison-relay agreement admit {status.id}")
+        cli.out.hint(f"the operator's command: liaison-relay agreement admit {name}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from liaison.labels import Label
+from liaison.labels import Label, LabelError
 from liaison.model import EndpointId, PartyCode
 from liaison.policy import changes
 from liaison.policy.agreement import Agreement
@@ -120,25 +120,28 @@ def _cleared(
             yield Change(endpoint, "", _EVERYWHERE, old, new)
 
 
-def uncleared(agreement: Agreement) -> Iterator[tuple[str, str]]:
-    """Return who may be in a channel without being cleared for its usual label.
+def label_remarks(agreement: Agreement) -> Iterator[str]:
+    """Return what an agreement's labels and clearances would keep people from.
 
-    While one of them is in it nothing can be said there: they could read it.
-
-    Returns:
-        Names in words, each with the name of a channel policy.
+    While somebody is in a channel who is not cleared for its usual label nothing
+    can be said there: they could read it.
     """
-    meaning = agreement.label_policy
+    meaning, level = agreement.label_policy, agreement.labels.default
     if meaning is None:
         return
-    requirement = meaning.requirement(Label(agreement.labels.policy, agreement.labels.default))
+    try:
+        requirement = meaning.requirement(Label(agreement.labels.policy, level))
+    except LabelError as e:
+        yield f"every message must name its label, since {level} alone is none: {e.message}"
+        return
     named = changes.named_endpoints(agreement)
     people = {one: str(one) for one in named} | dict(_others((agreement,), named))
     for endpoint in sorted(people):
         if not requirement.decide(agreement.holding(meaning, endpoint)).grant:
             for policy in agreement.channels:
                 if agreement.includes(policy.read, endpoint):
-                    yield people[endpoint], policy.name
+                    who = people[endpoint]
+                    yield f"{who} may be in {policy.name} channels and is not cleared for {level}"
 
 
 def effect_lines(found: Iterable[Effect]) -> Iterator[str]:

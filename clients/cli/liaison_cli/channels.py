@@ -11,6 +11,7 @@ from liaison.model import DeviceId, EndpointId
 from liaison_cli import clients
 from liaison_cli.context import Context, command
 from liaison_cli.errors import AmbiguousError
+from liaison_cli.terminal import clean_line
 
 if TYPE_CHECKING:
     from liaison_sdk import Channel, Client
@@ -113,7 +114,7 @@ async def add(
             added = [str(device) for device in await found.add(each)]
             now = await client.channel(found.id)
             record = _changed(now) | {"endpoint": str(each), "added": added}
-            cli.out.record(record, f"{', '.join(added) or each} added to {now.name}")
+            cli.out.record(record, f"{', '.join(added) or each} added to {clean_line(now.name)}")
 
 
 @command(app)
@@ -130,7 +131,9 @@ async def remove(
             removed = [str(device) for device in await found.remove(each)]
             now = await client.channel(found.id)
             record = _changed(now) | {"removed": removed}
-            cli.out.record(record, f"{', '.join(removed) or each} removed from {now.name}")
+            cli.out.record(
+                record, f"{', '.join(removed) or each} removed from {clean_line(now.name)}"
+            )
 
 
 @command(app)
@@ -140,7 +143,7 @@ async def leave(cli: Context, channel: ChannelArgument) -> None:
         found = await _synced_channel(cli, client, channel)
         await found.leave()
     record = {"channel": str(found.id), "name": found.name, "state": "leaving"}
-    cli.out.record(record, f"leaving {found.name}: another member completes it")
+    cli.out.record(record, f"leaving {clean_line(found.name)}: another member completes it")
 
 
 @command(app)

@@ -11,6 +11,7 @@ from liaison_cli.ack import MessageArgument
 from liaison_cli.channels import ChannelArgument
 from liaison_cli.context import Context, command
 from liaison_cli.progress import bar
+from liaison_cli.terminal import clean_line
 
 if TYPE_CHECKING:
     from liaison_sdk import Client, Message, Sent
@@ -104,7 +105,7 @@ async def release(
         sent = await clients.accepted(client, found.send_released(), _SECONDS)
         record = _record("sent", found) | {"state": str(sent.state), "seq": sent.seq}
         number = str(sent.message_id)[: messages.ID_DIGITS]
-        cli.out.record(record, f"[{number}] {sent.state} in {drafted.channel_name}")
+        cli.out.record(record, f"[{number}] {sent.state} in {clean_line(drafted.channel_name)}")
 
 
 def register(app: typer.Typer) -> None:
@@ -132,6 +133,8 @@ def _record(done: str, message: Message) -> dict[str, Any]:
 
 def _say(cli: Context, done: str, message: Message) -> None:
     number = str(message.id)[: messages.ID_DIGITS]
-    cli.out.record(_record(done, message), f"[{number}] {done} in {message.channel_name}")
+    cli.out.record(
+        _record(done, message), f"[{number}] {done} in {clean_line(message.channel_name)}"
+    )
     if message.draft is not None and message.draft.missing:
         cli.out.note(f"not signed yet: {', '.join(message.draft.missing)}")

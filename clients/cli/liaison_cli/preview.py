@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from liaison.errors import RefusedError
+from liaison_cli import messages
 from liaison_cli.asking import agree
 from liaison_cli.context import Context
 from liaison_cli.terminal import is_terminal
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from liaison.model import EndpointId
     from liaison.policy.simulate import Outcome, Simulation
     from liaison_sdk import Channel
+
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class NotReachedError(RefusedError):
@@ -97,7 +102,7 @@ def _not_reached(channel: Channel, outcomes: tuple[Outcome, ...]) -> NotReachedE
     outside = [one.endpoint for one in outcomes if one.fate is Fate.OUTSIDE]
     hint = "send it all the same with --yes"
     if outside:
-        hint += f", or first: {_command('channels', 'add', channel.name, *map(str, outside))}"
+        hint += f", or first: {_command('channels', 'add', _name(channel), *map(str, outside))}"
     reason = f"would not get it: {outcomes[0].reason}"
     if all(one.fate is Fate.GETS for one in outcomes):
         reason = "would get it at a desk that is not manned now"
@@ -119,11 +124,18 @@ def _way_around(channel: Channel, found: Simulation, own: EndpointId) -> str:
     ]
     if not staying:
         return "nobody else in the channel is cleared for it"
-    words = ["channels", "create", f"{channel.name}-cleared"]
+    words = ["channels", "create", f"{_name(channel)}-cleared"]
     words += ["--agreement", channel.agreement_id, "--policy", channel.policy]
     for name in staying:
         words += ["--add", name]
     return f"a channel of those who are cleared: {_command(*words)}"
+
+
+def _name(channel: Channel) -> str:
+    """Return what names a channel in a command that somebody may copy."""
+    # A member gave it the name, which may be an option, or anything.
+    plain = channel.name if _PLAIN.fullmatch(channel.name) else ""
+    return plain or str(channel.id)[: messages.ID_DIGITS]
 
 
 def _command(*words: str) -> str:
