@@ -166,7 +166,7 @@ class StatementAheadError(RefusedError):
 
 
 class StatementOutdatedError(ConflictError):
-    """Since the party signed that it takes part again, others have acted on its absence."""
+    """Signed too long ago: others have acted on what held until now."""
 
     code = "statement.outdated"
 

@@ -28,7 +28,7 @@ class Limits:
     low_key_packages: int = 10
     proposals: int = 256
     open_documents: int = 8
-    open_proposals: int = 256
+    open_proposals: int = 32
     enrolment_days: int = 30
     unfinished_hours: int = 24
     expire_at_once: int = 500

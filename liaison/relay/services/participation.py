@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from liaison.fanout import Bus
 from liaison.policy import dsse, exclusion, participation
 from liaison.policy.agreement import Agreement
-from liaison.policy.errors import SignatureMissingError, StatementOrderError
+from liaison.policy.errors import StatementOrderError
 from liaison.policy.exclusion import Exclusion
 from liaison.policy.lifecycle import Participation
 from liaison.policy.participation import Statement
-from liaison.relay.services import enforcement, signatures
+from liaison.relay.services import enforcement, signatures, votes
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import Caller, OfficeCaller
 from liaison.relay.services.errors import (
@@ -105,7 +105,7 @@ class Participations:
             UnknownAgreementError: the caller's party has no such agreement.
             ForeignPartyError: the caller's own party is to be excluded.
             UnknownPartyError: the party is not in the agreement.
-            StatementAheadError: it is dated in the future.
+            StatementAheadError, StatementOutdatedError: its time can't be.
             AlreadyExcludedError: the party is excluded.
             TooManyDocumentsError: the caller's party has enough waiting.
         """
@@ -124,6 +124,12 @@ class Participations:
         parties = [one for one in agreement.parties if one.code != word.party]
         await asyncio.to_thread(signatures.check_all, envelope, exclusion.PAYLOAD_TYPE, parties)
         _check_time(word.issued_at, agreement, now)
+        if word.issued_at < now // 1000 - agreement.status.max_age:
+            raise StatementOutdatedError(
+                "the exclusion was signed too long ago",
+                unchanged="nothing was stored",
+                hint="sign it again now",
+            )
         status, closed = await self.writer.submit(
             _Exclude(
                 self.book,
@@ -182,6 +188,12 @@ class _State(Operation[list[bytes]]):
         mine = [row for row in rows if row.party == self.party]
         if not self._is_known(mine):
             self._check_follows(mine)
+            self._check_leaves_now(mine)
+            votes.check_kept(
+                rows,
+                await self.book.read_life(work.tx, id_),
+                votes.with_statement(votes.as_signed(rows), new),
+            )
             await self._check_in_time(work, mine)
             await statements.add(
                 work.tx, id_, self.party, new.number, self.envelope, now_ms=self.now_ms
@@ -206,6 +218,19 @@ class _State(Operation[list[bytes]]):
             )
         if mine:
             self.statement.check_succeeds(participation.read(mine[-1].envelope))
+
+    def _check_leaves_now(self, mine: list[statements.StatementRow]) -> None:
+        """A party leaves now, not long ago: what it did and signed since then would be undone."""
+        new, before = self.statement, participation.read(mine[-1].envelope) if mine else None
+        renews = before is not None and (before.state, before.since) == (new.state, new.since)
+        oldest = self.now_ms // 1000 - self.agreement.times.behind
+        if new.state is Participation.ACTIVE or renews or new.since >= oldest:
+            return
+        raise StatementOutdatedError(
+            f"{new.party} would have left too long ago",
+            unchanged="nothing was stored",
+            hint="sign it again now",
+        )
 
     async def _check_in_time(self, work: Work, mine: list[statements.StatementRow]) -> None:
         """A return must not be dated before a removal that was justified when it was accepted.
@@ -245,6 +270,9 @@ class _Exclude(Operation[tuple[v1.ExclusionStatus, list[bytes]]]):
         id_ = self.agreement.agreement_id
         await agreements.lock(work.tx, id_)
         life = await self.book.read_life(work.tx, id_)
+        # A version that came in since may ask for more signatures, and readers go by that.
+        named = life.naming(self.word.party)
+        self.agreement = self.agreement if named is None else named.agreement
         known = await statements.find(work.tx, id_, self.party, statements.EXCLUSION)
         if known is not None:
             return self._again(known.envelope, life), []
@@ -253,7 +281,10 @@ class _Exclude(Operation[tuple[v1.ExclusionStatus, list[bytes]]]):
         whole = self.envelope
         if waiting is not None:
             whole = signatures.united(waiting.envelope, self.envelope)
-        if self._has_enough(whole, life):
+        rows = await statements.of_agreement(work.tx, id_)
+        said = votes.as_signed(rows)
+        if votes.are_enough(whole, self.agreement, said, self.now_ms // 1000):
+            votes.check_kept(rows, life, said.with_exclusion(self.word))
             closed = await self._put_into_force(work, whole)
             return self._status(whole, life, in_force=True), closed
         if waiting is not None:
@@ -266,15 +297,6 @@ class _Exclude(Operation[tuple[v1.ExclusionStatus, list[bytes]]]):
         if _payload_digest(known) != _payload_digest(self.envelope):
             raise AlreadyExcludedError(f"{self.word.party} was excluded before")
         return self._status(known, life, in_force=True)
-
-    def _has_enough(self, envelope: bytes, life: Life) -> bool:
-        # As of its date: the same document then counts for every later reader.
-        left = life.standing.left(self.agreement, self.word.issued_at)
-        try:
-            exclusion.verify(envelope, self.agreement, left)
-        except SignatureMissingError:
-            return False
-        return True
 
     async def _put_into_force(self, work: Work, envelope: bytes) -> list[bytes]:
         id_ = self.agreement.agreement_id

@@ -8,13 +8,15 @@ the relay serves. Which version follows is settled by the first that is complete
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.fanout import Bus
-from liaison.policy import signing
+from liaison.model import PartyCode
+from liaison.policy import dsse, signing
 from liaison.policy.agreement import Agreement
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay.services import admission, signatures
@@ -36,6 +38,55 @@ from liaison.storage.engine import Database
 from liaison.storage.proposals import ProposalRow
 from liaison.wire import v1
 
+_KEPT: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Signers:
+    """Who has to sign a version, and by which keys."""
+
+    codes: frozenset[PartyCode]
+    owners: Mapping[str, PartyCode]
+
+    @classmethod
+    def of(cls, agreement: Agreement) -> Self:
+        parties = agreement.parties
+        owners = {key.key_id: party.code for party in parties for key in party.authority_keys}
+        return cls(frozenset(agreement.codes), owners)
+
+    def status(self, row: ProposalRow, *, active: bool) -> v1.ProposalStatus:
+        """Describe a proposal; every signature under it was checked before it was stored."""
+        listed = dsse.Envelope.decode(row.envelope).signatures
+        signed = {self.owners[one.key_id] for one in listed if one.key_id in self.owners}
+        return v1.ProposalStatus(
+            id=row.agreement,
+            version=row.version,
+            digest=row.digest,
+            signed=sorted(map(str, signed)),
+            missing=sorted(map(str, self.codes - signed)),
+            active=active,
+        )
+
+
+class _Statuses:
+    """Describes what waits. Reading an agreement may take a second, so each is read once."""
+
+    def __init__(self) -> None:
+        self._known: Final[dict[bytes, _Signers]] = {}
+
+    def of(self, rows: Iterable[ProposalRow]) -> list[v1.ProposalStatus]:
+        """Return what there is to say of each proposal; to be run in a thread."""
+        return [self._signers(row).status(row, active=False) for row in rows]
+
+    def _signers(self, row: ProposalRow) -> _Signers:
+        known = self._known.get(row.digest)
+        if known is None:
+            known = _Signers.of(signing.read(row.envelope)[1])
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            self._known[row.digest] = known
+        return known
+
 
 @dataclass(frozen=True)
 class Proposals:
@@ -49,6 +100,7 @@ class Proposals:
     clock: Callable[[], int]
     identity: RelayIdentity
     limits: Limits
+    _statuses: _Statuses = field(default_factory=_Statuses)
 
     async def propose(self, office: OfficeCaller, envelope: bytes) -> v1.ProposalStatus:
         """Take a version of an agreement, or more signatures under it.
@@ -77,7 +129,7 @@ class Proposals:
         """List what is proposed to the caller's party and waits."""
         async with self.database.read() as tx:
             rows = await proposals.listing(tx, office.party_key)
-        return v1.Proposals(proposals=[_waiting(row) for row in rows])
+        return v1.Proposals(proposals=await asyncio.to_thread(self._statuses.of, rows))
 
     async def get(self, office: OfficeCaller, digest: bytes) -> v1.Document:
         """Return a version that waits, with the signatures so far.
@@ -101,7 +153,9 @@ class Proposals:
         """
         async with self.database.read() as tx:
             rows = await proposals.of_agreement(tx, id_)
-        whole = [row for row in rows if row.version == 1 and not _waiting(row).missing]
+        first = [row for row in rows if row.version == 1]
+        listed = await asyncio.to_thread(self._statuses.of, first)
+        whole = [row for row, one in zip(first, listed, strict=True) if not one.missing]
         if not whole:
             raise UnknownProposalError(f"no complete new agreement {id_[:80]!r} waits")
         if len(whole) > 1:
@@ -116,23 +170,6 @@ class Proposals:
         )
         await self.removals.propose_all(done.closed)
         return agreement
-
-
-def _waiting(row: ProposalRow) -> v1.ProposalStatus:
-    return _status(signing.read(row.envelope)[1], row.envelope, active=False)
-
-
-def _status(agreement: Agreement, envelope: bytes, *, active: bool) -> v1.ProposalStatus:
-    # Every signature was checked before the envelope was stored.
-    signed = signing.signers(envelope)
-    return v1.ProposalStatus(
-        id=agreement.agreement_id,
-        version=agreement.version,
-        digest=agreement.digest(),
-        signed=sorted(map(str, signed)),
-        missing=sorted(map(str, set(agreement.codes) - signed)),
-        active=active,
-    )
 
 
 @dataclass
@@ -157,14 +194,14 @@ class _Propose(Operation[tuple[v1.ProposalStatus, list[bytes]]]):
         digest = agreement.digest()
         known = await agreements.find(work.tx, agreement.agreement_id, agreement.version)
         if known is not None and known.digest == digest:
-            return _status(agreement, known.envelope, active=True), []
+            return self._status(known.envelope, active=True), []
         admission.check_follows(agreement, life)
         await admission.party_keys(work.tx, self.book, agreement)
         waiting = await proposals.find(work.tx, digest)
         whole = self.envelope
         if waiting is not None:
             whole = signatures.united(waiting.envelope, self.envelope)
-        status = _status(agreement, whole, active=False)
+        status = self._status(whole, active=False)
         if agreement.version > 1 and not status.missing:
             done = await self._activate(work, whole)
             return status.model_copy(update={"active": True}), done.closed
@@ -173,6 +210,14 @@ class _Propose(Operation[tuple[v1.ProposalStatus, list[bytes]]]):
         else:
             await self._wait(work, digest, life)
         return status, []
+
+    def _status(self, envelope: bytes, *, active: bool) -> v1.ProposalStatus:
+        # Others wait for this transaction: nothing in it is read or verified a second time.
+        agreement = self.agreement
+        row = ProposalRow(
+            0, agreement.agreement_id, agreement.version, agreement.digest(), envelope
+        )
+        return _Signers.of(agreement).status(row, active=active)
 
     def _concerned(self, life: Life) -> set[object]:
         before = life.newest

@@ -202,6 +202,13 @@ def check_commit(
     else:
         _check_sender(state.group, header.sender, caller)
     amended = _check_binding(state, group, effect, identity, now)
+    if amended is not None and added:
+        # Members read a commit by the version that the group is bound to so far. Would they
+        # refuse somebody whom the later one allows, the channel were lost to them.
+        raise CommitInvalidError(
+            "a commit that brings in a later version of the agreement adds nobody",
+            hint="add them by the next commit",
+        )
     agreement = state.agreement if amended is None else amended.agreement
     _check_people(state, agreement, effect, added, group, due, judge, now)
     removed = tuple(one.leaf for one in effect.removed)
@@ -250,10 +257,8 @@ def _read(work: Callable[[], peek.Header]) -> peek.Header:
 
 
 def _apply(state: ChannelState, message: bytes, now: int) -> PublicResult:
-    # Whoever an amendment brings in is certified under the roots that it names.
-    newer = state.life.supersedes(state.agreement, now)
-    agreement = state.agreement if newer is None else newer.agreement
-    validator = AgreementValidator(agreement, state.revoked)
+    # Under the roots that members know the group by; whom an amendment brings in comes after it.
+    validator = AgreementValidator(state.agreement, state.revoked)
     try:
         return state.group.apply(message, validator=validator, now=now)
     except WrongGroupError as error:
@@ -276,6 +281,19 @@ def _check_upload(body: v1.Commit, result: PublicCommit) -> None:
         raise CommitInvalidError("the Welcome is not for exactly the devices that are added")
     if result.effect.reinit is not None:
         raise CommitInvalidError("the relay does not take a re-initialisation")
+
+
+def _added(proposal: Add) -> EndpointId:
+    return certified_leaf(proposal.key_package.leaf_node.credential).device.endpoint
+
+
+def _check_not_superseded(state: ChannelState, now: int) -> None:
+    newest = state.life.supersedes(state.agreement, now)
+    if newest is not None:
+        raise AmendmentPendingError(
+            f"version {newest.agreement.version} of {newest.agreement.agreement_id} is in force",
+            hint="bind the channel to it first",
+        )
 
 
 def _check_sender(group: PublicGroup, sender: Sender | None, caller: DeviceCaller) -> None:
@@ -371,11 +389,8 @@ def _check_binding(
     newest = state.life.supersedes(state.agreement, now)
     if binding is None:
         # A member that comes back from outside can't change what the group is bound to.
-        if newest is not None and not effect.external:
-            raise AmendmentPendingError(
-                f"version {newest.agreement.version} of {newest.agreement.agreement_id} is in force",
-                hint="bind the channel to it in the same commit",
-            )
+        if not effect.external:
+            _check_not_superseded(state, now)
         return None
     if newest is None or binding.version != newest.agreement.version:
         raise AgreementNotActiveError(
@@ -430,6 +445,7 @@ def check_proposal(
         GroupMismatchError, EpochConflictError: it does not belong to the current epoch.
         CommitInvalidError: MLS, or the way the relay uses it, does not allow it.
         TooManyProposalsError: enough wait already.
+        AmendmentPendingError: it adds somebody under a version that is over.
         PolicyRefusedError: the agreement does not allow it.
     """
     header = _check_header(state, message, ContentType.PROPOSAL)
@@ -445,8 +461,12 @@ def check_proposal(
     if not isinstance(proposal, _PROPOSABLE):
         raise CommitInvalidError("a proposal of this kind is made inside a commit")
     if isinstance(proposal, Add):
-        added = certified_leaf(proposal.key_package.leaf_node.credential).device.endpoint
-        present = (*_endpoints(state.group), added)
+        _check_not_superseded(state, now)
+        added = _added(proposal)
+        # With all that wait: each alone may be within a limit that they exceed together.
+        waiting = [one.proposal for one in state.group.pending]
+        others = [_added(one) for one in waiting if isinstance(one, Add)]
+        present = (*_endpoints(state.group), *others, added)
         request = AddEndpoint(caller.id.endpoint, state.row.policy, added, present)
         judge(request, state.agreement, now, standing=state.life.standing).require()
     if isinstance(proposal, Remove):

@@ -84,9 +84,12 @@ class Forum:
         await self.publish(code, signed)
         return signed
 
-    def exclusion(self, code: str, *signers: str, reason: str = "for cause") -> bytes:
+    def exclusion(
+        self, code: str, *signers: str, reason: str = "for cause", at: int | None = None
+    ) -> bytes:
         """An exclusion, signed by some."""
-        word = Exclusion(self.agreement.agreement_id, PartyCode(code), reason, self.now)
+        dated = self.now if at is None else at
+        word = Exclusion(self.agreement.agreement_id, PartyCode(code), reason, dated)
         parties = [self.relay.world.party(signer) for signer in signers]
         data = exclusion.sign(word, parties[0].authority_key)
         for party in parties[1:]:

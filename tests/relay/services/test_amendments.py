@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from liaison.errors import LiaisonError
-from liaison.mls import peek
+from liaison.mls import peek, proposing
 from liaison.mls.proposals import GroupContextExtensions
 from liaison.model import PartyCode
 from liaison.policy import dsse, signing, statement
 from liaison.policy.channel_rules import GuestRule
-from liaison.policy.errors import SignatureMissingError
+from liaison.policy.errors import PolicyRefusedError, SignatureMissingError
 from liaison.policy.lifecycle import Event
 from liaison.policy.succession import SuccessionError
 from liaison.policy.who import Pattern
@@ -30,6 +30,7 @@ from liaison.relay.services.errors import (
     UnknownProposalError,
 )
 from liaison.trust import CHANNEL_BINDING_EXTENSION
+from liaison.wire import v1
 from liaison.wire.frames import ItemKind
 from tests.relay.services.forum import DAY, ID, Forum, amendment, draft, go_on
 from tests.relay.services.harness import Actor, Relay
@@ -62,6 +63,19 @@ async def handshakes(actor: Actor) -> list[bytes]:
             reasons.append(peek.parse_header(item.payload).authenticated_data)
             actor.process(item.payload)
     return reasons
+
+
+async def propose_to_add(actor: Actor, other: Actor) -> None:
+    """Propose a device to the group."""
+    actor.group, message = proposing.propose_add(
+        actor.state,
+        other.key_package().key_package,
+        signer=actor.signer,
+        validator=actor.validator,
+        now=actor.relay.clock.ms // 1000,
+    )
+    body = v1.Proposal(proposal=message, state_version=actor.state_version)
+    await actor.relay.services.channels.propose(actor.caller, actor.channel, body)
 
 
 # --- proposing and signing --------------------------------------------------------------
@@ -292,19 +306,60 @@ async def test_who_is_no_party_any_more_is_proposed_for_removal_by_the_agreement
     await nor.send()
 
 
-async def test_a_party_that_an_amendment_brings_in_can_be_added_with_it(
+async def test_a_party_that_an_amendment_brings_in_is_added_after_it(
     forum: Forum, members: tuple[Actor, Actor, Actor]
 ) -> None:
     nor, _, _ = members
     await forum.relay.services.registry.add_party(forum.relay.world.party("SWE").document)
     swe = await forum.relay.enrol("swe/desk#d1")
     new = await forum.amend(forum.next(*CODES, "SWE"))
-    nor.agreement = new
 
-    await nor.commit(nor.stage(*amendment(nor, new), *nor.adding(swe)))
+    at_once = replace(nor, agreement=new)
+    with pytest.raises(CommitInvalidError):
+        await at_once.commit(at_once.stage(*amendment(nor, new), *nor.adding(swe)))
+    await go_on(nor, new)
+    await nor.add(swe)
 
     channel = await forum.relay.services.channels.get(nor.caller, nor.channel)
     assert str(swe.id) in [one.device for one in channel.members]
+
+
+async def test_whom_only_the_new_version_allows_is_added_after_the_commit_that_brings_it(
+    relay: Relay,
+) -> None:
+    hosts = (Pattern.parse("NOR"), Pattern.parse("UN-OCHA"))
+    forum = await Forum.open(relay, *CODES, read=hosts)
+    nor, deu = await relay.enrol("nor/desk#d1"), await relay.enrol("deu/desk#d1")
+    await nor.open(forum.agreement)
+    policy = replace(forum.agreement.channel("liaison"), read=(Pattern.parse("*"),))
+    new = await forum.amend(forum.next(policy=policy))
+
+    with pytest.raises(CommitInvalidError, match="adds nobody"):
+        await nor.commit(nor.stage(*amendment(nor, new), *nor.adding(deu)))
+    await go_on(nor, new)
+    await nor.add(deu)
+
+
+async def test_nobody_is_proposed_under_a_version_that_is_over(
+    forum: Forum, members: tuple[Actor, Actor, Actor]
+) -> None:
+    _, deu, _ = members
+    second = await forum.relay.enrol("nor/desk#d2")
+    await forum.amend(forum.next(title="amended"))
+
+    with pytest.raises(AmendmentPendingError):
+        await propose_to_add(deu, second)
+
+
+async def test_those_who_are_proposed_are_counted_together(relay: Relay) -> None:
+    forum = await Forum.open(relay, *CODES, max_members=2)
+    nor, other = await relay.enrol("nor/desk#d1"), await relay.enrol("nor/desk#d2")
+    third = await relay.enrol("nor/desk#d3")
+    await nor.open(forum.agreement)
+    await propose_to_add(nor, other)
+
+    with pytest.raises(PolicyRefusedError, match="at most 2 devices"):
+        await propose_to_add(nor, third)
 
 
 async def test_a_new_channel_is_bound_to_the_version_in_force(forum: Forum) -> None:

@@ -12,6 +12,7 @@ from liaison.errors import LiaisonError, UnavailableError
 from liaison.mls import peek
 from liaison.model import BlobId, PartyCode
 from liaison.policy import dsse, exclusion, participation, statement
+from liaison.policy.agreement_rules import ExclusionRule
 from liaison.policy.errors import (
     PolicyRefusedError,
     SignatureMissingError,
@@ -576,6 +577,80 @@ async def test_who_has_withdrawn_is_not_asked_for_a_vote(relay: Relay) -> None:
     status = await forum.exclude("NOR", forum.exclusion("DEU", "NOR", "UN-OCHA"))
 
     assert (status.missing, status.in_force) == ([], True)
+
+
+@pytest.fixture
+async def many(relay: Relay) -> Forum:
+    """Four parties, of whom a majority of the others excludes one."""
+    forum = await Forum.open(relay, *CODES, "SWE")
+    await forum.amend(forum.next(exclusion=ExclusionRule.MAJORITY))
+    return forum
+
+
+async def test_who_was_excluded_has_no_vote_by_dating_it_back(many: Forum) -> None:
+    before = many.now
+    many.wait(60)
+    await many.exclude("NOR", many.exclusion("DEU", "NOR", "UN-OCHA"))
+    many.wait(60)
+
+    status = await many.exclude("SWE", many.exclusion("NOR", "SWE", "DEU", at=before))
+
+    assert not status.in_force
+
+
+async def test_no_withdrawal_takes_back_the_vote_of_an_exclusion(many: Forum) -> None:
+    signed = many.statement("UN-OCHA", Event.WITHDRAW)
+    many.wait(60)
+    await many.exclude("NOR", many.exclusion("DEU", "NOR", "UN-OCHA"))
+
+    with pytest.raises(StatementOutdatedError, match="before the exclusion of DEU"):
+        await many.publish("UN-OCHA", signed)
+    many.said.clear()
+    many.wait(60)
+    await many.say("UN-OCHA", Event.WITHDRAW)
+
+
+async def test_an_exclusion_counts_the_votes_of_the_newest_version(
+    many: Forum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three had been enough; the version that comes in meanwhile knows five others."""
+    forum, writer = many, many.relay.writer
+    for code in ("FRA", "POL"):
+        await forum.relay.services.registry.add_party(forum.relay.world.party(code).document)
+    larger = forum.next(*CODES, "SWE", "FRA", "POL")
+    submit = writer.submit
+
+    async def overtaken(operation: Any) -> Any:
+        monkeypatch.setattr(writer, "submit", submit)
+        await forum.amend(larger)
+        return await submit(operation)
+
+    monkeypatch.setattr(writer, "submit", overtaken)
+    status = await forum.exclude("NOR", forum.exclusion("DEU", "NOR", "UN-OCHA"))
+
+    assert not status.in_force
+    assert "POL" in status.missing
+
+
+async def test_an_exclusion_that_was_signed_too_long_ago_is_signed_anew(many: Forum) -> None:
+    old = many.exclusion("DEU", "NOR", "UN-OCHA")
+    many.wait(many.agreement.status.max_age + 1)
+
+    with pytest.raises(StatementOutdatedError, match="too long ago"):
+        await many.exclude("NOR", old)
+
+
+@pytest.mark.parametrize("event", LEAVING)
+async def test_nobody_has_left_long_ago(forum: Forum, event: Event) -> None:
+    signed = forum.statement("DEU", event)
+    forum.wait(forum.agreement.times.behind + 1)
+
+    with pytest.raises(StatementOutdatedError, match="too long ago"):
+        await forum.publish("DEU", signed)
+    forum.said.clear()
+    await forum.say("DEU", event)
+    forum.wait(forum.agreement.times.behind + 1)
+    await forum.say("DEU", Event.AFFIRM)
 
 
 async def pieces() -> AsyncIterator[bytes]:
