@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
 from dataclasses import replace
@@ -304,6 +305,21 @@ def test_watch_marks_before_it_prints_and_ends_after_count(
     assert (done.code, [r["text"] for r in done.records]) == (0, ["0", "1"])
     assert [r["text"] for r in liaison("watch", "--for", "0.05", "--json").records] == ["2"]
     assert len(client.shown) == 3
+
+
+def test_a_watch_that_ends_while_it_looks_up_the_agreement_still_prints_what_it_took(
+    liaison: Liaison, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(agreement_id: str) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(client, "agreement", never)
+    client.stored.append(FakeMessage("taken", client))
+
+    done = liaison("watch", "--for", "0.05", "--json")
+
+    assert (done.code, done.record["text"], done.record["marking"]) == (0, "taken", "UNMARKED")
+    assert client.shown == {MESSAGE}
 
 
 def test_watch_tells_when_it_is_complete_and_when_the_relay_goes(

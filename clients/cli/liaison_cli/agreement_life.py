@@ -96,7 +96,7 @@ async def exclude(
     cli: Context,
     *,
     agreement: IdArgument,
-    excluded: Annotated[str, typer.Argument(metavar="PARTY", help="The party's code.")],
+    excluded: Annotated[str, typer.Argument(metavar="party", help="The party's code.")],
     reason: Annotated[
         str, typer.Option(help="For people; stands in what is signed. Needed by the first.")
     ] = "",
