@@ -97,8 +97,20 @@ def _check_life(
             return deny(f"party.{state.value}", f"{endpoint.party} {lifecycle.in_words(state)}")
     phase = standing.phase(agreement, now)
     if phase is not Phase.ACTIVE:
-        return deny(f"agreement.{phase.value}", "fewer than two parties take part")
+        return deny(
+            f"agreement.{phase.value}",
+            f"fewer than two parties take part: {_absent(agreement, standing, now)}",
+        )
     return None
+
+
+def _absent(agreement: Agreement, standing: Standing, now: int) -> str:
+    states = {code: standing.participation(code, now) for code in agreement.codes}
+    return ", ".join(
+        f"{code} {lifecycle.in_words(state)}"
+        for code, state in states.items()
+        if state is not Participation.ACTIVE
+    )
 
 
 def _concerned(request: CreateChannel | AddEndpoint | SendMessage) -> tuple[EndpointId, ...]:

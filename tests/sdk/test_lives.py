@@ -164,9 +164,9 @@ async def test_who_has_suspended_sends_nothing_reads_what_was_before_and_comes_b
         await (await nor.channel(name)).send("without Sweden")
         assert (await next_message(swe)).text == "before"
         await _declare(life, "SWE", Event.RESUME)
+        await (await nor.channel(name)).add(endpoint("swe/duty-desk"))
         view = await nor.standing(MULTI)
         assert {one.state for one in view.parties} == {Participation.ACTIVE}
-        await (await nor.channel(name)).add(endpoint("swe/duty-desk"))
         await (await nor.channel(name)).send("with Sweden")
 
         assert (await next_message(swe)).text == "with Sweden"

@@ -295,7 +295,7 @@ class Client:
         """
         await self.wait_connected()
         env = self._env
-        await self.agreement(agreement_id)
+        await self._look_up(agreement_id)
         agreement = await env.read(lambda tx: env.trust.current(tx, agreement_id, env.now))
         return await self._parts.channels.create(agreement, policy, name, members)
 

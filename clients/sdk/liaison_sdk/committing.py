@@ -18,11 +18,10 @@ from typing import Final
 
 from liaison.crypto import suites
 from liaison.crypto.signing import SignatureScheme
+from liaison.errors import LiaisonError
 from liaison.mls import external
 from liaison.mls.credentials import Credential
-from liaison.mls.effects import QueuedProposal
 from liaison.mls.extensions import Extension
-from liaison.mls.framing import SenderKind
 from liaison.mls.group import Group, StagedCommit, stage_commit
 from liaison.mls.proposals import Proposal, Remove
 from liaison.model import ChannelId
@@ -79,16 +78,24 @@ class Committer:
                 staged and goes out when it can, unless another one is first.
         """
         async with self._locks.setdefault(channel, asyncio.Lock()):
+            bare = False
             for _ in range(_ATTEMPTS):
-                staged = await self._env.write(lambda tx: self._stage(tx, channel, plan))
+                staged = await self._env.write(
+                    lambda tx, b=bare: self._stage(tx, channel, plan, bare=b)  # type: ignore[misc]  # a default argument binds the loop's value
+                )
                 if staged is None:
                     return False
                 ours = isinstance(staged, _Fresh)
                 try:
                     settled = await self._settle(staged.record)
                 except RemoteError as e:
-                    if not await self._learnt(channel, e):
+                    if await self._learnt(channel, e):
+                        continue
+                    # A member may have proposed what nobody may commit (any more): nothing
+                    # that others want of the group keeps it from going on.
+                    if bare or not await self._env.read(lambda tx: self._wanted(tx, channel)):
                         raise
+                    bare = True
                     continue
                 if settled and ours:
                     return True
@@ -153,8 +160,17 @@ class Committer:
 
     # --- staging ------------------------------------------------------------------------
 
+    def _wanted(self, tx: Transaction, channel: ChannelId) -> bool:
+        """Tell whether members want something of others in the channel."""
+        record = channels.load(tx, channel)
+        if record is None or record.state is not ChannelState.ACTIVE:
+            return False
+        group = self._env.groups.load(tx, record)
+        due = duties.due(self._env, tx, record, group)
+        return plans.to_commit(group, due) != plans.to_commit(group, due, bare=True)
+
     def _stage(
-        self, tx: Transaction, channel: ChannelId, plan: plans.Plan
+        self, tx: Transaction, channel: ChannelId, plan: plans.Plan, *, bare: bool
     ) -> _Fresh | _Found | None:
         env = self._env
         record = open_channel(tx, channel)
@@ -171,8 +187,12 @@ class Committer:
         # a version that the group knows.
         alone = due.amends and bool(wanted.proposals)
         order = plans.Order() if alone else wanted
-        staged = self._make(tx, record, agreement, group, due, order)
-        _check_own(env, tx, record, agreement, group, staged)
+        try:
+            staged = self._make(tx, record, agreement, group, due, order, bare=bare)
+        except LiaisonError:
+            if bare or plans.own_removal(group) or not self._wanted(tx, channel):
+                raise
+            staged = self._make(tx, record, agreement, group, due, order, bare=True)
         fresh = StagedRecord(
             channel=channel,
             epoch=group.epoch,
@@ -195,9 +215,11 @@ class Committer:
         group: Group,
         due: Due,
         order: plans.Order,
+        *,
+        bare: bool,
     ) -> StagedCommit:
         env = self._env
-        pending = _pending(group, due)
+        pending = plans.to_commit(group, due, bare=bare)
         proposed = {p.proposal.leaf for p in pending if isinstance(p.proposal, Remove)}
         ordered = {p.leaf for p in order.proposals if isinstance(p, Remove)}
         # Whoever is excluded goes first, whatever the commit is for.
@@ -209,7 +231,7 @@ class Committer:
         names: Iterable[Extension] = ()
         if order.name is not None:
             names = (joining.name_extension(order.name),)
-        return stage_commit(
+        staged = stage_commit(
             group,
             signer=env.account.signer(group.suite.signature),
             rng=env.options.rng,
@@ -221,6 +243,8 @@ class Committer:
             authenticated_data=reasons.first_of(env, tx, due.agreement, group, excluded),
             group_info_extensions=names,
         )
+        _check_own(env, tx, record, agreement, group, staged)
+        return staged
 
     async def _stage_resync(self, channel: ChannelId) -> StagedRecord | None:
         env = self._env
@@ -247,6 +271,7 @@ class Committer:
                 merging.leave(env, tx, current)
                 return None
             binding = joining.check_channel(env, channel, agreement, joined.group)
+            joining.check_not_back(current, binding)
             channels.save(tx, _bound(current, agreement, binding.policy))
             staged = StagedRecord(
                 channel=channel,
@@ -370,19 +395,6 @@ def _join_anew(
         replace_leaf=leaf,
         capabilities=key_packages.CAPABILITIES,
     )
-
-
-def _pending(group: Group, due: Due) -> list[QueuedProposal]:
-    """Return the proposals that are still to be committed.
-
-    What the relay proposed for a reason that is over, such as a suspension, is left out.
-    """
-    return [
-        queued
-        for queued in group.pending
-        if queued.sender.kind is not SenderKind.EXTERNAL
-        or (isinstance(queued.proposal, Remove) and queued.proposal.leaf in due.leaves)
-    ]
 
 
 def _scheme(agreement: Agreement) -> SignatureScheme:

@@ -147,6 +147,14 @@ class Inbound:
         """The relay's time of acceptance, which can't lie in the future."""
         return min(item.time_ms // 1000, self._env.now)
 
+    def _judged_at(self, item: Deliver) -> int:
+        """When a handshake was accepted, by the relay's clock alone.
+
+        The group has moved on. A member whose own clock is behind must not take for a breach
+        what was in order then: it would give up the channel.
+        """
+        return item.time_ms // 1000
+
     # --- messages -----------------------------------------------------------------------
 
     def _message(self, tx: Transaction, record: ChannelRecord | None, item: Deliver) -> None:
@@ -166,6 +174,7 @@ class Inbound:
             judgement.check_content(header, content, opened.plaintext)
             released = judgement.released(env, tx, record, agreement, header, at)
         except LiaisonError as e:
+            record = env.groups.save_message(tx, record, opened.group)
             self._fail(tx, record, item, e, sender=sender)
             return
         audience, size = self._audience(tx, record, opened.epoch), len(item.payload)
@@ -177,6 +186,11 @@ class Inbound:
             accepted_at=at,
             now=env.now,
         )
+        if not decision.allow and decision.rule.startswith(refreshing.CHANGING):
+            # The party may take part again, and this device not know of it.
+            self._require_news(item)
+        # Whatever becomes of the message: its key is used, and goes now.
+        record = env.groups.save_message(tx, record, opened.group)
         stored = MessageRecord(
             channel=item.channel,
             sender=sender,
@@ -208,8 +222,7 @@ class Inbound:
         )
         if not isinstance(opened, ApplicationReceived):
             raise WrongItemError("the relay delivered a handshake message as a message")
-        # Whatever becomes of the message: its key is used, and goes now.
-        return opened, env.groups.save_message(tx, record, opened.group)
+        return opened, record
 
     def _keep(
         self,
@@ -313,7 +326,7 @@ class Inbound:
             return
         group = env.groups.load(tx, record)
         agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
-        now = self._time(item)
+        now = self._judged_at(item)
         try:
             stored = process(group, item.payload, now=now, validator=env.trust.validator(agreement))
             if not isinstance(stored, ProposalStored):
@@ -345,7 +358,7 @@ class Inbound:
             # A Welcome that could not be used: there is no group to follow it with.
             return
         agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
-        now = self._time(item)
+        now = self._judged_at(item)
         try:
             result = process(group, item.payload, now=now, validator=env.trust.validator(agreement))
             if isinstance(result, OwnCommitEcho):

@@ -121,6 +121,9 @@ class Joiner:
             validator=env.trust.validator(agreement),
         )
         binding = check_channel(env, item.channel, agreement, joined)
+        known = channels.load(tx, item.channel)
+        if known is not None:
+            check_not_back(known, binding)
         # The policy's name stands inside the Welcome.
         joined = replace(joined, limits=limits_of(agreement, binding.policy))
         record = ChannelRecord(
@@ -188,6 +191,22 @@ def check_channel(
     if not member.allow:
         raise NotForUsError(f"{member.reason} under {policy.name}")
     return binding
+
+
+def check_not_back(record: ChannelRecord, binding: ChannelBinding) -> None:
+    """Check that a channel that is known here is entered under its agreement, and no older version.
+
+    Raises:
+        BadInvitationError: the group is bound to what the channel was bound to before, or
+            never was.
+    """
+    if not record.agreement_id:
+        return
+    if binding.agreement_id != record.agreement_id or binding.version < record.agreement_version:
+        raise BadInvitationError(
+            f"the channel is under {record.agreement_id} version {record.agreement_version}, the"
+            f" group is bound to {binding.agreement_id} version {binding.version}"
+        )
 
 
 def _extensions(welcome: bytes, used: KeyPackageBundle) -> tuple[Extension, ...]:

@@ -15,7 +15,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import AddEndpoint, RemoveEndpoint
 from liaison.wire import v1
 from liaison.wire.problems import RemoteError
-from liaison_sdk import committing, directory, duties, judgement, merging
+from liaison_sdk import committing, directory, duties, judgement, merging, refreshing
 from liaison_sdk.committing import Committer
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import EndpointNoDevicesError
@@ -56,13 +56,15 @@ async def add(
         PolicyRefusedError: the agreement does not allow it; no key package was taken.
         EndpointNoDevicesError: an endpoint has no device that can be added.
     """
+    # Somebody may take part again of whom this device has heard that it does not.
+    known = await env.read(lambda tx: committing.open_channel(tx, channel))
+    await refreshing.people(env, known.agreement_id)
     record, agreement, members = await env.read(lambda tx: _look(env, tx, channel))
     actor = env.account.device.endpoint
     for endpoint in endpoints:
         there = (*(device.endpoint for device in members.values()), endpoint)
         request = AddEndpoint(actor, record.policy, endpoint, there)
         await env.read(lambda tx, r=request: judgement.decide(env, tx, r, agreement).require())  # type: ignore[misc]  # a default argument binds the loop's value
-    await env.trust.refresh_revocations(env.api, env.store, agreement)
     packages: dict[DeviceId, KeyPackage] = {}
     for endpoint in endpoints:
         present = {device for device in members.values() if device.endpoint == endpoint}

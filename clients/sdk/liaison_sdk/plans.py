@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from liaison.mls.effects import QueuedProposal
+from liaison.mls.framing import SenderKind
 from liaison.mls.group import Group
 from liaison.mls.proposals import Proposal, Remove
 from liaison.policy.agreement import Agreement
 from liaison_sdk import duties
+from liaison_sdk.duties import Due
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError
 from liaison_sdk.store import Transaction
@@ -72,8 +75,35 @@ def aged(env: Environment) -> Plan:
 
 
 def own_removal(group: Group) -> bool:
-    """Tell whether this device's removal waits to be committed, which others must do."""
+    """Tell whether members want this device removed, which others must commit.
+
+    What the relay has proposed counts only while its reason holds, and `Due.own` tells that:
+    where everybody was to go for a while, somebody has to end the epoch in which it was so.
+    """
     return any(
-        isinstance(queued.proposal, Remove) and queued.proposal.leaf == group.own_leaf
+        isinstance(queued.proposal, Remove)
+        and queued.proposal.leaf == group.own_leaf
+        and queued.sender.kind is not SenderKind.EXTERNAL
         for queued in group.pending
     )
+
+
+def to_commit(group: Group, due: Due, *, bare: bool = False) -> list[QueuedProposal]:
+    """Return the proposals that are still to be committed.
+
+    What the relay proposed for a reason that is over, such as a suspension, is left out.
+
+    Args:
+        group: in which they wait.
+        due: what the channel waits for.
+        bare: whether to leave out what members want of others; only that somebody leaves
+            stays. Nothing obliges a committer to take more.
+    """
+    return [queued for queued in group.pending if _holds(queued, due, bare=bare)]
+
+
+def _holds(queued: QueuedProposal, due: Due, *, bare: bool) -> bool:
+    removed = queued.proposal.leaf if isinstance(queued.proposal, Remove) else None
+    if queued.sender.kind is SenderKind.EXTERNAL:
+        return removed in due.leaves
+    return not bare or removed == queued.sender.index

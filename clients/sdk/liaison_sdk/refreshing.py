@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 from liaison.errors import LiaisonError, UnavailableError
+from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.problems import RemoteError
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.standings import Refreshed
 
-_UNAUTHORIZED = 401
-_TOO_MANY = 429
-_SERVER = 500
+_MOMENT: Final = 5.0
+CHANGING: Final = ("party.", "agreement.suspended", "member.excluded")
+"""Rules whose answer hangs on what the parties have said of their participation."""
+_UNAUTHORIZED: Final = 401
+_TOO_MANY: Final = 429
+_SERVER: Final = 500
 
 
 async def refresh(env: Environment, agreement_id: str) -> bool:
@@ -47,6 +54,21 @@ async def people(env: Environment, agreement_id: str) -> bool:
     except LiaisonError as e:
         told(env, e)
     return news
+
+
+async def after_news(env: Environment, agreement_id: str, error: PolicyRefusedError) -> bool:
+    """Tell whether something is news since the agreement's refusal, so that it may be asked again.
+
+    Who takes part changes at any time, and the last that this device has heard may be
+    over. Where the relay can't be reached at once, what is known counts.
+    """
+    if not error.rule.startswith(CHANGING):
+        return False
+    try:
+        async with asyncio.timeout(_MOMENT):
+            return await people(env, agreement_id)
+    except (LiaisonError, TimeoutError):
+        return False
 
 
 async def statements(env: Environment, agreement_id: str) -> bool:

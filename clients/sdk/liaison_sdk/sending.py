@@ -18,7 +18,7 @@ from liaison.policy.channel_rules import AttachmentRules
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.requests import deny
 from liaison.policy.simulate import Simulation, simulate
-from liaison_sdk import attachments, committing, composing, duties, message, receipts
+from liaison_sdk import attachments, committing, composing, duties, message, receipts, refreshing
 from liaison_sdk.attachments import OutgoingFile, Report
 from liaison_sdk.composing import Composed, Draft
 from liaison_sdk.environment import Environment, first_of
@@ -84,9 +84,17 @@ class Sender:
         parts = _text(text, language, files)
         # Judged before anything leaves the device; with the files it is judged again.
         first = replace(draft, parts=(*parts, Null()), kind=_kind(draft, text, files))
-        record, agreement = await env.read(
-            lambda tx: self._judge(tx, channel, first, unreleased=unreleased)
-        )
+
+        def judge(tx: Transaction) -> tuple[ChannelRecord, Agreement]:
+            return self._judge(tx, channel, first, unreleased=unreleased)
+
+        try:
+            record, agreement = await env.read(judge)
+        except PolicyRefusedError as e:
+            known = await env.read(lambda tx: self._open(tx, channel)[0])
+            if not await refreshing.after_news(env, known.agreement_id, e):
+                raise
+            record, agreement = await env.read(judge)
         if files:
             rules = agreement.channel(record.policy).attachments
             await attachments.check_rules(rules, list(files))

@@ -97,7 +97,7 @@ class Standings:
 
         Args:
             tx: the transaction.
-            versions: as in `keep_statement`.
+            versions: as in `keep_statement`; the newest one decides.
             data: the DSSE envelope with all signatures that it needs.
 
         Raises:
@@ -108,12 +108,11 @@ class Standings:
         if said.party in standing.exclusions:
             return False
 
-        def verify(agreement: Agreement) -> Exclusion:
-            # Who left later had a vote then: it counts for every later reader alike.
-            left = standing.left(agreement, said.issued_at)
-            return exclusion.verify(data, agreement, left)
-
-        _verified(versions, verify)
+        # By the newest version that names the party, and by no other: an older one may have
+        # asked for fewer signatures. No version names a party once it is excluded. Who left
+        # later had a vote then: it counts for every later reader alike.
+        newest = versions[0]
+        exclusion.verify(data, newest, standing.left(newest, said.issued_at))
         name = documents.party_name(said.agreement_id, said.party)
         documents.save(tx, documents.EXCLUSION, name, 1, data)
         return True
@@ -145,8 +144,19 @@ class Standings:
                 result |= self._take_statements(tx, agreement_id, party, sorted(theirs), naming)
         for party in standing.statements.keys() - said.keys():
             result |= Refreshed(problems=(f"the relay does not show what {party} has said",))
-        for data in decided:
-            result |= _tried(partial(self._take_exclusion, tx, data, naming))
+        return result | self._take_exclusions(tx, decided, naming)
+
+    def _take_exclusions(self, tx: Transaction, decided: list[bytes], naming: Naming) -> Refreshed:
+        """Keep exclusions; one may hold only when another is known, by which somebody has left."""
+        result = Refreshed()
+        while decided:
+            tried = [_tried(partial(self._take_exclusion, tx, data, naming)) for data in decided]
+            refused = [d for d, one in zip(decided, tried, strict=True) if one.problems]
+            for one in tried:
+                result |= Refreshed(news=one.news)
+            if len(refused) == len(decided):
+                return Refreshed(result.news, sum((one.problems for one in tried), ()))
+            decided = refused
         return result
 
     def _take_exclusion(self, tx: Transaction, data: bytes, naming: Naming) -> bool:

@@ -140,9 +140,19 @@ class TrustStore:
             )
         for number in await store.read(lambda tx: self._between(tx, agreement)):
             before, signed = await self._download(api, agreement_id, number)
-            await store.write(lambda tx, b=before, s=signed: self._keep(tx, b, s))  # type: ignore[misc]  # default arguments bind the loop's values
-        await store.write(lambda tx: self._keep(tx, agreement, data))
+            await self._take(api, store, before, signed)
+        await self._take(api, store, agreement, data)
         return agreement
+
+    async def _take(self, api: RelayAPI, store: Store, agreement: Agreement, data: bytes) -> None:
+        try:
+            await store.write(lambda tx: self._keep(tx, agreement, data))
+        except SuccessionError:
+            # It may leave out a party whose departure this device has not heard of.
+            found = await self.refresh_statements(api, store, agreement.agreement_id)
+            if not found.news:
+                raise
+            await store.write(lambda tx: self._keep(tx, agreement, data))
 
     async def refresh_agreements(self, api: RelayAPI, store: Store) -> list[Agreement]:
         """Fetch what the relay lists and is not here; return all that is here then.
