@@ -9,14 +9,33 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from demo.scenes import SCENES, Play
+from demo import rules, scenes
+from demo.play import Play
 from demo.stage import StepFailedError
 from demo.transcript import Transcript
 
+SCENES: Final[tuple[tuple[str, Callable[[Play], None]], ...]] = (
+    ("A relay starts", scenes.curtain_up),
+    ("Two nations set up their parties", scenes.parties),
+    ("Devices enrol; an agreement is signed by both", scenes.agreement),
+    ("A channel opens; words go both ways", scenes.first_words),
+    ("An attachment of 5 MiB", scenes.attachment),
+    ("Off watch, and a FLASH that overtakes", scenes.offline_and_flash),
+    ("A third officer joins", scenes.joins),
+    ("The relay loses power", scenes.power_cut),
+    ("The agreement is amended", rules.amendment),
+    ("What it forbids is refused", rules.refusal),
+    ("Two persons release a notice", rules.release),
+    ("An officer is removed", scenes.leaves),
+    ("A nation suspends", rules.suspension),
+    ("What the relay knows", scenes.search_the_relay),
+)
 INTRO = """\
 Liaison: secure messaging between nations, under an agreement both have signed.
 One relay, two nations, every actor a process of its own, on this machine only."""

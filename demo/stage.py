@@ -147,6 +147,21 @@ class Person:
         command = [LIAISON, *words]
         return _run(command, stdin=stdin, env=self.environment, expect=expect)
 
+    def refused(self, *words: str) -> str:
+        """Run a command that has to fail; return its error in words."""
+        done = subprocess.run(
+            [LIAISON, *words],
+            input="",
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            timeout=_PATIENCE,
+            check=False,
+        )
+        require(done.returncode == 1, f"`liaison {shlex.join(words)}` was not refused")
+        _, _, error = done.stderr.strip().splitlines()[0].partition("error: ")
+        return error
+
     def ask(self, *words: str, stdin: str | None = None) -> list[dict[str, Any]]:
         """Run one `liaison` command with `--json` and return its objects."""
         return [json.loads(line) for line in self.run("--json", *words, stdin=stdin).splitlines()]

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import pytest
 
-from demo.scenes import OFFICER
+from demo.play import OFFICER
 from tests.support.theatre import Theatre, read_all, start_actor
 
 # One relay for all journeys, so all of them on one worker.

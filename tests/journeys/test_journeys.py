@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from demo.scenes import ATTACHE, OFFICER
+from demo.play import ATTACHE, OFFICER
 from demo.stage import Person
 from tests.support.theatre import Theatre, json_lines, read_all, running, start_actor
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from demo import scenes
-from demo.scenes import AGREEMENT, ATTACHE, OFFICER, Play
+from demo.play import AGREEMENT, ATTACHE, NEWCOMER, OFFICER, Play
 from demo.stage import Person, finish
 from demo.transcript import Transcript
 
@@ -51,7 +51,7 @@ class Theatre:
 
     @property
     def newcomer(self) -> Person:
-        return self.play.people[scenes.NEWCOMER]
+        return self.play.people[NEWCOMER]
 
     def enrol(self, registrar: str, endpoint: str, device: str = "d1") -> Person:
         """Enrol one more device of a party; return whoever holds it."""
