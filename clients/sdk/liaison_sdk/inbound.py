@@ -45,6 +45,8 @@ from liaison_sdk.trust_store import device_of
 
 _BATCH: Final = 64
 """Items in one transaction: one sync of the disk for all of them."""
+_CLOCK_BEHIND: Final = 86_400
+"""Seconds by which this device's clock may be behind the relay's."""
 
 
 class WrongItemError(ChannelRejectedError):
@@ -144,16 +146,12 @@ class Inbound:
         return self._env.groups.audience(tx, record)
 
     def _time(self, item: Deliver) -> int:
-        """The relay's time of acceptance, which can't lie in the future."""
-        return min(item.time_ms // 1000, self._env.now)
+        """The relay's time of acceptance, which can't lie far in the future.
 
-    def _judged_at(self, item: Deliver) -> int:
-        """When a handshake was accepted, by the relay's clock alone.
-
-        The group has moved on. A member whose own clock is behind must not take for a breach
-        what was in order then: it would give up the channel.
+        The own clock may be behind, and what was in order then must not be taken for a breach:
+        the message would be withheld, the channel given up.
         """
-        return item.time_ms // 1000
+        return min(item.time_ms // 1000, self._env.now + _CLOCK_BEHIND)
 
     # --- messages -----------------------------------------------------------------------
 
@@ -326,7 +324,7 @@ class Inbound:
             return
         group = env.groups.load(tx, record)
         agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
-        now = self._judged_at(item)
+        now = self._time(item)
         try:
             stored = process(group, item.payload, now=now, validator=env.trust.validator(agreement))
             if not isinstance(stored, ProposalStored):
@@ -358,7 +356,7 @@ class Inbound:
             # A Welcome that could not be used: there is no group to follow it with.
             return
         agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
-        now = self._judged_at(item)
+        now = self._time(item)
         try:
             result = process(group, item.payload, now=now, validator=env.trust.validator(agreement))
             if isinstance(result, OwnCommitEcho):
