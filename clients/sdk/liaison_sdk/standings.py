@@ -117,6 +117,15 @@ class Standings:
         documents.save(tx, documents.EXCLUSION, name, 1, data)
         return True
 
+    def knows(self, tx: Transaction, agreement_id: str, served: list[bytes]) -> bool:
+        """Whether the relay shows nothing new, and hides nothing that is newest here."""
+        said = documents.about(tx, documents.PARTICIPATION, agreement_id)
+        decided = documents.about(tx, documents.EXCLUSION, agreement_id)
+        newest = {documents.load(tx, documents.PARTICIPATION, *one) for one in dict(said).items()}
+        older = {documents.load(tx, documents.PARTICIPATION, *one) for one in said}
+        words = {documents.load(tx, documents.EXCLUSION, *one) for one in decided}
+        return newest <= set(served) <= older | words
+
     def take_all(
         self, tx: Transaction, agreement_id: str, served: list[bytes], naming: Naming
     ) -> Refreshed:

@@ -251,6 +251,8 @@ class TrustStore:
     async def refresh_statements(self, api: RelayAPI, store: Store, agreement_id: str) -> Refreshed:
         """Fetch what the parties of an agreement have said and decided about each other."""
         served = await api.statements(agreement_id)
+        if await store.read(lambda tx: self.standings.knows(tx, agreement_id, served)):
+            return Refreshed()
         return await store.write(
             lambda tx: self.standings.take_all(
                 tx, agreement_id, served, lambda party: self._naming(tx, agreement_id, party)
