@@ -16,6 +16,8 @@ class Limits:
         proposals: that may wait for a commit in one channel.
         open_documents: proposals or exclusions that a party may have waiting in one agreement.
         open_proposals: proposals that a party may have waiting in all its agreements.
+        statements_a_minute: of one party about one agreement, beside those by which it leaves;
+            each makes all its members look, and commits under way be judged again. At most 8.
         enrolment_days: an invitation ends after so many at the latest.
         unfinished_hours: an upload that was not completed is then deleted.
         expire_at_once: rows of a kind that one pass of the retention works on.
@@ -29,6 +31,7 @@ class Limits:
     proposals: int = 256
     open_documents: int = 8
     open_proposals: int = 32
+    statements_a_minute: int = 8
     enrolment_days: int = 30
     unfinished_hours: int = 24
     expire_at_once: int = 500

@@ -74,11 +74,11 @@ class Messages:
         """
         append = read(caller, send, self.appends)
         if append.header.release is not None:
-            append.released = await self._released(append)
+            append.under, append.released = await self._released(append)
         return await self.writer.submit(append)
 
-    async def _released(self, op: Append) -> tuple[Released, ...] | LiaisonError:
-        """Return who has released a message, or why the signatures do not hold.
+    async def _released(self, op: Append) -> tuple[int, tuple[Released, ...] | LiaisonError]:
+        """Return who has released a message by which version, or why the signatures do not hold.
 
         Here, before it waits: chains and signatures take time that others would wait for.
         A refusal is told in its turn, because a resend is answered as the first time.
@@ -87,16 +87,17 @@ class Messages:
             row = await channels.find(tx, op.send.channel.value)
             if row is None or await members.find(tx, row.key, op.caller.key) is None:
                 # Refused for that in its turn; nobody else makes the relay verify anything.
-                return ()
+                return 0, ()
             agreement = (await self.book.agreement(tx, row.agreement)).agreement
             revoked = await self.book.revoked(tx)
         validator, now = AgreementValidator(agreement, revoked), self.clock() // 1000
         try:
-            return await asyncio.to_thread(
+            signed = await asyncio.to_thread(
                 verify_release, op.header, op.send.channel, validator, now
             )
         except LiaisonError as error:
-            return error
+            return row.agreement, error
+        return row.agreement, signed
 
     async def outcome(
         self, caller: DeviceCaller, channel: ChannelId, message: MessageId
@@ -130,6 +131,8 @@ class Append(Operation[frames.Accepted]):
     size: int
     released: tuple[Released, ...] | LiaisonError = ()
     """Who has signed the release, or why the signatures do not hold."""
+    under: int = 0
+    """The version of the agreement whose roots the signatures were verified by."""
 
     def batch(self) -> Appends:
         """Messages are stored together."""
@@ -282,7 +285,8 @@ class Appends(Batch[Append, frames.Accepted]):
             op.header,
             op.size,
             facts.audiences[row.key],
-            op.released,
+            # A commit may have brought in a version with other roots in between.
+            op.released if op.under == row.agreement else (),
         )
         standing = facts.lives[agreement.agreement_id].standing
         self.judge(request, agreement, facts.now_ms // 1000, standing=standing).require()

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from liaison.fanout import Bus
 from liaison.policy import dsse, exclusion, participation
@@ -39,6 +40,8 @@ from liaison.storage import agreements, members, statements
 from liaison.storage.engine import Database
 from liaison.wire import v1
 
+_MINUTE_MS: Final = 60_000
+
 
 @dataclass(frozen=True)
 class Participations:
@@ -64,6 +67,7 @@ class Participations:
             ForeignPartyError: it is another party's word.
             StatementOrderError: it is not newer, or can't follow.
             StatementAheadError, StatementOutdatedError: its time can't be.
+            TooManyDocumentsError: the party says too much in too short a time.
         """
         async with self.database.read() as tx:
             life = await self.book.life(tx, id_)
@@ -76,7 +80,16 @@ class Participations:
         now = self.clock()
         _check_time(statement.issued_at, known.agreement, now)
         closed = await self.writer.submit(
-            _State(self.book, self.bus, office.party_key, known.agreement, statement, envelope, now)
+            _State(
+                self.book,
+                self.bus,
+                self.limits,
+                office.party_key,
+                known.agreement,
+                statement,
+                envelope,
+                now,
+            )
         )
         await self.removals.propose_all(closed)
         return v1.Document(envelope=envelope)
@@ -174,6 +187,7 @@ class _State(Operation[list[bytes]]):
 
     book: Book
     bus: Bus
+    limits: Limits
     party: int
     agreement: Agreement
     statement: Statement
@@ -188,6 +202,7 @@ class _State(Operation[list[bytes]]):
         mine = [row for row in rows if row.party == self.party]
         if not self._is_known(mine):
             self._check_follows(mine)
+            self._check_rate(mine)
             self._check_leaves_now(mine)
             votes.check_kept(
                 rows,
@@ -218,6 +233,18 @@ class _State(Operation[list[bytes]]):
             )
         if mine:
             self.statement.check_succeeds(participation.read(mine[-1].envelope))
+
+    def _check_rate(self, mine: list[statements.StatementRow]) -> None:
+        before = participation.read(mine[-1].envelope).state if mine else Participation.ACTIVE
+        limit = self.limits.statements_a_minute
+        if self.statement.state not in (Participation.ACTIVE, before) or len(mine) < limit:
+            return
+        if mine[-limit].accepted_at > self.now_ms - _MINUTE_MS:
+            raise TooManyDocumentsError(
+                f"{limit} statements of {self.statement.party} came within a minute",
+                unchanged="nothing was stored",
+                hint="publish it again later; leaving is possible at any time",
+            )
 
     def _check_leaves_now(self, mine: list[statements.StatementRow]) -> None:
         """A party leaves now, not long ago: what it did and signed since then would be undone."""

@@ -406,7 +406,7 @@ async def test_members_read_the_newest_statements_of_all_parties(
     words = []
     for _ in range(10):
         words.append(await forum.say("NOR", Event.AFFIRM))
-        forum.wait(1)
+        forum.wait(10)
     words.append(await forum.say("DEU", Event.WITHDRAW))
 
     listed = await forum.relay.services.participation.listing(deu.caller, ID)
@@ -638,6 +638,20 @@ async def test_an_exclusion_that_was_signed_too_long_ago_is_signed_anew(many: Fo
 
     with pytest.raises(StatementOutdatedError, match="too long ago"):
         await many.exclude("NOR", old)
+
+
+@pytest.mark.parametrize("event", LEAVING)
+async def test_who_talks_all_the_time_is_stopped_and_may_still_leave(
+    forum: Forum, event: Event
+) -> None:
+    for _ in range(8):
+        await forum.say("DEU", Event.AFFIRM)
+
+    with pytest.raises(TooManyDocumentsError):
+        await forum.say("DEU", Event.AFFIRM)
+    await forum.say("DEU", event)
+    forum.wait(61)
+    await forum.say("DEU", Event.AFFIRM)
 
 
 @pytest.mark.parametrize("event", LEAVING)
