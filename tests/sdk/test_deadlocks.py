@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from liaison.model import ChannelId
 from liaison.policy import exclusion, signing
 from liaison.policy.agreement import Agreement, AgreementKind
 from liaison.policy.agreement_rules import ExclusionRule
-from liaison.policy.errors import SignatureMissingError
+from liaison.policy.errors import SignatureMissingError, StatementOrderError
 from liaison.policy.exclusion import Exclusion
 from liaison.policy.lifecycle import Event
 from liaison.trust import ChannelBinding
@@ -21,7 +22,7 @@ from liaison.wire import v1
 from liaison_sdk import Client, joining
 from liaison_sdk.joining import BadInvitationError
 from liaison_sdk.standings import Standings
-from liaison_sdk.store import channels
+from liaison_sdk.store import Transaction, channels
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from tests.sdk.life import MULTI, Life, code
 from tests.sdk.support import POLICY, QUICK, Stage, next_message
@@ -177,6 +178,27 @@ async def test_no_exclusion_counts_by_the_rule_of_a_version_that_is_over(life: L
         with pytest.raises(SignatureMissingError):
             await nor._env.write(lambda tx: standings.keep_exclusion(tx, [new, old], signed))
         assert await nor._env.write(lambda tx: standings.keep_exclusion(tx, [old], signed))
+
+
+def _keep(standings: Standings, life: Life, data: bytes, tx: Transaction) -> bool:
+    return standings.keep_statement(tx, life.versions, data)
+
+
+async def test_a_party_that_affirms_all_the_time_fills_nobodys_store(life: Life) -> None:
+    async with life.stage.client(ATTACHE) as nor:
+        await nor.wait_connected()
+        env, standings, now = nor._env, Standings(), life.world.now
+        events = [*[Event.AFFIRM] * 5, Event.SUSPEND, *[Event.AFFIRM] * 5, Event.RESUME]
+        said = [life.say("SWE", event, at=now + 9 * n) for n, event in enumerate(events)]
+
+        for data in said:
+            await env.write(partial(_keep, standings, life, data))
+
+        kept = await env.read(lambda tx: standings.of(tx, MULTI))
+        assert len(kept.statements[code("SWE")]) == 3
+        assert not kept.takes_part(code("SWE"), now + 9 * 8)
+        with pytest.raises(StatementOrderError):
+            await env.write(partial(_keep, standings, life, said[2]))
 
 
 def _record(agreement: Agreement, version: int) -> ChannelRecord:

@@ -1,7 +1,8 @@
 """Who takes part in which agreement: statements and exclusions, verified and kept.
 
-A party's statements are kept all, since each says what held at some time; an
-old message is judged by what held when the relay accepted it. A statement older
+A party's statements are kept, but for what a renewal says again, since each says
+what held at some time; an old message is judged by what held when the relay accepted
+it. A statement older
 than the newest one that is here is never taken: somebody may be showing it
 again to hide the newer one.
 """
@@ -90,6 +91,14 @@ class Standings:
             return False
         name = documents.party_name(statement.agreement_id, statement.party)
         documents.save(tx, documents.PARTICIPATION, name, statement.number, data)
+        before = standing.newest(statement.party)
+        if before is not None and (before.state, before.since) == (
+            statement.state,
+            statement.since,
+        ):
+            # It says all that the one before has said, for longer: a party that affirms every
+            # hour, or every second, fills nobody's store.
+            documents.forget(tx, documents.PARTICIPATION, name, before.number)
         return True
 
     def keep_exclusion(self, tx: Transaction, versions: Sequence[Agreement], data: bytes) -> bool:

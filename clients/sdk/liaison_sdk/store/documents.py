@@ -77,6 +77,13 @@ def party_name(agreement_id: str, party: PartyCode) -> str:
     return f"{agreement_id}/{party}"
 
 
+def forget(tx: Transaction, kind: str, name: str, version: int) -> None:
+    """Drop one version."""
+    tx.execute(
+        "DELETE FROM documents WHERE kind = ? AND name = ? AND version = ?", (kind, name, version)
+    )
+
+
 def forget_older(tx: Transaction, kind: str, name: str, version: int) -> None:
     """Drop the versions before one."""
     tx.execute(
