@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from demo.scenes import OFFICER
+from demo.play import OFFICER
 from demo.stage import LIAISON, Person
 from tests.support.summary import SUMMARY
 from tests.support.theatre import ACTOR, Theatre, json_lines, read_all
