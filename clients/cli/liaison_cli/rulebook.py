@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -95,6 +94,8 @@ class Rulebook:
         return self._channels[channel]
 
     async def _agreement(self, agreement_id: str) -> Agreement | None:
+        import asyncio
+
         if agreement_id not in self._agreements:
             try:
                 async with asyncio.timeout(_SECONDS):
