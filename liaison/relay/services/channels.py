@@ -14,7 +14,7 @@ from liaison.errors import UnavailableError
 from liaison.mls.public_group import PublicGroup
 from liaison.model import ChannelId
 from liaison.policy.relay_identity import RelayIdentity
-from liaison.relay.services import rules
+from liaison.relay.services import new_groups, rules
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
@@ -73,7 +73,7 @@ class Channels:
             PolicyRefusedError: the agreement does not let the caller open it.
             ChannelExistsError: the id is taken.
         """
-        binding = rules.read_binding(body.group_info)
+        binding = new_groups.read_binding(body.group_info)
 
         async def once() -> v1.Sequenced:
             return await self._create(caller, body, binding)
@@ -89,7 +89,7 @@ class Channels:
             revoked = await self.book.revoked(tx)
         admitted = _in_force(life, caller, binding, now // 1000)
         new = await asyncio.to_thread(
-            rules.check_new_group,
+            new_groups.check_new_group,
             caller, body, admitted.agreement, life.standing, revoked, self.identity, self.judge,
             now // 1000,
         )  # fmt: skip

@@ -23,9 +23,11 @@ from liaison.relay.services.errors import (
     UnknownChannelError,
     UnknownDeviceError,
 )
+from liaison.relay.services.leaves import Leaf
 from liaison.relay.services.lives import Life
+from liaison.relay.services.new_groups import NewGroup
 from liaison.relay.services.registry import check_standing
-from liaison.relay.services.rules import CommitPlan, Leaf, NewGroup
+from liaison.relay.services.rules import CommitPlan
 from liaison.relay.services.sequence import Handshake, Sequencer
 from liaison.relay.services.states import ChannelState, States
 from liaison.relay.writer import Operation, Work

@@ -1,4 +1,4 @@
-"""What the relay demands of a group, a commit or a proposal, beyond MLS itself.
+"""What the relay demands of a commit or a proposal, beyond MLS itself.
 
 Pure and synchronous; run in a thread, because signatures and trees take time.
 The result is a plan: what to write, once the database has confirmed that
@@ -13,11 +13,10 @@ from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.mls import extensions as ext
-from liaison.mls import framing, peek
+from liaison.mls import peek
 from liaison.mls.effects import CommitEffect, Removed
 from liaison.mls.errors import FutureEpochError, StaleEpochError, WrongGroupError
 from liaison.mls.framing import ContentType, Sender, SenderKind, WireFormat
-from liaison.mls.leaf import LeafNode
 from liaison.mls.proposals import Add, Remove, Update
 from liaison.mls.public_group import (
     PublicCommit,
@@ -26,12 +25,11 @@ from liaison.mls.public_group import (
     PublicResult,
     welcome_recipients,
 )
-from liaison.model import ChannelId, DeviceId, EndpointId, PartyCode
+from liaison.model import EndpointId
 from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
-from liaison.policy.evaluate import AddEndpoint, CreateChannel, RemoveEndpoint
+from liaison.policy.evaluate import AddEndpoint, RemoveEndpoint
 from liaison.policy.relay_identity import RelayIdentity
-from liaison.policy.standing import Standing
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
     AgreementNotActiveError,
@@ -39,14 +37,15 @@ from liaison.relay.services.errors import (
     CommitInvalidError,
     EpochConflictError,
     GroupMismatchError,
-    GroupRefusedError,
     NotMemberError,
     RemovalLapsedError,
     RemovalPendingError,
     TooManyProposalsError,
 )
 from liaison.relay.services.judging import Judge
+from liaison.relay.services.leaves import Leaf, device_at, endpoints_of
 from liaison.relay.services.lives import Admitted, Due
+from liaison.relay.services.new_groups import check_external_senders
 from liaison.relay.services.states import ChannelState
 from liaison.trust import (
     CHANNEL_BINDING_EXTENSION,
@@ -54,98 +53,9 @@ from liaison.trust import (
     ChannelBinding,
     certified_leaf,
 )
-from liaison.trust.credentials import relay_sender
 from liaison.wire import v1
 
 _PROPOSABLE: Final = (Add, Remove, Update)
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A leaf, whose it is, and the serial of its certificate."""
-
-    leaf: int
-    device: DeviceId
-    serial: str
-
-    @classmethod
-    def of(cls, leaf: int, node: LeafNode) -> Leaf:
-        """Read it from the tree."""
-        certificate = certified_leaf(node.credential)
-        return cls(leaf, certificate.device, certificate.serial)
-
-
-# --- a new channel ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class NewGroup:
-    """A group that a channel may be opened with."""
-
-    group: PublicGroup
-    snapshot: bytes
-    binding: ChannelBinding
-    leaf: Leaf
-
-
-def read_binding(group_info: bytes) -> ChannelBinding:
-    """Read which agreement a GroupInfo is bound to; nothing of it is verified yet.
-
-    Raises:
-        GroupRefusedError: not a GroupInfo, or not bound to anything.
-    """
-    try:
-        info = framing.decode_group_info(group_info)
-        return ChannelBinding.decode(ext.find(info.context.extensions, CHANNEL_BINDING_EXTENSION))
-    except LiaisonError as error:
-        raise GroupRefusedError(error.message) from error
-
-
-def check_new_group(
-    caller: DeviceCaller,
-    body: v1.NewChannel,
-    agreement: Agreement,
-    standing: Standing,
-    revoked: frozenset[tuple[PartyCode, str]],
-    identity: RelayIdentity,
-    judge: Judge,
-    now: int,
-) -> NewGroup:
-    """Check that a channel may be opened with this group by this device.
-
-    Raises:
-        GroupRefusedError: the group is not valid, or not what a channel needs.
-        PolicyRefusedError: the agreement does not let the caller open it.
-    """
-    validator = AgreementValidator(agreement, revoked)
-    try:
-        group = PublicGroup.from_group_info(
-            body.group_info, body.tree, validator=validator, now=now
-        )
-        group.check_group_info(body.group_info)
-        binding = ChannelBinding.decode(group.extension(CHANNEL_BINDING_EXTENSION))
-        binding.check(agreement)
-    except LiaisonError as error:
-        raise GroupRefusedError(error.message, hint=error.hint) from error
-    leaves = [Leaf.of(member.leaf, member.leaf_node) for member in group.members()]
-    if group.epoch != 0 or [leaf.device for leaf in leaves] != [caller.id]:
-        raise GroupRefusedError("a channel begins at epoch 0 with its creator as the only member")
-    if binding.channel != ChannelId.parse(body.channel):
-        raise GroupRefusedError("the group is bound to another channel id")
-    if group.suite.code != agreement.cipher_suite:
-        raise GroupRefusedError("the group has another cipher suite than the agreement")
-    _check_external_senders(group, identity)
-    request = CreateChannel(caller.id.endpoint, binding.policy)
-    judge(request, agreement, now, standing=standing).require()
-    return NewGroup(group, group.snapshot(), binding, leaves[0])
-
-
-def _check_external_senders(group: PublicGroup, identity: RelayIdentity) -> None:
-    expected = (relay_sender(identity, identity.sender_key(group.suite.signature)),)
-    if ext.external_senders(group.context.extensions) != expected:
-        raise GroupRefusedError(
-            "the group's external senders are not exactly this relay's key for its suite"
-        )
 
 
 # --- commits ----------------------------------------------------------------------------
@@ -299,7 +209,7 @@ def _check_not_superseded(state: ChannelState, now: int) -> None:
 def _check_sender(group: PublicGroup, sender: Sender | None, caller: DeviceCaller) -> None:
     if sender is None or sender.kind is not SenderKind.MEMBER:
         raise CommitInvalidError("the message does not come from a member")
-    if _device(group, sender.index) != caller.id:
+    if device_at(group, sender.index) != caller.id:
         raise CommitInvalidError("the message comes from another device than the session's")
 
 
@@ -321,15 +231,6 @@ def _check_return(
         )
 
 
-def _endpoints(group: PublicGroup) -> tuple[EndpointId, ...]:
-    """Return the endpoint of every leaf."""
-    return tuple(Leaf.of(m.leaf, m.leaf_node).device.endpoint for m in group.members())
-
-
-def _device(group: PublicGroup, leaf: int) -> DeviceId:
-    return certified_leaf(group.member(leaf).leaf_node.credential).device
-
-
 def _check_people(
     state: ChannelState,
     agreement: Agreement,
@@ -341,9 +242,9 @@ def _check_people(
     now: int,
 ) -> None:
     standing = state.life.standing
-    present = _endpoints(after) if added else ()
+    present = endpoints_of(after) if added else ()
     for one, leaf in zip(effect.added, added, strict=True):
-        actor = _device(state.group, one.by.index).endpoint
+        actor = device_at(state.group, one.by.index).endpoint
         request = AddEndpoint(actor, state.row.policy, leaf.device.endpoint, present)
         judge(request, agreement, now, standing=standing).require()
     for gone in effect.removed:
@@ -368,7 +269,7 @@ def _check_removal(
                 f"{leaf.device} need not go any more", hint="commit without the relay's proposal"
             )
         return
-    actor = _device(state.group, gone.by.index).endpoint
+    actor = device_at(state.group, gone.by.index).endpoint
     justified = gone.leaf in due or (leaf.device.party, leaf.serial) in state.revoked
     request = RemoveEndpoint(actor, state.row.policy, leaf.device.endpoint, justified)
     judge(request, agreement, now, standing=state.life.standing).require()
@@ -410,7 +311,7 @@ def _changed_binding(
     try:
         before = ChannelBinding.decode(state.group.extension(CHANNEL_BINDING_EXTENSION))
         after = ChannelBinding.decode(group.extension(CHANNEL_BINDING_EXTENSION))
-        _check_external_senders(group, identity)
+        check_external_senders(group, identity)
     except LiaisonError as error:
         raise CommitInvalidError(error.message) from error
     if _others(effect.extensions_before) != _others(effect.extensions_after):
@@ -466,7 +367,7 @@ def check_proposal(
         # With all that wait: each alone may be within a limit that they exceed together.
         waiting = [one.proposal for one in state.group.pending]
         others = [_added(one) for one in waiting if isinstance(one, Add)]
-        present = (*_endpoints(state.group), *others, added)
+        present = (*endpoints_of(state.group), *others, added)
         request = AddEndpoint(caller.id.endpoint, state.row.policy, added, present)
         judge(request, state.agreement, now, standing=state.life.standing).require()
     if isinstance(proposal, Remove):
