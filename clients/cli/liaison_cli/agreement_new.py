@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from liaison.policy.agreement import Agreement
 
 _DAY: Final = 86_400
+_CLOCKS_DIFFER: Final = 300
 
 
 class Template(StrEnum):
@@ -70,7 +71,8 @@ def new(
     from liaison.policy.relay_identity import RelayIdentity
 
     documents.check_new(output, force=force)
-    start = offices.now() // 60 * 60
+    # A little before now: a device whose clock is behind must not wait for its own agreement.
+    start = (offices.now() - _CLOCKS_DIFFER) // 60 * 60
     made = templates.new(
         templates.Template(template.value),
         agreement_id=agreement_id,
