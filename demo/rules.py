@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from demo.play import AGREEMENT, ATTACHE, CHANNEL, NEWCOMER, OFFICER, OFFICES, Play
-from demo.stage import require
+from demo.stage import finish, require, together
 
 DRAFTS: Final = "nor-drafts"
+_NEXT: Final = "agreement-2.yaml"
+NOTICE: Final = "NOTICE: Norway closes crossing point 4 from 0600Z tomorrow."
 _LABELS: Final = {"policy": "tlp-2.0", "ceiling": "TLP:AMBER", "default": "TLP:GREEN"}
 _RELEASE: Final = {
     "kinds": ["notice"],
@@ -24,19 +27,23 @@ _RELEASE: Final = {
 
 def amendment(play: Play) -> None:
     """Both nations agree on more: labels, and notices that two persons release."""
-    file = play.folder / "agreement-2.yaml"
     nor, deu = (play.people[OFFICES[code]] for code in ("NOR", "DEU"))
-    nor.run("agreement", "amend", str(play.folder / "agreement.json"), "-o", str(file))
-    _edit(file)
-    nor.run("agreement", "propose", str(file))
+    nor.run("agreement", "propose", str(play.folder / _NEXT))
     play.transcript.does("authority of Norway", "proposes version 2: labels, two-person release")
     signed = deu.ask("agreement", "sign", "--proposal", AGREEMENT, "--yes")[-1]
     require(signed["active"], f"version 2 is not in force: {signed}")
     play.transcript.does("authority of Germany", "sees what would change, and signs")
-    play.say(ATTACHE, "From now on under version 2.")
-    seen = play.heard(OFFICER)[-1]
+    _, seen = play.say_to_watcher(ATTACHE, OFFICER, "From now on under version 2.")
     require(seen["label"].endswith("TLP:GREEN"), f"the message is marked {seen['label']}")
     play.transcript.check("the next message brings version 2 into the channel, marked TLP:GREEN")
+
+
+def prepare(play: Play) -> None:
+    """Write the next version: needs no relay, so it can be done while there is none."""
+    file = play.folder / _NEXT
+    nor = play.people[OFFICES["NOR"]]
+    nor.run("agreement", "amend", str(play.folder / "agreement.json"), "-o", str(file))
+    _edit(file)
 
 
 def _edit(file: Path) -> None:
@@ -56,41 +63,34 @@ def _edit(file: Path) -> None:
 
 def refusal(play: Play) -> None:
     """What the agreement forbids is refused, in words."""
-    words = play.people[OFFICER].refused(
-        "send", CHANNEL, "The names of our sources are ...", "--label", "TLP:RED"
+    words = "The names of our sources are ..."
+    create = ["channels", "create", DRAFTS, "--agreement", AGREEMENT, "--policy", "drafts"]
+    red, alone, _ = together(
+        partial(play.people[OFFICER].refused, "send", CHANNEL, words, "--label", "TLP:RED"),
+        partial(play.people[NEWCOMER].refused, "send", CHANNEL, NOTICE, "--kind", "notice"),
+        partial(play.people[ATTACHE].run, *create, "--add", NEWCOMER),
     )
-    require("TLP:AMBER" in words, f"the refusal does not say why: {words}")
+    require("TLP:AMBER" in red, f"the refusal does not say why: {red}")
     play.transcript.does(OFFICER, "tries to send something marked TLP:RED")
-    play.transcript.does("their program", f"refuses: {words}")
+    play.transcript.does("their program", f"refuses: {red}")
+    require("not signed yet" in alone, f"the refusal does not say why: {alone}")
+    play.transcript.does(NEWCOMER, "tries to send a notice alone")
+    play.transcript.does("their program", f"refuses: {alone}")
 
 
 def release(play: Play) -> None:
     """A notice leaves only when a second person has released it."""
     drafter, releaser = play.people[NEWCOMER], play.people[ATTACHE]
-    notice = "NOTICE: Norway closes crossing point 4 from 0600Z tomorrow."
-    words = drafter.refused("send", CHANNEL, notice, "--kind", "notice")
-    play.transcript.does(NEWCOMER, "tries to send a notice alone")
-    play.transcript.does("their program", f"refuses: {words}")
-    releaser.run(
-        "channels",
-        "create",
-        DRAFTS,
-        "--agreement",
-        AGREEMENT,
-        "--policy",
-        "drafts",
-        "--add",
-        NEWCOMER,
-    )
-    draft = drafter.ask_one("draft", CHANNEL, notice, "--via", DRAFTS, "--kind", "notice")
+    draft = drafter.ask_one("draft", CHANNEL, NOTICE, "--via", DRAFTS, "--kind", "notice")
     play.transcript.does(NEWCOMER, f"drafts it in the channel {DRAFTS}, which is Norway's own")
     (shown,) = releaser.ask("read", DRAFTS)
     require(shown["id"] == draft["message"], f"the releaser sees another draft: {shown}")
+    watch = play.people[OFFICER].begin("watch", CHANNEL, "--count", "1", "--for", "30")
     releaser.run("release", draft["message"])
-    play.said.append(notice)
+    play.said.append(NOTICE)
     play.transcript.does(ATTACHE, "reads the draft, signs as releaser, and it goes out")
-    seen = play.heard(OFFICER)[-1]
-    require(seen["text"] == notice, f"the officer reads {seen}")
+    (seen,) = finish(watch, f"the watch of {OFFICER}")
+    require(seen["text"] == NOTICE, f"the officer reads {seen}")
     play.transcript.check(f"{OFFICER} reads it, with the signatures of both Norwegians verified")
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from demo import rules
 from demo.play import (
     AGREEMENT,
     ATTACHE,
@@ -202,7 +203,10 @@ def power_cut(play: Play) -> None:
     accepted = [play.say(OFFICER, words[0])["id"]]
     play.relay.kill()
     play.transcript.does("operator", "loses power: kill -9, no farewell")
-    play.people[OFFICER].run("send", CHANNEL, words[1], expect=1)
+    together(
+        partial(play.people[OFFICER].run, "send", CHANNEL, words[1], expect=1),
+        partial(rules.prepare, play),
+    )
     play.said.append(words[1])
     play.transcript.does(OFFICER, "writes on; the message stays queued on their device")
     pid = play.relay.start()
