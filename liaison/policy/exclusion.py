@@ -12,7 +12,7 @@ from typing import Final
 
 from liaison.crypto.signing import Signer
 from liaison.model import PartyCode
-from liaison.policy import canonical, dsse
+from liaison.policy import canonical, dsse, signing
 from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import ExclusionRule
 from liaison.policy.canonical import JSON
@@ -83,18 +83,9 @@ def read(data: bytes) -> Exclusion:
 
 def signers(data: bytes, agreement: Agreement) -> frozenset[PartyCode]:
     """Return the other parties whose authority has signed."""
-    envelope = dsse.Envelope.decode(data)
     excluded = read(data).party
-    signed = set()
-    for party in agreement.parties:
-        if party.code == excluded:
-            continue
-        try:
-            dsse.verify(envelope, PAYLOAD_TYPE, party.authority_keys)
-        except SignatureMissingError:
-            continue
-        signed.add(party.code)
-    return frozenset(signed)
+    others = (party for party in agreement.parties if party.code != excluded)
+    return signing.signed_by(dsse.Envelope.decode(data), PAYLOAD_TYPE, others)
 
 
 def verify(data: bytes, agreement: Agreement, left: Iterable[PartyCode] = ()) -> Exclusion:

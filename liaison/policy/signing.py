@@ -8,6 +8,7 @@ starts from its own authority's key (`liaison.trust.accept_agreement`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from liaison.crypto.signing import Signer
@@ -18,6 +19,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.dsse import Envelope
 from liaison.policy.errors import DocumentError, SignatureMissingError
 from liaison.policy.keys import VerifyKey
+from liaison.policy.party import Party
 
 PAYLOAD_TYPE: Final = "application/vnd.liaison.agreement.v1+json"
 
@@ -74,10 +76,17 @@ def signers(data: bytes) -> frozenset[PartyCode]:
         DocumentError: not an agreement.
     """
     envelope, agreement = read(data)
+    return signed_by(envelope, PAYLOAD_TYPE, agreement.parties)
+
+
+def signed_by(
+    envelope: Envelope, payload_type: str, parties: Iterable[Party]
+) -> frozenset[PartyCode]:
+    """Return those parties whose authority has signed a document of a kind."""
     signed = set()
-    for party in agreement.parties:
+    for party in parties:
         try:
-            dsse.verify(envelope, PAYLOAD_TYPE, party.authority_keys)
+            dsse.verify(envelope, payload_type, party.authority_keys)
         except SignatureMissingError:
             continue
         signed.add(party.code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,11 +13,18 @@ from liaison.policy.agreement import Agreement, AgreementKind
 from liaison.policy.exclusion import Exclusion
 from liaison.policy.lifecycle import Event
 from liaison.policy.participation import Statement
+from liaison.policy.who import Pattern
+from liaison.wire.problems import RemoteError
 from liaison_sdk import Client, refreshing
-from tests.sdk.support import Stage
+from tests.sdk.support import POLICY, Stage, endpoint, next_message
 
 MULTI = "nor-deu-swe"
 PARTIES = ("NOR", "DEU", "SWE")
+ATTACHE = "nor/defatt-berlin#d1"
+OFFICER = "deu/lno-j3#d1"
+DESK = "swe/duty-desk#d1"
+EVERYONE = (ATTACHE, OFFICER, DESK)
+_MANY = 5000
 
 
 def code(text: str) -> PartyCode:
@@ -101,6 +109,11 @@ class Life:
         """Let whoever asks be served these documents."""
         self.documents.extend(documents)
 
+    async def gather(self, *clients: Client) -> str:
+        """Tell these clients what is published, and have them meet."""
+        self.tell(*clients)
+        return await meet(*clients)
+
     def tell(self, *clients: Client) -> None:
         """Serve these clients what is published."""
         for client in clients:
@@ -118,3 +131,60 @@ def _serve(client: Client, documents: Callable[[], list[bytes]]) -> None:
 
     api: Any = client._env.api
     api.statements = statements
+
+
+def without_swedish_readers(text: Agreement) -> Agreement:
+    """Return an agreement in which Sweden may be in no channel."""
+    people = (Pattern.parse("NOR"), Pattern.parse("DEU"))
+    policies = tuple(replace(policy, read=people) for policy in text.channels)
+    return replace(text, channels=policies)
+
+
+def as_it_was(text: Agreement) -> Agreement:
+    """Return an agreement that gives the same rights."""
+    return replace(text, title="The same, with another title")
+
+
+async def meet(*clients: Client) -> str:
+    """Have all of the clients in one channel, each of which has read something there."""
+    first, *others = clients
+    wanted = [endpoint(str(client.device.endpoint)) for client in others]
+    channel = await first.create_channel(MULTI, POLICY, "duty", wanted)
+    await channel.send("hello")
+    for client in others:
+        assert (await next_message(client)).text == "hello"
+    return str(channel.id)
+
+
+async def declare(life: Life, party: str, event: Event) -> None:
+    """Have a party's office tell the relay."""
+    async with life.stage.registrar(party) as registrar:
+        before = life.said.get(party)
+        for _ in range(_MANY):
+            try:
+                return await registrar.declare(MULTI, life.say(party, event, at=int(time.time())))
+            except RemoteError as e:
+                # In the second in which its device was removed a party can't resume yet.
+                if e.remote_code != "statement.outdated" or before is None:
+                    raise
+                life.said[party] = before
+    raise AssertionError("the second never ended")
+
+
+async def agree(life: Life, text: Agreement) -> None:
+    """Have every party sign the next version at its own desk, one after another."""
+    for number, code in enumerate(map(str, text.codes)):
+        async with life.stage.registrar(code) as registrar:
+            key = life.world.party(code).authority_key
+            if number == 0:
+                envelope = signing.sign(text, key)
+            else:
+                envelope = signing.add_signature(await registrar.proposal(text.digest()), key)
+            status = await registrar.propose_agreement(envelope)
+    assert status.active
+    life.versions.append(text)
+
+
+async def members(client: Client, name: str) -> set[str]:
+    """Return the devices in a channel, as a client sees it."""
+    return {str(m.device) for m in await (await client.channel(name)).members()}

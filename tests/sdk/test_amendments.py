@@ -9,52 +9,22 @@ import pytest
 
 from liaison.mls.group import stage_commit
 from liaison.mls.proposals import GroupContextExtensions
-from liaison.policy.agreement import Agreement
 from liaison.policy.succession import SuccessionError
-from liaison.policy.who import Pattern
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison_sdk import Client, duties, judgement
 from liaison_sdk.errors import RelayBrokenError
 from liaison_sdk.judgement import BindingChangedError
 from liaison_sdk.store import channels
-from tests.sdk.life import MULTI, Life
-from tests.sdk.support import POLICY, Stage, endpoint, next_message
-
-ATTACHE = "nor/defatt-berlin#d1"
-OFFICER = "deu/lno-j3#d1"
-DESK = "swe/duty-desk#d1"
-EVERYONE = (ATTACHE, OFFICER, DESK)
-
-
-def without_swedish_readers(text: Agreement) -> Agreement:
-    people = (Pattern.parse("NOR"), Pattern.parse("DEU"))
-    policies = tuple(replace(policy, read=people) for policy in text.channels)
-    return replace(text, channels=policies)
-
-
-def as_it_was(text: Agreement) -> Agreement:
-    return replace(text, title="The same, with another title")
-
-
-@pytest.fixture
-async def life(stage: Stage) -> Life:
-    made = Life(stage)
-    await made.open()
-    for name in EVERYONE:
-        await stage.enrol(name)
-    return made
-
-
-async def _meet(life: Life, *clients: Client) -> str:
-    """Have all of the clients in one channel, each of which has read something there."""
-    first, *others = clients
-    life.tell(*clients)
-    wanted = [endpoint(str(client.device.endpoint)) for client in others]
-    channel = await first.create_channel(MULTI, POLICY, "duty", wanted)
-    await channel.send("hello")
-    for client in others:
-        assert (await next_message(client)).text == "hello"
-    return str(channel.id)
+from tests.sdk.life import (
+    ATTACHE,
+    DESK,
+    MULTI,
+    OFFICER,
+    Life,
+    as_it_was,
+    without_swedish_readers,
+)
+from tests.sdk.support import POLICY, endpoint, next_message
 
 
 async def _version(client: Client, name: str) -> int:
@@ -71,7 +41,7 @@ async def test_any_one_member_brings_an_amendment_in_and_removes_whom_it_exclude
         stage.client(OFFICER) as deu,
         stage.client(DESK) as swe,
     ):
-        name = await _meet(life, nor, deu, swe)
+        name = await life.gather(nor, deu, swe)
     await life.amend(without_swedish_readers)
 
     async with stage.client(online) as alone:
@@ -95,7 +65,7 @@ async def test_any_one_member_brings_an_amendment_in_and_removes_whom_it_exclude
 async def test_a_reader_fetches_a_version_that_it_has_not_heard_of(life: Life) -> None:
     stage = life.stage
     async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
-        name = await _meet(life, nor, deu)
+        name = await life.gather(nor, deu)
         await life.amend(as_it_was)
         await nor.agreements()
         await (await nor.channel(name)).send("under the second version")
@@ -107,7 +77,7 @@ async def test_a_reader_fetches_a_version_that_it_has_not_heard_of(life: Life) -
 async def test_a_version_of_the_future_waits_for_its_day(life: Life) -> None:
     stage = life.stage
     async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
-        name = await _meet(life, nor, deu)
+        name = await life.gather(nor, deu)
         later = life.world.now + 3600
         await life.amend(lambda text: replace(text, valid_from=later))
         await nor.agreements()
@@ -128,7 +98,7 @@ async def test_a_version_of_the_future_waits_for_its_day(life: Life) -> None:
 async def test_a_channel_of_a_kind_that_is_no_more_takes_no_message(life: Life) -> None:
     stage = life.stage
     async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
-        name = await _meet(life, nor, deu)
+        name = await life.gather(nor, deu)
         await life.amend(lambda text: replace(text, channels=text.channels[1:]))
         await nor.agreements()
 
@@ -164,7 +134,7 @@ def _forced(client: Client, name: str, binding: ChannelBinding, *removed: int) -
 async def test_a_commit_that_leaves_an_excluded_member_in_is_not_followed(life: Life) -> None:
     stage = life.stage
     async with stage.client(ATTACHE) as nor, stage.client(DESK) as swe:
-        name = await _meet(life, nor, swe)
+        name = await life.gather(nor, swe)
         text = await life.whisper(nor, without_swedish_readers)
         channel = await nor.channel(name)
         binding = ChannelBinding.of(channel.id, text, POLICY)
@@ -179,7 +149,7 @@ async def test_a_commit_binds_to_nothing_but_a_later_version_of_the_same_agreeme
 ) -> None:
     stage = life.stage
     async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
-        name = await _meet(life, nor, deu)
+        name = await life.gather(nor, deu)
         text = await life.whisper(nor, as_it_was)
         channel = await nor.channel(name)
         right = ChannelBinding.of(channel.id, text, POLICY)
@@ -209,7 +179,7 @@ async def test_what_is_added_under_a_new_version_waits_for_the_commit_that_bring
         stage.client(OFFICER) as deu,
         stage.client(DESK) as swe,
     ):
-        name = await _meet(life, nor, deu)
+        name = await life.gather(nor, deu)
         life.tell(swe)
         await life.amend(as_it_was)
         await nor.agreements()

@@ -24,19 +24,19 @@ from liaison_sdk.joining import BadInvitationError
 from liaison_sdk.standings import Standings
 from liaison_sdk.store import Transaction, channels
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
-from tests.sdk.life import MULTI, Life, code
-from tests.sdk.support import POLICY, QUICK, Stage, next_message
-from tests.sdk.test_amendments import as_it_was
-from tests.sdk.test_lives import ATTACHE, DESK, OFFICER, _agree, _declare, _meet
-
-
-@pytest.fixture
-async def life(stage: Stage) -> Life:
-    made = Life(stage)
-    await made.open()
-    for name in (ATTACHE, OFFICER, DESK):
-        await stage.enrol(name)
-    return made
+from tests.sdk.life import (
+    ATTACHE,
+    DESK,
+    MULTI,
+    OFFICER,
+    Life,
+    agree,
+    as_it_was,
+    code,
+    declare,
+    meet,
+)
+from tests.sdk.support import POLICY, QUICK, next_message
 
 
 def _without_sweden(life: Life) -> Agreement:
@@ -61,10 +61,10 @@ async def test_who_was_away_follows_a_version_without_a_party_that_has_left(life
         stage.client(OFFICER) as deu,
         stage.client(DESK) as swe,
     ):
-        name = await _meet(nor, deu, swe)
-    await _declare(life, "SWE", Event.WITHDRAW)
-    await _agree(life, _without_sweden(life))
-    await _agree(life, life.following(as_it_was))
+        name = await meet(nor, deu, swe)
+    await declare(life, "SWE", Event.WITHDRAW)
+    await agree(life, _without_sweden(life))
+    await agree(life, life.following(as_it_was))
     async with stage.client(ATTACHE) as nor:
         await (await nor.channel(name)).send("among the two of us")
 
@@ -81,10 +81,10 @@ async def test_a_channel_lives_on_in_which_everybody_was_to_go_for_a_while(life:
     async with stage.client(OFFICER) as deu:
         name = str((await deu.create_channel(MULTI, POLICY, "own", [])).id)
         await (await deu.channel(name)).send("before")
-    await _declare(life, "DEU", Event.SUSPEND)
+    await declare(life, "DEU", Event.SUSPEND)
     async with stage.client(OFFICER) as deu:
         await deu.sync(20)
-    await _declare(life, "DEU", Event.RESUME)
+    await declare(life, "DEU", Event.RESUME)
 
     async with stage.client(OFFICER) as deu:
         await (await deu.channel(name)).send("after")
@@ -93,11 +93,11 @@ async def test_a_channel_lives_on_in_which_everybody_was_to_go_for_a_while(life:
 async def test_who_comes_back_before_it_was_removed_waits_for_nobody(life: Life) -> None:
     stage = life.stage
     async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
-        name = await _meet(nor, deu)
-    await _declare(life, "DEU", Event.SUSPEND)
+        name = await meet(nor, deu)
+    await declare(life, "DEU", Event.SUSPEND)
     async with stage.client(OFFICER) as deu:
         await deu.sync(20)
-    await _declare(life, "DEU", Event.RESUME)
+    await declare(life, "DEU", Event.RESUME)
 
     async with stage.client(OFFICER) as deu:
         await (await deu.channel(name)).send("here again")
@@ -134,13 +134,13 @@ async def test_what_a_member_wants_of_others_keeps_nobody_from_going_on(life: Li
     """It may be forbidden by now; the relay then refuses each commit that contains it."""
     stage = life.stage
     async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
-        name = await _meet(nor, deu)
+        name = await meet(nor, deu)
     async with stage.client(DESK) as swe:
         await swe.sync(20)
     async with stage.client(OFFICER) as deu:
         await deu.sync(20)
         await _propose_to_add(deu, name, "swe/duty-desk")
-    await _declare(life, "SWE", Event.SUSPEND)
+    await declare(life, "SWE", Event.SUSPEND)
 
     async with stage.client(ATTACHE) as nor:
         await (await nor.channel(name)).send("all the same")
@@ -152,9 +152,9 @@ async def test_a_clock_that_is_behind_takes_no_amendment_for_a_breach(life: Life
     stage = life.stage
     slow = replace(QUICK, clock=lambda: time.time() - 3000)
     async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
-        name = await _meet(nor, deu)
+        name = await meet(nor, deu)
     begun = int(time.time()) - 60
-    await _agree(life, life.following(lambda text: replace(text, valid_from=begun)))
+    await agree(life, life.following(lambda text: replace(text, valid_from=begun)))
     async with stage.client(ATTACHE) as nor:
         await (await nor.channel(name)).send("under the second version")
 

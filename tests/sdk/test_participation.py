@@ -18,37 +18,10 @@ from liaison.policy.who import Pattern
 from liaison_sdk import Client, EventKind, MessageState, duties, judgement
 from liaison_sdk.errors import StatusOverdueError
 from liaison_sdk.store import channels
-from tests.sdk.life import MULTI, PARTIES, Life, learn
+from tests.sdk.life import ATTACHE, DESK, MULTI, OFFICER, PARTIES, Life, learn, members
 from tests.sdk.support import PASSPHRASE, POLICY, Stage, endpoint, next_message, until
 
-ATTACHE = "nor/defatt-berlin#d1"
-OFFICER = "deu/lno-j3#d1"
-DESK = "swe/duty-desk#d1"
 HOUR = 3600
-
-
-@pytest.fixture
-async def life(stage: Stage) -> Life:
-    made = Life(stage)
-    await made.open()
-    for name in (ATTACHE, OFFICER, DESK):
-        await stage.enrol(name)
-    return made
-
-
-async def _meet(life: Life, *clients: Client) -> str:
-    first, *others = clients
-    life.tell(*clients)
-    wanted = [endpoint(str(client.device.endpoint)) for client in others]
-    channel = await first.create_channel(MULTI, POLICY, "duty", wanted)
-    await channel.send("hello")
-    for client in others:
-        assert (await next_message(client)).text == "hello"
-    return str(channel.id)
-
-
-async def _members(client: Client, name: str) -> set[str]:
-    return {str(m.device) for m in await (await client.channel(name)).members()}
 
 
 @pytest.mark.parametrize("online", [ATTACHE, OFFICER])
@@ -62,7 +35,7 @@ async def test_a_party_that_leaves_opens_nothing_that_is_said_after_whoever_is_o
         stage.client(OFFICER) as deu,
         stage.client(DESK) as swe,
     ):
-        name = await _meet(life, nor, deu, swe)
+        name = await life.gather(nor, deu, swe)
     life.publish(life.say("SWE", event))
 
     async with stage.client(online) as alone:
@@ -71,7 +44,7 @@ async def test_a_party_that_leaves_opens_nothing_that_is_said_after_whoever_is_o
         for number in range(5):
             await (await alone.channel(name)).send(f"among us {number}")
 
-        assert await _members(alone, name) == {ATTACHE, OFFICER}
+        assert await members(alone, name) == {ATTACHE, OFFICER}
     other = OFFICER if online == ATTACHE else ATTACHE
     async with stage.client(other) as reader, stage.client(DESK) as gone:
         life.tell(reader, gone)
@@ -88,7 +61,7 @@ async def test_who_has_suspended_is_taken_in_again_when_it_resumes(life: Life) -
         stage.client(OFFICER) as deu,
         stage.client(DESK) as swe,
     ):
-        name = await _meet(life, nor, deu, swe)
+        name = await life.gather(nor, deu, swe)
         now = life.world.now
         life.publish(life.say("SWE", Event.SUSPEND, at=now - HOUR))
         await learn(nor)
@@ -110,7 +83,7 @@ async def test_who_has_suspended_is_taken_in_again_when_it_resumes(life: Life) -
 async def test_who_has_suspended_itself_sends_nothing_and_is_told_why(life: Life) -> None:
     stage = life.stage
     async with stage.client(DESK) as swe, stage.client(OFFICER) as deu:
-        name = await _meet(life, swe, deu)
+        name = await life.gather(swe, deu)
         life.publish(life.say("SWE", Event.SUSPEND))
         await learn(swe)
 
@@ -124,7 +97,7 @@ async def test_who_has_suspended_itself_sends_nothing_and_is_told_why(life: Life
 async def test_what_an_absent_party_says_all_the_same_is_not_shown(life: Life) -> None:
     stage = life.stage
     async with stage.client(DESK) as swe, stage.client(OFFICER) as deu:
-        name = await _meet(life, swe, deu)
+        name = await life.gather(swe, deu)
     withdrawal = life.say("SWE", Event.WITHDRAW, at=life.world.now - 600)
     home, passphrase = stage.homes[OFFICER], PASSPHRASE
     async with Client.open(home, passphrase=passphrase, offline=True) as deu:
@@ -154,17 +127,17 @@ async def test_the_others_exclude_a_party_by_the_agreements_rule_and_not_below_i
         stage.client(OFFICER) as deu,
         stage.client(DESK) as swe,
     ):
-        name = await _meet(life, nor, deu, swe)
+        name = await life.gather(nor, deu, swe)
         life.publish(life.exclude("SWE", "NOR"))
         await learn(nor)
         await (await nor.channel(name)).send("all three")
-        assert len(await _members(nor, name)) == 3
+        assert len(await members(nor, name)) == 3
         life.documents.clear()
         life.publish(life.exclude("SWE", "NOR", "DEU"))
         await learn(nor)
         await (await nor.channel(name)).send("we two")
 
-        assert await _members(nor, name) == {ATTACHE, OFFICER}
+        assert await members(nor, name) == {ATTACHE, OFFICER}
         assert [(await next_message(deu)).text for _ in range(2)] == ["all three", "we two"]
         assert [m.text for m in await swe.history()][-1] == "all three"
 
@@ -289,7 +262,7 @@ async def test_a_removal_is_no_breach_once_the_reader_knows_what_the_remover_kne
         stage.client(OFFICER) as deu,
         stage.client(DESK) as swe,
     ):
-        name = await _meet(life, nor, deu, swe)
+        name = await life.gather(nor, deu, swe)
         message = await _removal(nor, name, life)
 
         with pytest.raises(PolicyRefusedError):

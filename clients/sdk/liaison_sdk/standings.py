@@ -1,10 +1,9 @@
 """Who takes part in which agreement: statements and exclusions, verified and kept.
 
 A party's statements are kept, but for what a renewal says again, since each says
-what held at some time; an old message is judged by what held when the relay accepted
-it. A statement older
-than the newest one that is here is never taken: somebody may be showing it
-again to hide the newer one.
+what held at some time; an old message is judged by what held when the relay
+accepted it. A statement older than the newest one that is here is never taken:
+somebody may be showing it again to hide the newer one.
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ from liaison_sdk.store import Transaction, documents
 
 _T = TypeVar("_T")
 _Marks: TypeAlias = tuple[tuple[str, int], ...]
-
-
 Naming: TypeAlias = Callable[[PartyCode], Sequence[Agreement]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -44,7 +45,8 @@ class Agreements:
             AgreementVersionError: it does not follow the newest version here.
             SuccessionError: it drops a party that takes part, or changes what can't be.
         """
-        agreement = _signed_by_all(envelope)
+        # A large agreement takes a second to read: others are not to wait for that.
+        agreement = await asyncio.to_thread(_signed_by_all, envelope)
         admission.check_relay(agreement, self.identity)
         done = await self.writer.submit(
             admission.Admit(self.book, self.bus, agreement, envelope, self.clock())

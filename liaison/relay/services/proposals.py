@@ -163,7 +163,7 @@ class Proposals:
                 f"{len(whole)} different agreements {id_[:80]!r} wait",
                 hint="`liaison-relay agreement add FILE` takes the one that is meant",
             )
-        agreement = signing.verify(whole[0].envelope)
+        agreement = await asyncio.to_thread(signing.verify, whole[0].envelope)
         admission.check_relay(agreement, self.identity)
         done = await self.writer.submit(
             admission.Admit(self.book, self.bus, agreement, whole[0].envelope, self.clock())

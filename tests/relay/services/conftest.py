@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from liaison.storage.engine import Database
-from tests.relay.services.harness import Relay
+from tests.relay.services.forum import CODES, Forum
+from tests.relay.services.harness import Actor, Relay
 from tests.support.databases import database, database_url, migrated  # noqa: F401 - fixtures
 
 
@@ -16,3 +17,15 @@ async def relay(database: Database) -> AsyncIterator[Relay]:  # noqa: F811 - the
     await made.writer.start()
     yield made
     await made.writer.stop()
+
+
+@pytest.fixture
+async def forum(relay: Relay) -> Forum:
+    """Three parties and their agreement."""
+    return await Forum.open(relay, *CODES)
+
+
+@pytest.fixture
+async def members(forum: Forum) -> tuple[Actor, Actor, Actor]:
+    """A device of each of the three, in one channel."""
+    return await forum.meet()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from liaison.mls import peek
 from liaison.mls.proposals import GroupContextExtensions, Proposal, Remove
 from liaison.model import PartyCode
 from liaison.policy import exclusion, participation, signing, templates
@@ -16,12 +17,14 @@ from liaison.policy.participation import Statement
 from liaison.relay.services.callers import OfficeCaller
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison.wire import v1
+from liaison.wire.frames import ItemKind
 from liaison.wire.handshake import Office, key_fingerprint
 from tests.relay.services.harness import Actor, Relay
 from tests.support.world import FAST_SUITE, HOUR
 
 DAY = 24 * HOUR
 ID = "forum-2026"
+CODES = ("NOR", "DEU", "UN-OCHA")
 
 
 @dataclass
@@ -40,6 +43,16 @@ class Forum:
         forum = cls(relay, draft(relay, *codes, **policy))
         await relay.services.agreements.admit(forum.signed(forum.agreement))
         return forum
+
+    async def meet(self) -> tuple[Actor, Actor, Actor]:
+        """Return a device of each party, all in one channel that NOR's opened."""
+        nor = await self.relay.enrol("nor/desk#d1")
+        deu = await self.relay.enrol("deu/desk#d1")
+        ocha = await self.relay.enrol("un-ocha/desk#d1")
+        await nor.open(self.agreement, deu, ocha)
+        for one in (nor, deu, ocha):
+            await one.read_all()
+        return nor, deu, ocha
 
     @property
     def now(self) -> int:
@@ -180,3 +193,13 @@ async def go_on(actor: Actor, agreement: Agreement, *gone: Actor) -> None:
     """Bring a version into an actor's channel."""
     await actor.commit(actor.stage(*amendment(actor, agreement, *gone)))
     actor.agreement = agreement
+
+
+async def take_handshakes(actor: Actor) -> list[bytes]:
+    """Take the handshakes that wait; return their authenticated data."""
+    reasons = []
+    for item in await actor.read_all():
+        if item.kind in (ItemKind.COMMIT, ItemKind.PROPOSAL):
+            reasons.append(peek.parse_header(item.payload).authenticated_data)
+            actor.process(item.payload)
+    return reasons

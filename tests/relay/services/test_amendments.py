@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from liaison.errors import LiaisonError
-from liaison.mls import peek, proposing
+from liaison.mls import proposing
 from liaison.mls.proposals import GroupContextExtensions
 from liaison.model import PartyCode
 from liaison.policy import dsse, signing, statement
@@ -31,38 +31,17 @@ from liaison.relay.services.errors import (
 )
 from liaison.trust import CHANNEL_BINDING_EXTENSION
 from liaison.wire import v1
-from liaison.wire.frames import ItemKind
-from tests.relay.services.forum import DAY, ID, Forum, amendment, draft, go_on
+from tests.relay.services.forum import (
+    CODES,
+    DAY,
+    ID,
+    Forum,
+    amendment,
+    draft,
+    go_on,
+    take_handshakes,
+)
 from tests.relay.services.harness import Actor, Relay
-
-CODES = ("NOR", "DEU", "UN-OCHA")
-
-
-@pytest.fixture
-async def forum(relay: Relay) -> Forum:
-    return await Forum.open(relay, *CODES)
-
-
-@pytest.fixture
-async def members(forum: Forum) -> tuple[Actor, Actor, Actor]:
-    """A device of each party, all in one channel that NOR's opened."""
-    nor = await forum.relay.enrol("nor/desk#d1")
-    deu = await forum.relay.enrol("deu/desk#d1")
-    ocha = await forum.relay.enrol("un-ocha/desk#d1")
-    await nor.open(forum.agreement, deu, ocha)
-    for one in (nor, deu, ocha):
-        await one.read_all()
-    return nor, deu, ocha
-
-
-async def handshakes(actor: Actor) -> list[bytes]:
-    """Take the handshakes that wait; return their authenticated data."""
-    reasons = []
-    for item in await actor.read_all():
-        if item.kind in (ItemKind.COMMIT, ItemKind.PROPOSAL):
-            reasons.append(peek.parse_header(item.payload).authenticated_data)
-            actor.process(item.payload)
-    return reasons
 
 
 async def propose_to_add(actor: Actor, other: Actor) -> None:
@@ -282,7 +261,7 @@ async def test_the_commit_that_brings_a_version_removes_whom_it_excludes(
 
     with pytest.raises(RemovalPendingError):
         await nor.commit(nor.stage(*amendment(nor, new)))
-    await handshakes(ocha)
+    await take_handshakes(ocha)
     await go_on(ocha, new)
 
     channel = await forum.relay.services.channels.get(ocha.caller, ocha.channel)
@@ -297,7 +276,7 @@ async def test_who_is_no_party_any_more_is_proposed_for_removal_by_the_agreement
     nor, _, _ = members
     await forum.say("DEU", Event.WITHDRAW)
     new = await forum.amend(forum.next("NOR", "UN-OCHA"))
-    reasons = await handshakes(nor)
+    reasons = await take_handshakes(nor)
 
     await go_on(nor, new)
 
@@ -394,7 +373,7 @@ async def test_a_version_takes_effect_when_its_day_comes(
 
     assert await feed.wait() >= {CHANGED}
     feed.close()
-    (reason,) = await handshakes(nor)
+    (reason,) = await take_handshakes(nor)
     assert statement.read_removal(reason).kind is statement.ReasonKind.AGREEMENT
     await go_on(nor, later)
     await nor.send()
@@ -417,7 +396,7 @@ async def test_a_guest_goes_when_its_time_is_over(relay: Relay) -> None:
             await one.send()
     await relay.services.resume()
 
-    (reason,) = await handshakes(nor)
+    (reason,) = await take_handshakes(nor)
     assert statement.read_removal(reason).kind is statement.ReasonKind.AGREEMENT
     await nor.update()
     await nor.send()

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from liaison.errors import LiaisonError, UnavailableError
-from liaison.mls import peek
 from liaison.model import BlobId, PartyCode
 from liaison.policy import dsse, exclusion, participation, statement
 from liaison.policy.agreement_rules import ExclusionRule
@@ -36,38 +35,10 @@ from liaison.storage import agreements
 from liaison.trust import certified_leaf
 from liaison.wire import v1
 from liaison.wire.frames import ItemKind
-from tests.relay.services.forum import ID, Forum
+from tests.relay.services.forum import CODES, ID, Forum, take_handshakes
 from tests.relay.services.harness import Actor, Relay, digest, fresh_id
 
-CODES = ("NOR", "DEU", "UN-OCHA")
 LEAVING = (Event.SUSPEND, Event.WITHDRAW)
-
-
-@pytest.fixture
-async def forum(relay: Relay) -> Forum:
-    return await Forum.open(relay, *CODES)
-
-
-@pytest.fixture
-async def members(forum: Forum) -> tuple[Actor, Actor, Actor]:
-    """A device of each party, all in one channel that NOR's opened."""
-    nor = await forum.relay.enrol("nor/desk#d1")
-    deu = await forum.relay.enrol("deu/desk#d1")
-    ocha = await forum.relay.enrol("un-ocha/desk#d1")
-    await nor.open(forum.agreement, deu, ocha)
-    for one in (nor, deu, ocha):
-        await one.read_all()
-    return nor, deu, ocha
-
-
-async def catch_up(actor: Actor) -> list[bytes]:
-    """Take the handshakes that wait; return the reasons of the relay's removals."""
-    reasons = []
-    for item in await actor.read_all():
-        if item.kind in (ItemKind.COMMIT, ItemKind.PROPOSAL):
-            reasons.append(peek.parse_header(item.payload).authenticated_data)
-            actor.process(item.payload)
-    return reasons
 
 
 async def changes(relay: Relay) -> int:
@@ -99,7 +70,7 @@ async def test_the_others_go_on_as_soon_as_any_one_of_them_is_there(
     await forum.say("DEU", event)
     with pytest.raises(RemovalPendingError):
         await alone.send()
-    await catch_up(alone)
+    await take_handshakes(alone)
 
     await alone.update()
 
@@ -127,7 +98,7 @@ async def test_the_relay_proposes_the_removal_with_the_partys_own_word(
 ) -> None:
     nor, deu, _ = members
     word = await forum.say("DEU", Event.SUSPEND)
-    (reason,) = await catch_up(nor)
+    (reason,) = await take_handshakes(nor)
     leaf = nor.state.leaf_of(deu.id.uri.encode())
     assert leaf is not None
 
@@ -200,7 +171,7 @@ async def test_nobody_adds_a_device_of_a_party_that_has_left(
     nor, deu, _ = members
     late = await forum.relay.enrol("deu/late#d1")
     await forum.say("DEU", Event.SUSPEND)
-    await catch_up(nor)
+    await take_handshakes(nor)
     await nor.update()
 
     for one in (late, deu):
@@ -241,7 +212,7 @@ async def test_in_a_channel_of_two_parties_a_suspension_stops_all(relay: Relay) 
     await nor.open(forum.agreement, deu)
     await nor.read_all()
     await forum.say("DEU", Event.SUSPEND)
-    await catch_up(nor)
+    await take_handshakes(nor)
     await nor.update()
 
     with pytest.raises(PolicyRefusedError) as refused:
@@ -258,7 +229,7 @@ async def test_a_party_that_resumes_is_added_again_and_sends(
 ) -> None:
     nor, deu, _ = members
     await forum.say("DEU", Event.SUSPEND)
-    await catch_up(nor)
+    await take_handshakes(nor)
     await nor.update()
     forum.wait(60)
     await forum.say("DEU", Event.RESUME)
@@ -273,7 +244,7 @@ async def test_a_channel_is_open_again_when_the_party_resumes_before_it_was_remo
 ) -> None:
     nor, deu, _ = members
     await forum.say("DEU", Event.SUSPEND)
-    await catch_up(nor)
+    await take_handshakes(nor)
     staged = nor.stage()
     forum.wait(60)
     await forum.say("DEU", Event.RESUME)
@@ -291,7 +262,7 @@ async def test_a_return_that_was_signed_before_the_removal_has_to_be_signed_anew
     suspended = forum.said["DEU"]
     early = forum.statement("DEU", Event.RESUME, at=forum.now + 10)
     forum.wait(60)
-    await catch_up(nor)
+    await take_handshakes(nor)
     await nor.update()
 
     with pytest.raises(StatementOutdatedError):
@@ -456,7 +427,7 @@ async def test_removals_are_proposed_though_the_relay_stopped_after_accepting(
     forum.relay.services = forum.relay.build()
     await forum.relay.services.resume()
 
-    assert len(await catch_up(nor)) == 1
+    assert len(await take_handshakes(nor)) == 1
     await nor.update()
     await nor.send()
 
@@ -470,7 +441,7 @@ async def test_resuming_again_proposes_nothing_twice(
     await forum.relay.services.resume()
     await forum.relay.build().resume()
 
-    assert len(await catch_up(nor)) == 1
+    assert len(await take_handshakes(nor)) == 1
 
 
 async def test_what_was_known_before_a_refused_statement_still_holds(
@@ -504,7 +475,7 @@ async def test_a_party_is_excluded_when_all_the_others_have_signed(
     assert (whole.signed, whole.missing, whole.in_force) == (["NOR", "UN-OCHA"], [], True)
     with pytest.raises(RemovalPendingError):
         await deu.send()
-    (reason,) = await catch_up(nor)
+    (reason,) = await take_handshakes(nor)
     assert statement.read_removal(reason).kind is statement.ReasonKind.EXCLUSION
     await nor.update()
     await nor.send()
