@@ -1,15 +1,17 @@
 """A relay that checks nothing, and members who say what they must not: honest clients show none of it.
 
 The messages are genuine in every other way: encrypted by members of the group, in its current
-epoch, with keys of their own. They are handed to an honest client as a relay would deliver them.
+epoch, with keys of their own. A relay whose policy check is off takes them, stores them and
+delivers them, all over its sockets.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,18 +30,23 @@ from liaison.policy.agreement import Agreement, AgreementKind
 from liaison.policy.agreement_rules import ClearanceRule, LabelRules
 from liaison.policy.channel_rules import ReleaseRule, SendRule
 from liaison.policy.who import Pattern
-from liaison.wire.frames import Deliver, ItemKind
+from liaison.wire.frames import Accepted, Deliver, ItemKind, Send
 from liaison_sdk import Client, MessageState
+from liaison_sdk.account import Account
 from liaison_sdk.inbound import Inbound
 from liaison_sdk.joining import Joiner
 from liaison_sdk.store import channels
 from tests.sdk.support import AGREEMENT, POLICY, Stage, endpoint, until
-from tests.support.world import FAST_SUITE, HOUR, YEAR
+from tests.support.relay import RunningRelay, allow_everything, running
+from tests.support.world import FAST_SUITE, HOUR, YEAR, World
 
 READER = "deu/lno-j3#d1"
 ATTACHE = "nor/defatt-berlin#d1"
 DESK = "nor/duty-desk#d1"
 MESSAGES = 10_000
+_ALLOWED_EVERY = 100
+_AT_ONCE = 500
+_MANY = 1_000_000.0
 _DAY = 86_400
 _NATIONS = tuple(Pattern.parse(code) for code in ("NOR", "DEU"))
 _SENDERS = tuple(Pattern.parse(text) for text in ("nor/defatt-*", "deu/lno-*"))
@@ -77,9 +84,15 @@ def strict(stage: Stage) -> Agreement:
 
 
 @pytest.fixture
-async def stage(relay: Any, tmp_path: Any) -> Stage:
-    from tests.support.world import World  # noqa: PLC0415 - beside the fixture it replaces
+async def relay(tmp_path: Path) -> AsyncIterator[RunningRelay]:
+    """A relay whose policy check is off, and that takes as much as it can."""
+    rates: Any = {f"{a}_{b}": _MANY for a in ("rate", "burst") for b in ("device", "party")}
+    async with running(tmp_path / "lax", judge=allow_everything, **rates) as found:
+        yield found
 
+
+@pytest.fixture
+async def stage(relay: RunningRelay, tmp_path: Path) -> Stage:
     found = Stage(relay, World(), tmp_path / "devices")
     for code in ("NOR", "DEU"):
         await relay.admit_party(found.world.party(code).document)
@@ -92,15 +105,16 @@ async def stage(relay: Any, tmp_path: Any) -> Stage:
 
 
 class Mallory:
-    """A member's device whose program asks nobody: it encrypts whatever it likes.
+    """A member's device whose program asks nobody: it encrypts and sends whatever it likes.
 
     Args:
-        client: whose group and keys it uses; the client itself does nothing meanwhile.
+        account: whose keys it uses.
+        channel: that it sends in.
         group: of the channel.
     """
 
-    def __init__(self, client: Client, channel: ChannelId, group: Group) -> None:
-        self._client = client
+    def __init__(self, account: Account, channel: ChannelId, group: Group) -> None:
+        self._account = account
         self._channel = channel
         self._group = group
 
@@ -119,11 +133,39 @@ class Mallory:
         self._group, message = encrypt(
             self._group,
             content.encode(),
-            signer=self._client._env.account.signer(self._group.suite.signature),
+            signer=self._account.signer(self._group.suite.signature),
             rng=random_bytes,
             authenticated_data=header.encode(),
         )
         return message
+
+    async def send(
+        self,
+        relay: RunningRelay,
+        said: list[tuple[MessageId, bytes]],
+        read: Callable[[int], Awaitable[object]],
+    ) -> None:
+        """Send messages as the program of a device does; the relay accepts every one.
+
+        Args:
+            relay: to which.
+            said: the messages.
+            read: waits until the reader has so many. Far behind, with the urgent ones first,
+                it would have to keep the keys of more messages than it does.
+        """
+        login = self._account.login
+        async with relay.client(login.principal, login.signer) as client:
+            await client.login()
+            stream = await client.stream()
+            await stream.hello(deliver=False)
+            for first in range(0, len(said), _AT_ONCE):
+                some = said[first : first + _AT_ONCE]
+                for number, (message_id, payload) in enumerate(some, first):
+                    await stream.send(Send(number, self._channel, message_id, 1, payload))
+                answers = [await stream.receive() for _ in some]
+                assert all(isinstance(answer, Accepted) for answer in answers)
+                await read(first + len(some))
+            await stream.socket.close()
 
 
 def plain_header(now: int) -> Header:
@@ -214,32 +256,31 @@ class Scene:
 async def scene(stage: Stage) -> AsyncIterator[Scene]:
     for name in (ATTACHE, DESK, READER):
         await stage.enrol(name)
-    async with (
-        stage.client(ATTACHE) as attache,
-        stage.client(DESK) as desk,
-        stage.client(READER) as reader,
-    ):
-        wanted = [endpoint("nor/duty-desk"), endpoint("deu/lno-j3")]
-        opened = await attache.create_channel(AGREEMENT, POLICY, "duty", wanted)
-        for client in (desk, reader):
-            await until(client, partial(_has, client, opened.id))
-        liars = [await _mallory(client, opened.id) for client in (attache, desk)]
+    async with stage.client(READER) as reader:
+        async with stage.client(ATTACHE) as attache, stage.client(DESK) as desk:
+            wanted = [endpoint("nor/duty-desk"), endpoint("deu/lno-j3")]
+            opened = await attache.create_channel(AGREEMENT, POLICY, "duty", wanted)
+            for client in (desk, reader):
+                await until(client, partial(_has, client, opened.id))
+            # From here on their own programs are closed.
+            liars = [await _mallory(client, opened.id) for client in (attache, desk)]
         yield Scene(reader, opened.id, liars)
 
 
-async def test_of_ten_thousand_forbidden_messages_an_honest_client_shows_none(
+async def test_of_ten_thousand_forbidden_messages_that_a_relay_lets_pass_a_client_shows_none(
     stage: Stage, scene: Scene
 ) -> None:
-    reader = scene.reader
-    chance = random.Random(2026)
-    delivered, allowed = _stream(stage.world.now, scene.liars, scene.channel, chance)
+    reader, most = scene.reader, 2 * MESSAGES
+    attache, desk = scene.liars
+    said = _sayings(stage.world.now, attache, desk, random.Random(2026))
 
-    env = reader._env
-    await Inbound(env, Joiner(env)).take(delivered)
+    before = len(said.attache)
+    await attache.send(stage.relay, said.attache, lambda n: until(reader, _holds(reader, n), 60))
+    await desk.send(stage.relay, said.desk, lambda n: until(reader, _holds(reader, before + n), 60))
 
-    shown = [m.text for m in await reader.history(limit=2 * MESSAGES) if m.text]
-    assert shown == allowed
-    withheld = [m for m in await reader.history(limit=2 * MESSAGES) if not m.text]
+    history = await reader.history(limit=most)
+    assert [m.text for m in history if m.text] == said.allowed
+    withheld = [m for m in history if not m.text]
     assert len(withheld) == MESSAGES
     assert all(m.state is MessageState.WITHHELD and m.reason for m in withheld)
     assert {m.reason_code for m in withheld} == RULES
@@ -296,6 +337,15 @@ async def _has(client: Client, channel: ChannelId) -> bool:
     return await client._env.read(lambda tx: channels.load(tx, channel)) is not None
 
 
+def _holds(client: Client, messages: int) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        row = await client._env.read(lambda tx: tx.one("SELECT count(*) FROM messages"))
+        assert row is not None
+        return bool(row[0] == messages)
+
+    return look
+
+
 async def _mallory(client: Client, channel: ChannelId) -> Mallory:
     env = client._env
 
@@ -304,29 +354,35 @@ async def _mallory(client: Client, channel: ChannelId) -> Mallory:
         assert record is not None
         return env.groups.load(tx, record)
 
-    return Mallory(client, channel, await env.read(load))
+    return Mallory(env.account, channel, await env.read(load))
 
 
-def _stream(
-    now: int, liars: list[Mallory], channel: ChannelId, chance: random.Random
-) -> tuple[list[Deliver], list[str]]:
-    """Return forbidden messages with a few among them that are allowed, and the texts of these."""
-    attache, desk = liars
-    delivered: list[Deliver] = []
-    allowed: list[str] = []
+@dataclass
+class Sayings:
+    """What the members say, and the texts of what they may say."""
 
-    def deliver(message: bytes) -> None:
-        delivered.append(_deliver(channel, attache, len(delivered) + 1, message, now))
+    attache: list[tuple[MessageId, bytes]] = field(default_factory=list)
+    desk: list[tuple[MessageId, bytes]] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=list)
+
+
+def _sayings(now: int, attache: Mallory, desk: Mallory, chance: random.Random) -> Sayings:
+    """Return forbidden messages with a few among them that are allowed."""
+    said = Sayings()
+
+    def say(who: Mallory, header: Header, text: str) -> None:
+        theirs = said.attache if who is attache else said.desk
+        theirs.append((header.message_id, who.says(header, text)))
 
     names = sorted(SPOILS)
     for number in range(MESSAGES):
-        if number % 1000 == 0:
-            allowed.append(f"allowed {number}")
-            deliver(attache.says(plain_header(now), f"allowed {number}"))
+        if number % _ALLOWED_EVERY == 0:
+            said.allowed.append(f"allowed {number}")
+            say(attache, plain_header(now), said.allowed[-1])
         if number % (len(names) + 1) == len(names):
             # The duty desk may send nothing at all.
-            deliver(desk.says(plain_header(now), f"forbidden {number}"))
+            say(desk, plain_header(now), f"forbidden {number}")
             continue
         header, text = SPOILS[names[number % (len(names) + 1)]](plain_header(now), chance)
-        deliver(attache.says(header, f"{text} {number}"))
-    return delivered, allowed
+        say(attache, header, f"{text} {number}")
+    return said
