@@ -6,7 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCKS := requirements/build.txt requirements/dev.txt
-PROJECTS := pyproject.toml clients/sdk/pyproject.toml clients/cli/pyproject.toml
+PROJECTS := pyproject.toml clients/sdk/pyproject.toml clients/cli/pyproject.toml \
+	clients/auditor/pyproject.toml
 
 # What a formatter, a linter and a type checker look at.
 SOURCES := liaison clients tests $(wildcard demo migrations bench)
@@ -43,7 +44,8 @@ $(STAMP): $(LOCKS) $(PROJECTS)
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --require-hashes -r requirements/build.txt
 	@$(PIP) --require-hashes --no-build-isolation --use-pep517 -r requirements/dev.txt
-	@$(PIP) --no-deps --no-build-isolation -e . -e clients/sdk -e clients/cli
+	@$(PIP) --no-deps --no-build-isolation -e . -e clients/sdk -e clients/cli \
+		-e clients/auditor
 	@touch $@
 
 demo: $(STAMP) ## two nations exchange messages; everything it makes is kept in .demo/
@@ -90,6 +92,7 @@ lock: ## compile requirements/*.txt anew (needs uv; nothing else here does)
 	@cd requirements && $(LOCK) -c dev.txt build.in -o build.txt
 	@cd requirements && $(LOCK) -c dev.txt relay.in -o relay.txt
 	@cd requirements && $(LOCK) -c dev.txt clients.in -o clients.txt
+	@cd requirements && $(LOCK) -c dev.txt auditor.in -o auditor.txt
 
 clean: ## remove what make made, but not the relay of `make serve`
 	@rm -rf $(VENV) .venv-313 .demo build dist bench/results .hypothesis .interop_cache .mypy_cache \

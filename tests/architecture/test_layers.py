@@ -80,7 +80,7 @@ def test_a_running_relay_has_not_loaded_the_members_side_of_mls() -> None:
     assert loaded & secret == set()
 
 
-@pytest.mark.parametrize("client", ["liaison_sdk", "liaison_cli.main"])
+@pytest.mark.parametrize("client", ["liaison_sdk", "liaison_cli.main", "liaison_auditor.main"])
 def test_a_client_loads_nothing_of_the_server(client: str) -> None:
     barred = set(_contract("Clients never import the server")["forbidden_modules"])
 

@@ -74,7 +74,11 @@ def test_the_development_lock_holds_what_a_distribution_needs(file: Path) -> Non
 
 @pytest.mark.parametrize(
     ("lock", "files"),
-    [("relay.txt", ["pyproject.toml"]), ("clients.txt", ["clients/sdk", "clients/cli"])],
+    [
+        ("relay.txt", ["pyproject.toml"]),
+        ("clients.txt", ["clients/sdk", "clients/cli"]),
+        ("auditor.txt", ["clients/auditor"]),
+    ],
 )
 def test_a_deployment_lock_holds_what_is_deployed(lock: str, files: list[str]) -> None:
     pins = _pins(ROOT / "requirements" / lock)
@@ -85,10 +89,11 @@ def test_a_deployment_lock_holds_what_is_deployed(lock: str, files: list[str]) -
     assert needs - _own() <= pins.keys()
 
 
-def test_clients_need_nothing_of_the_server() -> None:
+@pytest.mark.parametrize("lock", ["clients.txt", "auditor.txt"])
+def test_clients_need_nothing_of_the_server(lock: str) -> None:
     server = {"aiosqlite", "alembic", "asyncpg", "nats-py", "sqlalchemy", "structlog", "uvloop"}
 
-    assert _pins(ROOT / "requirements" / "clients.txt").keys() & server == set()
+    assert _pins(ROOT / "requirements" / lock).keys() & server == set()
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)

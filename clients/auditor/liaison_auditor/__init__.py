@@ -1,0 +1,1 @@
+"""Liaison for auditors: `liaison-auditor ...`, one module per command or group of commands."""
