@@ -25,6 +25,7 @@ from liaison.policy.agreement_rules import (
     ClearanceRule,
     ExclusionRule,
     LabelRules,
+    LogRules,
     StatusRules,
     TimeRules,
     Witness,
@@ -45,7 +46,8 @@ MAX_PARTIES: Final = 64
 MAX_CHANNELS: Final = 64
 MAX_ROLES: Final = 64
 MAX_CLEARANCES: Final = 256
-MAX_WITNESSES: Final = 64
+MAX_WITNESSES: Final = 56
+"""With the relay's keys and a group for each party they still fit a log's trust policy."""
 _MAX_HOLDINGS: Final = 4096
 _ID: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ROLE: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -64,6 +66,7 @@ _REQUIRED: Final = (
     "parties",
     "relay",
     "witnesses",
+    "log",
     "cipher_suite",
     "labels",
     "clearances",
@@ -115,6 +118,7 @@ class Agreement:
         parties: with their anchors.
         relay: with its keys.
         witnesses: whose cosignatures count.
+        log: what happens while the log lags behind.
         cipher_suite: of every channel's group.
         labels: confidentiality.
         clearances: who is cleared for what; whoever is in none of them for nothing.
@@ -139,6 +143,7 @@ class Agreement:
     parties: tuple[Party, ...]
     relay: RelayIdentity
     witnesses: tuple[Witness, ...]
+    log: LogRules
     cipher_suite: int
     labels: LabelRules
     clearances: tuple[ClearanceRule, ...]
@@ -204,6 +209,7 @@ class Agreement:
             witnesses=tuple(
                 Witness.from_node(n) for n in fields["witnesses"].items(most=MAX_WITNESSES)
             ),
+            log=LogRules.from_node(fields["log"]),
             cipher_suite=int(_matching(fields["cipher_suite"], _SUITE, "such as 0xF002"), 16),
             labels=LabelRules.from_node(fields["labels"]),
             clearances=tuple(
@@ -318,6 +324,7 @@ class Agreement:
             "retention_days": self.retention_days,
             "roles": {name: who_document(members) for name, members in self.roles.items()},
             "channels": [policy.document() for policy in self.channels],
+            "log": self.log.document(),
             "witnesses": [witness.document() for witness in self.witnesses],
             "parties": [party.document() for party in self.parties],
             "relay": self.relay.document(),
@@ -336,12 +343,25 @@ def _check_together(agreement: Agreement, fields: dict[str, Node]) -> None:
     names = [policy.name for policy in agreement.channels]
     if len(set(names)) != len(names):
         fields["channels"].fail("has two policies of one name")
-    for node, witness in zip(fields["witnesses"].items(), agreement.witnesses, strict=True):
-        if not agreement.has_party(witness.party):
-            node.fail(f"is of {witness.party}, which is not a party here")
+    _check_witnesses(agreement, fields)
     _check_keys(agreement, fields)
     _check_suite(agreement, fields)
     _check_people(agreement, fields)
+
+
+def _check_witnesses(agreement: Agreement, fields: dict[str, Node]) -> None:
+    # A log's trust policy has one room of names for witnesses and for what they are grouped by.
+    taken = {str(code) for code in agreement.codes}
+    keys: set[bytes] = set()
+    for node, witness in zip(fields["witnesses"].items(), agreement.witnesses, strict=True):
+        if not agreement.has_party(witness.party):
+            node.fail(f"is of {witness.party}, which is not a party here")
+        if witness.name in taken:
+            node.fail(f"has the name {witness.name}, which is taken")
+        if witness.key.public in keys:
+            node.fail("has the key of another one")
+        taken.add(witness.name)
+        keys.add(witness.key.public)
 
 
 def _check_keys(agreement: Agreement, fields: dict[str, Node]) -> None:

@@ -1,12 +1,14 @@
-"""The small parts of an agreement: witnesses, labels and clearances, times, statements."""
+"""The small parts of an agreement: the log, labels and clearances, times, statements."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
 
+from liaison.crypto.signing import SignatureScheme
 from liaison.errors import LiaisonError
 from liaison.labels import LabelPolicy, compile_policy, spif_xml
 from liaison.labels.builtin import BUILT_IN
@@ -18,12 +20,20 @@ from liaison.policy.who import Who, who_document, who_from_node
 
 MAX_CATEGORIES: Final = 256
 MAX_SPIF_BYTES: Final = 200_000
+RESERVED_NAMES: Final = frozenset({"none", "quorum"})
+"""Words of a log's trust policy, which no witness is called."""
 _HOUR: Final = 3600
+# What a signed note and a trust policy can both hold as one word.
+_WITNESS_NAME: Final = re.compile(r"[!-*,-~]{1,200}")
+_WITNESS_KEYS: Final = (SignatureScheme.ED25519, SignatureScheme.MLDSA44)
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """A party's witness: the name and key of its cosignatures."""
+    """A party's witness: the name and key of its cosignatures.
+
+    Source: C2SP tlog-cosignature, for which keys there are.
+    """
 
     party: PartyCode
     name: str
@@ -33,15 +43,48 @@ class Witness:
     def from_node(cls, node: Node) -> Self:
         """Read one."""
         fields = node.fields(("party", "name", "key"))
-        return cls(
-            fields["party"].parsed(PartyCode.parse),
-            fields["name"].text(most=200),
-            VerifyKey.from_node(fields["key"]),
-        )
+        name = fields["name"].text(most=200)
+        if not _WITNESS_NAME.fullmatch(name) or name in RESERVED_NAMES:
+            fields["name"].fail("is not a witness's name", hint="such as witness.example.org/1")
+        key = VerifyKey.from_node(fields["key"])
+        if key.scheme not in _WITNESS_KEYS:
+            schemes = " and ".join(scheme.value for scheme in _WITNESS_KEYS)
+            fields["key"].fail(f"is of a scheme that witnesses do not use: {schemes} are")
+        return cls(fields["party"].parsed(PartyCode.parse), name, key)
 
     def document(self) -> dict[str, JSON]:
         """Return it as it stands in the document."""
         return {"party": str(self.party), "name": self.name, "key": self.key.document()}
+
+
+@dataclass(frozen=True, slots=True)
+class LogRules:
+    """What happens while the relay's log lags behind what the relay does.
+
+    Args:
+        report_after: seconds after its acceptance from which a message that is not in the log
+            is reported; at least one.
+        grace: seconds for which members still come in, and new certificates are believed,
+            while the log lacks its witnesses.
+    """
+
+    report_after: int
+    grace: int
+
+    @classmethod
+    def from_node(cls, node: Node) -> Self:
+        """Read them."""
+        fields = node.fields(("report_after", "grace"))
+        if not fields["report_after"].duration():
+            fields["report_after"].fail("must be a second at least")
+        return cls(fields["report_after"].duration(), fields["grace"].duration())
+
+    def document(self) -> dict[str, JSON]:
+        """Return them as they stand in the document."""
+        return {
+            "report_after": format_duration(self.report_after),
+            "grace": format_duration(self.grace),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,13 @@ def _terms(agreement: Agreement) -> Iterator[str]:
     yield f"relay        {agreement.relay.origin}"
     for key in agreement.relay.identity_keys:
         yield f"             key {key.key_id} ({key.scheme.value})"
+    late, grace = map(format_duration, (agreement.log.report_after, agreement.log.grace))
+    yield f"log          an unlogged message is reported after {late};"
+    yield f"             without its witnesses members come in for {grace}"
+    for key in agreement.relay.log_keys:
+        yield f"             key {key.key_id} ({key.scheme.value})"
+    if not agreement.witnesses:
+        yield "             nobody witnesses it: it counts by the relay's word"
     for witness in agreement.witnesses:
         yield f"witness      {witness.party} {witness.name} {witness.key.key_id}"
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
 
-from liaison.crypto.signing import SignatureScheme
+from liaison.crypto.signing import SignatureScheme, SigningKey
 from liaison.labels.builtin import TLP
 from liaison.model import PartyCode
 from liaison.policy import agreement_yaml, canonical, templates
@@ -18,8 +19,10 @@ from liaison.policy.agreement import (
     UnknownChannelPolicyError,
     UnknownPartyError,
 )
+from liaison.policy.agreement_rules import LogRules, Witness
 from liaison.policy.errors import DocumentError, DocumentTooLargeError
 from liaison.policy.fields import Node
+from liaison.policy.keys import VerifyKey
 from tests.core.policy.documents import (
     ATTACHE,
     DAY,
@@ -40,6 +43,17 @@ def rule(**changes: Any) -> list[Any]:
     return channel(send=[{**document()["channels"][0]["send"][0], **changes}])
 
 
+@cache
+def key_of(scheme: SignatureScheme) -> VerifyKey:
+    return VerifyKey.of(SigningKey.generate(scheme))
+
+
+def witnesses(
+    name: str = "w.example", scheme: SignatureScheme = SignatureScheme.ED25519
+) -> list[Any]:
+    return [Witness(PartyCode("NOR"), name, key_of(scheme)).document()]
+
+
 @pytest.mark.parametrize("kind", AgreementKind)
 def test_every_template_is_an_agreement_that_survives_json_and_yaml(kind: AgreementKind) -> None:
     draft = agreement(kind)
@@ -50,6 +64,14 @@ def test_every_template_is_an_agreement_that_survives_json_and_yaml(kind: Agreem
 
 def test_json_is_read_where_yaml_is() -> None:
     assert agreement_yaml.parse(agreement().payload().decode()) == agreement()
+
+
+@pytest.mark.parametrize("scheme", [SignatureScheme.ED25519, SignatureScheme.MLDSA44])
+def test_a_witness_has_a_key_of_either_scheme_that_cosigns(scheme: SignatureScheme) -> None:
+    witnessed = Agreement.from_node(Node.of(document(witnesses=witnesses(scheme=scheme))))
+
+    assert agreement_yaml.parse(agreement_yaml.render(witnessed)) == witnessed
+    assert [witness.key.scheme for witness in witnessed.witnesses] == [scheme]
 
 
 def test_the_digest_names_exactly_this_version() -> None:
@@ -132,6 +154,17 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
             {"witnesses": [{"party": "SWE", "name": "w", "key": {}}]},
             r"witnesses\[0\]\.key lacks the field",
         ),
+        ({"witnesses": witnesses(name="a witness")}, r"witnesses\[0\]\.name is not a witness's"),
+        ({"witnesses": witnesses(name="quorum")}, r"witnesses\[0\]\.name is not a witness's"),
+        ({"witnesses": witnesses(name="DEU")}, r"witnesses\[0\] has the name DEU, which is taken"),
+        ({"witnesses": witnesses() * 2}, r"witnesses\[1\] has the name w\.example, which is taken"),
+        (
+            {"witnesses": [*witnesses(), *witnesses(name="other.example")]},
+            r"witnesses\[1\] has the key of another one",
+        ),
+        ({"witnesses": witnesses(scheme=SignatureScheme.P256)}, "that witnesses do not use"),
+        ({"log": {"report_after": "0s", "grace": "1d"}}, r"log\.report_after must be a second"),
+        ({"log": {"report_after": "10m"}}, "log lacks the field grace"),
     ],
 )
 def test_a_wrong_agreement_is_refused_with_the_field(changes: dict[str, Any], words: str) -> None:
@@ -159,6 +192,15 @@ def test_two_parties_share_no_key() -> None:
 
     with pytest.raises(DocumentError, match="shares a key"):
         Agreement.from_node(Node.of(document(parties=[nor.document(), borrowed.document()])))
+
+
+def test_a_log_may_be_without_its_witnesses_for_no_time_at_all() -> None:
+    strict = {"report_after": "1s", "grace": "0s"}
+
+    agreement = Agreement.from_node(Node.of(document(log=strict)))
+
+    assert agreement.log == LogRules(report_after=1, grace=0)
+    assert agreement.log.document() == strict
 
 
 def test_a_witness_belongs_to_a_party() -> None:
