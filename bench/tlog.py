@@ -19,8 +19,9 @@ from typing import Final
 
 from bench.mls import RESULTS, Figure, cpu
 from liaison.model import Epoch, Seq
-from liaison.tlog import commitment, entries, merkle, sequencer, tiles
+from liaison.tlog import entries, merkle, sequencer, tiles
 from liaison.tlog.commitment import Value
+from liaison.tlog.disclosure import Sealed
 from liaison.tlog.entries import Entry, PolicyRef
 from liaison.tlog.fields import EntryType
 from liaison.tlog.merkle import CompactRange
@@ -118,7 +119,7 @@ def proofs(rounds: int) -> Iterator[Figure]:
     yield Figure(name, 1000 * least, "ms", 2, least=False)
 
 
-def sealed(count: int) -> list[tuple[Entry, commitment.Openings]]:
+def sealed(count: int) -> list[tuple[Entry, Sealed]]:
     """Make the entries of so many messages."""
     policy = PolicyRef(2, bytes(32))
     return [
@@ -138,7 +139,7 @@ def sealed(count: int) -> list[tuple[Entry, commitment.Openings]]:
 
 
 def messages(rounds: int) -> Iterator[Figure]:
-    """Measure what the log costs a message: its entry, the openings, and its place."""
+    """Measure what the log costs a message: its entry, what opens it, and its place."""
     made = sealed(ENTRIES)
     encoded = [entry.encode() for entry, _ in made]
 
@@ -146,20 +147,20 @@ def messages(rounds: int) -> Iterator[Figure]:
         state = State()
         for _ in range(ENTRIES // GROUP):
             fresh = sealed(GROUP)
-            for _, openings in fresh:
-                commitment.encode_openings(openings)
+            for _, each in fresh:
+                each.encode()
             state = sequencer.append(state, [entry for entry, _ in fresh]).state
 
     def read() -> None:
-        for data, (_, openings) in zip(encoded, made, strict=True):
-            Entry.decode(data).open_all(openings)
+        for data, (_, each) in zip(encoded, made, strict=True):
+            Entry.decode(data).open(each)
 
     yield from measured(
-        "messages recorded: sealed, encoded, placed", record, ENTRIES, 1024, 6_000, rounds
+        "messages recorded: sealed, encoded, placed", record, ENTRIES, 1024, 20_000, rounds
     )
     yield from measured("entries read and opened", read, ENTRIES, 1024, None, rounds)
     yield Figure("  bytes of a message's entry", len(encoded[0]), "bytes")
-    yield Figure("  bytes of its openings", len(commitment.encode_openings(made[0][1])), "bytes")
+    yield Figure("  bytes of what opens it", len(made[0][1].encode()), "bytes")
 
 
 def main(arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from liaison.tlog.commitment import Opening
+from liaison.tlog.disclosure import Disclosure, Sealed
 from liaison.tlog.entries import Entry
 from liaison.tlog.errors import ChannelForkError, ChannelGapError
 from liaison.tlog.fields import EntryType
@@ -64,20 +64,20 @@ class ChannelView:
         return replace(self, next_seq=entry.seq + 1, epoch=epoch)
 
 
-def verify_commit(entry: Entry, opening: Opening, epoch: int, digest: bytes) -> None:
+def verify_commit(entry: Entry, shown: Disclosure | Sealed, epoch: int, digest: bytes) -> None:
     """Check that the log holds the commit that a member has applied.
 
     Args:
         entry: the log's commit entry.
-        opening: of its field `digest`.
+        shown: of its fields, `digest` at least.
         epoch: that the member's commit ended.
         digest: SHA-256 of the commit as the member received it, 32 bytes.
 
     Raises:
-        OpeningError: the opening is of something else.
+        OpeningError: what is shown is of something else.
         ChannelForkError: another commit, or of another epoch: this member and the log's other
             readers were shown two channels.
     """
-    logged = entry.open("digest", opening)
+    logged = entry.open(shown).get("digest")
     if entry.type is not EntryType.COMMIT or entry.epoch != epoch or logged != to_base64(digest):
         raise ChannelForkError(f"the log has another commit at the end of epoch {epoch}")

@@ -1,30 +1,33 @@
 """Commitments to the fields of an entry, and the openings that show what was committed to.
 
-A commitment is SHA-256 over a fresh 32-byte key, the field's name and its value. Whoever has no
-key learns nothing from it, not even by trying values; whoever is shown one opening learns nothing
-of the others. Openings are kept apart from the log and can be deleted: then nobody can tell any
-more what the entry said, and the tree still verifies.
+A commitment is SHA-256 over a key of 32 bytes, the field's name and its value. Whoever has no key
+learns nothing from it, not even by trying values; whoever is shown one opening learns nothing of
+the others. An entry holds one hash over the commitments of all its fields, and the keys of all of
+them come from one secret, which is kept apart from the log and can be deleted: then nobody can
+tell any more what the entry said, and the tree still verifies.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from liaison.tlog.errors import EntryError, OpeningError, OpeningFormatError
+from liaison.tlog.errors import EntryError
 from liaison.tlog.merkle import HASH_BYTES
-from liaison.tlog.text import from_base64, to_base64
+from liaison.tlog.text import from_base64
 
 KEY_BYTES: Final = 32
 MAX_VALUE_BYTES: Final = 512 * 1024
 """Room for the names of all devices that one commit can add."""
-MAX_OPENINGS_BYTES: Final = 2 * 1024 * 1024
 MAX_NUMBER: Final = 2**53 - 1
 """Every JSON reader keeps it exact."""
+
+_FIELDS: Final = b"liaison log fields v1\0"
+_KEYS: Final = b"liaison log keys v1\0"
 
 Value: TypeAlias = "str | int | tuple[str, ...] | None"
 """What a field can say; None for nothing, so that the entry does not show that it is absent."""
@@ -46,14 +49,24 @@ class Opening(NamedTuple):
         return f"<Opening of {len(self.key)} bytes>"
 
 
-Openings: TypeAlias = Mapping[str, Opening]
+def field_keys(secret: bytes, count: int) -> list[bytes]:
+    """Return the keys of an entry's fields, in the order of their names, 32 bytes each.
+
+    One step gives them all, and one of them says nothing of another or of the secret.
+
+    Args:
+        secret: of the entry, 32 fresh random bytes.
+        count: how many fields its type has.
+    """
+    keys = hashlib.shake_256(_KEYS + secret).digest(KEY_BYTES * count)
+    return [keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES)]
 
 
 def commit(key: bytes, name: str, value: Value) -> bytes:
     """Return the commitment to a field, 32 bytes.
 
     Args:
-        key: 32 fresh random bytes.
+        key: 32 bytes, from `field_keys`.
         name: of the field, at most 255 bytes.
         value: of the field.
 
@@ -61,58 +74,24 @@ def commit(key: bytes, name: str, value: Value) -> bytes:
         EntryError: a value that has no form here, or too long a one.
     """
     # The key has one length and the name tells its own, so no two fields hash the same bytes.
-    return hashlib.sha256(key + _label(name) + encode_value(value)).digest()
+    return hashlib.sha256(key + label(name) + encode_value(value)).digest()
 
 
-def seal(
-    fields: Mapping[str, Value], rng: Callable[[int], bytes]
-) -> tuple[dict[str, bytes], dict[str, Opening]]:
-    """Commit to fields, each with a key of its own.
+def hash_fields(commitments: Iterable[bytes]) -> bytes:
+    """Return what an entry holds of its fields, 32 bytes.
 
     Args:
-        fields: by name.
-        rng: gives random bytes.
-
-    Returns:
-        The commitments and the openings.
-
-    Raises:
-        EntryError: a value that has no form here, or too long a one.
+        commitments: of all fields of its type, in the order of their names.
     """
-    keys, at = rng(KEY_BYTES * len(fields)), 0
-    commitments, openings = {}, {}
-    for name, value in fields.items():
-        key = keys[at : at + KEY_BYTES]
-        encoded = b"null" if value is None else encode_value(value)
-        commitments[name] = hashlib.sha256(key + _label(name) + encoded).digest()
-        openings[name] = Opening(key, value)
-        at += KEY_BYTES
-    return commitments, openings
-
-
-def verify(commitments: Mapping[str, bytes], name: str, opening: Opening) -> Value:
-    """Check an opening against an entry's commitments, and return the value.
-
-    Raises:
-        OpeningError: the entry has no such field, or the opening is of something else.
-    """
-    commitment = commitments.get(name)
-    if commitment is None:
-        raise OpeningError(f"the entry has no field {name[:80]!r}")
-    try:
-        computed = commit(opening.key, name, opening.value)
-    except EntryError as error:
-        raise OpeningError(f"no value of a field: {error.message}") from error
-    if len(opening.key) != KEY_BYTES or computed != commitment:
-        raise OpeningError(f"the opening of {name} does not fit the entry")
-    return opening.value
+    return hashlib.sha256(_FIELDS + b"".join(commitments)).digest()
 
 
 # The names of fields are few, and each message has a dozen of them.
 @lru_cache(maxsize=256)
-def _label(name: str) -> bytes:
-    label = name.encode()
-    return len(label).to_bytes(1) + label
+def label(name: str) -> bytes:
+    """Return a field's name as it is hashed: after its length in one byte."""
+    data = name.encode()
+    return len(data).to_bytes(1) + data
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -124,11 +103,18 @@ def encode_value(value: Value) -> bytes:
     Raises:
         EntryError: a number out of range, half a character, or too long.
     """
-    if isinstance(value, bool) or (isinstance(value, int) and abs(value) > MAX_NUMBER):
-        raise EntryError("a number in an entry is whole and fits 53 bits")
     try:
         # Most are texts, for which the encoder's own first step is all there is to do.
-        data = encode_basestring(value).encode() if isinstance(value, str) else dump(value)
+        if isinstance(value, str):
+            data = encode_basestring(value).encode()
+        elif isinstance(value, tuple):
+            data = f"[{','.join(map(encode_basestring, value))}]".encode()
+        elif value is None:
+            data = b"null"
+        elif isinstance(value, bool) or abs(value) > MAX_NUMBER:
+            raise EntryError("a number in an entry is whole and fits 53 bits")
+        else:
+            data = b"%d" % value
     except UnicodeEncodeError as error:
         raise EntryError("a text in an entry is Unicode") from error
     if len(data) > MAX_VALUE_BYTES:
@@ -151,35 +137,30 @@ def decode_value(value: object) -> Value:
     raise EntryError("a field is a text, a number, or a list of texts")
 
 
-def encode_openings(openings: Openings) -> bytes:
-    """Write openings, from `seal` or `decode_openings`, as they are stored: canonical JSON."""
-    return dump({n: {"key": to_base64(o.key), "value": o.value} for n, o in openings.items()})
-
-
-def decode_openings(data: bytes) -> dict[str, Opening]:
-    """Read openings. Nothing is verified.
+def read_opening(body: object) -> Opening:
+    """Take an opening out of JSON. Nothing is verified.
 
     Raises:
-        OpeningFormatError: not openings.
+        ValueError: not an opening.
+        EntryError: its value is none that a field can have.
     """
-    if len(data) > MAX_OPENINGS_BYTES:
-        raise OpeningFormatError(
-            f"the openings of an entry have at most {MAX_OPENINGS_BYTES} bytes"
-        )
-    try:
-        return {name: _opening(body) for name, body in load(data).items()}
-    except (ValueError, KeyError, TypeError, AttributeError, EntryError) as error:
-        raise OpeningFormatError(f"not the openings of an entry: {error}") from error
-
-
-def _opening(body: dict[str, Any]) -> Opening:
-    if body.keys() != {"key", "value"}:
+    if not isinstance(body, dict) or body.keys() != {"key", "value"}:
         raise ValueError("an opening has a key and a value")
-    opening = Opening(from_base64(body["key"]), decode_value(body["value"]))
-    if len(opening.key) != KEY_BYTES:
-        raise ValueError("the key of an opening has 32 bytes")
+    opening = Opening(read_key(body["key"]), decode_value(body["value"]))
     encode_value(opening.value)
     return opening
+
+
+def read_key(text: object) -> bytes:
+    """Take a key or a secret out of JSON.
+
+    Raises:
+        ValueError: not 32 bytes in base64.
+    """
+    key = from_base64(text) if isinstance(text, str) else b""
+    if len(key) != KEY_BYTES:
+        raise ValueError("a key has 32 bytes")
+    return key
 
 
 # --- canonical JSON -------------------------------------------------------------------------------

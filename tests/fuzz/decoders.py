@@ -49,7 +49,8 @@ from liaison.policy.enrolment import Code
 from liaison.policy.fields import parse_duration, parse_instant
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
-from liaison.tlog import commitment, entries, merkle, sequencer, tiles, witness
+from liaison.tlog import entries, merkle, sequencer, tiles, witness
+from liaison.tlog.disclosure import Disclosure, Sealed
 from liaison.tlog.entries import Entry
 from liaison.tlog.fields import EntryType
 from liaison.tlog.policy import Policy
@@ -353,6 +354,7 @@ def _tlog() -> list[Decoder]:
         entries.seal(EntryType.ADMIN, 1, {"act": "started"}, bytes),
         entries.seal(EntryType.DELIVERED, 1, {"last": 7}, bytes, channel=bytes(16)),
     ]
+    shown = [sealed[1][1].disclose(EntryType.DELIVERED, names) for names in (None, ["last"])]
     witnesses = [key for key, _ in log.witnesses.values()]
 
     def verify(data: bytes) -> object:
@@ -371,7 +373,8 @@ def _tlog() -> list[Decoder]:
         Decoder("log policy", (log.policy.encode(),), Policy.parse, 20),
         Decoder("log verifier key", tuple(str(k).encode() for k in witnesses), _utf8(VerifierKey.parse), 10),
         Decoder("log entry", tuple(e.encode() for e, _ in sealed), Entry.decode, 30),
-        Decoder("log openings", tuple(commitment.encode_openings(o) for _, o in sealed), commitment.decode_openings, 20),
+        Decoder("log sealed fields", (sealed[1][1].encode(),), lambda d: Sealed.decode(EntryType.DELIVERED, d), 20),
+        Decoder("log disclosure", tuple(s.encode() for s in shown), lambda d: sealed[1][0].open(Disclosure.decode(d)), 20),
         Decoder("log entry bundle", (log.tiles[bundle],), lambda d: tiles.decode_entries(bundle, d), 10),
         Decoder("log tile path", (b"tile/entries/x001/234.p/5",), _utf8(Tile.parse), 10),
         Decoder("log state", (sequencer.append(State(), [sealed[0][0]]).state.encode(),), State.decode, 10),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from liaison.model import ChannelId, Epoch, Seq
 from liaison.tlog import channels, entries
 from liaison.tlog.channels import ChannelView
-from liaison.tlog.commitment import Opening
+from liaison.tlog.disclosure import Sealed
 from liaison.tlog.entries import Entry, PolicyRef
 from liaison.tlog.errors import ChannelForkError, ChannelGapError, OpeningError
 from liaison.tlog.fields import EntryType
@@ -24,7 +24,7 @@ DIGEST = bytes(range(32))
 
 def item(
     seq: int, epoch: int, type_: EntryType = EntryType.ACCEPTED, channel: bytes = CHANNEL
-) -> tuple[Entry, dict[str, Opening]]:
+) -> tuple[Entry, Sealed]:
     return entries.seal(
         type_,
         1,
@@ -114,15 +114,18 @@ def test_a_message_of_an_earlier_epoch_is_none() -> None:
 
 
 def test_the_commit_that_was_applied_is_the_one_in_the_log() -> None:
-    entry, openings = item(4, 9, EntryType.COMMIT)
-    message, _ = item(4, 9)
+    entry, sealed = item(4, 9, EntryType.COMMIT)
+    message, in_message = item(4, 9)
 
-    channels.verify_commit(entry, openings["digest"], 9, DIGEST)
-    with pytest.raises(ChannelForkError):
-        channels.verify_commit(entry, openings["digest"], 9, bytes(32))
-    with pytest.raises(ChannelForkError):
-        channels.verify_commit(entry, openings["digest"], 8, DIGEST)
+    for shown in (sealed, sealed.disclose(entry.type), sealed.disclose(entry.type, ["digest"])):
+        channels.verify_commit(entry, shown, 9, DIGEST)
+        with pytest.raises(ChannelForkError):
+            channels.verify_commit(entry, shown, 9, bytes(32))
+        with pytest.raises(ChannelForkError):
+            channels.verify_commit(entry, shown, 8, DIGEST)
     with pytest.raises(OpeningError):
-        channels.verify_commit(entry, Opening(bytes(32), to_base64(bytes(32))), 9, bytes(32))
+        channels.verify_commit(entry, Sealed(bytes(32), {"digest": "other"}), 9, bytes(32))
     with pytest.raises(ChannelForkError):
-        channels.verify_commit(message, openings["digest"], 9, DIGEST)
+        channels.verify_commit(entry, sealed.disclose(entry.type, ["party"]), 9, DIGEST)
+    with pytest.raises(ChannelForkError):
+        channels.verify_commit(message, in_message, 9, DIGEST)

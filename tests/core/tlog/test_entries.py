@@ -1,4 +1,4 @@
-"""Entries and openings: one spelling, hiding what they should, and every changed bit refused."""
+"""Entries and disclosures: one spelling, hiding what they should, and every changed bit refused."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from liaison.errors import LiaisonError
 from liaison.model import ChannelId, Epoch, Seq
 from liaison.tlog import commitment, entries
 from liaison.tlog.commitment import Opening, Value
+from liaison.tlog.disclosure import MAX_DISCLOSURE_BYTES, MAX_SEALED_BYTES, Disclosure, Sealed
 from liaison.tlog.entries import Entry, PolicyRef
 from liaison.tlog.errors import (
     EntryError,
@@ -24,6 +25,7 @@ from liaison.tlog.errors import (
     OpeningFormatError,
 )
 from liaison.tlog.fields import SCHEMAS, SEQUENCED, EntryType, Kind
+from liaison.tlog.text import to_base64
 from tests.core.tlog.support import ORIGIN, flipped
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,42 +57,44 @@ def shown(type_: EntryType, *, optional: bool = True) -> dict[str, Any]:
     return {n: OPEN[n] for n in (schema.shown if optional else schema.required)}
 
 
-def accepted(**fields: Value) -> tuple[Entry, dict[str, Opening]]:
+def accepted(**fields: Value) -> tuple[Entry, Sealed]:
     return entries.seal(EntryType.ACCEPTED, NOW, fields, rng, **shown(EntryType.ACCEPTED))
 
 
 @st.composite
-def sealed(draw: st.DrawFn) -> tuple[Entry, dict[str, Value], dict[str, Opening]]:
+def entries_made(draw: st.DrawFn) -> tuple[Entry, dict[str, Value], Sealed]:
     type_ = draw(st.sampled_from(EntryType))
     schema = SCHEMAS[type_]
     fields = {n: draw(st.none() | VALUES[kind]) for n, kind in schema.sealed.items()}
-    keys = draw(st.binary(min_size=32 * len(fields), max_size=32 * len(fields)))
+    secret = draw(st.binary(min_size=32, max_size=32))
     optional = draw(st.booleans())
-    entry, openings = entries.seal(
-        type_, NOW, fields, lambda n: keys[:n], **shown(type_, optional=optional)
+    entry, sealed = entries.seal(
+        type_, NOW, fields, lambda n: secret[:n], **shown(type_, optional=optional)
     )
-    return entry, fields, openings
+    return entry, fields, sealed
 
 
 # --- entries --------------------------------------------------------------------------------------
 
 
-@given(made=sealed())
+@given(made=entries_made())
 def test_every_entry_is_read_as_it_was_written_and_opens(
-    made: tuple[Entry, dict[str, Value], dict[str, Opening]],
+    made: tuple[Entry, dict[str, Value], Sealed],
 ) -> None:
-    entry, fields, openings = made
+    entry, fields, sealed = made
     data = entry.encode()
 
     assert Entry.decode(data) == entry
     assert rfc8785.dumps(json.loads(data)) == data
-    stored = commitment.decode_openings(commitment.encode_openings(openings))
-    assert Entry.decode(data).open_all(stored) == fields
+    stored = Sealed.decode(entry.type, sealed.encode())
+    assert stored == sealed
+    assert stored.encode() == sealed.encode()
+    assert Entry.decode(data).open(stored) == fields
 
 
 @pytest.mark.parametrize("type_", EntryType)
 def test_every_changed_bit_of_an_entry_is_refused_or_another_entry(type_: EntryType) -> None:
-    entry, openings = entries.seal(type_, NOW, {}, rng, **shown(type_))
+    entry, sealed = entries.seal(type_, NOW, {}, rng, **shown(type_))
     data = entry.encode()
 
     for changed in flipped(data):
@@ -101,9 +105,9 @@ def test_every_changed_bit_of_an_entry_is_refused_or_another_entry(type_: EntryT
         # It is well-formed, so the leaf hash tells; and it is not the same entry.
         assert other != entry
         assert other.encode() == changed
-        if other.commitments != entry.commitments:
+        if other.fields != entry.fields:
             with pytest.raises(OpeningError):
-                other.open_all(openings)
+                other.open(sealed)
 
 
 def edited(**changes: Any) -> bytes:
@@ -119,13 +123,13 @@ def edited(**changes: Any) -> bytes:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"v": 2},
+        {"v": 1},
         {"v": True},
         {"v": 1.0},
         {"v": ...},
         {"type": "unheard-of"},
         {"type": ["accepted"]},
-        {"type": "commit"},
+        {"type": "delivered"},
         {"time": -1},
         {"time": 1.5},
         {"time": True},
@@ -152,10 +156,11 @@ def edited(**changes: Any) -> bytes:
         {"policy": {"version": 1, "digest": "AA=="}},
         {"policy": {"version": 1, "digest": 5}},
         {"policy": {"version": 1, "digest": "A" * 43 + "=", "more": 1}},
-        {"commitments": {}},
-        {"commitments": []},
-        {"commitments": {"sender": "AA=="}},
-        {"commitments": ...},
+        {"fields": {}},
+        {"fields": 7},
+        {"fields": None},
+        {"fields": "AA=="},
+        {"fields": ...},
     ],
     ids=repr,
 )
@@ -170,13 +175,13 @@ def test_an_entry_with_other_fields_is_refused(changes: dict[str, Any]) -> None:
         lambda data: data + b"\n",
         lambda data: b" " + data,
         lambda data: data.replace(b":", b": ", 1),
-        lambda data: data.replace(b'"v":1', b'"v":1,"v":1'),
+        lambda data: data.replace(b'"v":2', b'"v":2,"v":2'),
         lambda data: data.replace(b'"type"', b'"\\u0074ype"'),
-        lambda data: data.replace(b'"v":1', b'"v":1e0'),
-        lambda data: data.replace(b'"v":1', b'"v":NaN'),
-        lambda data: data.replace(b'"v":1', b'"v":' + b"1" * 5000),
-        lambda data: data.replace(b'"v":1', b'"v":' + b"[" * 5000),
-        lambda data: data.replace(b'"v":1', b'"v":"\\ud800"'),
+        lambda data: data.replace(b'"v":2', b'"v":2e0'),
+        lambda data: data.replace(b'"v":2', b'"v":NaN'),
+        lambda data: data.replace(b'"v":2', b'"v":' + b"1" * 5000),
+        lambda data: data.replace(b'"v":2', b'"v":' + b"[" * 5000),
+        lambda data: data.replace(b'"v":2', b'"v":"\\ud800"'),
         lambda data: b"[]",
         lambda data: b"\xff",
         lambda data: b"",
@@ -211,7 +216,7 @@ def test_an_entry_has_the_fields_of_its_type_and_no_others(type_: EntryType) -> 
     with pytest.raises(EntryError):
         entries.seal(type_, NOW, {"unheard_of": "x"}, rng, **shown(type_))
     with pytest.raises(EntryError):
-        Entry(type_, NOW, {}, **shown(type_))
+        Entry(type_, NOW, bytes(31), **shown(type_))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +249,6 @@ def test_an_entry_does_not_show_what_it_commits_to_or_which_fields_are_absent() 
     full, _ = accepted(sender=secret, to=("deu/lno-j3",), dtg=1)
     bare, _ = accepted()
 
-    assert full.commitments.keys() == bare.commitments.keys()
     assert len(full.encode()) == len(bare.encode())
     assert secret.encode() not in full.encode()
 
@@ -256,92 +260,189 @@ def test_sizes_are_told_as_powers_of_two(size: int, bucket: int) -> None:
     assert entries.size_bucket(size) == bucket
 
 
-# --- openings -------------------------------------------------------------------------------------
+# --- what is shown of an entry --------------------------------------------------------------------
 
 
-def test_an_opening_of_one_field_says_nothing_of_another() -> None:
-    entry, openings = accepted(sender="nor/desk#d1", message="nor/desk#d1")
+@given(made=entries_made(), data=st.data())
+def test_any_part_of_an_entry_can_be_shown_and_handed_on_without_the_rest(
+    made: tuple[Entry, dict[str, Value], Sealed], data: st.DataObject
+) -> None:
+    entry, fields, sealed = made
+    names = data.draw(st.sets(st.sampled_from(sorted(fields))))
+    fewer = data.draw(st.sets(st.sampled_from(sorted(names)))) if names else set()
 
-    assert entry.commitments["sender"] != entry.commitments["message"]
+    part = sealed.disclose(entry.type, names)
+
+    assert entry.open(sealed.disclose(entry.type)) == fields
+    assert entry.open(part) == {name: fields[name] for name in names}
+    assert entry.open(part.only(entry.type, fewer)) == {name: fields[name] for name in fewer}
+    assert sealed.disclose(entry.type).only(entry.type, fewer) == part.only(entry.type, fewer)
+    for shown in (part, sealed.disclose(entry.type)):
+        assert rfc8785.dumps(json.loads(shown.encode())) == shown.encode()
+        assert Disclosure.decode(shown.encode()) == shown
+        assert Disclosure.from_json(json.loads(shown.encode())) == shown
+
+
+def test_a_part_of_an_entry_says_nothing_of_the_rest() -> None:
+    entry, sealed = accepted(sender="nor/desk#d1", message="nor/desk#d1", label="x")
+    openings = sealed.openings(entry.type)
+
+    part = sealed.disclose(entry.type, ["label"])
+
     assert len({opening.key for opening in openings.values()}) == len(openings)
-    with pytest.raises(OpeningError):
-        entry.open("message", openings["sender"])
+    assert part.hidden["sender"] != part.hidden["message"]
+    assert b"nor" not in part.encode()
+    for name in ("sender", "message"):
+        assert to_base64(openings[name].key).encode() not in part.encode()
+    assert to_base64(sealed.secret).encode() not in part.encode()
+
+
+def test_a_field_that_the_entry_has_not_is_not_shown() -> None:
+    entry, sealed = accepted(sender="nor/desk#d1")
+    part = sealed.disclose(entry.type, ["sender"])
+
+    for shown in (sealed.disclose(entry.type), part):
+        with pytest.raises(KeyError):
+            shown.only(entry.type, ["act"])
+    with pytest.raises(KeyError):
+        part.only(entry.type, ["message"])
 
 
 @given(value=texts)
-def test_every_changed_bit_of_an_opening_is_refused(value: str) -> None:
-    entry, openings = accepted(sender=value)
-    opening = openings["sender"]
+def test_every_changed_key_and_value_is_refused(value: str) -> None:
+    entry, sealed = accepted(sender=value)
 
-    for key in flipped(opening.key):
+    for secret in flipped(sealed.secret):
         with pytest.raises(OpeningError):
-            entry.open("sender", Opening(key, value))
+            entry.open(Sealed(secret, sealed.values))
     for other in (value + "x", value[:-1] if value else None, None, 7, (value,)):
+        values = {} if other is None else {"sender": other}
         with pytest.raises(OpeningError):
-            entry.open("sender", Opening(opening.key, other))
+            entry.open(Sealed(sealed.secret, values))
+        part = sealed.disclose(entry.type, ["sender"])
+        changed = Opening(part.opened["sender"].key, other)
+        with pytest.raises(OpeningError):
+            entry.open(Disclosure({"sender": changed}, part.hidden))
 
 
-def test_every_changed_bit_of_stored_openings_is_refused() -> None:
-    entry, openings = accepted(sender="nor/desk#d1", dtg=3, to=("deu/a", "deu/b"))
-    only = {name: openings[name] for name in ("sender", "dtg", "to")}
+@pytest.mark.parametrize("names", [None, [], ["dtg"], ["dtg", "sender", "to"]])
+def test_every_changed_bit_of_a_disclosure_is_refused(names: list[str] | None) -> None:
+    entry, sealed = accepted(sender="nor/desk#d1", dtg=3, to=("deu/a", "deu/b"))
 
-    for changed in flipped(commitment.encode_openings(only)):
+    for changed in flipped(sealed.disclose(entry.type, names).encode()):
         with pytest.raises((OpeningError, OpeningFormatError)):
-            entry.open_all(commitment.decode_openings(changed))
+            entry.open(Disclosure.decode(changed))
 
 
-def test_a_field_that_the_entry_has_not_is_refused() -> None:
-    entry, openings = accepted()
+def test_every_changed_bit_of_stored_fields_is_refused() -> None:
+    entry, sealed = accepted(sender="nor/desk#d1", dtg=3, to=("deu/a", "deu/b"))
 
-    with pytest.raises(OpeningError):
-        entry.open("act", openings["sender"])
+    for changed in flipped(sealed.encode()):
+        with pytest.raises((OpeningError, OpeningFormatError)):
+            entry.open(Sealed.decode(entry.type, changed))
+
+
+def test_a_disclosure_tells_of_every_field_once() -> None:
+    entry, sealed = accepted(sender="nor/desk#d1", dtg=3)
+    part = sealed.disclose(entry.type, ["sender"])
+    fewer = {name: each for name, each in part.hidden.items() if name != "dtg"}
+
+    for shown in (
+        Disclosure(part.opened, fewer),
+        Disclosure(part.opened, {**part.hidden, "act": bytes(32)}),
+        Disclosure(part.opened, {**part.hidden, "sender": bytes(32)}),
+        Disclosure({**part.opened, "act": part.opened["sender"]}, part.hidden),
+        Disclosure(),
+        Disclosure(whole=Sealed(sealed.secret, {**sealed.values, "act": "started"})),
+    ):
+        with pytest.raises(OpeningError):
+            entry.open(shown)
 
 
 def test_a_commitment_to_a_value_of_another_kind_is_refused() -> None:
-    entry, openings = accepted()
-    key = bytes(range(32))
-    forged = {**entry.commitments, "dtg": commitment.commit(key, "dtg", "yesterday")}
-    wrong = Entry(EntryType.ACCEPTED, NOW, forged, **shown(EntryType.ACCEPTED))
+    forged = Sealed(bytes(32), {"dtg": "yesterday"})
+    made = [
+        commitment.commit(opening.key, name, opening.value)
+        for name, opening in forged.openings(EntryType.ACCEPTED).items()
+    ]
+    fields = commitment.hash_fields(made)
+    wrong = Entry(EntryType.ACCEPTED, NOW, fields, **shown(EntryType.ACCEPTED))
 
-    with pytest.raises(OpeningError, match="none"):
-        wrong.open("dtg", Opening(key, "yesterday"))
-    with pytest.raises(OpeningError):
-        wrong.open("sender", Opening(openings["sender"].key[:-1], None))
+    for disclosed in (forged, forged.disclose(wrong.type, ["dtg"])):
+        with pytest.raises(OpeningError, match="none"):
+            wrong.open(disclosed)
+    with pytest.raises(OpeningFormatError):
+        Sealed.decode(wrong.type, forged.encode())
+    with pytest.raises(OpeningError, match="no value"):
+        wrong.open(Sealed(bytes(32), {"dtg": 2**53}))
 
 
-def test_an_opening_does_not_print_its_key_or_value() -> None:
-    _, openings = accepted(sender="nor/desk#d1")
+def test_what_is_shown_does_not_print_its_keys_or_values() -> None:
+    entry, sealed = accepted(sender="nor/desk#d1")
 
-    assert "nor" not in repr(openings)
-    assert openings["sender"].key.hex() not in repr(openings)
+    for secret in (
+        sealed,
+        sealed.openings(entry.type),
+        sealed.disclose(entry.type),
+        sealed.disclose(entry.type, ["sender"]),
+    ):
+        assert "nor" not in repr(secret)
+        assert repr(sealed.secret)[2:-1] not in repr(secret)
+    assert sealed.openings(entry.type)["sender"].key.hex() not in repr(sealed)
+
+
+HASH = "A" * 43 + "="
 
 
 @pytest.mark.parametrize(
     "body",
     [
         [],
-        {"sender": 7},
-        {"sender": {}},
-        {"sender": {"key": "AA==", "value": 1}},
-        {"sender": {"key": "A" * 43 + "=", "value": 1.5}},
-        {"sender": {"key": "A" * 43 + "=", "value": True}},
-        {"sender": {"key": "A" * 43 + "=", "value": [1]}},
-        {"sender": {"key": "A" * 43 + "=", "value": {}}},
-        {"sender": {"key": "A" * 43 + "=", "value": 2**53}},
-        {"sender": {"key": "A" * 43 + "=", "value": "x" * commitment.MAX_VALUE_BYTES}},
-        {"sender": {"key": 7, "value": 1}},
-        {"sender": {"key": "A" * 43 + "=", "value": 1, "more": 1}},
+        7,
+        {},
+        {"opened": {}},
+        {"hidden": {}, "opened": {}, "more": {}},
+        {"hidden": {}, "opened": []},
+        {"hidden": [], "opened": {}},
+        {"hidden": {"to": "AA=="}, "opened": {}},
+        {"hidden": {"to": 7}, "opened": {}},
+        {"hidden": {}, "opened": {"sender": 7}},
+        {"hidden": {}, "opened": {"sender": {}}},
+        {"hidden": {}, "opened": {"sender": {"key": "AA==", "value": 1}}},
+        {"hidden": {}, "opened": {"sender": {"key": HASH, "value": 1.5}}},
+        {"hidden": {}, "opened": {"sender": {"key": HASH, "value": True}}},
+        {"hidden": {}, "opened": {"sender": {"key": HASH, "value": [1]}}},
+        {"hidden": {}, "opened": {"sender": {"key": HASH, "value": {}}}},
+        {"hidden": {}, "opened": {"sender": {"key": HASH, "value": 2**53}}},
+        {"hidden": {}, "opened": {"sender": {"key": 7, "value": 1}}},
+        {"hidden": {}, "opened": {"sender": {"key": HASH, "value": 1, "more": 1}}},
+        {"secret": HASH},
+        {"secret": "AA==", "values": {}},
+        {"secret": HASH, "values": []},
+        {"secret": HASH, "values": {"sender": None}},
+        {"secret": HASH, "values": {"sender": 2**53}},
+        {"secret": HASH, "values": {"sender": "x" * commitment.MAX_VALUE_BYTES}},
     ],
-    ids=[f"body {n}" for n in range(12)],
+    ids=[f"body {n}" for n in range(25)],
 )
-def test_what_are_no_openings_is_refused(body: object) -> None:
+def test_what_is_no_disclosure_is_refused(body: object) -> None:
     with pytest.raises(OpeningFormatError):
-        commitment.decode_openings(commitment.dump(body))
+        Disclosure.decode(commitment.dump(body))
+    with pytest.raises(OpeningFormatError):
+        Disclosure.from_json(body)
 
 
-def test_openings_have_a_largest_size() -> None:
+def test_what_is_shown_has_a_largest_size() -> None:
     with pytest.raises(OpeningFormatError):
-        commitment.decode_openings(b" " * (commitment.MAX_OPENINGS_BYTES + 1))
+        Disclosure.decode(b" " * (MAX_DISCLOSURE_BYTES + 1))
+    with pytest.raises(OpeningFormatError):
+        Sealed.decode(EntryType.ADMIN, b" " * (MAX_SEALED_BYTES + 1))
+
+
+@pytest.mark.parametrize("data", [b"", bytes(31), bytes(32), bytes(32) + b"[]", bytes(32) + b"{} "])
+def test_what_are_no_stored_fields_is_refused(data: bytes) -> None:
+    with pytest.raises(OpeningFormatError):
+        Sealed.decode(EntryType.ADMIN, data)
 
 
 # --- pseudonyms -----------------------------------------------------------------------------------
