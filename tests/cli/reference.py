@@ -38,8 +38,8 @@ def commands(tree: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str
     """Yield the words of every command and group, in the program's order."""
     tree = tree if tree is not None else typer.main.get_command(app)
     yield path
-    for name, below in getattr(tree, "commands", {}).items():
-        yield from commands(below, (*path, name))
+    for name in tree.list_commands(None) if hasattr(tree, "list_commands") else ():
+        yield from commands(tree.get_command(None, name), (*path, name))
 
 
 def help_of(words: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from liaison.errors import (
     VerificationError,
 )
 from liaison.wire.problems import Problem, RemoteError
+from liaison_cli import tree
 from liaison_cli.errors import UsageProblemError, exit_code
 from liaison_cli.output import Output, Record, layout
 from liaison_sdk.registrar.office import RegistrarOffice
@@ -159,6 +161,32 @@ def test_help_loads_neither_the_client_nor_cryptography() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", sorted(set(tree.HOMES.values())))
+def test_the_tree_names_the_commands_that_a_module_has(module: str) -> None:
+    named = [name for name, home in tree.HOMES.items() if home == module]
+
+    assert list(tree.loaded(module)) == named
+
+
+def test_a_command_loads_no_other_command() -> None:
+    program = (
+        "import sys; from liaison_cli.main import run; run(['read', '--help']);"
+        "sys.exit(str(sorted(m for m in sys.modules if m.startswith('liaison_cli.'))))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+
+    assert b"liaison_cli.read" in done.stderr
+    assert not re.search(rb"liaison_cli\.(send|party|agreement)", done.stderr)
+
+
+def test_a_misspelt_command_is_met_with_the_likeliest_one(liaison: Liaison) -> None:
+    done = liaison("channelz")
+
+    assert done.code == 2
+    assert "Did you mean 'channels'?" in done.err
 
 
 def test_a_fault_of_the_program_is_one_line_and_quotes_nothing(

@@ -32,6 +32,11 @@ app = typer.Typer(
 FileArgument = Annotated[Path, typer.Argument(help="YAML, or a signed agreement.")]
 
 
+def register(root: typer.Typer) -> None:
+    """Add the group to `liaison`."""
+    root.add_typer(app, name="agreement")
+
+
 class PartyMismatchError(VerificationError):
     """The agreement names other keys for a party than the party's own file."""
 

@@ -22,6 +22,11 @@ app = typer.Typer(
 ChannelArgument = Annotated[str, typer.Argument(help="A channel's name, or digits of its id.")]
 
 
+def register(root: typer.Typer) -> None:
+    """Add the group to `liaison`."""
+    root.add_typer(app, name="channels")
+
+
 @command(app, "list")
 async def list_(
     cli: Context,

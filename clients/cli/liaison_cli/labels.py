@@ -42,6 +42,11 @@ TimeOption = Annotated[
 LabelArgument = Annotated[Path, typer.Argument(help="A label or a binding, as XML.")]
 
 
+def register(root: typer.Typer) -> None:
+    """Add the group to `liaison`."""
+    root.add_typer(app, name="label")
+
+
 @command(app)
 def show(
     cli: Context,

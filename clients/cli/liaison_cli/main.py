@@ -1,8 +1,8 @@
 """The program `liaison`: its command tree, and what it does with errors of usage.
 
-One file per group of commands; each imports what it needs when it runs, so that
-help and completion stay quick. Rules of the output are in `liaison_cli.output`,
-exit codes in `liaison_cli.errors`.
+One file per group of commands, which `liaison_cli.tree` loads; each imports what
+it needs when it runs, so that help and completion stay quick. Rules of the
+output are in `liaison_cli.output`, exit codes in `liaison_cli.errors`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from liaison_cli import (
-    ack,
-    agreement,
-    channels,
-    device,
-    drafts,
-    labels,
-    party,
-    read,
-    save,
-    send,
-    startup,
-    watch,
-)
+from liaison_cli import startup
 from liaison_cli.context import (
     CAOption,
     HomeOption,
@@ -37,9 +24,11 @@ from liaison_cli.context import (
 )
 from liaison_cli.errors import Exit
 from liaison_cli.output import Output
+from liaison_cli.tree import Commands
 
 app = typer.Typer(
     name="liaison",
+    cls=Commands,
     help="Secure messages between nations, under an agreement that they signed.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -70,18 +59,6 @@ def root(
     del version  # its callback has done the work
     common(ctx, home, passphrase_file, ca, as_json)
 
-
-device.register(app)
-send.register(app)
-read.register(app)
-watch.register(app)
-ack.register(app)
-save.register(app)
-drafts.register(app)
-app.add_typer(channels.app, name="channels")
-app.add_typer(agreement.app, name="agreement")
-app.add_typer(labels.app, name="label")
-app.add_typer(party.app, name="party")
 
 # typer carries its own copy of click in some versions; its public errors lead to the base classes
 # of whichever it uses.

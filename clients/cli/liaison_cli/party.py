@@ -27,6 +27,11 @@ app = typer.Typer(
 PartyOption = party_devices.PartyOption
 
 
+def register(root: typer.Typer) -> None:
+    """Add the group to `liaison`."""
+    root.add_typer(app, name="party")
+
+
 @command(app)
 def init(
     cli: Context,

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Final
 
-_GARBAGE: Final = 50_000
+_GARBAGE: Final = 200_000
 """Objects made since the last collection before there is another one; Python's own is 700."""
 
 
