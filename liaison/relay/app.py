@@ -19,10 +19,11 @@ from aiohttp import web
 from liaison.crypto.secret import random_bytes
 from liaison.errors import LiaisonError
 from liaison.fanout import LocalBus
-from liaison.relay import appkeys, log, middleware, workers
+from liaison.relay import appkeys, log, middleware, recording, workers
 from liaison.relay.errors import NotReadyError
 from liaison.relay.identity import RelayKeys
 from liaison.relay.limits import Limits
+from liaison.relay.recording import Recorder
 from liaison.relay.routes import TABLES
 from liaison.relay.services import Limits as ServiceLimits
 from liaison.relay.services import Services
@@ -56,6 +57,7 @@ class Relay:
     keys: RelayKeys
     clocks: Clocks
     database: Database
+    recorder: Recorder
     writer: Writer
     bus: LocalBus
     services: Services
@@ -90,8 +92,10 @@ class Relay:
         except LiaisonError:
             await database.close()
             raise
-        writer, bus = Writer(database), LocalBus()
+        recorder = Recorder(keys.public.origin, clocks.now_ms, random_bytes)
+        writer, bus = Writer(database, recorder=recorder), LocalBus()
         await writer.start()
+        await recording.begin(database, writer, recorder)
         services = Services.build(
             database=database,
             writer=writer,
@@ -103,7 +107,7 @@ class Relay:
             judge=judge,
         )
         streams = Streams(settings.max_streams, settings.max_streams_per_device)
-        return cls(settings, keys, clocks, database, writer, bus, services, streams)
+        return cls(settings, keys, clocks, database, recorder, writer, bus, services, streams)
 
     def start_workers(self) -> None:
         """Start what runs beside requests; `close` ends it."""

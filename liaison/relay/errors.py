@@ -118,3 +118,13 @@ class AdminError(UnavailableError):
 
 class NotReadyError(UnavailableError):
     """The relay is not ready to serve."""
+
+
+class LogRefusedError(UnavailableError):
+    """The transparency log is damaged, and nothing is accepted that would have to stand in it.
+
+    The message says what was found and the hint what the operator has to do. The relay does not
+    mend this by itself: what it has shown to witnesses and readers can't be taken back.
+    """
+
+    code = "log.refused"

@@ -2,7 +2,8 @@
 
 `init` makes them once. The identity key signs the session handshake, the sender
 keys sign the relay's Remove proposals (one for each signature scheme of the
-cipher suites), and the session secret seals challenges and tokens. They are in
+cipher suites), the log key signs the logs' checkpoints, and the session secret
+seals challenges and tokens. They are in
 files of mode 0600: the relay starts unattended, so no passphrase could protect
 them better than the file system does. None of them opens a message.
 """
@@ -23,12 +24,15 @@ from liaison.relay.errors import AlreadyInitialisedError, KeyFileError
 from liaison.relay.files import DataDir
 
 IDENTITY_SCHEME: Final = SignatureScheme.ED25519
+LOG_SCHEME: Final = SignatureScheme.ED25519
+"""The one with which a log signs (C2SP signed-note)."""
 # One for every suite that an agreement may name.
 SENDER_SCHEMES: Final = tuple(SignatureScheme)
 SECRET_SIZE: Final = 32
 
 _IDENTITY: Final = "identity"
 _SENDER: Final = "sender"
+_LOG: Final = "log"
 _SECRET: Final = "session.key"  # noqa: S105 - a file's name
 
 
@@ -39,6 +43,7 @@ class RelayKeys:
     public: RelayIdentity
     identity: Signer = field(repr=False)
     senders: Mapping[SignatureScheme, Signer] = field(repr=False)
+    log: Signer = field(repr=False)
     session_secret: bytes = field(repr=False)
 
 
@@ -59,8 +64,10 @@ def create(data: DataDir, url: str, rng: Callable[[int], bytes]) -> RelayIdentit
     check_unused(data)
     files.make_private_directory(data.keys)
     identity = SigningKey.generate(IDENTITY_SCHEME)
+    log = SigningKey.generate(LOG_SCHEME)
     senders = [SigningKey.generate(scheme) for scheme in SENDER_SCHEMES]
     files.write_private(_path(data, _IDENTITY, identity.scheme), identity.private_bytes())
+    files.write_private(_path(data, _LOG, log.scheme), log.private_bytes())
     for key in senders:
         files.write_private(_path(data, _SENDER, key.scheme), key.private_bytes())
     files.write_private(data.keys / _SECRET, rng(SECRET_SIZE))
@@ -69,6 +76,7 @@ def create(data: DataDir, url: str, rng: Callable[[int], bytes]) -> RelayIdentit
         url=url,
         identity_keys=(VerifyKey.of(identity),),
         sender_keys=tuple(VerifyKey.of(key) for key in senders),
+        log_keys=(VerifyKey.of(log),),
     )
     files.write_public(data.identity, public.encode())
     return public
@@ -106,10 +114,13 @@ def load(data: DataDir) -> RelayKeys:
                 f"the sender key {named.scheme} is not the one that {data.identity} names"
             )
         senders[named.scheme] = key
+    log = _read(data, _LOG, LOG_SCHEME)
+    if VerifyKey.of(log) not in public.log_keys:
+        raise KeyFileError(f"the log key is not one that {data.identity} names")
     secret = read_private(data.keys / _SECRET)
     if len(secret) != SECRET_SIZE:
         raise KeyFileError(f"{data.keys / _SECRET} has not {SECRET_SIZE} bytes")
-    return RelayKeys(public, identity, senders, secret)
+    return RelayKeys(public, identity, senders, log, secret)
 
 
 def read_private(path: Path) -> bytes:

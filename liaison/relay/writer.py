@@ -12,6 +12,9 @@ process, and on SQLite one process; on PostgreSQL several nodes write, and what
 two of them could both change is locked by row where it is read. Two groups that
 wait for each other's rows are told so by the database, which undoes one of them;
 that one is applied again.
+
+What operations have recorded for the log is written at the end of the group, in
+its transaction: an entry and what it tells of are durable together.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count, groupby
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,6 +34,9 @@ from liaison.model import Precedence
 from liaison.relay import log
 from liaison.storage import failures
 from liaison.storage.engine import Database
+
+if TYPE_CHECKING:
+    from liaison.relay.recording import Draft, Recorder
 
 _R = TypeVar("_R")
 
@@ -51,10 +57,27 @@ class BusyError(UnavailableError):
 
 @dataclass(slots=True)
 class Work:
-    """What an operation may use: the transaction, and a place for what follows the commit."""
+    """What an operation may use: the transaction, the log, and a place for what follows."""
 
     tx: AsyncConnection
+    _recorder: Recorder | None = None
+    _drafts: list[Draft] = field(default_factory=list)
     _callbacks: list[Callable[[], object]] = field(default_factory=list)
+
+    def record(self, *drafts: Draft) -> None:
+        """Have the log tell of what this operation does, in the same transaction.
+
+        The entries get their places in the order of the calls. They are dropped where the
+        operation is undone.
+
+        Raises:
+            LogRefusedError: the log is damaged and takes nothing more.
+        """
+        if self._recorder is None:
+            return
+        for log_ in {draft.log for draft in drafts}:
+            self._recorder.check(log_)
+        self._drafts += drafts
 
     def after_commit(self, callback: Callable[[], object]) -> None:
         """Call it once the transaction is durable; never when the operation was undone.
@@ -117,7 +140,18 @@ class _Waiting:
     result: asyncio.Future[Any] = field(compare=False)
 
 
-_Outcome = tuple[_Waiting, Any]
+@dataclass(slots=True)
+class _Applied:
+    """A group that was applied: the results, what follows its commit, what the log has to tell."""
+
+    outcomes: list[tuple[_Waiting, Any]] = field(default_factory=list)
+    callbacks: list[Callable[[], object]] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)
+
+    def take(self, work: Work) -> None:
+        """Keep what an operation that was not undone has left."""
+        self.callbacks += work._callbacks  # noqa: SLF001 - Work belongs to this module
+        self.drafts += work._drafts  # noqa: SLF001 - as above
 
 
 class Writer:
@@ -130,8 +164,19 @@ class Writer:
         max_waiting: int = MAX_WAITING,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
         group: int = GROUP,
+        recorder: Recorder | None = None,
     ) -> None:
+        """Prepare; nothing is written before `start`.
+
+        Args:
+            database: which.
+            max_waiting: operations that may wait.
+            max_waiting_bytes: what these may keep in memory.
+            group: operations in one transaction.
+            recorder: writes the log; without one, as in some tests, nothing is recorded.
+        """
         self._database = database
+        self._recorder = recorder
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
         self._group = group
@@ -201,7 +246,14 @@ class Writer:
 
     async def _write(self, group: list[_Waiting]) -> None:
         try:
-            outcomes, callbacks = await self._commit(group)
+            applied = await self._commit(group)
+        except LiaisonError as e:
+            # Something in it can't be recorded. One by one, it harms only its own operation.
+            if len(group) == 1:
+                _resolve(group[0], e)
+            for one in group if len(group) > 1 else ():
+                await self._write([one])
+            return
         except BaseException as e:
             # Whatever it was, every caller must hear of it; a cancelled writer ends after that.
             _fail(group, e)
@@ -212,22 +264,25 @@ class Writer:
             )
             return
         # Durable from here on: first the answers, then the wake-ups.
-        for waiting, outcome in outcomes:
+        for waiting, outcome in applied.outcomes:
             _resolve(waiting, outcome)
-        for callback in callbacks:
+        for callback in applied.callbacks:
             _call(callback)
 
-    async def _commit(
-        self, group: list[_Waiting]
-    ) -> tuple[list[_Outcome], list[Callable[[], object]]]:
+    async def _commit(self, group: list[_Waiting]) -> _Applied:
         for left in reversed(range(_TRIES)):
             try:
                 async with self._database.write() as tx:
-                    return await _apply(tx, group)
+                    applied = await _apply(tx, self._recorder, group)
+                    if self._recorder is not None and applied.drafts:
+                        recorded = await self._recorder.write(tx, applied.drafts)
+                        applied.callbacks.insert(0, recorded)
             except DBAPIError as e:
                 # Undone whole: nothing was written and nobody was told.
                 if not left or not failures.is_overtaken(e):
                     raise
+            else:
+                return applied
         raise AssertionError("the last try returns or raises")
 
 
@@ -246,51 +301,40 @@ def _neighbours(group: list[_Waiting]) -> list[_Waiting]:
     return sorted(group, key=lambda w: (w.urgency, kinds[id(w.operation.batch())], w.order))
 
 
-async def _apply(
-    tx: AsyncConnection, group: list[_Waiting]
-) -> tuple[list[_Outcome], list[Callable[[], object]]]:
-    outcomes: list[_Outcome] = []
-    callbacks: list[Callable[[], object]] = []
+async def _apply(tx: AsyncConnection, recorder: Recorder | None, group: list[_Waiting]) -> _Applied:
+    applied = _Applied()
     for _, run in groupby(group, lambda w: id(w.operation.batch())):
         waiting = list(run)
         handler = waiting[0].operation.batch()
-        if handler is not None:
-            done = await _together(tx, handler, waiting, callbacks)
-            if done is not None:
-                outcomes += done
-                continue
+        if handler is not None and await _together(Work(tx, recorder), handler, waiting, applied):
+            continue
         for one in waiting:
-            outcomes.append((one, await _alone(tx, one.operation, callbacks)))
-    return outcomes, callbacks
+            outcome = await _alone(Work(tx, recorder), one.operation, applied)
+            applied.outcomes.append((one, outcome))
+    return applied
 
 
 async def _together(
-    tx: AsyncConnection,
-    handler: Batch[Any, Any],
-    waiting: list[_Waiting],
-    callbacks: list[Callable[[], object]],
-) -> list[_Outcome] | None:
-    """Apply a run of operations at once; None if one of them spoils it for all."""
-    work = Work(tx)
-    savepoint = await tx.begin_nested()
+    work: Work, handler: Batch[Any, Any], waiting: list[_Waiting], applied: _Applied
+) -> bool:
+    """Apply a run of operations at once; False if one of them spoils it for all."""
+    savepoint = await work.tx.begin_nested()
     try:
         results = await handler.apply_all(work, [w.operation for w in waiting])
     except Exception as e:
         if failures.is_failure(e):
             raise
         await savepoint.rollback()
-        return None
+        return False
     await savepoint.commit()
-    callbacks += work._callbacks  # noqa: SLF001 - Work belongs to this module
-    return list(zip(waiting, results, strict=True))
+    applied.take(work)
+    applied.outcomes += zip(waiting, results, strict=True)
+    return True
 
 
-async def _alone(
-    tx: AsyncConnection, operation: Operation[Any], callbacks: list[Callable[[], object]]
-) -> Any:
+async def _alone(work: Work, operation: Operation[Any], applied: _Applied) -> Any:
     """Apply one operation; return its result, or the exception for its caller."""
-    work = Work(tx)
-    savepoint = await tx.begin_nested()
+    savepoint = await work.tx.begin_nested()
     try:
         handler = operation.batch()
         if handler is None:
@@ -303,7 +347,7 @@ async def _alone(
         await savepoint.rollback()
         return e
     await savepoint.commit()
-    callbacks += work._callbacks  # noqa: SLF001 - Work belongs to this module
+    applied.take(work)
     return result
 
 

@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """The schema that this program was written for."""
 SCHEMA_COMPAT: Final = 1
 """The oldest program (by its SCHEMA_VERSION) that may work on this schema."""
@@ -281,6 +281,8 @@ members = Table(
     Column("joined_epoch", BigInteger, nullable=False),
     Column("left_seq", BigInteger),
     Column("cursor", BigInteger, nullable=False),
+    # The last number that an entry of the log has told as delivered.
+    Column("logged", BigInteger, nullable=False, server_default=text("0")),
     Index("ix_members_device", "device", "channel"),
     Index(
         "uq_members_present",
@@ -382,4 +384,89 @@ blob_chunks = Table(
     Column("blob", Key, ForeignKey("blobs.key"), primary_key=True, autoincrement=False),
     Column("index", Integer, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
+)
+
+# --- the log ----------------------------------------------------------------------------
+
+# One row for each log: those of partnerships, by agreement and generation, and the relay's own.
+# `state` is the sequencer's; whoever appends compares `size` and swaps both.
+logs = Table(
+    "logs",
+    metadata,
+    _key(),
+    Column("origin", String(512), nullable=False, unique=True),
+    Column("agreement", String(200)),
+    Column("generation", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    # The newest signed checkpoint, and the newest that a quorum has cosigned.
+    Column("published_size", BigInteger, nullable=False, server_default=text("0")),
+    Column("published", LargeBinary),
+    Column("cosigned_size", BigInteger, nullable=False, server_default=text("0")),
+    Column("cosigned", LargeBinary),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("agreement", "generation"),
+)
+
+# Entries as they stand in the log; whoever appends has the log's row, so nothing checks it for
+# each of them. `channel`, `seq` and `mark` are how the relay finds them.
+log_entries = Table(
+    "log_entries",
+    metadata,
+    Column("log", Key, primary_key=True, autoincrement=False),
+    Column("index", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", String(16), nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("channel", Key),
+    Column("seq", BigInteger),
+    # What an entry without a place in a channel is found by, such as a certificate's digest.
+    Column("mark", Digest),
+    Column("data", LargeBinary, nullable=False),
+    Index(
+        "uq_log_entries_seq",
+        "channel",
+        "seq",
+        unique=True,
+        sqlite_where=text("seq IS NOT NULL"),
+        postgresql_where=text("seq IS NOT NULL"),
+    ),
+    Index(
+        "ix_log_entries_type",
+        "log",
+        "type",
+        "index",
+        sqlite_where=text("seq IS NULL"),
+        postgresql_where=text("seq IS NULL"),
+    ),
+    Index(
+        "ix_log_entries_mark",
+        "log",
+        "mark",
+        sqlite_where=text("mark IS NOT NULL"),
+        postgresql_where=text("mark IS NOT NULL"),
+    ),
+    # Rows come in the order of the key: the table is its own index.
+    sqlite_with_rowid=False,
+)
+
+# What opens an entry's commitments, and who may be shown it. Erasing the row leaves the entry.
+log_openings = Table(
+    "log_openings",
+    metadata,
+    Column("log", Key, primary_key=True, autoincrement=False),
+    Column("index", BigInteger, primary_key=True, autoincrement=False),
+    # Codes of parties, each between commas: `,DEU,NOR,`. None is every party of the agreement.
+    Column("audience", String),
+    Column("data", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Cosigned checkpoints that are kept: the first of each hour.
+log_checkpoints = Table(
+    "log_checkpoints",
+    metadata,
+    Column("log", Key, ForeignKey("logs.key"), primary_key=True, autoincrement=False),
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    Column("note", LargeBinary, nullable=False),
 )

@@ -24,6 +24,7 @@ from liaison.model import ChannelId, DeviceId, MessageId, PartyCode, Precedence
 from liaison.policy.agreement import Agreement
 from liaison.policy.keys import VerifyKey
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay.recording import Recorder
 from liaison.relay.services import Limits, Services
 from liaison.relay.services.callers import DeviceCaller, OfficeCaller
 from liaison.relay.services.delivery import Feed
@@ -63,7 +64,8 @@ class Relay:
         self.database = database
         self.clock = Clock()
         self.bus = LocalBus()
-        self.writer = Writer(database)
+        self.recorder = Recorder("relay.example", self.clock, random_bytes)
+        self.writer = Writer(database, recorder=self.recorder)
         self.key = SigningKey.generate(ED25519)
         self.identity = RelayIdentity(
             "relay.example", "https://relay.example", (VerifyKey.of(self.key),),

@@ -1,0 +1,300 @@
+"""Recording: what was done becomes entries of the log, in the transaction that does it.
+
+An operation says what it did with `Work.record(Draft(...))`. At the end of a group of operations,
+before its commit, the recorder seals the drafts of those that were not undone, gives each its
+place in its log and stores entries, openings and the log's new state: a handful of statements for
+a whole group. What is recorded and what it records are durable together, or neither is. Publishing
+comes after the commit, and is `liaison.relay.publishing`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.errors import LiaisonError
+from liaison.model import ChannelId, Epoch, Seq
+from liaison.relay.errors import LogRefusedError
+from liaison.relay.writer import Operation, Work, Writer
+from liaison.storage import logs
+from liaison.storage.engine import Database
+from liaison.storage.logs import LogRow
+from liaison.tlog import commitment, entries, sequencer
+from liaison.tlog.commitment import Value
+from liaison.tlog.entries import Entry, PolicyRef
+from liaison.tlog.fields import EntryType
+from liaison.tlog.sequencer import State
+
+RNG = Callable[[int], bytes]
+Step = Callable[[str], object]
+"""Told of each step by its name, before the next begins; tests end the process there."""
+
+_SECRET_BYTES: Final = commitment.KEY_BYTES
+
+
+class Draft(NamedTuple):
+    """An entry to be; it gets its time, its secrets and its place when its group is recorded.
+
+    Args:
+        log: id of the agreement whose log it goes into; None for the relay's root log.
+        type: what it records.
+        fields: what is committed to, by name; those left out are committed to as None.
+        channel: which channel; the entry shows its pseudonym.
+        channel_key: key of the channel's row, by which its entries are found; with `seq`.
+        seq: the item's place in the channel.
+        epoch: of the group when the item was made.
+        policy: the version of the agreement.
+        size: in bytes; the entry shows the power of two.
+        period: of the root log.
+        audience: codes of the parties that may be shown what opens the entry; None for every
+            party of the agreement.
+        mark: 32 bytes by which the relay finds the entry, such as a certificate's SHA-256.
+    """
+
+    log: str | None
+    type: EntryType
+    fields: Mapping[str, Value]
+    channel: ChannelId | None = None
+    channel_key: int | None = None
+    seq: int | None = None
+    epoch: int | None = None
+    policy: PolicyRef | None = None
+    size: int | None = None
+    period: int | None = None
+    audience: tuple[str, ...] | None = None
+    mark: bytes | None = None
+
+
+def origin_of(relay: str, agreement: str | None, generation: int = 1) -> str:
+    """Return a log's origin.
+
+    Args:
+        relay: the relay's own origin, without a scheme.
+        agreement: id of the agreement; None for the relay's root log.
+        generation: 1, or more for a log that follows another.
+    """
+    name = f"{relay}/root-log" if agreement is None else f"{relay}/log/{agreement}"
+    return name if generation == 1 else f"{name}/{generation}"
+
+
+class _Head(NamedTuple):
+    """Where a log ends."""
+
+    key: int
+    origin: str
+    state: State
+
+
+@dataclass
+class Recorder:
+    """Turns drafts into entries.
+
+    Args:
+        relay: the relay's origin.
+        clock: Unix milliseconds.
+        rng: gives random bytes.
+        step: see `Step`.
+    """
+
+    relay: str
+    clock: Callable[[], int]
+    rng: RNG
+    step: Step = field(default=lambda _name: None)
+    listeners: list[Callable[[Iterable[int]], object]] = field(default_factory=list)
+    """Called after a commit with the keys of the logs that grew; they must not block."""
+    _heads: dict[str | None, _Head] = field(default_factory=dict)
+    _refused: dict[str | None, LiaisonError] = field(default_factory=dict)
+
+    # --- logs that can't be trusted any more ---
+
+    @property
+    def refused(self) -> Mapping[str | None, LiaisonError]:
+        """Why nothing more is recorded in some logs, by agreement."""
+        return self._refused
+
+    def refuse(self, log: str | None, why: LiaisonError) -> None:
+        """Record nothing more in a log, and so refuse what would have to be."""
+        self._refused.setdefault(log, why)
+
+    def check(self, log: str | None) -> None:
+        """Check that a log takes entries.
+
+        Raises:
+            LogRefusedError: it does not.
+        """
+        why = self._refused.get(log)
+        if why is not None:
+            raise LogRefusedError(
+                f"the log of {log or 'this relay'} is damaged: {why.message}",
+                hint=why.hint,
+                unchanged="nothing was accepted",
+            )
+
+    # --- recording ---
+
+    async def write(self, tx: AsyncConnection, drafts: Sequence[Draft]) -> Callable[[], object]:
+        """Record drafts at the end of a transaction.
+
+        Args:
+            tx: what the drafts tell of is in it.
+            drafts: in the order in which it happened.
+
+        Returns:
+            What is to be called once the transaction is durable, and not otherwise.
+
+        Raises:
+            LiaisonError: a draft is none that an entry can be made of.
+        """
+        by_log: dict[str | None, list[Draft]] = {}
+        for draft in drafts:
+            by_log.setdefault(draft.log, []).append(draft)
+        heads = await self._read(tx, by_log)
+        rng = _pool(self.rng, len(drafts))
+        new_entries: list[logs.Entry] = []
+        new_openings: list[logs.Openings] = []
+        for name, some in by_log.items():
+            batch = _Batch(heads[name], some, self.clock(), rng)
+            while not await batch.advance(tx):
+                # Something else has written the database: what is remembered of it is old.
+                heads |= await self._lock(tx, [name])
+                batch = _Batch(heads[name], some, self.clock(), rng)
+            heads[name] = batch.head
+            new_entries += batch.entries
+            new_openings += batch.openings
+        await logs.append(tx, new_entries, new_openings)
+        self.step("recorded")
+        return lambda: self._committed(heads)
+
+    def _committed(self, heads: Mapping[str | None, _Head]) -> None:
+        self.step("committed")
+        self._heads.update(heads)
+        keys = [head.key for head in heads.values()]
+        for listener in self.listeners:
+            listener(keys)
+
+    async def open(self, tx: AsyncConnection, agreement: str | None) -> int:
+        """Return the key of an agreement's log (the root log for None), made where it is absent.
+
+        Whoever makes one also has to record what stands at its beginning.
+        """
+        found = await logs.find(tx, agreement)
+        return (await self._create(tx, agreement)).key if found is None else found.key
+
+    async def _create(self, tx: AsyncConnection, agreement: str | None) -> _Head:
+        state, origin = State(), origin_of(self.relay, agreement)
+        key = await logs.create(tx, origin, agreement, 1, state.encode(), now_ms=self.clock())
+        return _Head(key, origin, state)
+
+    async def _read(
+        self, tx: AsyncConnection, names: Iterable[str | None]
+    ) -> dict[str | None, _Head]:
+        # Another node may have written since, and finds the rows locked. SQLite has one writer:
+        # the state that it has last committed is the state.
+        known = self._heads if tx.dialect.name == "sqlite" else {}
+        found = {name: known[name] for name in names if name in known}
+        absent = [name for name in names if name not in known]
+        return found | await self._lock(tx, absent) if absent else found
+
+    async def _lock(
+        self, tx: AsyncConnection, names: Sequence[str | None]
+    ) -> dict[str | None, _Head]:
+        rows = await logs.find_all(tx, names, lock=True)
+        found = {name: _head(row) for name, row in rows.items()}
+        for name in names:
+            if name not in found:
+                found[name] = await self._create(tx, name)
+        return found
+
+
+@dataclass
+class OpenRootLog(Operation[None]):
+    """Makes the relay's own log, where it is not there."""
+
+    recorder: Recorder
+
+    async def apply(self, work: Work) -> None:
+        """Make it."""
+        await self.recorder.open(work.tx, None)
+
+
+async def begin(database: Database, writer: Writer, recorder: Recorder) -> None:
+    """Make the relay's own log at its first start.
+
+    Raises:
+        UnavailableError: the database could not write it.
+    """
+    async with database.read() as tx:
+        there = await logs.find(tx, None)
+    if there is None:
+        await writer.submit(OpenRootLog(recorder))
+
+
+class _Batch:
+    """Entries that go into one log together."""
+
+    def __init__(self, head: _Head, drafts: Sequence[Draft], now_ms: int, rng: RNG) -> None:
+        time = head.state.stamp(now_ms)
+        sealed = [_seal(head.origin, draft, time, rng) for draft in drafts]
+        placed = sequencer.append(head.state, [entry for entry, _ in sealed])
+        self._before = head.state.size
+        self.head = _Head(head.key, head.origin, placed.state)
+        self.entries = [
+            logs.Entry(
+                head.key, index, draft.type, time, draft.channel_key, draft.seq, draft.mark, data
+            )
+            for index, (draft, data) in enumerate(
+                zip(drafts, placed.entries, strict=True), placed.first
+            )
+        ]
+        self.openings = [
+            logs.Openings(head.key, index, logs.audience(draft.audience), opening)
+            for index, (draft, (_, opening)) in enumerate(
+                zip(drafts, sealed, strict=True), placed.first
+            )
+        ]
+
+    async def advance(self, tx: AsyncConnection) -> bool:
+        """Take the places; False if the log does not end any more where it was read to end."""
+        state = self.head.state
+        return await logs.advance(tx, self.head.key, self._before, state.size, state.encode())
+
+
+def _seal(origin: str, draft: Draft, time: int, rng: RNG) -> tuple[Entry, bytes]:
+    entry, sealed = entries.seal(
+        draft.type,
+        time,
+        draft.fields,
+        rng,
+        channel=None if draft.channel is None else _pseudonym(origin, draft.channel),
+        seq=None if draft.seq is None else Seq(draft.seq),
+        epoch=None if draft.epoch is None else Epoch(draft.epoch),
+        policy=draft.policy,
+        size=None if draft.size is None else entries.size_bucket(draft.size),
+        period=draft.period,
+    )
+    return entry, sealed.encode()
+
+
+_pseudonym = lru_cache(maxsize=4096)(entries.pseudonym)
+
+
+def _head(row: LogRow) -> _Head:
+    return _Head(row.key, row.origin, State.decode(row.state))
+
+
+def _pool(rng: RNG, count: int) -> RNG:
+    """Draw the randomness of a whole group at once."""
+    whole, at = rng(_SECRET_BYTES * count), 0
+
+    def take(size: int) -> bytes:
+        nonlocal at
+        part = whole[at : at + size]
+        at += size
+        # A log that has to be sealed again needs fresh secrets, and more of them.
+        return part if len(part) == size else rng(size)
+
+    return take

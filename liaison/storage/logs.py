@@ -1,0 +1,213 @@
+"""Logs: their rows, and appending to them.
+
+A log's entries have no gaps: whoever appends compares the size in the log's row and swaps it
+with the state, which takes the row's lock on PostgreSQL; SQLite has one writer. What is read of
+logs beyond their rows is in `liaison.storage.logs_reading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Table, bindparam, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.storage.tables import log_checkpoints, log_entries, log_openings, logs
+
+_HOUR_MS: Final = 3_600_000
+
+
+class LogRow(NamedTuple):
+    """One log.
+
+    Args:
+        key: of the row.
+        origin: its name for good.
+        agreement: whose log it is; None for the relay's own.
+        generation: 1, or more for a log that follows another.
+        size: entries in it.
+        state: the sequencer's, encoded.
+        published_size: entries under the newest signed checkpoint; 0 for none.
+        published: that checkpoint as a note.
+        cosigned_size: entries under the newest checkpoint with a quorum; 0 for none.
+        cosigned: that checkpoint as a note.
+        created_at: Unix milliseconds.
+    """
+
+    key: int
+    origin: str
+    agreement: str | None
+    generation: int
+    size: int
+    state: bytes
+    published_size: int
+    published: bytes | None
+    cosigned_size: int
+    cosigned: bytes | None
+    created_at: int
+
+
+class Entry(NamedTuple):
+    """An entry to be stored, in the order of the table's columns; `at` is its index."""
+
+    log: int
+    at: int
+    type: str
+    time: int
+    channel: int | None
+    seq: int | None
+    mark: bytes | None
+    data: bytes
+
+
+class Openings(NamedTuple):
+    """What opens an entry, in the order of the table's columns; see `audience`."""
+
+    log: int
+    at: int
+    audience: str | None
+    data: bytes
+
+
+_l = logs.c
+_ROW = select(*(_l[name] for name in LogRow._fields))
+
+
+def audience(codes: Collection[str] | None) -> str | None:
+    """Return parties' codes as the column has them; None is every party."""
+    return None if codes is None else f",{','.join(sorted(codes))},"
+
+
+async def listing(tx: AsyncConnection) -> list[LogRow]:
+    """Return all logs, the relay's own first."""
+    query = _ROW.order_by(_l.agreement.is_not(None), _l.agreement, _l.generation)
+    return [LogRow(*row) for row in await tx.execute(query)]
+
+
+async def find(tx: AsyncConnection, agreement: str | None) -> LogRow | None:
+    """Return the log that an agreement's entries go into now, or the relay's own for None."""
+    found = await find_all(tx, [agreement])
+    return found.get(agreement)
+
+
+async def find_all(
+    tx: AsyncConnection, agreements: Collection[str | None], *, lock: bool = False
+) -> dict[str | None, LogRow]:
+    """Return the newest logs of some agreements, and the relay's own for None.
+
+    Args:
+        lock: hold the rows until the transaction ends, all in one order.
+    """
+    named = [a for a in agreements if a is not None and "\0" not in a]
+    wanted = [_l.agreement.in_(named)]
+    if None in agreements:
+        wanted.append(_l.agreement.is_(None))
+    query = _ROW.where(or_(*wanted)).order_by(_l.generation, _l.key)
+    rows = await tx.execute(query.with_for_update() if lock else query)
+    return {row.agreement: row for row in (LogRow(*found) for found in rows)}
+
+
+async def by_key(tx: AsyncConnection, key: int) -> LogRow | None:
+    """Return one log."""
+    row = (await tx.execute(_ROW.where(_l.key == key))).one_or_none()
+    return LogRow(*row) if row else None
+
+
+async def create(
+    tx: AsyncConnection,
+    origin: str,
+    agreement: str | None,
+    generation: int,
+    state: bytes,
+    *,
+    now_ms: int,
+) -> int:
+    """Make an empty log; return its key."""
+    values = {
+        "origin": origin,
+        "agreement": agreement,
+        "generation": generation,
+        "size": 0,
+        "state": state,
+        "created_at": now_ms,
+    }
+    made = await tx.execute(insert(logs).values(values).returning(_l.key))
+    return int(made.scalar_one())
+
+
+_ADVANCE = (
+    update(logs)
+    .where(_l.key == bindparam("log"), _l.size == bindparam("old"))
+    .values(size=bindparam("new"), state=bindparam("next"))
+)
+
+
+async def advance(tx: AsyncConnection, log: int, old: int, new: int, state: bytes) -> bool:
+    """Swap a log's size and state; False if it has another size than `old`: nothing was changed."""
+    swapped = await tx.execute(_ADVANCE, {"log": log, "old": old, "new": new, "next": state})
+    return swapped.rowcount == 1
+
+
+async def append(
+    tx: AsyncConnection, entries: Sequence[Entry], openings: Sequence[Openings]
+) -> None:
+    """Store entries at the places that `advance` has taken, and what opens them."""
+    # As tuples and past the statement compiler: there is one entry for each message.
+    await tx.exec_driver_sql(_insert(log_entries, tx.dialect), _tuples(entries))
+    await tx.exec_driver_sql(_insert(log_openings, tx.dialect), _tuples(openings))
+
+
+def _tuples(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return list(rows)
+
+
+@lru_cache(maxsize=8)
+def _insert(table: Table, dialect: Any) -> str:
+    values: dict[str, Any] = {each.name: bindparam(each.name) for each in table.columns}
+    return str(insert(table).values(values).compile(dialect=dialect))
+
+
+# --- checkpoints ------------------------------------------------------------------------
+
+
+class Signed(NamedTuple):
+    """A checkpoint as a note, of a log and a size."""
+
+    log: int
+    size: int
+    note: bytes
+
+
+async def publish(tx: AsyncConnection, new: Sequence[Signed]) -> None:
+    """Store signed checkpoints, where the ones that are there are smaller."""
+    query = (
+        update(logs)
+        .where(_l.key == bindparam("log"), _l.published_size < bindparam("at"))
+        .values(published_size=bindparam("at"), published=bindparam("note"))
+    )
+    await tx.execute(query, [{"log": one.log, "at": one.size, "note": one.note} for one in new])
+
+
+async def cosign(tx: AsyncConnection, new: Signed, *, now_ms: int) -> None:
+    """Store a checkpoint with a quorum, where the one that is there is not larger.
+
+    One of the same size is replaced: the new one has more cosignatures. The first of each hour
+    is kept for good.
+    """
+    stored = await tx.execute(
+        update(logs)
+        .where(_l.key == new.log, _l.cosigned_size <= new.size)
+        .values(cosigned_size=new.size, cosigned=new.note)
+    )
+    if not stored.rowcount:
+        return
+    hour = now_ms - now_ms % _HOUR_MS
+    kept = log_checkpoints.c
+    # One of this hour, or the same one from an hour after which nothing else was logged.
+    since = or_(kept.time >= hour, kept.size == new.size)
+    if await tx.scalar(select(kept.size).where(kept.log == new.log, since).limit(1)) is None:
+        await tx.execute(
+            insert(log_checkpoints).values(log=new.log, size=new.size, time=now_ms, note=new.note)
+        )
