@@ -18,6 +18,7 @@ import typer
 from liaison_auditor.context import JSONOption
 from liaison_auditor.errors import Exit
 from liaison_auditor.output import Output
+from liaison_auditor.witness import commands as witness
 
 app = typer.Typer(
     name="liaison-auditor",
@@ -48,6 +49,8 @@ def root(
     del version  # its callback has done the work
     ctx.obj = as_json
 
+
+witness.register(app)
 
 # typer carries its own copy of click in some versions; its public errors lead to the base classes
 # of whichever it uses.

@@ -1,0 +1,124 @@
+"""`add-checkpoint` over HTTP: read, judge and store, and only then cosign.
+
+Whoever reaches the port may ask; only what a known log has signed is cosigned. What a request costs is
+bounded: its size, its time, and how many wait at once.
+
+Source: C2SP tlog-witness, "add-checkpoint".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from aiohttp import web
+
+from liaison.errors import LiaisonError
+from liaison.tlog import witness
+from liaison.tlog.errors import WitnessBehindError
+from liaison.tlog.vkey import VerifierKey
+from liaison.tlog.witness import MAX_REQUEST_BYTES, SIZE_TYPE, STATUS, AddCheckpoint
+from liaison_auditor.errors import WitnessStateError
+from liaison_auditor.witness.keys import WitnessKey
+from liaison_auditor.witness.state import State
+
+PATH: Final = "/add-checkpoint"
+MAX_WAITING: Final = 64
+"""Requests at once; more are told to come back."""
+BODY_SECONDS: Final = 10
+"""For a request's body to come in."""
+KEEPALIVE_SECONDS: Final = 75
+
+Report = Callable[[str, LiaisonError], None]
+"""Told the origin and the refusal of what a known log should not have sent."""
+
+
+class Witness:
+    """A witness at work on an open state.
+
+    Args:
+        keys: that cosign.
+        logs: origin -> the log's keys.
+        state: what was cosigned; owned by this from now on.
+        clock: POSIX seconds.
+        report: told of each refused checkpoint that a known log has signed.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[WitnessKey],
+        logs: Mapping[str, Sequence[VerifierKey]],
+        state: State,
+        clock: Callable[[], float] = time.time,
+        report: Report = lambda _origin, _error: None,
+    ) -> None:
+        self._keys = [key.pair for key in keys]
+        self._logs = logs
+        self._state = state
+        self._clock = clock
+        self._report = report
+        # One thread: the state has one user, and the event loop never waits for the disk.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="witness")
+        self._waiting = 0
+
+    def application(self) -> web.Application:
+        """Return the HTTP application; it ends the witness when it is cleaned up."""
+        app = web.Application(client_max_size=MAX_REQUEST_BYTES)
+        app.router.add_post(PATH, self._add_checkpoint)
+        app.on_cleanup.append(self._close)
+        return app
+
+    def cosign(self, body: bytes) -> bytes:
+        """Answer one request; blocks until the answer may leave.
+
+        Raises:
+            LiaisonError: refused; `liaison.tlog.witness.STATUS` has the status.
+        """
+        request = AddCheckpoint.decode(body)
+        origin = request.checkpoint.origin
+        try:
+            at = self._state.advance(request, self._logs.get(origin, ()), int(self._clock()))
+        except LiaisonError as error:
+            if origin in self._logs:
+                self._report(origin, error)
+            raise
+        # The order is the witness's whole worth: what it has signed, it remembers.
+        return witness.cosign(request, self._keys, at)
+
+    async def _add_checkpoint(self, request: web.Request) -> web.Response:
+        if self._waiting >= MAX_WAITING:
+            return _refused(503, "too many requests at once", {"Retry-After": "1"})
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await request.read()
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._worker, self.cosign, body)
+        except TimeoutError:
+            return _refused(408, "the request did not come in time", {"Connection": "close"})
+        except WitnessBehindError as error:
+            return web.Response(
+                status=409, body=witness.encode_size(error.size), content_type=SIZE_TYPE
+            )
+        except LiaisonError as error:
+            return _refused(_status(error), error.message)
+        finally:
+            self._waiting -= 1
+        return web.Response(body=answer, content_type="text/plain", charset="utf-8")
+
+    async def _close(self, _app: web.Application) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._worker, self._state.close)
+        self._worker.shutdown(wait=False)
+
+
+def _status(error: LiaisonError) -> int:
+    found = (STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    return next(found, 500 if isinstance(error, WitnessStateError) else 400)
+
+
+def _refused(status: int, words: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, text=f"{words}\n", headers=headers)

@@ -1,0 +1,151 @@
+"""A witness over HTTP: what it answers, and what it does not let in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from liaison.tlog import witness as protocol
+from liaison.tlog.errors import ForkError
+from liaison_auditor.witness import server
+from liaison_auditor.witness.keys import Algorithm
+from tests.support.signed_log import SignedLog
+from tests.support.witness import RunningWitness, new, running
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def log() -> SignedLog:
+    made = SignedLog("relay.example/log/1")
+    made.grow(10)
+    return made
+
+
+@pytest.fixture(params=list(Algorithm), ids=str)
+async def witness(
+    request: pytest.FixtureRequest, log: SignedLog, tmp_path: Path
+) -> AsyncIterator[RunningWitness]:
+    made = new("witness.example", [log.key], folder=tmp_path, algorithm=request.param)
+    async with running(made, lambda: NOW):
+        yield made
+
+
+async def _ask(witness: RunningWitness, body: bytes) -> tuple[int, str, bytes]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{witness.url}/add-checkpoint", data=body) as answer,
+    ):
+        return answer.status, answer.content_type, await answer.read()
+
+
+async def test_a_log_that_grows_is_cosigned(witness: RunningWitness, log: SignedLog) -> None:
+    for old, new_size in ((0, 4), (4, 10), (10, 10)):
+        status, _, body = await _ask(witness, log.request(old, new_size).encode())
+
+        assert status == 200
+        note = protocol.accept(log.note(new_size), body, [witness.key.public])
+        (signed,) = note.verify([witness.key.public])
+        assert signed.time == NOW
+
+
+async def test_another_size_is_told(witness: RunningWitness, log: SignedLog) -> None:
+    await _ask(witness, log.request(0, 4).encode())
+
+    status, kind, body = await _ask(witness, log.request(3, 10).encode())
+
+    assert (status, kind, body) == (409, "text/x.tlog.size", b"4\n")
+
+
+async def test_a_fork_is_refused_and_reported(witness: RunningWitness, log: SignedLog) -> None:
+    await _ask(witness, log.request(0).encode())
+
+    status, _, _ = await _ask(witness, log.forked([b"x"] * 10).request(10).encode())
+
+    assert status == 422
+    ((origin, error),) = witness.refused
+    assert origin == log.origin
+    assert isinstance(error, ForkError)
+
+
+async def test_a_proof_that_does_not_hold_is_refused(
+    witness: RunningWitness, log: SignedLog
+) -> None:
+    await _ask(witness, log.request(0, 5).encode())
+
+    status, _, _ = await _ask(witness, log.forked([b"x"] * 9).request(5).encode())
+
+    assert status == 422
+
+
+async def test_an_unknown_log_and_a_strangers_signature_are_refused(
+    witness: RunningWitness, log: SignedLog
+) -> None:
+    unknown = SignedLog("relay.example/log/2", log.entries)
+    stranger = SignedLog(log.origin, log.entries)
+
+    assert (await _ask(witness, unknown.request(0).encode()))[0] == 404
+    assert (await _ask(witness, stranger.request(0).encode()))[0] == 403
+
+
+@pytest.mark.parametrize("body", [b"", b"old 0\n\n", b"\xff" * 100, b"old -1\n\nx"])
+async def test_what_is_no_request_is_refused(witness: RunningWitness, body: bytes) -> None:
+    assert (await _ask(witness, body))[0] == 400
+
+
+async def test_a_body_that_is_too_large_is_refused(witness: RunningWitness) -> None:
+    body = b"x" * (protocol.MAX_REQUEST_BYTES + 1)
+
+    assert (await _ask(witness, body))[0] == 413
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    witness: RunningWitness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "BODY_SECONDS", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", witness.port)
+    writer.write(b"POST /add-checkpoint HTTP/1.1\r\nHost: w\r\nContent-Length: 9\r\n\r\nold")
+
+    line = await reader.readline()
+
+    assert b" 408 " in line
+    writer.close()
+
+
+async def test_too_many_requests_at_once_are_told_to_come_back(
+    witness: RunningWitness, log: SignedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_WAITING", 0)
+
+    assert (await _ask(witness, log.request(0).encode()))[0] == 503
+
+
+async def test_a_witness_that_was_away_goes_on_where_it_was(log: SignedLog, tmp_path: Path) -> None:
+    witness = new("witness.example", [log.key], folder=tmp_path)
+    async with running(witness):
+        await _ask(witness, log.request(0, 4).encode())
+        port = witness.port
+
+    async with running(witness):
+        assert witness.port == port
+        assert (await _ask(witness, log.request(0).encode()))[2] == b"4\n"
+        assert (await _ask(witness, log.request(4).encode()))[0] == 200
+
+
+async def test_requests_at_once_are_judged_one_after_the_other(
+    log: SignedLog, tmp_path: Path
+) -> None:
+    other = log.forked([b"x"] * 10)
+    witness = new("witness.example", [log.key], folder=tmp_path)
+    bodies = [source.request(0).encode() for source in (log, other) for _ in range(10)]
+
+    async with running(witness):
+        answers = await asyncio.gather(*(_ask(witness, body) for body in bodies))
+
+    cosigned = [body for (status, _, _), body in zip(answers, bodies, strict=True) if status == 200]
+    assert len(set(cosigned)) == 1
+    assert {status for status, _, _ in answers} <= {200, 409}
