@@ -26,6 +26,7 @@ _MEDIA_TYPE: Final = re.compile(r"(\*|[a-z0-9.+-]+)/(\*|[a-z0-9.+-]+)")
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY: Final = 86400
+_LEAST_UNSEEN: Final = 3600
 _KEY_FIELDS: Final = (
     "past_epochs",
     "past_max_age",
@@ -126,7 +127,8 @@ class KeyRules:
         past_max_age: and for how long at most.
         epoch_max_age: after so many seconds someone commits.
         leaf_max_age: after so many seconds a device renews its leaf.
-        unseen_max_age: a device not seen for so long is removed.
+        unseen_max_age: a device that has not renewed its leaf for so long is removed; not
+            shorter than `leaf_max_age`, or who renews in time would be too late.
     """
 
     past_epochs: int
@@ -139,13 +141,18 @@ class KeyRules:
     def from_node(cls, node: Node) -> Self:
         """Read the limits."""
         fields = node.fields(_KEY_FIELDS)
-        return cls(
+        rules = cls(
             fields["past_epochs"].integer(0, 1000),
             fields["past_max_age"].duration(),
             fields["epoch_max_age"].duration(),
             fields["leaf_max_age"].duration(),
             fields["unseen_max_age"].duration(),
         )
+        if rules.unseen_max_age < max(rules.leaf_max_age, _LEAST_UNSEEN):
+            fields["unseen_max_age"].fail(
+                "is shorter than leaf_max_age or an hour: devices would be removed in use"
+            )
+        return rules
 
     def document(self) -> dict[str, JSON]:
         """Return the limits as they stand in the document."""

@@ -7,7 +7,7 @@ from liaison.policy import lifecycle
 from liaison.policy.agreement import Agreement
 from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.channel_rules import GuestRule
-from liaison.policy.fields import format_instant
+from liaison.policy.fields import format_duration, format_instant
 from liaison.policy.lifecycle import Participation
 from liaison.policy.requests import (
     AddEndpoint,
@@ -76,6 +76,17 @@ def excluded(
     return None if member.allow else allow("member.excluded", member.reason)
 
 
+def is_unseen(policy: ChannelPolicy, renewed: int, now: int) -> bool:
+    """Return whether a device has not renewed its keys for longer than the policy bears.
+
+    Args:
+        policy: the channel's.
+        renewed: Unix seconds at which the commit was accepted that brought its keys in.
+        now: Unix seconds.
+    """
+    return now - renewed > policy.keys.unseen_max_age
+
+
 def create(
     request: CreateChannel, agreement: Agreement, policy: ChannelPolicy, now: int
 ) -> Decision:
@@ -126,7 +137,13 @@ def remove(
     reason = excluded(agreement, policy, request.removed, standing, now)
     if reason is not None:
         return reason
-    decision = grant(agreement, policy, "remove", request.actor, f"remove {request.removed}")
+    if request.unseen:
+        # What nobody renews heals nobody: whoever is there may do it, like an administrator.
+        age = format_duration(policy.keys.unseen_max_age)
+        unseen = f"a device of {request.removed} has not renewed its keys for {age}"
+        decision = allow(rule(policy, "keys.unseen_max_age"), unseen)
+    else:
+        decision = grant(agreement, policy, "remove", request.actor, f"remove {request.removed}")
     if not decision.allow:
         return decision
     # Who is on the way out must not throw out those who stay.

@@ -59,12 +59,15 @@ class RemoveEndpoint:
     Args:
         justified: the caller has verified a reason that every member must act
             on, such as a revocation.
+        unseen: the caller has verified that the device has not renewed its keys for
+            longer than the policy bears.
     """
 
     actor: EndpointId
     channel: str
     removed: EndpointId
     justified: bool = False
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

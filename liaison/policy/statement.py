@@ -2,10 +2,11 @@
 
 A relay may propose Remove, but members act on it only with a reason that their
 own anchors bear out; a member gives the reason too, to those who do not know it
-yet. It is one of four: the registrar's signed revocation list, the party's own
-signed statement, the others' signed exclusion, or the agreement itself, which
-every member reads for itself. Age does not matter for a list: what was revoked
-stays revoked.
+yet. It is one of five: the registrar's signed revocation list, the party's own
+signed statement, the others' signed exclusion, the agreement itself, which
+every member reads for itself, or that the device has not renewed its keys for too
+long, which whoever was there has seen. Age does not matter for a list: what was
+revoked stays revoked.
 
 Proposals are judged at the time at which the relay took them, which is by
 another clock than the one that a statement was dated by. So a party counts as
@@ -28,6 +29,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.errors import RemovalReasonError
 from liaison.policy.exclusion import Exclusion
+from liaison.policy.fields import format_duration, format_instant
 from liaison.policy.participation import Statement
 from liaison.policy.party import Party
 from liaison.policy.revocation import RevocationList
@@ -45,6 +47,11 @@ class ReasonKind(IntEnum):
     EXCLUSION = 3
     AGREEMENT = 4
     """The agreement has no place for the leaf; no document comes with it."""
+    UNSEEN = 5
+    """The leaf's keys are older than the channel policy bears; no document comes with it."""
+
+
+_BARE: Final = frozenset({ReasonKind.AGREEMENT, ReasonKind.UNSEEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,17 @@ class AgreementReason:
     why: str
 
 
-Reason = RevocationReason | ParticipationReason | ExclusionReason | AgreementReason
+@dataclass(frozen=True, slots=True)
+class UnseenReason:
+    """The device has not renewed its keys for too long, and `why` in words.
+
+    Nobody must act on it; whoever wants to, may.
+    """
+
+    why: str
+
+
+Reason = RevocationReason | ParticipationReason | ExclusionReason | AgreementReason | UnseenReason
 
 
 def encode_removal(signed_list: bytes) -> bytes:
@@ -110,7 +127,12 @@ def encode_exclusion(signed_exclusion: bytes) -> bytes:
 
 def encode_agreement() -> bytes:
     """Return authenticated data that gives the agreement itself as the reason."""
-    return cbor.encode({_V: VERSION, _KIND: int(ReasonKind.AGREEMENT)})
+    return _encode(ReasonKind.AGREEMENT, b"")
+
+
+def encode_unseen() -> bytes:
+    """Return authenticated data that says that whoever is removed was unseen for too long."""
+    return _encode(ReasonKind.UNSEEN, b"")
 
 
 def read_removal(data: bytes) -> GivenReason:
@@ -129,7 +151,7 @@ def read_removal(data: bytes) -> GivenReason:
         raise RemovalReasonError("the removal gives no reason of a known kind")
     given = GivenReason(ReasonKind(kind), document)
     # Encoded again, because `true` would pass for 1, and for whatever else stands there.
-    if _encoded(given) != data:
+    if _encode(given.kind, given.document) != data:
         raise RemovalReasonError("the removal gives a reason of an unknown kind")
     return given
 
@@ -142,6 +164,7 @@ def verify_removal(
     device: DeviceId,
     serial: str,
     standing: Standing,
+    renewed: int | None,
     now: int,
 ) -> Reason:
     """Check that the reason justifies removing one leaf.
@@ -153,6 +176,8 @@ def verify_removal(
         device: of the removed leaf.
         serial: of the removed leaf's certificate, lower-case hex.
         standing: all that the caller knows of the parties, later statements too.
+        renewed: when the leaf's keys came in by a commit, Unix seconds as the relay took it;
+            None where that was before the caller's time. Then others know.
         now: Unix seconds, when the relay took the proposal.
 
     Returns:
@@ -178,16 +203,14 @@ def verify_removal(
             return ExclusionReason(given.document, word)
         case ReasonKind.AGREEMENT:
             return _verify_outside(agreement, policy, device, standing, now)
+        case ReasonKind.UNSEEN:
+            return _verify_unseen(agreement, policy, device, renewed, now)
 
 
 def _encode(kind: ReasonKind, document: bytes) -> bytes:
+    if kind in _BARE:
+        return cbor.encode({_V: VERSION, _KIND: int(kind)})
     return cbor.encode({_V: VERSION, _KIND: int(kind), _DOCUMENT: document})
-
-
-def _encoded(given: GivenReason) -> bytes:
-    if given.kind is ReasonKind.AGREEMENT:
-        return encode_agreement()
-    return _encode(given.kind, given.document)
 
 
 def _verify_list(document: bytes, party: Party, serial: str) -> RevocationList:
@@ -271,3 +294,15 @@ def _verify_outside(
     raise RemovalReasonError(
         f"{device.endpoint} may be a member of this channel under the agreement"
     )
+
+
+def _verify_unseen(
+    agreement: Agreement, policy: ChannelPolicy, device: DeviceId, renewed: int | None, now: int
+) -> UnseenReason:
+    age = format_duration(policy.keys.unseen_max_age)
+    # The relay has judged by its own clock, which may be ahead of that of whoever asks now.
+    soon = now + agreement.times.ahead
+    if renewed is not None and not membership.is_unseen(policy, renewed, soon):
+        since = format_instant(renewed)
+        raise RemovalReasonError(f"{device} has renewed its keys at {since}, less than {age} ago")
+    return UnseenReason(f"{device} has not renewed its keys for {age}")

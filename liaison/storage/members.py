@@ -125,6 +125,37 @@ async def last_removal(tx: AsyncConnection, agreement: str, party: int) -> int |
     return None if found is None else int(found)
 
 
+async def renewed(tx: AsyncConnection, channel: int) -> dict[int, int]:
+    """Return when the present members of a channel last brought in keys, by leaf.
+
+    Args:
+        channel: its key.
+
+    Returns:
+        Unix milliseconds at which the commit came by which a device joined, or the last
+        handshake message of its own since; of who opened the channel, when it did.
+    """
+    opened = await tx.scalar(select(channels.c.created_at).where(channels.c.key == channel))
+    joined = (
+        select(_t.leaf, _t.device, items.c.accepted_at)
+        .outerjoin_from(
+            members, items, and_(items.c.channel == _t.channel, items.c.seq == _t.joined_seq)
+        )
+        .where(_t.channel == channel, _PRESENT)
+    )
+    own = (
+        select(items.c.sender, func.max(items.c.accepted_at))
+        .where(items.c.channel == channel, items.c.lane == HANDSHAKE_LANE)
+        .where(items.c.sender.is_not(None))
+        .group_by(items.c.sender)
+    )
+    latest = {int(device): int(at) for device, at in await tx.execute(own)}
+    return {
+        leaf: max(opened or 0 if at is None else at, latest.get(device, 0))
+        for leaf, device, at in await tx.execute(joined)
+    }
+
+
 async def find(tx: AsyncConnection, channel: int, device: int) -> MemberRow | None:
     """Return the device's present stay in the channel."""
     query = _ROW.where(_t.channel == channel, _t.device == device, _PRESENT)

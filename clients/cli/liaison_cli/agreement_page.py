@@ -235,7 +235,11 @@ def _channel(channel: ChannelPolicy) -> Iterator[str]:
     if channel.max_expiry:
         yield f"  expiry       after {format_duration(channel.max_expiry)} at most"
     yield f"  retention    {channel.retention_days} days"
-    yield f"  keys         renewed after {format_duration(channel.keys.epoch_max_age)}"
+    keys = channel.keys
+    yield (
+        f"  keys         renewed after {format_duration(keys.epoch_max_age)}; a device that has not"
+        f" renewed its own for {format_duration(keys.unseen_max_age)} is removed"
+    )
 
 
 def _release(rule: ReleaseRule) -> Iterator[str]:

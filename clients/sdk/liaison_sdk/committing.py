@@ -240,7 +240,8 @@ class Committer:
             by_value=(*removals, *kept),
             # All, where all still hold: those that do not go together are then left out.
             include_pending=len(pending) == len(group.pending) or [p.ref for p in pending],
-            authenticated_data=reasons.first_of(env, tx, due.agreement, group, excluded),
+            authenticated_data=reasons.first_of(env, tx, due.agreement, group, excluded)
+            or order.reason,
             group_info_extensions=names,
         )
         _check_own(env, tx, record, agreement, group, staged)

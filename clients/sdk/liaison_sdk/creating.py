@@ -72,6 +72,7 @@ def _make(
         epoch_at=env.now,
         leaf_at=env.now,
         versions=((group.epoch, agreement.version),),
+        watched_since=env.now,
     )
     env.groups.save_epoch(tx, record, group)
 

@@ -384,7 +384,8 @@ class Inbound:
         if result.group is None:
             merging.leave(env, tx, record)
             return
-        merging.save_next_epoch(env, tx, record, result.group, item.time_ms // 1000)
+        at = item.time_ms // 1000
+        merging.save_next_epoch(env, tx, record, group, result.group, at)
         merging.announce_members(env, tx, record, result.effect)
 
 

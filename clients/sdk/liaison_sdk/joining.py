@@ -138,6 +138,7 @@ class Joiner:
             epoch_at=now,
             leaf_at=now,
             versions=((joined.epoch, agreement.version),),
+            watched_since=now,
         )
         commits.delete(tx, item.channel)
         env.groups.save_epoch(tx, record, joined)

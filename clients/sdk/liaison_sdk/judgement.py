@@ -34,8 +34,9 @@ from liaison.policy.evaluate import (
 )
 from liaison.policy.requests import Request
 from liaison.policy.standing import EVERYONE, Standing
+from liaison.policy.statement import Reason, UnseenReason
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
-from liaison_sdk import duties
+from liaison_sdk import duties, renewals
 from liaison_sdk.environment import Environment
 from liaison_sdk.groups import certified
 from liaison_sdk.store import Transaction
@@ -232,7 +233,10 @@ def judge_proposal(
         if not isinstance(proposal, Remove):
             raise PolicyRefusedError("the relay may propose removals only", rule="relay.proposal")
         judging = _Judging(env, tx, record, agreement, group, None, now)
-        judging.keep_reason(proposal.leaf, queued.authenticated_data)
+        reason = judging.keep_reason(proposal.leaf, queued.authenticated_data)
+        if isinstance(reason, UnseenReason):
+            # Members have seen it themselves, or not.
+            raise PolicyRefusedError("the relay says who was not seen", rule="relay.proposal")
         return
     if sender.kind is not SenderKind.MEMBER:
         raise PolicyRefusedError("strangers may propose nothing", rule="stranger.proposal")
@@ -275,18 +279,20 @@ class _Judging:
         Raises:
             PolicyRefusedError: nothing justifies it, and its author may not remove.
         """
-        justified = self._must_go(removed) or self._bears_reason(removed)
+        reason = self._reason(removed)
+        unseen = isinstance(reason, UnseenReason)
+        justified = self._must_go(removed) or (reason is not None and not unseen)
         if removed.by.kind is SenderKind.EXTERNAL:
             if not justified:
                 raise PolicyRefusedError("the relay removed a member", rule="relay.proposal")
             return
         actor = _actor(self.before, removed.by, self.committer).endpoint
         gone = device_of(removed.leaf_node.credential).endpoint
-        request = RemoveEndpoint(actor, self.record.policy, gone, justified)
+        request = RemoveEndpoint(actor, self.record.policy, gone, justified, unseen)
         evaluate(request, self.agreement, self.now, standing=EVERYONE).require()
 
-    def keep_reason(self, leaf: int, authenticated_data: bytes) -> None:
-        """Check the reason for a removal, and keep the document in it.
+    def keep_reason(self, leaf: int, authenticated_data: bytes) -> Reason:
+        """Check the reason for a removal, keep the document in it, and return it.
 
         Raises:
             RemovalReasonError: it does not justify removing this leaf.
@@ -303,9 +309,11 @@ class _Judging:
             device=device,
             serial=serial,
             standing=env.trust.standing(tx, name),
+            renewed=renewals.known(self.record).get(leaf),
             now=self.now,
         )
         env.trust.keep_reason(tx, agreement, device.party, reason)
+        return reason
 
     def _must_go(self, removed: Removed) -> bool:
         member, name = Member(removed.leaf, removed.leaf_node), self.record.policy
@@ -313,15 +321,14 @@ class _Judging:
             duties.must_go(self.env, self.tx, name, self.agreement, certified((member,)), self.now)
         )
 
-    def _bears_reason(self, removed: Removed) -> bool:
+    def _reason(self, removed: Removed) -> Reason | None:
         if not removed.authenticated_data:
-            return False
+            return None
         try:
-            self.keep_reason(removed.leaf, removed.authenticated_data)
+            return self.keep_reason(removed.leaf, removed.authenticated_data)
         except LiaisonError:
             # No reason, or none that holds: then the removal is judged without one.
-            return False
-        return True
+            return None
 
 
 def device_at(group: Group, leaf: int) -> DeviceId:

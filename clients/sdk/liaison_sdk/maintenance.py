@@ -174,11 +174,15 @@ class Maintenance:
             self._env.groups.save_epoch(tx, record, after)
 
     async def _renew(self) -> None:
+        """Give fresh keys in time, and remove whoever has not for too long."""
+        # What waited is read first: somebody may have given fresh keys in it.
+        await self._backlog_taken()
         for record in await self._env.read(channels.load_all):
             if record.state is ChannelState.ACTIVE:
-                await self._try(
-                    lambda c=record.channel: self._committer.run(c, plans.aged(self._env))  # type: ignore[misc]  # a default argument binds the loop's value
-                )
+                for plan in (plans.aged(self._env), plans.unseen(self._env)):
+                    await self._try(
+                        lambda c=record.channel, p=plan: self._committer.run(c, p)  # type: ignore[misc]  # default arguments bind the loops' values
+                    )
 
     def _pending(self, tx: Transaction) -> list[ChannelId]:
         env = self._env

@@ -16,6 +16,7 @@ from liaison.mls.group import merge as merge_epochs
 from liaison.mls.state import succeed
 from liaison.model import ChannelId
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
+from liaison_sdk import renewals
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError, RelayBrokenError
 from liaison_sdk.events import Event, EventKind
@@ -40,17 +41,19 @@ def merge(env: Environment, tx: Transaction, staged: StagedRecord, seq: int, tim
     if current is None or current.digest != staged.digest or record is None:
         return False
     new = snapshot.restore(staged.blobs.epoch, staged.blobs.ratchets)
+    before = None
     if staged.external:
         new = _with_readable_past(env, tx, record, new, time_ms // 1000)
     else:
         # Messages went on in the old epoch while the commit was under way; its
         # used keys must not come back with the copy that was made then.
-        new = merge_epochs(env.groups.load(tx, record), new)
+        before = env.groups.load(tx, record)
+        new = merge_epochs(before, new)
     if staged.fresh_leaf:
         record = replace(record, leaf_at=time_ms // 1000)
     if record.state is ChannelState.STALE:
         record = replace(record, state=ChannelState.ACTIVE)
-    save_next_epoch(env, tx, replace(record, reason=""), new, time_ms // 1000)
+    save_next_epoch(env, tx, replace(record, reason=""), before, new, time_ms // 1000)
     commits.delete(tx, staged.channel)
     items.take(tx, staged.channel, seq, staged.digest)
     return True
@@ -71,9 +74,23 @@ def _with_readable_past(
 
 
 def save_next_epoch(
-    env: Environment, tx: Transaction, record: ChannelRecord, new: Group, at: int
+    env: Environment,
+    tx: Transaction,
+    record: ChannelRecord,
+    before: Group | None,
+    new: Group,
+    at: int,
 ) -> ChannelRecord:
-    """Store a new epoch, which began at `at` (Unix seconds)."""
+    """Store a new epoch.
+
+    Args:
+        env: where to.
+        tx: the transaction.
+        record: the channel.
+        before: its group so far; None where this device comes back by the new one.
+        new: its group from now on.
+        at: when the epoch began, Unix seconds.
+    """
     binding = ChannelBinding.decode(new.extension(CHANNEL_BINDING_EXTENSION))
     agreement = env.trust.agreement(tx, record.agreement_id, binding.version)
     new = replace(new, limits=limits_of(agreement, binding.policy))
@@ -83,7 +100,7 @@ def save_next_epoch(
     # A stale channel is only read in until it was joined anew.
     keeps = record.state in (ChannelState.LEAVING, ChannelState.STALE)
     record = replace(
-        record,
+        renewals.after(record, before, new, at),
         state=record.state if keeps else ChannelState.ACTIVE,
         agreement_version=binding.version,
         epoch_at=at,

@@ -10,8 +10,9 @@ from liaison.mls.effects import QueuedProposal
 from liaison.mls.framing import SenderKind
 from liaison.mls.group import Group
 from liaison.mls.proposals import Proposal, Remove
+from liaison.policy import statement
 from liaison.policy.agreement import Agreement
-from liaison_sdk import duties
+from liaison_sdk import duties, renewals
 from liaison_sdk.duties import Due
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError
@@ -26,10 +27,12 @@ class Order:
     Args:
         proposals: carried by value.
         name: the channel's name, for those who join by it; None where nobody does.
+        reason: for the removals in it, as `statement` encodes it.
     """
 
     proposals: Sequence[Proposal] = ()
     name: str | None = field(default=None, repr=False)
+    reason: bytes = b""
 
 
 Plan: TypeAlias = Callable[[Transaction, ChannelRecord, Agreement, Group], Order | None]
@@ -70,6 +73,25 @@ def aged(env: Environment) -> Plan:
         leaf_is_old = env.now - record.leaf_at > keys.leaf_max_age * 3 // 4
         epoch_is_old = env.now - record.epoch_at > keys.epoch_max_age * 3 // 4
         return Order() if leaf_is_old or epoch_is_old else None
+
+    return plan
+
+
+def unseen(env: Environment) -> Plan:
+    """Return the plan that removes devices whose keys are older than the policy bears."""
+
+    def plan(
+        tx: Transaction, record: ChannelRecord, agreement: Agreement, group: Group
+    ) -> Order | None:
+        # What is due comes first: a commit has room for one reason.
+        if duties.due(env, tx, record, group):
+            return None
+        policy = agreement.channel(record.policy)
+        # The relay's clock decides, and may be behind this one.
+        leaves = renewals.unseen(record, group, policy, env.now - agreement.times.ahead)
+        if not leaves:
+            return None
+        return Order(duties.removals(leaves), reason=statement.encode_unseen())
 
     return plan
 

@@ -27,6 +27,7 @@ from liaison.policy.statement import (
     ParticipationReason,
     Reason,
     RevocationReason,
+    UnseenReason,
 )
 from liaison.policy.succession import SuccessionError
 from liaison.trust import AgreementValidator
@@ -348,7 +349,7 @@ class TrustStore:
                     self.keep_statement(tx, name, signed)
             case ExclusionReason(signed=signed):
                 self.keep_exclusion(tx, name, signed)
-            case AgreementReason():
+            case AgreementReason() | UnseenReason():
                 pass
 
     # --- for MLS ------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from liaison.errors import UnavailableError
 from liaison.mls.public_group import PublicGroup
 from liaison.model import ChannelId
 from liaison.policy.relay_identity import RelayIdentity
-from liaison.relay.services import new_groups, rules
+from liaison.relay.services import new_groups, renewals, rules
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
@@ -166,6 +166,8 @@ class Channels:
     async def _commit(
         self, state: ChannelState, caller: DeviceCaller, channel: ChannelId, body: v1.Commit
     ) -> v1.Sequenced:
+        if renewals.are_asked_for(body.commit):
+            state = await self.states.with_renewals(state)
         now = self.clock()
         plan = await asyncio.to_thread(
             rules.check_commit, state, caller, body, self.identity, self.judge, now // 1000

@@ -30,6 +30,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.evaluate import AddEndpoint, RemoveEndpoint
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay.services import renewals
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
     AgreementNotActiveError,
@@ -271,7 +272,8 @@ def _check_removal(
         return
     actor = device_at(state.group, gone.by.index).endpoint
     justified = gone.leaf in due or (leaf.device.party, leaf.serial) in state.revoked
-    request = RemoveEndpoint(actor, state.row.policy, leaf.device.endpoint, justified)
+    unseen = renewals.is_unseen(state, agreement, gone, now)
+    request = RemoveEndpoint(actor, state.row.policy, leaf.device.endpoint, justified, unseen)
     judge(request, agreement, now, standing=state.life.standing).require()
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -41,6 +42,8 @@ class ChannelState:
         life: of the agreement: its other versions, and who takes part.
         seats: the members, as they were when the group was read.
         revoked: (party, serial) of every revoked certificate.
+        renewed: when the keys in each leaf came in, Unix milliseconds; read only for
+            commits that remove somebody because of that.
     """
 
     row: ChannelRow
@@ -50,6 +53,7 @@ class ChannelState:
     life: Life
     seats: tuple[Seat, ...]
     revoked: frozenset[tuple[PartyCode, str]]
+    renewed: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def policy(self) -> ChannelPolicy:
@@ -84,6 +88,11 @@ class States:
             revoked = await self._book.revoked(tx)
         group = await self._group(row, stored.snapshot)
         return ChannelState(row, group, stored.group_info, agreement, life, seats, revoked)
+
+    async def with_renewals(self, state: ChannelState) -> ChannelState:
+        """Return a state that also tells when the keys in each leaf came in."""
+        async with self._database.read() as tx:
+            return replace(state, renewed=await members.renewed(tx, state.row.key))
 
     def put(self, channel: int, version: int, group: PublicGroup) -> None:
         """Keep a group that is durable under this version."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from liaison.envelope.header import Kind
 from liaison.model import EndpointId, PartyCode
+from liaison.policy import membership
 from liaison.policy.agreement import Agreement
 from liaison.policy.channel_rules import GuestRule, Quotas
 from liaison.policy.evaluate import (
@@ -253,6 +254,33 @@ def test_who_is_on_the_way_out_throws_out_nobody(event: Event) -> None:
     ).allow
     justified = RemoveEndpoint(ATTACHE, "liaison", OFFICER, justified=True)
     assert decide(justified, agreement(), NOW + 60, standing).allow
+
+
+def test_whoever_is_there_removes_what_was_not_seen_for_too_long() -> None:
+    under = ruled(remove=())
+    removal = RemoveEndpoint(ATTACHE, "liaison", OFFICER)
+
+    refused = decide(removal, under)
+    allowed = decide(replace(removal, unseen=True), under)
+
+    assert (refused.allow, refused.rule) == (False, "channels.liaison.remove")
+    assert (allowed.allow, allowed.rule) == (True, "channels.liaison.keys.unseen_max_age")
+    assert allowed.reason == "a device of deu/lno-j3 has not renewed its keys for 30d"
+
+
+def test_who_must_go_itself_removes_nobody_for_not_being_seen() -> None:
+    removal = RemoveEndpoint(ATTACHE, "liaison", OFFICER, unseen=True)
+
+    refused = decide(removal, agreement(), NOW + 60, absent(Event.SUSPEND))
+
+    assert (refused.allow, refused.rule) == (False, "member.excluded")
+
+
+@given(age=st.integers(0, 100 * DAY))
+def test_keys_are_too_old_one_second_after_the_policys_limit(age: int) -> None:
+    policy = agreement().channel("liaison")
+
+    assert membership.is_unseen(policy, NOW - age, NOW) == (age > policy.keys.unseen_max_age)
 
 
 def test_who_may_not_be_there_adds_and_removes_nobody() -> None:

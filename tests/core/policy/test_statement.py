@@ -39,6 +39,7 @@ def verify(
     under: Agreement | None = None,
     device: DeviceId = DEVICE,
     standing: Standing = EVERYONE,
+    renewed: int | None = None,
     now: int = NOW,
 ) -> Reason:
     text = under or coalition()
@@ -49,6 +50,7 @@ def verify(
         device=device,
         serial=SERIAL,
         standing=standing,
+        renewed=renewed,
         now=now,
     )
 
@@ -136,12 +138,35 @@ def test_every_reason_is_read_as_it_was_given(kind: ReasonKind, document: bytes)
         ReasonKind.PARTICIPATION: statement.encode_participation(document),
         ReasonKind.EXCLUSION: statement.encode_exclusion(document),
         ReasonKind.AGREEMENT: statement.encode_agreement(),
+        ReasonKind.UNSEEN: statement.encode_unseen(),
     }[kind]
 
     given_reason = statement.read_removal(encoded)
 
     assert given_reason.kind is kind
-    assert given_reason.document == (b"" if kind is ReasonKind.AGREEMENT else document)
+    bare = kind in (ReasonKind.AGREEMENT, ReasonKind.UNSEEN)
+    assert given_reason.document == (b"" if bare else document)
+
+
+# --- who was not seen -------------------------------------------------------------------
+
+UNSEEN_DAYS = 30
+
+
+@given(st.integers(0, 100 * DAY))
+def test_a_device_goes_unseen_once_its_keys_are_older_than_the_policy_bears(age: int) -> None:
+    data = statement.encode_unseen()
+
+    # Of what the relay has judged by its clock, a member may be some minutes short.
+    if age > UNSEEN_DAYS * DAY - APART:
+        assert isinstance(verify(data, renewed=NOW - age), statement.UnseenReason)
+    else:
+        with pytest.raises(RemovalReasonError, match="has renewed its keys at"):
+            verify(data, renewed=NOW - age)
+
+
+def test_who_came_later_can_not_say_when_a_device_was_seen_before() -> None:
+    assert isinstance(verify(statement.encode_unseen()), statement.UnseenReason)
 
 
 # --- a party's own word -----------------------------------------------------------------

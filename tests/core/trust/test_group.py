@@ -223,5 +223,6 @@ def check_reason(channel: Channel, reason: bytes) -> None:
         device=certified.device,
         serial=certified.serial,
         standing=EVERYONE,
+        renewed=None,
         now=NOW,
     )

@@ -109,6 +109,7 @@ async def test_the_relay_proposes_the_removal_with_the_partys_own_word(
         device=deu.id,
         serial=certified_leaf(nor.state.member(leaf).leaf_node.credential).serial,
         standing=EVERYONE,
+        renewed=None,
         now=forum.now,
     )
 

@@ -7,7 +7,7 @@ with every message.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -54,6 +54,8 @@ class ChannelRecord:
         epoch_at: when the epoch began, Unix seconds.
         leaf_at: when the own leaf's key was made, Unix seconds.
         versions: agreement version of each epoch that is still readable.
+        renewed: when the keys of leaves came in; see `renewals`.
+        watched_since: Unix seconds from which on that was noted; 0 where it was not yet.
     """
 
     channel: ChannelId
@@ -68,6 +70,8 @@ class ChannelRecord:
     epoch_at: int = 0
     leaf_at: int = 0
     versions: tuple[tuple[int, int], ...] = ()
+    renewed: bytes = field(default=b"", repr=False)
+    watched_since: int = 0
 
     def version_at(self, epoch: int) -> int:
         """Return the agreement version that an epoch was made under."""
@@ -181,6 +185,8 @@ def _body(tx: Transaction, record: ChannelRecord) -> bytes:
         record.epoch_at,
         record.leaf_at,
         [list(pair) for pair in record.versions],
+        record.renewed,
+        record.watched_since,
     ]
     return tx.seal(_label("body", record.channel), cbor.encode(item))
 
@@ -188,7 +194,9 @@ def _body(tx: Transaction, record: ChannelRecord) -> bytes:
 def _record(tx: Transaction, row: Row) -> ChannelRecord:
     channel = ChannelId(row[0])
     item: Any = cbor.decode(tx.unseal(_label("body", channel), row[4]))
-    name, agreement_id, agreement_version, policy, reason, epoch_at, leaf_at, versions = item
+    name, agreement_id, agreement_version, policy, reason, epoch_at, leaf_at, versions = item[:8]
+    # Not there in what an earlier version of this program has written.
+    renewed, watched_since = item[8:] or (b"", 0)
     return ChannelRecord(
         channel=channel,
         stamp=row[1],
@@ -202,4 +210,6 @@ def _record(tx: Transaction, row: Row) -> ChannelRecord:
         epoch_at=epoch_at,
         leaf_at=leaf_at,
         versions=tuple((epoch, version) for epoch, version in versions),
+        renewed=renewed,
+        watched_since=watched_since,
     )
