@@ -12,10 +12,12 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay.services import enforcement
 from liaison.relay.services.book import Book
+from liaison.relay.services.entries import administration, keys
+from liaison.relay.services.entries import agreements as entries
 from liaison.relay.services.errors import AgreementRefusedError, AgreementVersionError
 from liaison.relay.services.lives import Life
 from liaison.relay.writer import Operation, Work
-from liaison.storage import agreements, proposals
+from liaison.storage import agreements, devices, proposals
 
 
 def check_relay(agreement: Agreement, identity: RelayIdentity) -> None:
@@ -104,9 +106,29 @@ class Admit(Operation[Activated]):
         if life.newest is not None:
             now = self.now_ms // 1000
             succession.check(life.newest.agreement, self.agreement, life.standing, now)
+        await self._record(work, life)
         await self._write(work)
         life = await self.book.read_life(work.tx, id_)
         return Activated(await enforcement.enforce(work, life, id_, self.now_ms))
+
+    async def _record(self, work: Work, before: Life) -> None:
+        """Tell it in the log, which the first version begins."""
+        agreement, id_ = self.agreement, self.agreement.agreement_id
+        digest, subject = agreement.digest(), f"{id_} version {agreement.version}"
+        work.record(*administration.done("agreement.admitted", subject, digest, logs=[id_]))
+        # What was signed while it waited is in the log, unless there was no log yet.
+        waiting = await proposals.find(work.tx, digest) if before.newest is not None else None
+        signed = None if waiting is None else waiting.envelope
+        work.record(*keys.signatures(agreement, self.envelope, signed))
+        work.record(entries.admitted(agreement))
+        if agreement.valid_from <= self.now_ms // 1000:
+            work.record(entries.in_force(agreement))
+        present = set(before.newest.agreement.codes if before.newest is not None else ())
+        for one in agreement.parties:
+            if one.code not in present:
+                key = (await self.book.party(work.tx, one.code)).key
+                known = await devices.of_parties(work.tx, [key])
+                work.record(*keys.known(id_, one.code, known))
 
     async def _write(self, work: Work) -> None:
         agreement = self.agreement

@@ -13,6 +13,7 @@ from liaison.relay.services.blobs import Blobs
 from liaison.relay.services.book import Book
 from liaison.relay.services.calendar import Calendar
 from liaison.relay.services.channels import Channels
+from liaison.relay.services.deliveries import Deliveries
 from liaison.relay.services.delivery import Delivery
 from liaison.relay.services.enrolment import Enrolment
 from liaison.relay.services.handshakes import Tools
@@ -22,6 +23,7 @@ from liaison.relay.services.limits import Limits
 from liaison.relay.services.messages import Appends, Messages
 from liaison.relay.services.participation import Participations
 from liaison.relay.services.proposals import Proposals
+from liaison.relay.services.refusals import Refusals
 from liaison.relay.services.registry import Registry
 from liaison.relay.services.removals import Removals
 from liaison.relay.services.retention import Retention
@@ -51,6 +53,8 @@ class Services:
     blobs: Blobs
     retention: Retention
     removals: Removals
+    refusals: Refusals
+    deliveries: Deliveries
 
     @classmethod
     def build(
@@ -77,6 +81,7 @@ class Services:
         book, tail = Book(), Tail(limits.tail_bytes)
         sequencer, states = Sequencer(bus, tail), States(database, book)
         tools = Tools(sequencer, states)
+        refusals = Refusals(writer, book, clock)
         removals = Removals(database, writer, book, states, tools, senders, clock)
         return cls(
             registry=Registry(database, writer, book, clock),
@@ -88,15 +93,27 @@ class Services:
             calendar=Calendar(database, writer, book, bus, removals, clock),
             key_packages=KeyPackages(database, writer, book, bus, clock, limits),
             channels=Channels(
-                database, writer, book, states, tools, removals, identity, clock, limits, judge
+                database,
+                writer,
+                book,
+                states,
+                tools,
+                removals,
+                identity,
+                clock,
+                limits,
+                judge,
+                refusals,
             ),
             messages=Messages(
-                database, writer, book, clock, Appends(sequencer, book, clock, judge)
+                database, writer, book, clock, Appends(sequencer, book, clock, judge), refusals
             ),
             delivery=Delivery(database, writer, bus, tail, clock),
-            blobs=Blobs(database, writer, book, clock, limits),
+            blobs=Blobs(database, writer, book, clock, limits, refusals),
             retention=Retention(writer, tail, clock, limits),
             removals=removals,
+            refusals=refusals,
+            deliveries=Deliveries(database, writer, book),
         )
 
     async def resume(self) -> int | None:

@@ -22,6 +22,7 @@ from liaison.relay.services.errors import (
     UnknownBlobError,
 )
 from liaison.relay.services.limits import Limits
+from liaison.relay.services.refusals import Asked, Refusals
 from liaison.relay.services.registry import check_standing
 from liaison.relay.services.states import find_for_member
 from liaison.relay.writer import Operation, Work, Writer
@@ -55,6 +56,7 @@ class Blobs:
     book: Book
     clock: Callable[[], int]
     limits: Limits
+    refusals: Refusals
 
     async def put(
         self,
@@ -77,6 +79,17 @@ class Blobs:
             BlobDigestError: the bytes do not have the digest. Nothing is kept.
             BlobConflictError: another attachment has this id.
         """
+        asked = Asked(caller, "attach", channel=channel)
+        return await self.refusals.watch(asked, self._put(caller, channel, blob, digest, chunks))
+
+    async def _put(
+        self,
+        caller: DeviceCaller,
+        channel: ChannelId,
+        blob: BlobId,
+        digest: bytes,
+        chunks: AsyncIterator[bytes],
+    ) -> v1.Blob:
         async with self.database.read() as tx:
             row = await find_for_member(tx, channel, caller)
             agreement = (await self.book.agreement(tx, row.agreement)).agreement

@@ -34,6 +34,7 @@ from liaison.relay.services.handshakes import (
 from liaison.relay.services.judging import Judge
 from liaison.relay.services.limits import Limits
 from liaison.relay.services.lives import Admitted, Life
+from liaison.relay.services.refusals import Asked, Refusals
 from liaison.relay.services.removals import Removals
 from liaison.relay.services.sequence import Handshake
 from liaison.relay.services.states import ChannelState, States, find, find_for_member
@@ -63,6 +64,7 @@ class Channels:
     clock: Callable[[], int]
     limits: Limits
     judge: Judge
+    refusals: Refusals
 
     async def create(self, caller: DeviceCaller, body: v1.NewChannel) -> v1.Sequenced:
         """Open a channel; the same request again is answered as the first time.
@@ -78,7 +80,8 @@ class Channels:
         async def once() -> v1.Sequenced:
             return await self._create(caller, body, binding)
 
-        return await _until_settled(once)
+        asked = Asked(caller, "create", agreement=binding.agreement_id)
+        return await self.refusals.watch(asked, _until_settled(once))
 
     async def _create(
         self, caller: DeviceCaller, body: v1.NewChannel, binding: ChannelBinding
@@ -157,7 +160,8 @@ class Channels:
             known = await self._known(state, Handshake(ItemKind.COMMIT, body.commit, caller.key))
             return known or await self._commit(state, caller, channel, body)
 
-        answer = await _until_settled(once)
+        asked = Asked(caller, "commit", channel=channel)
+        answer = await self.refusals.watch(asked, _until_settled(once))
         if body.welcome is None:
             # An external commit can't carry the removals that were due: propose them again.
             await self.removals.propose(channel)
@@ -203,7 +207,8 @@ class Channels:
             known = await self._known(state, new)
             return known or await self._propose(state, caller, channel, body)
 
-        return await _until_settled(once)
+        asked = Asked(caller, "propose", channel=channel)
+        return await self.refusals.watch(asked, _until_settled(once))
 
     async def _propose(
         self, state: ChannelState, caller: DeviceCaller, channel: ChannelId, body: v1.Proposal

@@ -17,7 +17,9 @@ from typing import Final
 from liaison.fanout import Bus, topics
 from liaison.relay.services import lives
 from liaison.relay.services.book import Book
+from liaison.relay.services.entries import agreements as entries
 from liaison.relay.services.lives import Life
+from liaison.relay.services.telling import tell as tell_log
 from liaison.relay.writer import Operation, Work
 from liaison.storage import agreements, channels, members
 from liaison.storage.channels import ChannelRow
@@ -85,4 +87,12 @@ class Enforce(Operation[list[bytes]]):
         life = await self.book.read_life(work.tx, self.agreement)
         if self.changed:
             tell(work, self.bus, await agreements.parties_ever(work.tx, self.agreement))
+        await self._record(work, life)
         return await enforce(work, life, self.agreement, self.now_ms)
+
+    async def _record(self, work: Work, life: Life) -> None:
+        # Every node enforces what is due, and the first one tells it.
+        since = (await agreements.enforced(work.tx))[self.agreement]
+        newest = life.in_force(self.now_ms // 1000)
+        if newest is not None and newest != life.in_force(since):
+            tell_log(work, [entries.in_force(newest.agreement)])

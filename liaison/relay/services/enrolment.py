@@ -17,6 +17,7 @@ from liaison.model import DeviceId, PartyCode
 from liaison.policy.party import Party
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import OfficeCaller
+from liaison.relay.services.entries import keys as entries
 from liaison.relay.services.errors import (
     AlreadyRequestedError,
     CertificateRefusedError,
@@ -29,7 +30,7 @@ from liaison.relay.services.errors import (
 )
 from liaison.relay.services.limits import Limits
 from liaison.relay.writer import Operation, Work, Writer
-from liaison.storage import devices, enrolments, parties
+from liaison.storage import agreements, devices, enrolments, parties
 from liaison.storage.devices import NewCertificate
 from liaison.storage.engine import Database
 from liaison.storage.enrolments import EnrolmentRow, State
@@ -253,17 +254,22 @@ class _Reply(Operation[None]):
         key = await devices.register(
             work.tx, str(device), str(device.endpoint), self.office.party_key, now_ms=self.now_ms
         )
-        for one in self.certified:
-            found = one.device
-            new = NewCertificate(
-                scheme=found.scheme.value,
-                key_fingerprint=key_fingerprint(found.public_key),
-                public_key=found.public_key,
-                serial=found.serial,
-                chain=one.chain,
-                not_after=found.not_after * 1000,
-            )
-            await devices.add_certificate(work.tx, key, new)
+        new = [self._certificate(one) for one in self.certified]
+        for one in new:
+            await devices.add_certificate(work.tx, key, one)
+        logs = await agreements.current_of(work.tx, self.office.party_key)
+        work.record(*entries.certificates(logs, self.office.party, str(device), new))
+
+    def _certificate(self, one: _Certified) -> NewCertificate:
+        found = one.device
+        return NewCertificate(
+            scheme=found.scheme.value,
+            key_fingerprint=key_fingerprint(found.public_key),
+            public_key=found.public_key,
+            serial=found.serial,
+            chain=one.chain,
+            not_after=found.not_after * 1000,
+        )
 
 
 @dataclass

@@ -16,6 +16,7 @@ from liaison.fanout import topics
 from liaison.mls.public_group import PublicGroup
 from liaison.model import ChannelId, DeviceId
 from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.entries import handshakes as entries
 from liaison.relay.services.errors import (
     ChannelExistsError,
     DeviceRevokedError,
@@ -104,6 +105,8 @@ class CreateChannel(Operation[v1.Sequenced]):
         )
         await channels.add_group(work.tx, key, GroupRow(self.new.snapshot, self.group_info))
         await members.join(work.tx, key, self.caller.key, leaf.leaf, leaf.serial, seq=0, epoch=0)
+        (version,) = (one for one in self.life.versions if one.key == self.agreement)
+        work.record(*entries.founded(version.agreement, self.channel, key, self.caller.id))
         bus = self.tools.sequencer.bus
         work.after_commit(lambda: self.tools.states.put(key, 1, group))
         work.after_commit(lambda: bus.wake(topics.device(self.caller.key)))
@@ -139,6 +142,10 @@ class AcceptCommit(Operation[v1.Sequenced]):
         seq = await self.tools.sequencer.handshakes(work, row, [handshake], now_ms=self.now_ms)
         await self._write_group(work, row)
         await self._write_members(work, row, seq)
+        now = self.now_ms // 1000
+        work.record(
+            *entries.committed(self.state, self.plan, self.caller.id, handshake, seq=seq, now=now)
+        )
         await devices.saw_state_versions(work.tx, {self.caller.key: self.body.state_version})
         return v1.Sequenced(
             seq=seq, epoch=row.epoch + 1, digest=handshake.digest, time_ms=self.now_ms
@@ -252,6 +259,8 @@ class AcceptProposals(Operation[v1.Sequenced]):
         if row.group_version != self.state.row.group_version:
             raise MovedError
         seq = await self.tools.sequencer.handshakes(work, row, new, now_ms=self.now_ms)
+        caller = self.caller.id if self.caller is not None else None
+        work.record(*entries.proposed(self.state, caller, new, last=seq))
         version = row.group_version + 1
         await channels.change(work.tx, row.key, group_version=version)
         await channels.save_group(work.tx, row.key, self.snapshot)

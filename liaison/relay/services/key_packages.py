@@ -15,6 +15,7 @@ from liaison.mls.validation.leaf import validate_key_package
 from liaison.model import EndpointId
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.entries import keys as entries
 from liaison.relay.services.errors import (
     ForeignPartyError,
     KeyPackageError,
@@ -181,6 +182,13 @@ class _Upload(Operation[None]):
             raise TooManyKeyPackagesError(
                 f"the relay keeps {self.limits.key_packages} key packages of a suite"
             )
+        if self.new:
+            await self._record(work)
+
+    async def _record(self, work: Work) -> None:
+        logs = await agreements.current_of(work.tx, self.caller.party_key)
+        refs, caller = [one.ref for one in self.new], self.caller
+        work.record(*entries.key_packages(logs, caller.party, str(caller.id), self.suite, refs))
 
 
 @dataclass

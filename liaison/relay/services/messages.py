@@ -20,9 +20,12 @@ from liaison.mls.framing import ContentType, WireFormat
 from liaison.model import ChannelId, EndpointId, MessageId, Seq
 from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import Released, SendMessage
+from liaison.relay.recording import Draft
 from liaison.relay.services.audiences import Audiences
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.entries import channel as entries
+from liaison.relay.services.entries.channel import Place
 from liaison.relay.services.errors import (
     AgreementSupersededError,
     EpochStaleError,
@@ -36,6 +39,7 @@ from liaison.relay.services.errors import (
 )
 from liaison.relay.services.judging import Judge
 from liaison.relay.services.lives import Life
+from liaison.relay.services.refusals import Asked, Refusals
 from liaison.relay.services.registry import check_standing
 from liaison.relay.services.sequence import Sequencer
 from liaison.relay.services.states import find
@@ -63,6 +67,7 @@ class Messages:
     book: Book
     clock: Callable[[], int]
     appends: Appends
+    refusals: Refusals
 
     async def accept(self, caller: DeviceCaller, send: frames.Send) -> frames.Accepted:
         """Store one message; durable when this returns. A resend is answered as the first time.
@@ -75,7 +80,8 @@ class Messages:
         append = read(caller, send, self.appends)
         if append.header.release is not None:
             append.under, append.released = await self._released(append)
-        return await self.writer.submit(append)
+        asked = Asked(caller, "send", channel=send.channel)
+        return await self.refusals.watch(asked, self.writer.submit(append))
 
     async def _released(self, op: Append) -> tuple[int, tuple[Released, ...] | LiaisonError]:
         """Return who has released a message by which version, or why the signatures do not hold.
@@ -188,6 +194,7 @@ class _Facts:
     cursors: dict[int, int] = field(default_factory=dict)
     seen: dict[int, int] = field(default_factory=dict)
     new: list[Item] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)
 
 
 @dataclass
@@ -213,6 +220,7 @@ class Appends(Batch[Append, frames.Accepted]):
         answers = [self._one(facts, operation) for operation in operations]
         if facts.new:
             await self.sequencer.append(work, facts.new)
+            work.record(*facts.drafts)
             await channels.set_heads(work.tx, facts.heads)
             await members.set_cursors(work.tx, facts.cursors)
         await devices.saw_state_versions(work.tx, facts.seen)
@@ -269,6 +277,7 @@ class Appends(Batch[Append, frames.Accepted]):
         self._judge(facts, row, op)
         item = _item(facts, row, op, agreement)
         facts.new.append(item)
+        facts.drafts.append(_draft(facts, row, op, item, agreement))
         facts.heads[row.key] = item.seq
         facts.stored[ident] = Stored(item.seq, item.epoch, item.accepted_at, item.digest)
         _follow(facts, member, item)
@@ -347,6 +356,19 @@ def _item(facts: _Facts, row: ChannelRow, op: Append, agreement: Agreement) -> I
         size=op.size,
         digest=op.digest,
         payload=op.send.payload,
+    )
+
+
+def _draft(facts: _Facts, row: ChannelRow, op: Append, item: Item, agreement: Agreement) -> Draft:
+    parties = entries.parties_of(facts.audiences[row.key])
+    return entries.message(
+        Place(agreement, op.send.channel, row.key, parties),
+        op.caller.id,
+        op.header,
+        seq=item.seq,
+        epoch=item.epoch,
+        size=item.size,
+        digest=item.digest,
     )
 
 

@@ -24,6 +24,7 @@ from liaison.policy.participation import Statement
 from liaison.relay.services import enforcement, signatures, votes
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import Caller, OfficeCaller
+from liaison.relay.services.entries import agreements as entries
 from liaison.relay.services.errors import (
     AlreadyExcludedError,
     ForeignPartyError,
@@ -35,6 +36,7 @@ from liaison.relay.services.errors import (
 from liaison.relay.services.limits import Limits
 from liaison.relay.services.lives import Life
 from liaison.relay.services.removals import Removals
+from liaison.relay.services.telling import tell
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, members, statements
 from liaison.storage.engine import Database
@@ -213,6 +215,7 @@ class _State(Operation[list[bytes]]):
             await statements.add(
                 work.tx, id_, self.party, new.number, self.envelope, now_ms=self.now_ms
             )
+            tell(work, [entries.stated(self.agreement, new, self.envelope)])
             await agreements.touch(work.tx, id_)
             enforcement.tell(work, self.bus, await agreements.parties_ever(work.tx, id_))
         life = await self.book.read_life(work.tx, id_)
@@ -308,10 +311,12 @@ class _Exclude(Operation[tuple[v1.ExclusionStatus, list[bytes]]]):
         whole = self.envelope
         if waiting is not None:
             whole = signatures.united(waiting.envelope, self.envelope)
+        self._record(work, None if waiting is None else waiting.envelope)
         rows = await statements.of_agreement(work.tx, id_)
         said = votes.as_signed(rows)
         if votes.are_enough(whole, self.agreement, said, self.now_ms // 1000):
             votes.check_kept(rows, life, said.with_exclusion(self.word))
+            tell(work, [entries.excluded(self.agreement, self.word, whole)])
             closed = await self._put_into_force(work, whole)
             return self._status(whole, life, in_force=True), closed
         if waiting is not None:
@@ -319,6 +324,13 @@ class _Exclude(Operation[tuple[v1.ExclusionStatus, list[bytes]]]):
         else:
             await self._wait(work, digest)
         return self._status(whole, life, in_force=False), []
+
+    def _record(self, work: Work, before: bytes | None) -> None:
+        known = exclusion.signers(before, self.agreement) if before is not None else frozenset()
+        for party in sorted(exclusion.signers(self.envelope, self.agreement) - known):
+            first = before is None
+            said = entries.exclusion_signed(self.agreement, party, self.envelope, first=first)
+            tell(work, [said])
 
     def _again(self, known: bytes, life: Life) -> v1.ExclusionStatus:
         if _payload_digest(known) != _payload_digest(self.envelope):

@@ -23,6 +23,8 @@ from liaison.relay.services import admission, signatures
 from liaison.relay.services.admission import Activated
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import OfficeCaller
+from liaison.relay.services.entries import agreements as entries
+from liaison.relay.services.entries import keys
 from liaison.relay.services.errors import (
     AgreementVersionError,
     ForeignPartyError,
@@ -201,6 +203,8 @@ class _Propose(Operation[tuple[v1.ProposalStatus, list[bytes]]]):
         whole = self.envelope
         if waiting is not None:
             whole = signatures.united(waiting.envelope, self.envelope)
+        if life.newest is not None:
+            self._record(work, None if waiting is None else waiting.envelope)
         status = self._status(whole, active=False)
         if agreement.version > 1 and not status.missing:
             done = await self._activate(work, whole)
@@ -210,6 +214,14 @@ class _Propose(Operation[tuple[v1.ProposalStatus, list[bytes]]]):
         else:
             await self._wait(work, digest, life)
         return status, []
+
+    def _record(self, work: Work, before: bytes | None) -> None:
+        """Tell it in the log; before the first version is admitted there is none."""
+        signed = keys.signatures(self.agreement, self.envelope, before)
+        if signed:
+            first = before is None
+            work.record(entries.proposed(self.agreement, self.office.party, first=first))
+            work.record(*signed)
 
     def _status(self, envelope: bytes, *, active: bool) -> v1.ProposalStatus:
         # Others wait for this transaction: nothing in it is read or verified a second time.

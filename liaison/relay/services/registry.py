@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,6 +16,7 @@ from liaison.model import DeviceId, PartyCode
 from liaison.policy.party import Party
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import Caller, DeviceCaller, OfficeCaller, SessionKey
+from liaison.relay.services.entries import administration
 from liaison.relay.services.errors import (
     DeviceRevokedError,
     PartyChangedError,
@@ -208,7 +210,14 @@ class _AddParty(Operation[None]):
         row = await parties.find(work.tx, str(self.party.code))
         if row is not None:
             await self._check_agreements(work.tx, row.key)
+        if row is None or row.document != self.document:
+            logs = [] if row is None else await agreements.current_of(work.tx, row.key)
+            self._record(work, logs)
         await parties.save(work.tx, str(self.party.code), self.document, now_ms=self.now_ms)
+
+    def _record(self, work: Work, logs: list[str]) -> None:
+        code, digest = str(self.party.code), hashlib.sha256(self.document).digest()
+        work.record(*administration.done("party.admitted", code, digest, code, logs=logs))
 
     async def _check_agreements(self, tx: AsyncConnection, party: int) -> None:
         # The newest version of each agreement; an older one binds no new channel.

@@ -18,8 +18,10 @@ from liaison.policy import revocation
 from liaison.policy.revocation import RevocationList
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import Caller, OfficeCaller
+from liaison.relay.services.entries import keys as entries
 from liaison.relay.services.errors import NoRevocationListError, UnknownPartyError
 from liaison.relay.services.removals import Removals
+from liaison.relay.services.telling import tell
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, channels, devices, members, parties
 from liaison.storage.engine import Database
@@ -99,6 +101,8 @@ class _Accept(Operation[list[bytes]]):
         )
         serials = [entry.serial for entry in self.new.entries]
         hit = await devices.revoke(work.tx, self.party, serials, now_ms=self.now_ms)
+        logs = await agreements.current_of(work.tx, self.party)
+        tell(work, entries.revocations(logs, self.new, self.envelope, hit))
         leaves: dict[int, set[int]] = {}
         for certificate in hit:
             for stay in await members.with_certificate(
