@@ -106,6 +106,17 @@ def simulate(
     return Simulation(decision, tuple(outcomes))
 
 
+def refused_by(simulation: Simulation, decision: Decision) -> Simulation:
+    """Return what becomes of a message after one more decision, such as about its content."""
+    if decision.allow or not simulation.decision.allow:
+        return simulation
+    outcomes = tuple(
+        replace(one, fate=Fate.REFUSED, reason=decision.reason) if one.fate is Fate.GETS else one
+        for one in simulation.outcomes
+    )
+    return Simulation(decision, outcomes)
+
+
 def _fate(
     endpoint: EndpointId, request: SendMessage, agreement: Agreement, decision: Decision, now: int
 ) -> tuple[Fate, str]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from liaison.envelope import content as contents
 from liaison.envelope.cbor import Item
-from liaison.envelope.content import Content, Multi, Part, Semantics
+from liaison.envelope.content import Content, Multi, Part, Semantics, Single
 from liaison.envelope.header import Header, Kind, MessageRef
 from liaison.labels import Label
 from liaison.model import EndpointId, MessageId, Precedence
-from liaison.policy import labelling
+from liaison.policy import labelling, languages
 from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import Decision, SendMessage
 from liaison_sdk import judgement
@@ -71,6 +71,7 @@ def compose(
         HeaderError, ContentError, ContentTooLargeError: the draft has no place in the format.
     """
     salt = env.options.rng(contents.SALT_BYTES)
+    parts = _in_language(draft.parts, languages.usual(agreement, record.policy))
     label = draft.label or default_label(agreement)
     extensions: dict[int | str, Item] = {contents.LABEL: labelling.encode_label(label)}
     if draft.subject:
@@ -89,7 +90,7 @@ def compose(
         expires=draft.expires,
         in_reply_to=draft.in_reply_to,
     )
-    content = Content(salt=salt, body=_body(draft.parts), extensions=extensions)
+    content = Content(salt=salt, body=_body(parts), extensions=extensions)
     return Composed(header, content.encode())
 
 
@@ -146,7 +147,10 @@ def judge(
         ReleaseInvalidError: a signature under it does not hold.
     """
     asked = request(env, tx, record, agreement, composed)
-    return judgement.decide(env, tx, asked, agreement)
+    decision = judgement.decide(env, tx, asked, agreement)
+    if not decision.allow:
+        return decision
+    return languages.judge(Content.decode(composed.content), agreement, record.policy)
 
 
 def but_for_release(
@@ -193,6 +197,16 @@ def queue(env: Environment, tx: Transaction, record: ChannelRecord, composed: Co
             header=encoded,
             content=composed.content,
         ),
+    )
+
+
+def _in_language(parts: Sequence[Part], language: str) -> tuple[Part, ...]:
+    """Return parts whose texts declare a language, where they declare none themselves."""
+    return tuple(
+        replace(one, language=language)
+        if isinstance(one, Single) and one.text and not one.language
+        else one
+        for one in parts
     )
 
 

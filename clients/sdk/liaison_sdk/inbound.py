@@ -179,6 +179,7 @@ class Inbound:
         decision = judgement.judge_message(
             agreement,
             SendMessage(sender.endpoint, record.policy, header, size, audience, released),
+            content,
             env.account.device.endpoint,
             standing=env.trust.standing(tx, record.agreement_id),
             accepted_at=at,

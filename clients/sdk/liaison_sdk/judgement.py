@@ -20,7 +20,7 @@ from liaison.mls.framing import Sender, SenderKind
 from liaison.mls.group import Group
 from liaison.mls.proposals import Add, Remove, Update
 from liaison.model import DeviceId, EndpointId
-from liaison.policy import labelling, statement
+from liaison.policy import labelling, languages, statement
 from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.evaluate import (
@@ -62,6 +62,7 @@ class BindingChangedError(VerificationError):
 def judge_message(
     agreement: Agreement,
     request: SendMessage,
+    content: Content,
     reader: EndpointId,
     *,
     standing: Standing,
@@ -73,6 +74,7 @@ def judge_message(
     Args:
         agreement: in the version of the message's epoch.
         request: the message as it was sent; the sender is from the leaf.
+        content: what the relay did not see.
         reader: this device's endpoint.
         standing: what is known of the parties; what held at `accepted_at` counts.
         accepted_at: Unix seconds, the relay's: when sending was judged.
@@ -82,7 +84,10 @@ def judge_message(
     if not sending.allow:
         return sending
     reading = ReadMessage(reader, request.channel, request.header)
-    return evaluate(reading, agreement, now, standing=standing)
+    decision = evaluate(reading, agreement, now, standing=standing)
+    if not decision.allow:
+        return decision
+    return languages.judge(content, agreement, request.channel)
 
 
 def check_content(header: Header, content: Content, plaintext: bytes) -> None:

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from liaison.envelope import content as contents
-from liaison.envelope.content import Null, Part
+from liaison.envelope.content import Content, Null, Part
 from liaison.envelope.header import Kind
 from liaison.envelope.receipt import Answer
 from liaison.model import ChannelId, MessageId
+from liaison.policy import languages
 from liaison.policy.agreement import Agreement
 from liaison.policy.channel_rules import AttachmentRules
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.requests import deny
-from liaison.policy.simulate import Simulation, simulate
+from liaison.policy.simulate import Simulation, refused_by, simulate
 from liaison_sdk import attachments, committing, composing, duties, message, receipts, refreshing
 from liaison_sdk.attachments import OutgoingFile, Report
 from liaison_sdk.composing import Composed, Draft
@@ -126,13 +127,14 @@ class Sender:
             request = composing.request(env, tx, current, agreement, composed)
             standing = env.trust.standing(tx, record.agreement_id)
             found = simulate(request, agreement, env.now, standing=standing)
-            return found, agreement.channel(record.policy).attachments
+            spoken = languages.judge(Content.decode(composed.content), agreement, record.policy)
+            return refused_by(found, spoken), agreement.channel(record.policy).attachments
 
         simulation, rules = await env.read(look)
         try:
             await attachments.check_rules(rules, list(files))
         except PolicyRefusedError as e:
-            return replace(simulation, decision=deny(e.rule, e.message))
+            return refused_by(simulation, deny(e.rule, e.message))
         return simulation
 
     async def acknowledge(self, about: Message, answer: Answer, note: str) -> Sent:

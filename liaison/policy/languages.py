@@ -1,0 +1,58 @@
+"""In which languages a channel is written.
+
+The relay can't see it: a text part declares its language inside the encrypted content,
+so this is judged by the sender's client and by every reader's. What a text really is
+written in no program says; the declaration is what a post can be held to.
+
+A listed language covers its narrower kinds, `en` also `en-GB` (RFC 4647 §3.3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from liaison.envelope.content import Content, Part, Single
+from liaison.policy.agreement import Agreement, UnknownChannelPolicyError
+from liaison.policy.requests import Decision, allow, deny
+
+
+def judge(content: Content, agreement: Agreement, channel: str) -> Decision:
+    """Decide whether every text of a message is declared in a language of its channel.
+
+    Args:
+        content: of the message; files are not asked.
+        agreement: in the version of the message's epoch.
+        channel: name of the channel's policy.
+    """
+    listed, name = _listed(agreement, channel), f"channels.{channel}.languages"
+    wanted = ", ".join(listed)
+    for part in _texts(content.parts()) if listed else ():
+        if not part.language:
+            return deny(name, f"the text does not say in which language it is: {wanted}")
+        if not any(_covers(language, part.language) for language in listed):
+            shown = part.language if part.language.isprintable() else "another language"
+            return deny(name, f"the text is in {shown}, the channel in {wanted}")
+    return allow(name, "the text is in a language of the channel")
+
+
+def usual(agreement: Agreement, channel: str) -> str:
+    """Return the language of a text that declares none: the only one there is, or none."""
+    listed = _listed(agreement, channel)
+    return listed[0] if len(listed) == 1 else ""
+
+
+def _listed(agreement: Agreement, channel: str) -> tuple[str, ...]:
+    try:
+        return agreement.channel(channel).languages
+    except UnknownChannelPolicyError:
+        # Refused for that; nothing is said about languages then.
+        return ()
+
+
+def _texts(parts: Iterable[Part]) -> list[Single]:
+    return [one for one in parts if isinstance(one, Single) and one.text]
+
+
+def _covers(listed: str, tag: str) -> bool:
+    wide, narrow = listed.lower(), tag.lower()
+    return narrow == wide or narrow.startswith(f"{wide}-")
