@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from liaison.storage import failures, tables
+from liaison.storage import failures, sqlite_direct, tables
 from liaison.storage.errors import SchemaError
 
 BUSY_TIMEOUT_MS: Final = 5_000
@@ -145,8 +145,11 @@ def _sqlite(address: URL, *, writer: bool) -> AsyncEngine:
     path = Path(address.database or "").absolute()
     # As a URI: a plain path would be looked up again in the event loop, at each connection.
     address = address.set(database=f"file:{quote(str(path))}", query={"uri": "true"})
+    # The writer's statements find what they need in memory; what readers ask for may be on disk.
+    driver = sqlite_direct.DRIVER if writer else _DRIVERS["sqlite"]
     engine = create_async_engine(
-        address,
+        address.set(drivername=driver),
+        connect_args={"busy_timeout_ms": BUSY_TIMEOUT_MS} if writer else {},
         poolclass=AsyncAdaptedQueuePool,
         pool_size=1 if writer else _READERS,
         max_overflow=0,
@@ -159,7 +162,7 @@ def _sqlite(address: URL, *, writer: bool) -> AsyncEngine:
         # The driver would begin transactions of its own choice; `start` says BEGIN.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        cursor.execute(f"PRAGMA busy_timeout = {0 if writer else BUSY_TIMEOUT_MS}")
         if writer:
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")

@@ -1,0 +1,243 @@
+"""A SQLite driver that asks the disk in a thread and everything else at once.
+
+A statement of the writer takes some 20 microseconds; handing it to a thread and back takes five times as
+long, and a group of messages has a dozen statements. So statements run where they are asked for, in the
+event loop's thread, and three things go to a thread: COMMIT, because it waits for the disk; taking the
+write lock when another process holds it; and what carries much, because copying it takes time.
+
+For the writer only: what readers ask for may have to come from the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
+from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.util.concurrency import await_
+
+DRIVER: Final = "sqlite+direct"
+MANY_ROWS: Final = 64
+"""Rows from which one statement goes to the thread."""
+MANY_BYTES: Final = 128 << 10
+"""Bytes in one value from which its statement goes to the thread."""
+
+_T = TypeVar("_T")
+
+
+class DirectConnection(AdaptedConnection):
+    """A connection as SQLAlchemy's async engines want it.
+
+    Args:
+        connection: not bound to the thread that made it.
+        busy_timeout_ms: how long to wait for another process's write lock.
+    """
+
+    __slots__ = ("_busy_timeout_ms", "_sqlite", "_thread")
+
+    def __init__(self, connection: sqlite3.Connection, busy_timeout_ms: int) -> None:
+        self._connection = cast("Any", connection)
+        self._sqlite = connection
+        self._busy_timeout_ms = busy_timeout_ms
+        # Of its own: nothing that others do in threads delays a commit.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sqlite, name)
+
+    @property
+    def isolation_level(self) -> str | None:
+        """The driver's own transactions; None for none."""
+        level: str | None = self._sqlite.isolation_level
+        return level
+
+    @isolation_level.setter
+    def isolation_level(self, value: str | None) -> None:
+        self._sqlite.isolation_level = cast("Any", value)
+
+    def cursor(self, **_options: object) -> DirectCursor:
+        """Return a new cursor."""
+        return DirectCursor(self)
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> DirectCursor:
+        """Run one statement on a new cursor."""
+        cursor = self.cursor()
+        cursor.execute(statement, parameters)
+        return cursor
+
+    def commit(self) -> None:
+        """Make what was written durable, in the thread."""
+        if self._sqlite.in_transaction:
+            self.in_thread(self._sqlite.commit)
+
+    def rollback(self) -> None:
+        """Undo what was written."""
+        self._sqlite.rollback()
+
+    def begin_immediate(self) -> None:
+        """Take the write lock: at once, or in the thread when another process has it.
+
+        Raises:
+            sqlite3.OperationalError: the other one held it for too long.
+        """
+        try:
+            self._sqlite.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            self.in_thread(self._begin_patiently)
+
+    def _begin_patiently(self) -> None:
+        self._sqlite.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
+        try:
+            self._sqlite.execute("BEGIN IMMEDIATE")
+        finally:
+            self._sqlite.execute("PRAGMA busy_timeout = 0")
+
+    def in_thread(self, work: Callable[[], _T]) -> _T:
+        """Run something in the connection's thread while the event loop goes on.
+
+        Where the caller is cancelled meanwhile, it still waits: the connection is of use to
+        nobody before the thread is done with it.
+        """
+        return await_(self._finished(work))
+
+    async def _finished(self, work: Callable[[], _T]) -> _T:
+        running = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                result = await asyncio.shield(running)
+            except asyncio.CancelledError as error:
+                if running.cancelled():
+                    raise
+                cancelled = error
+                continue
+            if cancelled is not None:
+                raise cancelled
+            return result
+
+    def close(self) -> None:
+        """Close the connection and end its thread."""
+        self._sqlite.close()
+        self._thread.shutdown(wait=False)
+
+    def terminate(self) -> None:
+        """Close it without a word."""
+        self.close()
+
+
+class DirectCursor:
+    """A cursor whose statements run at once, but for those that carry much."""
+
+    __slots__ = ("_connection", "_cursor", "arraysize")
+
+    server_side = False
+
+    def __init__(self, connection: DirectConnection) -> None:
+        self._connection = connection
+        self._cursor: sqlite3.Cursor = connection.driver_connection.cursor()
+        self.arraysize = 1
+
+    @property
+    def description(self) -> Any:
+        """The columns of the last result."""
+        return self._cursor.description
+
+    @property
+    def rowcount(self) -> int:
+        """Rows that the last statement changed."""
+        return self._cursor.rowcount
+
+    @property
+    def lastrowid(self) -> int | None:
+        """The key that the last row got."""
+        return self._cursor.lastrowid
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> None:
+        """Run one statement."""
+        if statement == "BEGIN IMMEDIATE":
+            self._connection.begin_immediate()
+        elif _is_large(parameters):
+            self._connection.in_thread(partial(self._cursor.execute, statement, parameters))
+        else:
+            self._cursor.execute(statement, parameters)
+            await_(_at_once())
+
+    def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each row."""
+        if len(rows) >= MANY_ROWS or any(map(_is_large, rows)):
+            self._connection.in_thread(partial(self._cursor.executemany, statement, rows))
+        else:
+            self._cursor.executemany(statement, rows)
+            await_(_at_once())
+
+    def fetchone(self) -> Any:
+        """Return the next row, or None."""
+        return self._cursor.fetchone()
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        """Return so many rows."""
+        return self._cursor.fetchmany(self.arraysize if size is None else size)
+
+    def fetchall(self) -> list[Any]:
+        """Return all rows that are left."""
+        return self._cursor.fetchall()
+
+    def close(self) -> None:
+        """Let go of the result."""
+        self._cursor.close()
+
+    async def _async_soft_close(self) -> None:
+        """Do what SQLAlchemy's async results ask of a cursor: nothing is left to be fetched."""
+
+    def setinputsizes(self, *_sizes: object) -> None:
+        """Nothing to do: SQLite needs no sizes."""
+
+
+async def _at_once() -> None:
+    """Be awaited without a pause: SQLAlchemy takes a driver that never awaits for one that blocks."""
+
+
+def _is_large(values: Sequence[Any]) -> bool:
+    return any(type(value) is bytes and len(value) >= MANY_BYTES for value in values)
+
+
+class _Module:
+    """What SQLAlchemy asks of a driver's module."""
+
+    paramstyle = "qmark"
+    has_stop = True
+
+    def __init__(self) -> None:
+        self.sqlite = sqlite3
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sqlite3, name)
+
+    def connect(self, *address: Any, busy_timeout_ms: int = 0, **options: Any) -> DirectConnection:
+        """Open a database."""
+        options["check_same_thread"] = False
+        return DirectConnection(sqlite3.connect(*address, **options), busy_timeout_ms)
+
+
+class DirectDialect(SQLiteDialect_aiosqlite):
+    """SQLite by this driver."""
+
+    driver = "direct"
+    supports_statement_cache = True
+    supports_server_side_cursors = False
+
+    @classmethod
+    def import_dbapi(cls) -> Any:
+        """Return the driver's module."""
+        return _Module()
+
+
+registry.register("sqlite.direct", __name__, "DirectDialect")

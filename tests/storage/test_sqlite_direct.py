@@ -1,0 +1,109 @@
+"""The writer's own SQLite driver: quick where nothing waits, patient where something does."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from liaison.storage import engine, sqlite_direct
+from liaison.storage.engine import Database
+
+_INSERT = text("INSERT INTO words (number, word) VALUES (:number, :word)")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "words.db"
+
+
+@pytest.fixture
+async def database(path: Path) -> AsyncIterator[Database]:
+    opened = Database.open(f"sqlite:///{path}")
+    async with opened.write() as tx:
+        await tx.execute(text("CREATE TABLE words (number INTEGER PRIMARY KEY, word BLOB)"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def other(path: Path) -> Iterator[sqlite3.Connection]:
+    """Another process's connection, as far as SQLite can tell."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    yield connection
+    connection.close()
+
+
+async def _write(database: Database, *rows: tuple[int, bytes]) -> None:
+    async with database.write() as tx:
+        await tx.execute(_INSERT, [{"number": n, "word": word} for n, word in rows])
+
+
+async def _words(database: Database) -> dict[int, bytes]:
+    async with database.read() as tx:
+        rows = await tx.execute(text("SELECT number, word FROM words"))
+        return {row.number: row.word for row in rows}
+
+
+async def test_what_is_written_is_read_whatever_its_size_and_number(database: Database) -> None:
+    large = bytes(sqlite_direct.MANY_BYTES)
+    await _write(database, (1, b"small"))
+    await _write(database, (2, large))
+    many = [(n, b"one of many") for n in range(3, 3 + sqlite_direct.MANY_ROWS)]
+    await _write(database, *many)
+    assert await _words(database) == {1: b"small", 2: large, **dict(many)}
+
+
+async def test_what_fails_is_undone(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        await _write(database, (1, b"once"), (1, b"and again"))
+    assert await _words(database) == {}
+
+
+async def test_a_lock_of_another_process_is_waited_for_while_the_loop_goes_on(
+    database: Database, other: sqlite3.Connection
+) -> None:
+    other.execute("BEGIN IMMEDIATE")
+    writing = asyncio.create_task(_write(database, (1, b"after the other")))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not writing.done()
+    other.execute("COMMIT")
+    await writing
+    assert await _words(database) == {1: b"after the other"}
+
+
+async def test_a_lock_that_is_never_given_up_is_told(
+    path: Path, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 10)
+    database = Database.open(f"sqlite:///{path}")
+    other.execute("CREATE TABLE words (number INTEGER PRIMARY KEY, word BLOB)")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OperationalError, match="locked"):
+        await _write(database, (1, b"never"))
+    other.execute("ROLLBACK")
+    # The connection is as good as before.
+    await _write(database, (2, b"now"))
+    assert await _words(database) == {2: b"now"}
+    await database.close()
+
+
+async def test_a_writer_that_is_cancelled_leaves_the_connection_usable(
+    database: Database, other: sqlite3.Connection
+) -> None:
+    other.execute("BEGIN IMMEDIATE")
+    writing = asyncio.create_task(_write(database, (1, b"cancelled")))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    writing.cancel()
+    other.execute("COMMIT")
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await _write(database, (2, b"the next"))
+    assert await _words(database) == {2: b"the next"}
