@@ -18,6 +18,7 @@ import typer
 
 from liaison.relay.errors import BodyError
 from liaison.relay.files import DataDir
+from liaison.wire import tls
 
 if TYPE_CHECKING:
     from liaison.relay.settings import Settings
@@ -101,7 +102,8 @@ def serve_command(
     ] = False,
 ) -> None:
     """Serve until SIGTERM; prints `listening on https://...` when ready."""
-    from liaison.relay import serve
+    with tls.no_default_certificates():
+        from liaison.relay import serve
 
     found = _relay(data)
     serve.run(found, _settings(found, listen=listen, tls="dev" if dev_tls else None))
@@ -218,6 +220,7 @@ def _admin(data: Path | None, request: dict[str, str]) -> Any:
     answer = adminsocket.ask(found, request)
     if answer is not None:
         return answer
-    from liaison.relay import admin, identity
+    with tls.no_default_certificates():
+        from liaison.relay import admin, identity
 
     return admin.run_stopped(found, _settings(found), identity.load(found), request)

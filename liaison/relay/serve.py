@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -140,6 +141,9 @@ async def _until_signalled(ready: Prepared) -> None:
     for number in _SIGNALS:
         loop.add_signal_handler(number, ask_to_stop, number)
     async with serving(ready):
+        # What is there now stays: it is never looked through for garbage.
+        gc.freeze()
+        gc.enable()
         logger.info(
             "listening",
             listen=ready.address,
