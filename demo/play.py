@@ -17,6 +17,8 @@ AGREEMENT: Final = "nor-deu-2026"
 NATIONS: Final = {"NOR": "Norway", "DEU": "Germany"}
 OFFICES: Final = {code: f"registrar-{code.lower()}" for code in NATIONS}
 ATTACHE, OFFICER, NEWCOMER = "nor/defatt-berlin", "deu/lno-j3", "nor/milrep-brussels"
+AWAIT: Final = ("--wait", "30", "--count")
+"""Let `read` wait until so many messages are unread: follow it by their number."""
 FIRST_WORDS: Final = os.environ.get("DEMO_TEXT") or (
     "Good morning. Exercise NORDIC BRIDGE begins 0600Z tomorrow; our liaison team is in place."
 )

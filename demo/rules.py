@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import yaml
 
-from demo.play import AGREEMENT, ATTACHE, CHANNEL, NEWCOMER, OFFICER, OFFICES, Play
+from demo.play import AGREEMENT, ATTACHE, AWAIT, CHANNEL, NEWCOMER, OFFICER, OFFICES, Play
 from demo.stage import finish, require, together
 
 DRAFTS: Final = "nor-drafts"
@@ -81,9 +81,11 @@ def refusal(play: Play) -> None:
 def release(play: Play) -> None:
     """A notice leaves only when a second person has released it."""
     drafter, releaser = play.people[NEWCOMER], play.people[ATTACHE]
-    draft = drafter.ask_one("draft", CHANNEL, NOTICE, "--via", DRAFTS, "--kind", "notice")
+    draft, (shown,) = together(
+        partial(drafter.ask_one, "draft", CHANNEL, NOTICE, "--via", DRAFTS, "--kind", "notice"),
+        partial(releaser.ask, "read", DRAFTS, *AWAIT, "1"),
+    )
     play.transcript.does(NEWCOMER, f"drafts it in the channel {DRAFTS}, which is Norway's own")
-    (shown,) = releaser.ask("read", DRAFTS)
     require(shown["id"] == draft["message"], f"the releaser sees another draft: {shown}")
     watch = play.people[OFFICER].begin("watch", CHANNEL, "--count", "1", "--for", "30")
     releaser.run("release", draft["message"])

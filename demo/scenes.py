@@ -12,6 +12,7 @@ from demo import rules
 from demo.play import (
     AGREEMENT,
     ATTACHE,
+    AWAIT,
     CHANNEL,
     FIRST_WORDS,
     NATIONS,
@@ -20,24 +21,22 @@ from demo.play import (
     OFFICES,
     Play,
 )
-from demo.stage import Relay, finish, require, together
+from demo.stage import finish, require, together
 
+_AGREEMENT: Final = "agreement.yaml"
 _MIB: Final = 1 << 20
 
 
 def curtain_up(play: Play) -> None:
-    """Start the relay; the registrars, who do not need it yet, make their keys meanwhile."""
+    """Start the relay; those who do not need it yet make their keys and a draft meanwhile."""
     for office in OFFICES.values():
         play.enter(office)
-    pid, *_ = together(partial(_start, play.relay), *(partial(_keys, play, c) for c in OFFICES))
+    init = partial(play.relay.command, "init", "--origin", play.relay.url)
+    together(init, *(partial(_keys, play, code) for code in OFFICES))
+    pid, _ = together(play.relay.start, partial(_draft, play))
     play.transcript.does(
         "operator", f"starts a relay at {play.relay.url} (process {pid}), with TLS of its own"
     )
-
-
-def _start(relay: Relay) -> int:
-    relay.command("init", "--origin", relay.url)
-    return relay.start()
 
 
 def _keys(play: Play, code: str) -> None:
@@ -78,14 +77,18 @@ def agreement(play: Play) -> None:
     )
 
 
+def _draft(play: Play) -> None:
+    words = ["agreement", "new", "--kind", "bilateral", "--id", AGREEMENT]
+    words += [w for code in OFFICES for w in ("--party", str(play.party_file(code)))]
+    words += ["--relay", str(play.relay.identity), "-o", str(play.folder / _AGREEMENT)]
+    play.people[OFFICES["NOR"]].run(*words)
+
+
 def _agree(play: Play) -> dict[str, Any]:
     nor, deu = (play.people[OFFICES[code]] for code in ("NOR", "DEU"))
     draft, first, both = (
-        play.folder / n for n in ("agreement.yaml", "agreement.nor.json", "agreement.json")
+        play.folder / n for n in (_AGREEMENT, "agreement.nor.json", "agreement.json")
     )
-    words = ["agreement", "new", "--kind", "bilateral", "--id", AGREEMENT]
-    words += [w for code in OFFICES for w in ("--party", str(play.party_file(code)))]
-    nor.run(*words, "--relay", str(play.relay.identity), "-o", str(draft))
     nor.run("agreement", "sign", str(draft), "--party", "NOR", "-o", str(first))
     deu.run("agreement", "sign", str(first), "--party", "DEU", "-o", str(both))
     state = deu.ask_one("agreement", "check", str(both))
@@ -190,8 +193,9 @@ def joins(play: Play) -> None:
     play.transcript.does(ATTACHE, f"adds {NEWCOMER} to the channel")
     words = "Welcome to the watch. All movement resumes at 1400Z."
     play.joined = len(play.said)
-    sent = play.say(OFFICER, words)
-    seen = play.heard(NEWCOMER)
+    seen, sent = together(
+        partial(play.heard, NEWCOMER, *AWAIT, "1"), partial(play.say, OFFICER, words)
+    )
     require([m["id"] for m in seen] == [sent["id"]], f"the newcomer sees {len(seen)} messages")
     require(seen[0]["text"] == words, "the newcomer reads other words")
     play.transcript.check(f"{NEWCOMER} reads this message, and none of the seven before it")
@@ -211,8 +215,12 @@ def power_cut(play: Play) -> None:
     play.transcript.does(OFFICER, "writes on; the message stays queued on their device")
     pid = play.relay.start()
     play.transcript.does("operator", f"starts the relay again (process {pid})")
-    accepted.append(play.say(OFFICER, words[2])["id"])
-    seen = {m["id"]: m["text"] for m in play.heard(ATTACHE)}
+    # With the one that greeted the third officer they have four to read.
+    heard, last = together(
+        partial(play.heard, ATTACHE, *AWAIT, "4"), partial(play.say, OFFICER, words[2])
+    )
+    accepted.append(last["id"])
+    seen = {m["id"]: m["text"] for m in heard}
     require(all(i in seen for i in accepted), "an acknowledged message is missing")
     texts = [t for t in seen.values() if t in words]
     require(sorted(texts) == sorted(words), f"reports arrived as {texts}")
@@ -223,11 +231,10 @@ def leaves(play: Play) -> None:
     """The third officer is removed and can't read what comes after."""
     play.people[OFFICER].run("channels", "remove", CHANNEL, NEWCOMER)
     play.transcript.does(OFFICER, f"removes {NEWCOMER} from the channel")
-    sent = play.say(ATTACHE, "For the two of us only: the next meeting is at the embassy.")
-    removed, present = together(partial(play.heard, NEWCOMER), partial(play.heard, OFFICER))
-    require(any(m["id"] == sent["id"] for m in present), "the officer lacks the message")
+    words = "For the two of us only: the next meeting is at the embassy."
+    play.say_to_watcher(ATTACHE, OFFICER, words)
     # From the welcome on: what was said while they were a member.
-    heard = sorted(m["text"] for m in removed)
+    heard = sorted(m["text"] for m in play.heard(NEWCOMER))
     require(heard == sorted(play.said[play.joined : -1]), f"the removed officer read {heard}")
     play.transcript.check(f"{NEWCOMER} reads nothing that was said since")
 
