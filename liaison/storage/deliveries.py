@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
 from liaison.storage.tables import devices, members, parties
 
 _t = members.c
+# A stay begins after the commit that brought the device in.
+_UNTOLD = and_(_t.cursor > _t.logged, _t.cursor > _t.joined_seq)
 
 
 class Range(NamedTuple):
@@ -25,7 +27,7 @@ class Range(NamedTuple):
 
 async def untold(tx: AsyncConnection, limit: int) -> list[int]:
     """Return stays whose device has got further than the log knows."""
-    query = select(_t.key).where(_t.cursor > _t.logged).order_by(_t.key).limit(limit)
+    query = select(_t.key).where(_UNTOLD).order_by(_t.key).limit(limit)
     return list((await tx.execute(query)).scalars())
 
 
@@ -36,9 +38,9 @@ async def take(tx: AsyncConnection, stays: Iterable[int]) -> list[Range]:
     tells of them waits, and then finds nothing left.
     """
     query = (
-        select(_t.key, _t.channel, devices.c.name, _t.logged, _t.cursor)
+        select(_t.key, _t.channel, devices.c.name, _t.joined_seq, _t.logged, _t.cursor)
         .join_from(members, devices, _t.device == devices.c.key)
-        .where(_t.key.in_(padded(stays)), _t.cursor > _t.logged)
+        .where(_t.key.in_(padded(stays)), _UNTOLD)
         .order_by(_t.key)
         .with_for_update(of=members)
     )
@@ -46,7 +48,10 @@ async def take(tx: AsyncConnection, stays: Iterable[int]) -> list[Range]:
     # Locked, so the cursor is still the one that was read.
     keys = [row.key for row in rows]
     await tx.execute(update(members).where(_t.key.in_(padded(keys))).values(logged=_t.cursor))
-    return [Range(row.channel, row.name, row.logged + 1, row.cursor) for row in rows]
+    return [
+        Range(row.channel, row.name, max(row.logged, row.joined_seq) + 1, row.cursor)
+        for row in rows
+    ]
 
 
 async def parties_in(tx: AsyncConnection, channels: Iterable[int]) -> dict[int, list[str]]:

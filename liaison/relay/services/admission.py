@@ -88,6 +88,8 @@ class Admit(Operation[Activated]):
     agreement: Agreement
     envelope: bytes
     now_ms: int
+    told: bytes | None = None
+    """The version with those signatures that the log knows already."""
 
     async def apply(self, work: Work) -> Activated:
         """Write the version, and down who has to go by it.
@@ -117,9 +119,11 @@ class Admit(Operation[Activated]):
         digest, subject = agreement.digest(), f"{id_} version {agreement.version}"
         work.record(*administration.done("agreement.admitted", subject, digest, logs=[id_]))
         # What was signed while it waited is in the log, unless there was no log yet.
-        waiting = await proposals.find(work.tx, digest) if before.newest is not None else None
-        signed = None if waiting is None else waiting.envelope
-        work.record(*keys.signatures(agreement, self.envelope, signed))
+        told = self.told
+        if told is None and before.newest is not None:
+            waiting = await proposals.find(work.tx, digest)
+            told = None if waiting is None else waiting.envelope
+        work.record(*keys.signatures(agreement, self.envelope, told))
         work.record(entries.admitted(agreement))
         if agreement.valid_from <= self.now_ms // 1000:
             work.record(entries.in_force(agreement))

@@ -236,7 +236,7 @@ class _Propose(Operation[tuple[v1.ProposalStatus, list[bytes]]]):
         return {*self.agreement.codes, *(before.agreement.codes if before else ())}
 
     async def _activate(self, work: Work, whole: bytes) -> Activated:
-        admit = admission.Admit(self.book, self.bus, self.agreement, whole, self.now_ms)
+        admit = admission.Admit(self.book, self.bus, self.agreement, whole, self.now_ms, told=whole)
         return await admit.apply(work)
 
     async def _wait(self, work: Work, digest: bytes, life: Life) -> None:
