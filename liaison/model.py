@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, NewType, Self
 
 from liaison.errors import MalformedError
@@ -74,17 +75,23 @@ class EndpointId:
         Raises:
             IdentifierError: another spelling.
         """
-        party, slash, name = text.partition("/")
-        # Some letters beyond ASCII have capitals within it: a second spelling.
-        if not slash or not party.isascii() or party != party.lower():
-            raise IdentifierError(f"{text[:80]!r} is not an endpoint (such as nor/defatt-berlin)")
-        return cls(
-            PartyCode.parse(party.upper()),
-            _full(_NAME, name, "an endpoint name (small letters, digits, hyphens)"),
-        )
+        return cls(*_endpoint_parts(text))
 
     def __str__(self) -> str:
         return f"{self.party.path}/{self.name}"
+
+
+# Every message names a few of the same ones.
+@lru_cache(maxsize=4096)
+def _endpoint_parts(text: str) -> tuple[PartyCode, str]:
+    party, slash, name = text.partition("/")
+    # Some letters beyond ASCII have capitals within it: a second spelling.
+    if not slash or not party.isascii() or party != party.lower():
+        raise IdentifierError(f"{text[:80]!r} is not an endpoint (such as nor/defatt-berlin)")
+    return (
+        PartyCode.parse(party.upper()),
+        _full(_NAME, name, "an endpoint name (small letters, digits, hyphens)"),
+    )
 
 
 @dataclass(frozen=True, slots=True, order=True)

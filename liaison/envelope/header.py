@@ -210,6 +210,7 @@ class Header:
             [[tag, value] for tag, value in self.label.categories],
             self.label.digest,
         ]
+        # In ascending order of the keys, as `encode_ordered` wants it.
         fields: dict[int | str, Item] = {
             _V: VERSION,
             _ID: self.message_id.value,
@@ -231,7 +232,7 @@ class Header:
             fields[_REPLY] = [str(ref.device), ref.message_id.value]
         if self.release is not None:
             fields[_RELEASE] = self.release.item()
-        data = cbor.encode(fields)
+        data = cbor.encode_ordered(fields)
         if len(data) > MAX_HEADER_BYTES:
             raise HeaderError(f"a header has at most {MAX_HEADER_BYTES} bytes")
         return data
@@ -247,7 +248,8 @@ class Header:
         if len(data) > MAX_HEADER_BYTES:
             raise HeaderError(f"a header has at most {MAX_HEADER_BYTES} bytes")
         try:
-            header = cls._read(cbor.decode_loosely(data))
+            # Every message comes this way: each value's type is checked once, by who reads it.
+            header = cls._read(cbor.decode_unchecked(data))
         except HeaderError:
             raise
         except MalformedError as error:

@@ -37,7 +37,7 @@ from liaison.relay.services.errors import (
     UnknownChannelError,
     UnknownMessageError,
 )
-from liaison.relay.services.judging import Judge
+from liaison.relay.services.judging import Judge, Remembering
 from liaison.relay.services.lives import Life
 from liaison.relay.services.refusals import Asked, Refusals
 from liaison.relay.services.registry import check_standing
@@ -211,6 +211,10 @@ class Appends(Batch[Append, frames.Accepted]):
     clock: Callable[[], int]
     judge: Judge
     audiences: Audiences = field(default_factory=Audiences)
+
+    def __post_init__(self) -> None:
+        """Ask the judge once where many messages ask the same."""
+        self.judge = Remembering(self.judge)
 
     async def apply_all(
         self, work: Work, operations: Sequence[Append]
