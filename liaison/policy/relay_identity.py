@@ -100,6 +100,14 @@ class RelayIdentity:
         """Return the public identity document."""
         return canonical.encode({"format": FORMAT, **self.document()}) + b"\n"
 
+    @property
+    def log_signers(self) -> tuple[VerifyKey, ...]:
+        """The keys that its logs' checkpoints count by; without any it has no logs.
+
+        Source: C2SP tlog-checkpoint: a log's own signatures are Ed25519.
+        """
+        return tuple(key for key in self.log_keys if key.scheme is SignatureScheme.ED25519)
+
     def sender_key(self, scheme: SignatureScheme) -> VerifyKey:
         """Return the key that signs the relay's proposals in groups of this scheme.
 

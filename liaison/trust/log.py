@@ -15,7 +15,6 @@ from liaison.crypto.signing import SignatureScheme
 from liaison.model import PartyCode
 from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import Witness
-from liaison.policy.keys import VerifyKey
 from liaison.tlog import quorum
 from liaison.tlog.errors import QuorumError
 from liaison.tlog.policy import Cosigned, Listed, Policy
@@ -48,7 +47,7 @@ def root_origin(relay_origin: str) -> str:
 
 def has_log(agreement: Agreement) -> bool:
     """Whether the relay has a log under this agreement: a key of it that signs checkpoints."""
-    return bool(_log_keys(agreement))
+    return bool(agreement.relay.log_signers)
 
 
 def policy(agreement: Agreement, generation: int = 1) -> Policy:
@@ -60,7 +59,8 @@ def policy(agreement: Agreement, generation: int = 1) -> Policy:
     """
     name = origin(agreement, generation)
     logs = tuple(
-        Listed(VerifierKey(name, SignatureType.ED25519, key.public)) for key in _log_keys(agreement)
+        Listed(VerifierKey(name, SignatureType.ED25519, key.public))
+        for key in agreement.relay.log_signers
     )
     witnesses = {each.name: Listed(_verifier(each)) for each in agreement.witnesses}
     members: dict[str, list[str]] = defaultdict(list)
@@ -114,12 +114,6 @@ def verify(
 def _threshold(parties: int) -> int:
     # Two sets of k among n share at least 2k - n.
     return min(parties, (parties + 3) // 2)
-
-
-def _log_keys(agreement: Agreement) -> tuple[VerifyKey, ...]:
-    # Checkpoints are signed with Ed25519 alone: it is the one type that logs have.
-    keys = agreement.relay.log_keys
-    return tuple(key for key in keys if key.scheme is SignatureScheme.ED25519)
 
 
 def _verifier(witness: Witness) -> VerifierKey:

@@ -35,6 +35,7 @@ from liaison_sdk import Client, MessageState
 from liaison_sdk.account import Account
 from liaison_sdk.inbound import Inbound
 from liaison_sdk.joining import Joiner
+from liaison_sdk.log_following import LogFollower
 from liaison_sdk.store import channels
 from tests.sdk.support import AGREEMENT, POLICY, Stage, endpoint, until
 from tests.support.relay import RunningRelay, allow_everything, running
@@ -297,7 +298,7 @@ async def test_a_message_with_any_bit_of_its_header_flipped_is_refused(
         for number in range(length * 8)
     ]
     env = scene.reader._env
-    inbound = Inbound(env, Joiner(env))
+    inbound = Inbound(env, Joiner(env), LogFollower(env))
 
     await inbound.take(flipped)
     await inbound.take([_deliver(scene.channel, liar, length * 8, genuine, now)])

@@ -39,6 +39,7 @@ from liaison_sdk.errors import (
 from liaison_sdk.events import Event
 from liaison_sdk.inbound import Inbound
 from liaison_sdk.joining import Joiner
+from liaison_sdk.log_following import LogFollower
 from liaison_sdk.offline import NoTransport
 from liaison_sdk.store import Transaction, outbox
 from liaison_sdk.transport import AiohttpTransport
@@ -201,7 +202,7 @@ async def _deliver(client: Client, channel: bytes, seq: int, payload: bytes) -> 
         time_ms=env.now * 1000,
         payload=payload,
     )
-    await Inbound(env, Joiner(env)).take([item])
+    await Inbound(env, Joiner(env), LogFollower(env)).take([item])
 
 
 async def test_bytes_that_come_twice_are_shown_once(pair: Stage) -> None:

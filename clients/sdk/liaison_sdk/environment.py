@@ -42,6 +42,8 @@ class Options:
         catch_up_limit: most seconds that sending waits for the backlog of a new connection.
         window: deliveries that may be under way.
         key_packages: how many single-use key packages to keep at the relay.
+        log_pause: seconds between something that the log has to show and the question for it.
+        log_poll: most seconds between questions while something is not in the log.
     """
 
     clock: Callable[[], float] = time.time
@@ -56,6 +58,8 @@ class Options:
     catch_up_limit: float = 5.0
     window: int = 256
     key_packages: int = 20
+    log_pause: float = 0.5
+    log_poll: float = 30.0
 
 
 DEFAULT_OPTIONS: Final = Options()
@@ -89,6 +93,19 @@ class Changes:
 
 
 @dataclass(slots=True)
+class Logged:
+    """What stands in the logs for good: remembered, so that it is looked up once.
+
+    Args:
+        credentials: agreement, and SHA-256 of a certificate.
+        epochs: channel and epoch, all of whose members' certificates do.
+    """
+
+    credentials: set[tuple[str, bytes]] = field(default_factory=set)
+    epochs: set[tuple[ChannelId, int]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Environment:
     """One open client's surroundings."""
 
@@ -107,6 +124,8 @@ class Environment:
     """Versions, by agreement, of which the relay has said that a later one has begun."""
     blocked: dict[ChannelId, LiaisonError] = field(default_factory=dict)
     """Why nothing is encrypted in a channel now, for who waits for a message of it."""
+    logged: Logged = field(default_factory=Logged)
+    """Which certificates are known to be in their agreements' logs."""
     check: Callable[[], None] = lambda: None
     """Raises where waiting has no sense any more."""
 

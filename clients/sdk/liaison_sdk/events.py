@@ -22,6 +22,10 @@ class EventKind(StrEnum):
     REFUSED = "refused"
     RESYNC = "resync"
     PROBLEM = "problem"
+    UNLOGGED = "unlogged"
+    """A message is not in the log, and should be by now."""
+    ALARM = "alarm"
+    """The log shows what an honest relay does not do; the evidence is kept."""
 
 
 @dataclass(frozen=True, slots=True)

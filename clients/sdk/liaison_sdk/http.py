@@ -25,6 +25,7 @@ from liaison_sdk import exchange
 from liaison_sdk.session import Login, Sessions
 
 if TYPE_CHECKING:
+    from liaison.wire.log import LogAnswer, LogQuery
     from liaison_sdk.transport import Answer, Socket, Transport
 
 __all__ = ["DIGEST_HEADER", "Login", "RelayAPI"]
@@ -328,6 +329,13 @@ class RelayAPI:
         return await self._transport.connect(
             "/v1/stream", headers={"Authorization": f"Bearer {await self.token()}"}
         )
+
+    async def log(self, agreement: str, query: LogQuery) -> LogAnswer:
+        """Ask an agreement's log; nothing in the answer is verified."""
+        # Most commands never ask.
+        from liaison.wire.log import LogAnswer  # noqa: PLC0415 - as said
+
+        return await self._post(LogAnswer, f"/v1/agreements/{quote(agreement, safe='')}/log", query)
 
     # --- plumbing -----------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ but the order of items and the time of acceptance.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from liaison.crypto import kdf
@@ -30,19 +31,24 @@ from liaison.mls.group import (
     process,
 )
 from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, Precedence
+from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import SendMessage
+from liaison.policy.requests import Decision
 from liaison.wire.frames import Deliver, ItemKind
-from liaison_sdk import judgement, merging, receipts, refreshing
+from liaison_sdk import judgement, log_credentials, merging, receipts, refreshing
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError, ChannelRejectedError
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.joining import Joiner
+from liaison_sdk.log_credentials import CredentialUnloggedError
+from liaison_sdk.log_following import LogFollower
 from liaison_sdk.store import Transaction, channels, commits, items, messages
 from liaison_sdk.store import receipts as receipt_table
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.messages import MessageRecord, MessageState
 from liaison_sdk.trust_store import device_of
 
+_NONE: Final[Mapping[bytes, str]] = MappingProxyType({})
 _BATCH: Final = 64
 """Items in one transaction: one sync of the disk for all of them."""
 _CLOCK_BEHIND: Final = 86_400
@@ -56,16 +62,30 @@ class WrongItemError(ChannelRejectedError):
 
 
 class _NotYetError(Exception):
-    """Something that the relay may have is needed to judge an item; nothing was written."""
+    """Something that the relay may have is needed to judge an item; nothing was written.
+
+    Args:
+        agreement: whose log has to be asked for certificates; None for documents.
+        credentials: these, with their devices' names.
+    """
+
+    def __init__(
+        self, agreement: Agreement | None = None, credentials: Mapping[bytes, str] = _NONE
+    ) -> None:
+        super().__init__()
+        self.agreement = agreement
+        self.credentials = credentials
 
 
 class Inbound:
     """Takes deliveries, in their order."""
 
-    def __init__(self, environment: Environment, joiner: Joiner) -> None:
+    def __init__(self, environment: Environment, joiner: Joiner, follower: LogFollower) -> None:
         self._env: Final = environment
         self._joiner: Final = joiner
+        self._follower: Final = follower
         self._looked_up: tuple[ChannelId, int] | None = None
+        self._lacking = _NotYetError()
 
     async def take(self, delivered: Sequence[Deliver]) -> None:
         """Store everything that follows from these items; then they may be acknowledged.
@@ -93,17 +113,22 @@ class Inbound:
                 continue
             try:
                 self._take(tx, item, kdf.sha256(item.payload))
-            except _NotYetError:
+            except _NotYetError as e:
+                self._lacking = e
                 return number
         return len(batch)
 
     async def _look_up(self, item: Deliver) -> None:
-        """Fetch what the agreement's parties have signed since: then the item is judged.
+        """Fetch what the parties have signed since, or ask the log: then the item is judged.
 
         Raises:
             ConnectionLostError, RemoteError: that could not be fetched; the item is
                 delivered again.
         """
+        lacking = self._lacking
+        if lacking.agreement is not None:
+            await self._follower.require(lacking.agreement, lacking.credentials)
+            return
         record = await self._env.read(lambda tx: channels.load(tx, item.channel))
         if record is not None:
             await refreshing.refresh(self._env, record.agreement_id)
@@ -188,6 +213,8 @@ class Inbound:
         if not decision.allow and decision.rule.startswith(refreshing.CHANGING):
             # The party may take part again, and this device not know of it.
             self._require_news(item)
+        if decision.allow:
+            decision = self._sender_logged(tx, agreement, opened) or decision
         # Whatever becomes of the message: its key is used, and goes now.
         record = env.groups.save_message(tx, record, opened.group)
         stored = MessageRecord(
@@ -222,6 +249,23 @@ class Inbound:
         if not isinstance(opened, ApplicationReceived):
             raise WrongItemError("the relay delivered a handshake message as a message")
         return opened, record
+
+    def _sender_logged(
+        self, tx: Transaction, agreement: Agreement, opened: ApplicationReceived
+    ) -> Decision | None:
+        """Return why a message is withheld whose sender's certificate is not in the log, or None.
+
+        Raises:
+            _NotYetError: the log has to be asked first; nothing was written.
+        """
+        credential = opened.sender.leaf_node.credential
+        try:
+            unknown = log_credentials.check_sender(self._env, tx, agreement, credential)
+        except CredentialUnloggedError as e:
+            return Decision(allow=False, rule=e.code, reason=e.message)
+        if unknown:
+            raise _NotYetError(agreement, unknown)
+        return None
 
     def _keep(
         self,

@@ -21,7 +21,7 @@ from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError, RelayBrokenError
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.groups import limits_of
-from liaison_sdk.store import Transaction, channels, commits, items, meta
+from liaison_sdk.store import Transaction, channels, commits, items, logs, meta
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.commits import StagedRecord
 from liaison_sdk.trust_store import device_of
@@ -56,6 +56,8 @@ def merge(env: Environment, tx: Transaction, staged: StagedRecord, seq: int, tim
     save_next_epoch(env, tx, replace(record, reason=""), before, new, time_ms // 1000)
     commits.delete(tx, staged.channel)
     items.take(tx, staged.channel, seq, staged.digest)
+    if staged.external:
+        logs.begin(tx, staged.channel, seq, new.epoch)
     return True
 
 

@@ -113,6 +113,8 @@ class Message:
         in_reply_to: an earlier message.
         expires: when it is no longer shown.
         seq, accepted_at: its place in the channel, and the relay's time.
+        logged: whether it is proven to be in the agreement's log, cosigned where that has witnesses.
+        late: whether it should be by now, and was reported.
         shown: whether a reader was given it.
         receipts: what others said about it.
         draft: what is to be reviewed, released and sent, where the message carries that.
@@ -143,6 +145,8 @@ class Message:
     seq: int | None
     accepted_at: datetime | None
     shown: bool
+    logged: bool
+    late: bool
     receipts: tuple[ReceiptView, ...]
     draft: DraftView | None
     number: int = field(repr=False)
@@ -278,6 +282,8 @@ def view(
         seq=record.seq,
         accepted_at=None if record.time_ms is None else _time(record.time_ms / 1000),
         shown=record.shown,
+        logged=record.logged is not None,
+        late=record.late and record.logged is None,
         receipts=tuple(_receipt(sender, data) for sender, data in receipts),
         draft=draft,
         number=record.number or 0,

@@ -25,6 +25,7 @@ from liaison_sdk.http import RelayAPI
 from liaison_sdk.inbound import Inbound
 from liaison_sdk.joining import Joiner
 from liaison_sdk.keystore import Keystore
+from liaison_sdk.log_following import LogFollower
 from liaison_sdk.maintenance import Maintenance
 from liaison_sdk.offline import NoTransport
 from liaison_sdk.outbound import Outbound
@@ -88,6 +89,7 @@ class Parts:
     connection: Connection
     committer: Committer
     maintenance: Maintenance
+    follower: LogFollower
     waiter: Waiter
     sender: Sender
     releaser: Releaser
@@ -106,8 +108,13 @@ class Parts:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Connect, send and receive in the background, as long as the block lasts."""
-        outbound = Outbound(self.env, self.connection, self.committer)
-        jobs = (outbound.run, self.maintenance.run, self.maintenance.commit_proposals)
+        outbound = Outbound(self.env, self.connection, self.committer, self.follower)
+        jobs = (
+            outbound.run,
+            self.maintenance.run,
+            self.maintenance.commit_proposals,
+            self.follower.run,
+        )
         tasks = [
             asyncio.create_task(work)
             for work in (self.connection.run(jobs), StoreWatcher(self.env).run())
@@ -182,7 +189,9 @@ def _assemble(
     opening: Opening, client: Client, env: Environment, lock: ReceiverLock | None
 ) -> Parts:
     committer = Committer(env)
-    connection = Connection(env, lock, Inbound(env, Joiner(env)).take)
+    follower = LogFollower(env)
+    connection = Connection(env, lock, Inbound(env, Joiner(env), follower).take)
+    follower.has_all = lambda: connection.is_receiving and connection.caught_up
     maintenance = Maintenance(env, committer, connection.backlog_taken)
     env.listeners.add(maintenance.note)
     connection.on_notice = maintenance.notice
@@ -193,6 +202,7 @@ def _assemble(
         connection=connection,
         committer=committer,
         maintenance=maintenance,
+        follower=follower,
         waiter=Waiter(env, connection),
         sender=sender,
         releaser=Releaser(env, sender),

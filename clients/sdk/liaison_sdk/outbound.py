@@ -25,7 +25,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.frames import Accepted, Send
 from liaison.wire.problems import RemoteError
-from liaison_sdk import committing, composing, duties, merging, refreshing
+from liaison_sdk import committing, composing, duties, log_credentials, merging, refreshing
 from liaison_sdk.committing import Committer
 from liaison_sdk.composing import Composed
 from liaison_sdk.connection import Connection
@@ -37,6 +37,8 @@ from liaison_sdk.errors import (
     StatusOverdueError,
 )
 from liaison_sdk.events import Event, EventKind
+from liaison_sdk.log_credentials import CredentialUnloggedError
+from liaison_sdk.log_following import LogFollower
 from liaison_sdk.store import Transaction, channels, items, messages, meta, outbox, refusals
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.messages import MessageState
@@ -60,11 +62,16 @@ class Outbound:
     """Works off the outbox while there is a connection."""
 
     def __init__(
-        self, environment: Environment, connection: Connection, committer: Committer
+        self,
+        environment: Environment,
+        connection: Connection,
+        committer: Committer,
+        follower: LogFollower,
     ) -> None:
         self._env: Final = environment
         self._connection: Final = connection
         self._committer: Final = committer
+        self._follower: Final = follower
         self._resting: dict[ChannelId, float] = {}
         """Until when, on the loop's clock, a channel is left alone that takes nothing now."""
 
@@ -141,7 +148,7 @@ class Outbound:
                 continue
             try:
                 encrypted = self._encrypt(tx, row)
-            except StatusOverdueError:
+            except (StatusOverdueError, CredentialUnloggedError):
                 encrypted = None
             except (ChannelClosedError, ChannelRejectedError, PolicyRefusedError) as e:
                 refuse(self._env, tx, row, e.code, e.message)
@@ -169,6 +176,8 @@ class Outbound:
             return None
         # Until a fresh word comes it waits, and is encrypted then.
         duties.check_fresh(env, tx, agreement)
+        if log_credentials.check_group(env, tx, record, agreement):
+            return None
         row, composed = _renewed(env, tx, row, agreement)
         # Who can read it has been decided since it was queued.
         composing.judge(env, tx, record, agreement, composed).require()
@@ -198,11 +207,13 @@ class Outbound:
         try:
             await self._committer.settle(channel)
             await self._require_fresh(record)
+            await self._follower.require_group(channel)
         except ConnectionLostError:
             raise
         except LiaisonError as e:
-            # Our own removal waits to be committed by others, a party's word is overdue, or
-            # the relay does not take the change yet. The other channels go on.
+            # Our own removal waits to be committed by others, a party's word is overdue, a
+            # member's certificate is in no log, or the relay does not take the change yet. The
+            # other channels go on.
             self._env.publish(Event(EventKind.PROBLEM, channel, e.message))
             self._rest(channel, e)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -45,6 +45,8 @@ class MessageRecord:
         time_ms: when the relay accepted it; None until then.
         reason_code, reason: why it is refused, withheld or failed.
         number: its place in this store; None before it is stored.
+        logged: its entry's index in the agreement's log; None until that is proven.
+        late: whether it was reported as missing there.
     """
 
     channel: ChannelId
@@ -61,13 +63,16 @@ class MessageRecord:
     reason_code: str = ""
     reason: str = ""
     number: int | None = None
+    logged: int | None = None
+    late: bool = False
 
     def __repr__(self) -> str:
         return f"<MessageRecord {self.message_id} {self.state}>"
 
 
 _COLUMNS: Final = (
-    "channel, message_id, sender, outgoing, state, precedence, shown, seq, time_ms, body, number"
+    "channel, message_id, sender, outgoing, state, precedence, shown, seq, time_ms, body, number, "
+    "logged, late"
 )
 
 
@@ -205,6 +210,14 @@ def save_outcome(tx: Transaction, record: MessageRecord) -> None:
     )
 
 
+def receive(tx: Transaction, record: MessageRecord) -> None:
+    """Show a message that was withheld; who was told of it then is told again."""
+    state = MessageState.RECEIVED
+    save_outcome(tx, replace(record, state=state, reason_code="", reason=""))
+    if record.number is not None:
+        mark_unread(tx, record.number)
+
+
 def _label(channel: bytes, message_id: bytes, sender: str) -> str:
     return f"message {channel.hex()} {message_id.hex()} {sender}"
 
@@ -216,9 +229,8 @@ def _body(tx: Transaction, record: MessageRecord) -> bytes:
 
 
 def _record(tx: Transaction, row: Row) -> MessageRecord:
-    channel, message_id, sender, outgoing, state, precedence, shown, seq, time_ms, body, number = (
-        row
-    )
+    channel, message_id, sender, outgoing, state, precedence, shown, seq, time_ms, body = row[:10]
+    number, logged, late = row[10:]
     item: Any = cbor.decode(tx.unseal(_label(channel, message_id, sender), body))
     header, content, reason_code, reason = item
     return MessageRecord(
@@ -236,4 +248,6 @@ def _record(tx: Transaction, row: Row) -> MessageRecord:
         reason_code=reason_code,
         reason=reason,
         number=number,
+        logged=logged,
+        late=bool(late),
     )

@@ -8,7 +8,7 @@ from typing import Final
 
 from liaison_sdk.errors import NewerStoreError
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 # `about` is the device that sent the message: two devices may give two messages one id.
 _RECEIPTS: Final = """
@@ -22,6 +22,61 @@ _RECEIPTS: Final = """
         PRIMARY KEY (channel, message_id, about, sender, status)
     ) WITHOUT ROWID, STRICT
     """
+
+# What was verified of the agreements' logs; `liaison_sdk.store.logs` says what the columns mean.
+_LOGS: Final = (
+    """
+    CREATE TABLE logs (
+        agreement TEXT PRIMARY KEY,
+        body BLOB NOT NULL
+    ) WITHOUT ROWID, STRICT
+    """,
+    """
+    CREATE TABLE log_channels (
+        channel BLOB PRIMARY KEY,
+        body BLOB NOT NULL
+    ) STRICT
+    """,
+    # What the log says of items that have not come yet.
+    """
+    CREATE TABLE log_pending (
+        channel BLOB NOT NULL,
+        seq INTEGER NOT NULL,
+        place INTEGER NOT NULL,
+        is_commit INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        digest BLOB,
+        since INTEGER NOT NULL,
+        PRIMARY KEY (channel, seq)
+    ) WITHOUT ROWID, STRICT
+    """,
+    """
+    CREATE TABLE log_credentials (
+        agreement TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        state TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        PRIMARY KEY (agreement, digest)
+    ) WITHOUT ROWID, STRICT
+    """,
+    """
+    CREATE TABLE log_alarms (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        agreement TEXT NOT NULL,
+        channel BLOB,
+        code TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT
+    """,
+    # Where a message stands in the log; NULL until that is proven.
+    "ALTER TABLE messages ADD COLUMN logged INTEGER",
+    # Whether it was reported as missing there.
+    "ALTER TABLE messages ADD COLUMN late INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX messages_by_place ON messages (channel, seq)",
+)
 
 _STATEMENTS: Final = (
     """
@@ -121,6 +176,7 @@ _STATEMENTS: Final = (
     """,
     "CREATE INDEX outbox_waiting ON outbox (precedence DESC, number)",
     _RECEIPTS,
+    *_LOGS,
 )
 
 # What brings a store of an earlier version to the next one.
@@ -135,6 +191,7 @@ _STEPS: Final = {
         ),
         "DROP TABLE receipts_1",
     ),
+    2: _LOGS,
 }
 
 

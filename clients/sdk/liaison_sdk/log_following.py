@@ -1,0 +1,245 @@
+"""Follows the agreements' logs in the background: what the relay did is what it says it did.
+
+After something that has to show in a log (an accepted message, a commit, a new member) the relay is
+asked, a moment later and then ever more slowly until it shows. What the answer proves is kept:
+messages become logged, epochs confirmed, certificates known. What it contradicts is an alarm, kept
+with the evidence. No message waits for any of this; only whose certificates are in no log is kept out
+(`log_credentials`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from liaison.errors import LiaisonError
+from liaison.model import ChannelId
+from liaison.wire.problems import RemoteError
+from liaison_sdk import log_credentials, refreshing
+from liaison_sdk.environment import Environment
+from liaison_sdk.errors import ConnectionLostError, RelayBrokenError
+from liaison_sdk.store import Transaction, channels
+
+if TYPE_CHECKING:
+    from liaison.policy.agreement import Agreement
+    from liaison_sdk.log_keeping import Wanted
+
+_IDLE: Final = 300.0
+"""Seconds between looks while nothing is missing: commits that nobody delivered show then."""
+_MOST_ANSWERS: Final = 256
+"""To one look; the rest is for the next."""
+_ASKS: Final = 4
+"""For a certificate before a whole log's silence counts: the next checkpoint takes a moment."""
+_UNAUTHORIZED: Final = 401
+
+
+@dataclass(slots=True)
+class _Tried:
+    """What was wanted the last time, and when it is to be asked for again."""
+
+    wanted: Wanted
+    pause: float
+    at: float
+
+
+class LogFollower:
+    """Asks the logs of all agreements.
+
+    Args:
+        environment: what it belongs to.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._env: Final = environment
+        self.has_all: Callable[[], bool] = lambda: False
+        """Whether this process receives, and has taken all that waits at the relay."""
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._tried: dict[str, _Tried] = {}
+
+    async def run(self) -> None:
+        """Follow for ever.
+
+        Raises:
+            ConnectionLostError: the relay can't be reached.
+        """
+        options = self._env.options
+        while True:
+            change = self._env.changes.next()
+            await self._look()
+            now = self._env.loop.time()
+            due = min((tried.at for tried in self._tried.values()), default=now + _IDLE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(max(due, now)):
+                    await change.wait()
+            # What comes together is asked for together.
+            await options.sleep(options.log_pause)
+
+    async def follow(
+        self, agreement_id: str, asked: Mapping[bytes, str] | None = None, *, final: bool = False
+    ) -> None:
+        """Ask an agreement's log for all that it has to show.
+
+        Args:
+            agreement_id: whose log.
+            asked: certificates to ask for, with their devices' names.
+            final: see `log_credentials.note`.
+
+        Raises:
+            ConnectionLostError: the relay can't be reached.
+        """
+        async with self._locks.setdefault(agreement_id, asyncio.Lock()):
+            await self._follow(agreement_id, dict(asked or {}), final=final)
+
+    async def require_group(self, channel: ChannelId) -> None:
+        """Ask for the certificates of a channel's members.
+
+        Raises:
+            CredentialUnloggedError: one is not in the log.
+            ConnectionLostError: the relay can't be reached.
+        """
+        env = self._env
+
+        def check(tx: Transaction) -> tuple[Agreement, dict[bytes, str]] | None:
+            record = channels.load(tx, channel)
+            if record is None or not record.state.is_open:
+                return None
+            agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
+            return agreement, log_credentials.check_group(env, tx, record, agreement)
+
+        await self._require(check)
+
+    async def require(self, agreement: Agreement, wanted: Mapping[bytes, str]) -> None:
+        """Ask for certificates; what the log says of them is in the store then.
+
+        Raises:
+            ConnectionLostError: the relay can't be reached.
+        """
+
+        def check(tx: Transaction) -> tuple[Agreement, dict[bytes, str]]:
+            return agreement, log_credentials.check(self._env, tx, agreement, wanted)
+
+        with contextlib.suppress(log_credentials.CredentialUnloggedError):
+            await self._require(check)
+
+    async def _require(
+        self, check: Callable[[Transaction], tuple[Agreement, dict[bytes, str]] | None]
+    ) -> None:
+        for attempt in range(_ASKS):
+            found = await self._env.read(check)
+            if found is None or not found[1]:
+                return
+            agreement, unknown = found
+            final = attempt == _ASKS - 1
+            await self.follow(agreement.agreement_id, unknown, final=final)
+            if not final and (again := await self._env.read(check)) is not None and again[1]:
+                await self._env.options.sleep(self._env.options.log_pause * 2**attempt)
+        await self._env.read(check)
+
+    # --- one look -----------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        """Ask whatever has something to show, where its time has come."""
+        # Most commands are over before anything is asked.
+        from liaison_sdk import log_keeping  # noqa: PLC0415 - as said
+
+        env = self._env
+        for agreement in await env.read(lambda tx: log_keeping.agreements(env, tx)):
+            name = agreement.agreement_id
+            before = await env.read(lambda tx, a=agreement: log_keeping.wanted(env, tx, a))  # type: ignore[misc]  # a default argument binds the loop's value
+            if self._is_due(name, before):
+                await self.follow(name, dict(before.unknown))
+                await self._after(agreement)
+                after = await env.read(lambda tx, a=agreement: log_keeping.wanted(env, tx, a))  # type: ignore[misc]  # a default argument binds the loop's value
+                self._note(name, before, after)
+
+    def _is_due(self, name: str, wanted: Wanted) -> bool:
+        tried = self._tried.get(name)
+        return tried is None or tried.wanted != wanted or tried.at <= self._env.loop.time()
+
+    def _note(self, name: str, before: Wanted, after: Wanted) -> None:
+        options, tried = self._env.options, self._tried.get(name)
+        if not after:
+            pause = _IDLE
+        elif tried is None or after != before or tried.pause > options.log_poll:
+            pause = options.log_pause
+        else:
+            pause = min(tried.pause * 2, options.log_poll)
+        self._tried[name] = _Tried(after, pause, self._env.loop.time() + pause)
+
+    async def _after(self, agreement: Agreement) -> None:
+        from liaison_sdk import log_keeping  # noqa: PLC0415 - as in `_look`
+
+        env = self._env
+        has_all = self.has_all()
+
+        def report(tx: Transaction) -> None:
+            log_keeping.compare_pending(env, tx, agreement)
+            log_keeping.report_late(env, tx, agreement)
+            if has_all:
+                log_keeping.report_withheld(env, tx, agreement)
+
+        await env.store.write(report)
+
+    async def _follow(self, name: str, asked: dict[bytes, str], *, final: bool) -> None:
+        from liaison.wire.log import MAX_CHANNELS  # noqa: PLC0415 - as in `_look`
+        from liaison_sdk import log_keeping  # noqa: PLC0415 - as in `_look`
+
+        env = self._env
+        records = await env.read(lambda tx: log_keeping.followed_channels(tx, name))
+        places = [record.channel for record in records]
+        while True:
+            some, places = places[:MAX_CHANNELS], places[MAX_CHANNELS:]
+            asked = await self._ask(name, some, asked, final=final)
+            if not places and not asked:
+                return
+
+    async def _ask(
+        self, name: str, some: list[ChannelId], asked: dict[bytes, str], *, final: bool
+    ) -> dict[bytes, str]:
+        """Ask until all is shown; return the certificates that there was no room for."""
+        from liaison_sdk import log_keeping  # noqa: PLC0415 - as in `_look`
+
+        env, party, refreshed = self._env, self._env.account.device.party, False
+        for _ in range(_MOST_ANSWERS):
+            plan = await env.read(
+                lambda tx, s=some, q=asked: log_keeping.plan(env, tx, name, s, q)  # type: ignore[misc]  # default arguments bind the loop's values
+            )
+            try:
+                answer = await env.api.log(name, plan.query)
+            except (RemoteError, RelayBrokenError) as e:
+                if isinstance(e, RemoteError) and e.problem.status == _UNAUTHORIZED:
+                    raise ConnectionLostError(e.message) from e
+                nothing = log_keeping.Outcome(problem=e.message)
+                await env.write(
+                    lambda tx, p=plan, o=nothing: log_keeping.keep(env, tx, p, o, None, final=final)  # type: ignore[misc]  # default arguments bind the loop's values
+                )
+                return {}
+            outcome = await asyncio.to_thread(log_keeping.judge, plan, party, answer)
+            if outcome.answered is None and not refreshed:
+                # Its keys may have changed with a version that is not here yet.
+                refreshed = True
+                if await self._refreshed(name):
+                    continue
+            await env.write(
+                lambda tx, p=plan, o=outcome, a=answer: log_keeping.keep(
+                    env, tx, p, o, a, final=final
+                )  # type: ignore[misc]  # default arguments bind the loop's values
+            )
+            asked = {d: n for d, n in asked.items() if d not in plan.asked}
+            if outcome.answered is None or not (answer.more or asked):
+                return {}
+            if not answer.more:
+                some = []
+        return asked
+
+    async def _refreshed(self, name: str) -> bool:
+        try:
+            return await refreshing.refresh(self._env, name)
+        except ConnectionLostError:
+            raise
+        except LiaisonError:
+            # Nothing newer is to be had now; what is known counts.
+            return False

@@ -1,0 +1,408 @@
+"""What was verified of the agreements' logs: how far, which credentials, and what was wrong.
+
+What a log says of an item that has not come yet waits here for it. Checkpoints and evidence are under
+the seal, so that nobody can put an older state in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from liaison.envelope import cbor
+from liaison.model import ChannelId
+from liaison_sdk.store.base import Row, Transaction
+
+MAX_ALARMS: Final = 1000
+"""Kept; later ones are not, the first tell enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """How far an agreement's log was verified.
+
+    Args:
+        agreement: whose log.
+        note: the last verified checkpoint; empty before the first.
+        size: its number of entries.
+        witnesses: who had cosigned it.
+        newest: the size that the relay gave the log then.
+        asked_at: when the relay last answered, Unix seconds.
+        advanced_at: when the checkpoint last moved on, Unix seconds.
+        problem: why nothing could be verified the last time; empty where all was well.
+    """
+
+    agreement: str
+    note: bytes = b""
+    size: int = 0
+    witnesses: tuple[str, ...] = ()
+    newest: int = 0
+    asked_at: int = 0
+    advanced_at: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowRecord:
+    """How far a channel was followed; see `log_checks.Following`.
+
+    `start` is the place of the commit that began the stay, 0 for whoever has opened the channel;
+    `welcomed` whether a Welcome was delivered in that commit's place.
+    """
+
+    channel: ChannelId
+    next_seq: int
+    epoch: int | None
+    last: int
+    joined: int | None
+    confirmed: int
+    start: int
+    welcomed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPlace:
+    """What the log says of an item that has not come yet."""
+
+    seq: int
+    index: int
+    is_commit: bool
+    epoch: int
+    digest: bytes | None
+    since: int
+
+
+class CredentialState(StrEnum):
+    """What is known of a credential."""
+
+    LOGGED = "logged"
+    UNPROVEN = "unproven"
+    """The log could not say: it lacks its witnesses, or was not to be had."""
+    MISSING = "missing"
+    """The log is whole and does not have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRecord:
+    """A credential that was met.
+
+    Args:
+        digest: SHA-256 of the certificate's DER.
+        state: what is known.
+        since: when it was first asked for, Unix seconds.
+        size: what the relay gave as the log's size then.
+        name: whose it is, as its certificate says.
+    """
+
+    digest: bytes
+    state: CredentialState
+    since: int
+    size: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRecord:
+    """Something that an honest relay does not do.
+
+    Args:
+        number: its place in this store.
+        agreement: whose log.
+        channel: None where it concerns the whole log.
+        code: stable.
+        text: for people.
+        at: Unix seconds.
+        evidence: what the relay has sent, and what contradicts it.
+    """
+
+    number: int
+    agreement: str
+    channel: ChannelId | None
+    code: str
+    text: str
+    at: int
+    evidence: bytes
+
+    def __repr__(self) -> str:
+        return f"<AlarmRecord {self.number} {self.code}>"
+
+
+# --- the log itself ---------------------------------------------------------------------
+
+
+def load(tx: Transaction, agreement: str) -> LogRecord:
+    """Return how far a log was verified; a new record where it never was."""
+    row = tx.one("SELECT body FROM logs WHERE agreement = ?", (agreement,))
+    if row is None:
+        return LogRecord(agreement)
+    item: Any = cbor.decode(tx.unseal(f"log {agreement}", row[0]))
+    note, size, witnesses, newest, asked_at, advanced_at, problem = item
+    return LogRecord(
+        agreement, note, size, tuple(witnesses), newest, asked_at, advanced_at, problem
+    )
+
+
+def save(tx: Transaction, record: LogRecord) -> None:
+    """Keep how far a log was verified."""
+    item: list[Any] = [
+        record.note,
+        record.size,
+        list(record.witnesses),
+        record.newest,
+        record.asked_at,
+        record.advanced_at,
+        record.problem,
+    ]
+    tx.execute(
+        "INSERT OR REPLACE INTO logs (agreement, body) VALUES (?, ?)",
+        (record.agreement, tx.seal(f"log {record.agreement}", cbor.encode(item))),
+    )
+
+
+# --- channels ---------------------------------------------------------------------------
+
+
+def load_following(tx: Transaction, channel: ChannelId) -> FollowRecord | None:
+    """Return how far a channel was followed, or None where its beginning was not noted."""
+    row = tx.one("SELECT body FROM log_channels WHERE channel = ?", (channel.value,))
+    if row is None:
+        return None
+    item: Any = cbor.decode(tx.unseal(f"log channel {channel}", row[0]))
+    return FollowRecord(channel, *item)
+
+
+def save_following(tx: Transaction, record: FollowRecord) -> None:
+    """Keep how far a channel was followed."""
+    item: list[Any] = [
+        record.next_seq,
+        record.epoch,
+        record.last,
+        record.joined,
+        record.confirmed,
+        record.start,
+        record.welcomed,
+    ]
+    tx.execute(
+        "INSERT OR REPLACE INTO log_channels (channel, body) VALUES (?, ?)",
+        (record.channel.value, tx.seal(f"log channel {record.channel}", cbor.encode(item))),
+    )
+
+
+def begin(
+    tx: Transaction, channel: ChannelId, seq: int, epoch: int, *, welcomed: bool = False
+) -> None:
+    """Note that a stay in a channel begins, in the transaction in which it does.
+
+    Args:
+        tx: the transaction.
+        channel: which channel.
+        seq: of the commit that brought this device in; 0 for whoever has opened the channel.
+        epoch: the first one of the stay.
+        welcomed: whether a Welcome stands for that commit here, not the commit itself.
+    """
+    if seq == 0:
+        record = FollowRecord(channel, 1, epoch, -1, None, epoch, 0, welcomed)
+    else:
+        record = FollowRecord(channel, seq, epoch - 1, -1, seq, -1, seq, welcomed)
+    save_following(tx, record)
+    # Of an earlier stay nothing more will come.
+    tx.execute("DELETE FROM log_pending WHERE channel = ?", (channel.value,))
+
+
+def add_pending(tx: Transaction, channel: ChannelId, place: PendingPlace) -> None:
+    """Keep what the log says of an item that has not come yet."""
+    tx.execute(
+        "INSERT OR REPLACE INTO log_pending (channel, seq, place, is_commit, epoch, digest, since) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            channel.value,
+            place.seq,
+            place.index,
+            place.is_commit,
+            place.epoch,
+            place.digest,
+            place.since,
+        ),
+    )
+
+
+def pending(tx: Transaction, channel: ChannelId) -> list[PendingPlace]:
+    """Return what waits for its item, in the channel's order."""
+    rows = tx.all(
+        "SELECT seq, place, is_commit, epoch, digest, since FROM log_pending "
+        "WHERE channel = ? ORDER BY seq",
+        (channel.value,),
+    )
+    return [PendingPlace(s, i, bool(c), e, d, since) for s, i, c, e, d, since in rows]
+
+
+def drop_pending(tx: Transaction, channel: ChannelId, seq: int) -> None:
+    """Forget what was compared with its item."""
+    tx.execute("DELETE FROM log_pending WHERE channel = ? AND seq = ?", (channel.value, seq))
+
+
+def any_pending(tx: Transaction, channel: ChannelId) -> bool:
+    """Whether an item that has come by now is waited for."""
+    sql = (
+        "SELECT 1 FROM log_pending p JOIN items i ON i.channel = p.channel AND i.seq = p.seq "
+        "WHERE p.channel = ? LIMIT 1"
+    )
+    return tx.one(sql, (channel.value,)) is not None
+
+
+# --- credentials ------------------------------------------------------------------------
+
+
+def load_credentials(
+    tx: Transaction, agreement: str, digests: Iterable[bytes]
+) -> dict[bytes, CredentialRecord]:
+    """Return what is known of credentials, by digest; those never asked for are left out."""
+    found = {}
+    for digest in digests:
+        row = tx.one(
+            "SELECT digest, state, since, size, name FROM log_credentials "
+            "WHERE agreement = ? AND digest = ?",
+            (agreement, digest),
+        )
+        if row is not None:
+            found[digest] = _credential(row)
+    return found
+
+
+def open_credentials(tx: Transaction, agreement: str) -> list[CredentialRecord]:
+    """Return the credentials that were met and are not known to be in the log."""
+    rows = tx.all(
+        "SELECT digest, state, since, size, name FROM log_credentials "
+        "WHERE agreement = ? AND state <> ?",
+        (agreement, CredentialState.LOGGED),
+    )
+    return [_credential(row) for row in rows]
+
+
+def save_credential(tx: Transaction, agreement: str, record: CredentialRecord) -> None:
+    """Keep what is known of a credential."""
+    tx.execute(
+        "INSERT OR REPLACE INTO log_credentials (agreement, digest, state, since, size, name) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (agreement, record.digest, record.state, record.since, record.size, record.name),
+    )
+
+
+def _credential(row: Row) -> CredentialRecord:
+    digest, state, since, size, name = row
+    return CredentialRecord(digest, CredentialState(state), since, size, name)
+
+
+# --- alarms -----------------------------------------------------------------------------
+
+
+def raise_alarm(
+    tx: Transaction,
+    agreement: str,
+    channel: ChannelId | None,
+    code: str,
+    text: str,
+    *,
+    at: int,
+    evidence: Callable[[], bytes],
+) -> bool:
+    """Keep an alarm; return False where the same one stands here already, or too many do.
+
+    Of a whole log one of each kind is kept: the first tells where it went wrong.
+    """
+    place = None if channel is None else channel.value
+    for known in alarms(tx):
+        same = (known.agreement, known.channel, known.code) == (agreement, channel, code)
+        if same and (channel is None or known.text == text):
+            return False
+    row = tx.one("SELECT count(*) FROM log_alarms")
+    if row is not None and row[0] >= MAX_ALARMS:
+        return False
+    item: list[Any] = [text, evidence()]
+    sealed = tx.seal(f"log alarm {agreement} {code}", cbor.encode(item))
+    tx.execute(
+        "INSERT INTO log_alarms (agreement, channel, code, at, body) VALUES (?, ?, ?, ?, ?)",
+        (agreement, place, code, at, sealed),
+    )
+    return True
+
+
+def alarms(tx: Transaction) -> list[AlarmRecord]:
+    """Return all alarms, oldest first."""
+    rows = tx.all(
+        "SELECT number, agreement, channel, code, at, body FROM log_alarms ORDER BY number"
+    )
+    return [_alarm(tx, row) for row in rows]
+
+
+def alarmed(tx: Transaction, channels: Collection[ChannelId]) -> set[ChannelId]:
+    """Return which of these channels an alarm stands for."""
+    rows = tx.all("SELECT DISTINCT channel FROM log_alarms WHERE channel IS NOT NULL")
+    return {ChannelId(row[0]) for row in rows} & set(channels)
+
+
+def _alarm(tx: Transaction, row: Row) -> AlarmRecord:
+    number, agreement, channel, code, at, body = row
+    item: Any = cbor.decode(tx.unseal(f"log alarm {agreement} {code}", body))
+    text, evidence = item
+    where = None if channel is None else ChannelId(channel)
+    return AlarmRecord(number, agreement, where, code, text, at, evidence)
+
+
+# --- messages ---------------------------------------------------------------------------
+
+
+def mark_logged(tx: Transaction, channel: ChannelId, seq: int, index: int) -> bool:
+    """Note that a message stands in the log; return whether there was one to mark."""
+    sql = "UPDATE messages SET logged = ? WHERE channel = ? AND seq = ? AND logged IS NULL"
+    return bool(tx.execute(sql, (index, channel.value, seq)))
+
+
+def highest_item(tx: Transaction, channel: ChannelId) -> int:
+    """Return the place of the last item of a channel that has come; 0 where none has."""
+    row = tx.one("SELECT max(seq) FROM items WHERE channel = ?", (channel.value,))
+    return 0 if row is None or row[0] is None else int(row[0])
+
+
+def item_digest(tx: Transaction, channel: ChannelId, seq: int) -> bytes | None:
+    """Return the digest of an item that has come, or None."""
+    row = tx.one("SELECT digest FROM items WHERE channel = ? AND seq = ?", (channel.value, seq))
+    return None if row is None else bytes(row[0])
+
+
+def mark_late(tx: Transaction, channel: ChannelId, *, start: int, before_ms: int) -> list[int]:
+    """Mark the messages accepted before a time that are not in the log; return the new ones.
+
+    Args:
+        tx: the transaction.
+        channel: which channel.
+        start: only what stands behind this place: before it lies an earlier stay.
+        before_ms: Unix milliseconds, the relay's.
+    """
+    where = "channel = ? AND seq > ? AND time_ms < ? AND logged IS NULL AND late = 0"
+    values = (channel.value, start, before_ms)
+    found = tx.all(f"SELECT number FROM messages WHERE {where}", values)  # noqa: S608 - constant parts
+    tx.execute(f"UPDATE messages SET late = 1 WHERE {where}", values)  # noqa: S608 - constant parts
+    return [row[0] for row in found]
+
+
+def count_unlogged(tx: Transaction, channel: ChannelId, start: int) -> tuple[int, int]:
+    """Count the accepted messages that are not in the log, and those that are late."""
+    row = tx.one(
+        "SELECT count(*), total(late) FROM messages "
+        "WHERE channel = ? AND seq > ? AND time_ms IS NOT NULL AND logged IS NULL",
+        (channel.value, start),
+    )
+    return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
+
+def withheld_numbers(tx: Transaction, channel: ChannelId, senders: Collection[str]) -> list[int]:
+    """Return the numbers of what these devices have sent and what is withheld, oldest first."""
+    rows = tx.all(
+        "SELECT number, sender FROM messages WHERE channel = ? AND state = 'withheld' "
+        "ORDER BY number",
+        (channel.value,),
+    )
+    return [number for number, sender in rows if sender in senders]
