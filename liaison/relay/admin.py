@@ -21,7 +21,7 @@ from liaison.errors import LiaisonError
 from liaison.policy.agreement import Agreement
 from liaison.relay import adminsocket, log
 from liaison.relay.adminsocket import JSON, Request
-from liaison.relay.app import Relay
+from liaison.relay.app import Places, Relay
 from liaison.relay.errors import BodyError
 from liaison.relay.files import DataDir, exclusive
 from liaison.relay.identity import RelayKeys
@@ -196,12 +196,12 @@ def run_stopped(data: DataDir, settings: Settings, keys: RelayKeys, request: Req
         LiaisonError: refused; nothing was changed.
     """
     with exclusive(data):
-        url = data.database_url(settings.database_url)
-        return asyncio.run(_directly(settings, keys, url, request))
+        places = Places(data.database_url(settings.database_url), data.logs)
+        return asyncio.run(_directly(settings, keys, places, request))
 
 
-async def _directly(settings: Settings, keys: RelayKeys, url: str, request: Request) -> JSON:
-    relay = await Relay.open(settings, keys, url)
+async def _directly(settings: Settings, keys: RelayKeys, places: Places, request: Request) -> JSON:
+    relay = await Relay.open(settings, keys, places)
     try:
         return await perform(relay.services, request)
     finally:

@@ -12,6 +12,8 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from ssl import SSLContext
 from typing import Self
 
 from aiohttp import web
@@ -23,11 +25,13 @@ from liaison.relay import appkeys, log, middleware, recording, workers
 from liaison.relay.errors import NotReadyError
 from liaison.relay.identity import RelayKeys
 from liaison.relay.limits import Limits
-from liaison.relay.recording import Recorder
+from liaison.relay.publishing import Publisher
+from liaison.relay.recording import Recorder, Step, nothing
 from liaison.relay.routes import TABLES
 from liaison.relay.services import Limits as ServiceLimits
 from liaison.relay.services import Services
 from liaison.relay.services.judging import JUDGE, Judge
+from liaison.relay.services.log_grace import LogPolicies
 from liaison.relay.sessions import Sessions
 from liaison.relay.settings import Settings
 from liaison.relay.streams import Streams
@@ -49,6 +53,21 @@ class Clocks:
     monotonic: Callable[[], float] = time.monotonic
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the relay's data are, and what was read from files before the loop started.
+
+    Args:
+        database_url: of the database.
+        logs: folder of the logs' files.
+        witness_context: whom to trust as a witness's host; None for the system's authorities.
+    """
+
+    database_url: str
+    logs: Path
+    witness_context: SSLContext | None = field(default=None, repr=False)
+
+
 @dataclass(slots=True)
 class Relay:
     """A relay at work, without its sockets."""
@@ -58,6 +77,7 @@ class Relay:
     clocks: Clocks
     database: Database
     recorder: Recorder
+    publisher: Publisher
     writer: Writer
     bus: LocalBus
     services: Services
@@ -69,33 +89,48 @@ class Relay:
         cls,
         settings: Settings,
         keys: RelayKeys,
-        url: str,
+        places: Places,
         clocks: Clocks | None = None,
         judge: Judge = JUDGE,
+        step: Step = nothing,
     ) -> Self:
         """Open the database and start the writer.
 
         Args:
             settings: checked.
             keys: the relay's own.
-            url: the database's.
+            places: where its data are.
             clocks: the system's where left out.
             judge: see `liaison.relay.services.judging`.
+            step: see `liaison.relay.recording`.
 
         Raises:
             SchemaError: the database needs `migrate`, or a newer program.
         """
         clocks = clocks or Clocks()
-        database = Database.open(url)
+        database = Database.open(places.database_url)
         try:
             await database.check()
         except LiaisonError:
             await database.close()
             raise
-        recorder = Recorder(keys.public.origin, clocks.now_ms, random_bytes)
+        recorder = Recorder(keys.public.origin, clocks.now_ms, random_bytes, step)
         writer, bus = Writer(database, recorder=recorder), LocalBus()
+        publisher = Publisher(
+            database=database,
+            writer=writer,
+            recorder=recorder,
+            root=places.logs,
+            signer=keys.log,
+            policies=LogPolicies(database, clocks.now_ms).find,
+            urls=settings.witnesses,
+            clock=clocks.now_ms,
+            context=places.witness_context,
+            step=step,
+        )
         await writer.start()
         await recording.begin(database, writer, recorder)
+        await publisher.open()
         services = Services.build(
             database=database,
             writer=writer,
@@ -107,13 +142,16 @@ class Relay:
             judge=judge,
         )
         streams = Streams(settings.max_streams, settings.max_streams_per_device)
-        return cls(settings, keys, clocks, database, recorder, writer, bus, services, streams)
+        return cls(
+            settings, keys, clocks, database, recorder, publisher, writer, bus, services, streams
+        )
 
     def start_workers(self) -> None:
         """Start what runs beside requests; `close` ends it."""
         settings, logger = self.settings, log.logger()
         poll = settings.revocation_poll_ms / 1000
         self._workers += [
+            asyncio.create_task(self.publisher.run(), name="log"),
             asyncio.create_task(
                 workers.watch_revocations(self.services, self.bus, self.streams, logger, poll=poll),
                 name="revocations",
@@ -135,10 +173,12 @@ class Relay:
         """Check that messages could be accepted now.
 
         Raises:
-            LiaisonError: the database or its schema is unfit, or the writer has ended.
+            LiaisonError: the database or its schema is unfit, a log is damaged, or the writer has
+                ended.
         """
         if not self.writer.alive:
             raise NotReadyError("the writer has ended")
+        self.publisher.check()
         await self.database.check()
 
     def application(self) -> web.Application:
@@ -178,6 +218,7 @@ class Relay:
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+        await self.publisher.close()
         # What was submitted is committed and answered before the database goes.
         await self.writer.stop()
         await self.bus.close()

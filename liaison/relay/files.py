@@ -73,6 +73,11 @@ class DataDir:
         return self.path / "admin.sock"
 
     @property
+    def logs(self) -> Path:
+        """The directory of the transparency logs' files."""
+        return self.path / "log"
+
+    @property
     def lock(self) -> Path:
         """The file that the one writing process locks."""
         return self.path / "relay.lock"

@@ -47,6 +47,7 @@ FIELDS: Final = frozenset({
     "status",
     "stream",  # our id of a WebSocket connection
     "version",
+    "witness",
     "worker",
 })  # fmt: skip
 """Every field that a log line may have, besides `event`, `level` and `time`."""

@@ -33,6 +33,11 @@ RNG = Callable[[int], bytes]
 Step = Callable[[str], object]
 """Told of each step by its name, before the next begins; tests end the process there."""
 
+
+def nothing(_step: str) -> None:
+    """Take no notice of a step."""
+
+
 _SECRET_BYTES: Final = commitment.KEY_BYTES
 
 
@@ -103,7 +108,7 @@ class Recorder:
     relay: str
     clock: Callable[[], int]
     rng: RNG
-    step: Step = field(default=lambda _name: None)
+    step: Step = nothing
     listeners: list[Callable[[Iterable[int]], object]] = field(default_factory=list)
     """Called after a commit with the keys of the logs that grew; they must not block."""
     _heads: dict[str | None, _Head] = field(default_factory=dict)

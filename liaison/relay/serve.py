@@ -24,10 +24,11 @@ from typing import Any, Final
 from aiohttp import web
 
 from liaison.relay import admin, hardening, identity, log, tls
-from liaison.relay.app import Clocks, Relay
+from liaison.relay.app import Clocks, Places, Relay
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import DataDir, exclusive
 from liaison.relay.identity import RelayKeys
+from liaison.relay.recording import Step, nothing
 from liaison.relay.services.judging import JUDGE, Judge
 from liaison.relay.settings import Settings
 from liaison.relay.version import VERSION
@@ -44,7 +45,7 @@ class Prepared:
 
     settings: Settings
     keys: RelayKeys
-    database_url: str
+    places: Places
     listener: socket.socket
     admin: socket.socket
     context: ssl.SSLContext | None = field(repr=False)
@@ -72,11 +73,12 @@ def prepared(data: DataDir, settings: Settings) -> Iterator[Prepared]:
         stack.enter_context(exclusive(data))
         keys = identity.load(data)
         context = tls.server_context(data, settings, int(time.time()))
+        places = Places(
+            data.database_url(settings.database_url), data.logs, tls.witness_context(settings)
+        )
         listener = stack.enter_context(_listener(settings))
         socket_ = stack.enter_context(admin.bound(data))
-        yield Prepared(
-            settings, keys, data.database_url(settings.database_url), listener, socket_, context
-        )
+        yield Prepared(settings, keys, places, listener, socket_, context)
 
 
 def _listener(settings: Settings) -> socket.socket:
@@ -89,11 +91,14 @@ def _listener(settings: Settings) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def serving(
-    prepared: Prepared, clocks: Clocks | None = None, judge: Judge = JUDGE
+    prepared: Prepared,
+    clocks: Clocks | None = None,
+    judge: Judge = JUDGE,
+    step: Step = nothing,
 ) -> AsyncIterator[Relay]:
     """Serve until the block ends, then stop without losing anything."""
     settings = prepared.settings
-    relay = await Relay.open(settings, prepared.keys, prepared.database_url, clocks, judge)
+    relay = await Relay.open(settings, prepared.keys, prepared.places, clocks, judge, step)
     runner = web.AppRunner(
         relay.application(),
         access_log=None,

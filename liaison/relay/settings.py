@@ -12,6 +12,7 @@ import os
 import re
 import textwrap
 import tomllib
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, ClassVar, Final
@@ -29,6 +30,7 @@ from liaison.relay.files import ENV_DATA, SETTINGS_FILE
 
 ENV_PREFIX: Final = "LIAISON_RELAY_"
 _ORIGIN = re.compile(r"https://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
+_WITNESS = re.compile(r"(https?)://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
 _LISTEN = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):([0-9]{1,5})")
 
 Positive = Annotated[int, Field(gt=0)]
@@ -126,6 +128,26 @@ class Settings(BaseSettings):
         60.0,
         description="Time between runs that erase expired messages, attachments and invitations.",
     )
+    witnesses: Mapping[str, str] = Field(
+        {},
+        description="Where the witnesses of agreements' logs are: a table of names, as agreements "
+        "have them, and addresses, such as "
+        '`{ "witness.example.org/1" = "https://witness.example.org" }`.',
+    )
+    witness_ca: Path | None = Field(
+        None,
+        description="PEM file with the authorities of the witnesses' TLS; none: the system's.",
+    )
+
+    @field_validator("witnesses")
+    @classmethod
+    def _witnesses(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for url in value.values():
+            found = _WITNESS.fullmatch(url)
+            # A checkpoint names the agreement: it goes over a network encrypted.
+            if found is None or not (found[1] == "https" or is_loopback(found[2].strip("[]"))):
+                raise ValueError("a witness's address is https://host[:port][/path]")
+        return {name: url.rstrip("/") for name, url in value.items()}
 
     @field_validator("listen")
     @classmethod
@@ -241,7 +263,7 @@ def table() -> str:
     rows = ["| setting | default | what it does |", "|---|---|---|"]
     for name, info in Settings.model_fields.items():
         default = info.default
-        shown = "" if default in (None, "", ()) else f"`{default}`"
+        shown = "" if default in (None, "", (), {}) else f"`{default}`"
         rows.append(f"| `{name}` | {shown} | {info.description} |")
     return "\n".join(rows) + "\n"
 
@@ -261,4 +283,6 @@ def _toml(value: object) -> str:
         return str(value)
     if isinstance(value, tuple):
         return "[]"
+    if isinstance(value, dict):
+        return "{}"
     return f'"{value or ""}"'

@@ -59,6 +59,22 @@ def context(certificate: Path, key: Path) -> ssl.SSLContext:
     return tls
 
 
+def witness_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return whom to trust as a witness's host; None for the system's authorities.
+
+    Raises:
+        SettingsError: the file of authorities can't be used.
+    """
+    if settings.witness_ca is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.witness_ca)
+    except (OSError, ssl.SSLError) as e:
+        raise SettingsError(
+            f"the authorities in {settings.witness_ca} can't be used: {e}"
+        ) from None
+
+
 def _trial(data: DataDir, settings: Settings, now: int) -> tuple[Path, Path]:
     certificate, key = data.tls / "server.pem", data.tls / "server.key"
     hosts = tuple(dict.fromkeys((settings.host, "127.0.0.1", "::1", "localhost")))

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Table, bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.padding import padded
 from liaison.storage.tables import log_checkpoints, log_entries, log_openings, logs
 
 _HOUR_MS: Final = 3_600_000
@@ -109,10 +110,10 @@ async def find_all(
     return {row.agreement: row for row in (LogRow(*found) for found in rows)}
 
 
-async def by_key(tx: AsyncConnection, key: int) -> LogRow | None:
-    """Return one log."""
-    row = (await tx.execute(_ROW.where(_l.key == key))).one_or_none()
-    return LogRow(*row) if row else None
+async def by_keys(tx: AsyncConnection, keys: Collection[int]) -> list[LogRow]:
+    """Return some logs."""
+    query = _ROW.where(_l.key.in_(padded(sorted(keys)))).order_by(_l.key)
+    return [LogRow(*row) for row in await tx.execute(query)]
 
 
 async def create(

@@ -1,0 +1,177 @@
+"""A log's files: tiles, the newest signed checkpoint, and evidence where the log is damaged.
+
+A file is written under another name, synced, and only then takes its own, so that a crash leaves
+no half of one; nothing is ever written over with other bytes, the checkpoint excepted. Everything
+but the evidence can be derived again from the database. All functions block: call them in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Final
+
+from liaison.tlog import tiles
+from liaison.tlog.errors import TileError
+from liaison.tlog.merkle import HASH_BYTES
+from liaison.tlog.tiles import Tile, TileTree
+
+_CHECKPOINT: Final = "checkpoint"
+_EVIDENCE: Final = "evidence"
+_DRAFT: Final = ".new"
+_NAME_DIGITS: Final = 16
+
+
+def folder(logs: Path, origin: str) -> Path:
+    """Return where a log's files lie, below the folder of all logs."""
+    return logs / hashlib.sha256(origin.encode()).hexdigest()[:_NAME_DIGITS]
+
+
+class TileStore:
+    """The files of one log.
+
+    Args:
+        root: its folder, see `folder`; made when something is written.
+        syncing: waits for the disk for several files at once.
+    """
+
+    def __init__(self, root: Path, syncing: Executor) -> None:
+        self.root = root
+        self._syncing = syncing
+
+    # --- reading ---
+
+    def stored(self, tile: Tile) -> bytes | None:
+        """Return the file of exactly this tile; None where it is not there."""
+        try:
+            return (self.root / tile.path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def read(self, tile: Tile) -> bytes:
+        """Return a tile's bytes, from its own file or from that of a wider one.
+
+        Raises:
+            TileError: it is not there, or is damaged.
+        """
+        found = self.stored(tile)
+        if found is None and tile.is_partial:
+            # A partial tile goes when the full one in its place is there.
+            found = self._cut(tile)
+        if found is None:
+            raise TileError(f"{tile.path} is not there")
+        return found
+
+    def _cut(self, tile: Tile) -> bytes | None:
+        whole = Tile(tile.level, tile.index)
+        data = self.stored(whole)
+        if data is None:
+            return None
+        if tile.level is not None:
+            return data[: tile.width * HASH_BYTES]
+        return tiles.encode_entries(tiles.decode_entries(whole, data)[: tile.width])
+
+    def tree(self, size: int) -> TileTree:
+        """Return the tree of a size that was published."""
+        return TileTree(size, self.read)
+
+    def absent(self, size: int) -> Iterator[Tile]:
+        """Give the tiles of a published size that are not there, by their names alone."""
+        for tile in tiles.needed(size):
+            whole = Tile(tile.level, tile.index)
+            if not (self.root / tile.path).exists() and not (self.root / whole.path).exists():
+                yield tile
+
+    def checkpoint(self) -> bytes | None:
+        """Return the newest signed checkpoint, as a note; None where nothing was published."""
+        try:
+            return (self.root / _CHECKPOINT).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    # --- writing ---
+
+    def write(self, derived: Iterable[tuple[Tile, bytes]], step: Callable[[str], object]) -> None:
+        """Write those of the tiles that are not there; they are on the disk when this returns.
+
+        Args:
+            derived: from the log's entries.
+            step: told of each file before it takes its name.
+
+        Raises:
+            TileConflictError: one that is there has other bytes; it was left as it is.
+        """
+        drafts = [self._draft(tile.path, data) for tile, data in self._missing(derived)]
+        list(self._syncing.map(_sync, drafts))
+        for draft in drafts:
+            step("tile")
+            draft.replace(_final(draft))
+        list(self._syncing.map(_sync_folder, {draft.parent for draft in drafts}))
+
+    def _missing(self, derived: Iterable[tuple[Tile, bytes]]) -> Iterator[tuple[Tile, bytes]]:
+        return tiles.missing(derived, self.stored)
+
+    def show(self, note: bytes, step: Callable[[str], object]) -> None:
+        """Make a signed checkpoint the newest; it is on the disk when this returns."""
+        draft = self._draft(_CHECKPOINT, note)
+        _sync(draft)
+        step("checkpoint")
+        draft.replace(_final(draft))
+        _sync_folder(self.root)
+
+    def prune(self, old: int, new: int) -> None:
+        """Delete the partial tiles of a log that grew, where the full ones are there now."""
+        for tile in tiles.growth(old, new):
+            if not tile.is_partial:
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(self.root / f"{tile.path}.p")
+
+    def keep_evidence(self, name: str, data: bytes) -> Path:
+        """Keep what shows that the log is damaged; return where. What is there stays."""
+        path = self.root / _EVIDENCE / name
+        if not path.exists():
+            draft = self._draft(f"{_EVIDENCE}/{name}", data)
+            _sync(draft)
+            draft.replace(path)
+            _sync_folder(path.parent)
+        return path
+
+    def _draft(self, path: str, data: bytes) -> Path:
+        draft = self.root / f"{path}{_DRAFT}"
+        self._make_folder(draft.parent)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        return draft
+
+    def _make_folder(self, path: Path) -> None:
+        if path.is_dir():
+            return
+        self._make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(path.parent)
+
+
+def _final(draft: Path) -> Path:
+    return draft.with_name(draft.name.removesuffix(_DRAFT))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from liaison.crypto.signing import SigningKey
+from liaison.relay.errors import LogRefusedError
+from liaison.relay.publishing import CHUNK
+from liaison.tlog import merkle, tiles
+from liaison.tlog.checkpoint import Checkpoint
+from liaison.tlog.note import Note
+from liaison.tlog.tiles import Tile
+from tests.support.logrig import Act, LogRig, new_signer, opened
+
+
+@pytest.fixture
+def signer() -> SigningKey:
+    return new_signer()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+async def rig(database_url: str, folder: Path, signer: SigningKey) -> AsyncIterator[LogRig]:
+    async with opened(database_url, folder, signer) as found:
+        yield found
+
+
+def nothing_there(tile: Tile) -> bytes:
+    raise LookupError(tile.path)
+
+
+async def check_shown(rig: LogRig) -> None:
+    """Check that what is shown is the log, all of it: checkpoint, tiles, the database's row."""
+    entries = await rig.entries()
+    shown = await rig.shown()
+    row = await rig.row()
+    root = merkle.root_of(merkle.hash_leaves(entries))
+    assert shown == Checkpoint(row.origin, len(entries), root)
+    assert row.published_size == len(entries)
+    assert row.published is not None
+    assert Checkpoint.parse(Note.decode(row.published).text) == shown
+    for tile, data in tiles.grow(0, entries, nothing_there):
+        assert await asyncio.to_thread(rig.store.stored, tile) == data, tile.path
+
+
+async def test_what_was_recorded_is_shown_signed_with_its_tiles(rig: LogRig) -> None:
+    await rig.act(3)
+    await rig.publisher.publish()
+
+    await check_shown(rig)
+
+
+async def test_a_log_that_grows_can_be_read_at_every_size_that_was_shown(rig: LogRig) -> None:
+    steps = random.Random(5)
+    shown = []
+    for _ in range(12):
+        await rig.act(steps.choice([1, 3, 100, 256, 300]))
+        await rig.publisher.publish(everything=False)
+        shown.append(await rig.shown())
+
+    await check_shown(rig)
+    for checkpoint in shown:
+        tree = rig.store.tree(checkpoint.size)
+        assert await asyncio.to_thread(tree.root) == checkpoint.root
+
+
+async def test_partial_tiles_go_when_the_full_ones_are_there(rig: LogRig) -> None:
+    await rig.act(200)
+    await rig.publisher.publish()
+    partial = Tile(0, 0, 200)
+    assert await asyncio.to_thread(rig.store.stored, partial) is not None
+
+    await rig.act(100)
+    await rig.publisher.publish()
+
+    assert await asyncio.to_thread(rig.store.stored, partial) is None
+    whole = await asyncio.to_thread(rig.store.stored, Tile(0, 0))
+    assert whole is not None
+    assert await asyncio.to_thread(rig.store.read, partial) == whole[: 200 * 32]
+
+
+async def test_a_log_that_nobody_need_cosign_counts_when_it_is_signed(rig: LogRig) -> None:
+    await rig.writer.submit(Act(2, agreement=None))
+    await rig.publisher.publish()
+
+    row = await rig.row(None)
+    assert row.cosigned_size == row.published_size == 2
+
+
+async def test_a_log_without_news_is_not_signed_again(rig: LogRig) -> None:
+    await rig.act()
+    await rig.publisher.publish()
+    steps: list[str] = []
+    rig.publisher.step = steps.append
+
+    await rig.publisher.publish()
+
+    assert "signed" not in steps
+
+
+async def test_more_than_is_read_at_once_is_published_whole(
+    database_url: str, folder: Path, signer: SigningKey
+) -> None:
+    async with opened(database_url, folder, signer) as first:
+        await first.act(10)
+        await first.publisher.publish()
+        await first.act(CHUNK + 300)
+        await first.publisher.publish()
+        await check_shown(first)
+
+
+async def test_lost_files_are_made_again(
+    database_url: str, folder: Path, signer: SigningKey
+) -> None:
+    async with opened(database_url, folder, signer) as rig:
+        await rig.act(600)
+        await rig.publisher.publish()
+        lost = [rig.store.root / Tile(None, 1).path, rig.store.root / Tile(0, 0).path]
+    for path in lost:
+        await asyncio.to_thread(path.unlink)
+
+    async with opened(database_url, folder, signer) as rig:
+        await rig.publisher.publish()
+        await check_shown(rig)
+
+    await asyncio.to_thread(shutil.rmtree, folder)
+    async with opened(database_url, folder, signer) as rig:
+        await rig.act(5)
+        await rig.publisher.publish()
+        await check_shown(rig)
+
+
+async def test_a_changed_tile_stops_the_log(
+    database_url: str, folder: Path, signer: SigningKey
+) -> None:
+    async with opened(database_url, folder, signer) as rig:
+        await rig.act(300)
+        await rig.publisher.publish()
+        path = rig.store.root / Tile(0, 1, 44).path
+    before = await asyncio.to_thread(path.read_bytes)
+    await asyncio.to_thread(path.write_bytes, bytes(len(before)))
+
+    async with opened(database_url, folder, signer) as rig:
+        await rig.publisher.publish()
+
+        with pytest.raises(LogRefusedError, match="is not what the log's entries give"):
+            await rig.act()
+        with pytest.raises(LogRefusedError):
+            rig.publisher.check()
+    assert await asyncio.to_thread(path.read_bytes) == bytes(len(before))
+
+
+def copy_of(url: str, tmp_path: Path) -> str:
+    path = tmp_path / "copy.db"
+    shutil.copy(url.removeprefix("sqlite:///"), path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def sqlite_url(database_url: str) -> str:
+    if not database_url.startswith("sqlite"):
+        pytest.skip("an old copy of the database is a file here")
+    return database_url
+
+
+async def test_an_old_copy_of_the_database_is_refused(
+    sqlite_url: str, folder: Path, signer: SigningKey, tmp_path: Path
+) -> None:
+    async with opened(sqlite_url, folder, signer) as rig:
+        await rig.act(5)
+        await rig.publisher.publish()
+    old = await asyncio.to_thread(copy_of, sqlite_url, tmp_path)
+    async with opened(sqlite_url, folder, signer) as rig:
+        await rig.act(5)
+        await rig.publisher.publish()
+        shown = await rig.shown()
+
+    async with opened(old, folder, signer) as rig:
+        with pytest.raises(
+            LogRefusedError, match="has 5 entries of the log and 10 were"
+        ) as refused:
+            await rig.act()
+        await rig.publisher.publish()
+
+        assert "restore the newest backup" in refused.value.hint
+        assert "docs/operating/log.md" in refused.value.hint
+        assert await rig.shown() == shown
+        evidence = rig.store.root / "evidence"
+        kept = await asyncio.to_thread(lambda: sorted(path.name for path in evidence.iterdir()))
+    assert [name.rpartition("-")[0] for name in kept] == [
+        "log.shrunk-database",
+        "log.shrunk-signed",
+    ]
+
+
+@pytest.mark.parametrize("more", [6, CHUNK + 6])
+async def test_another_history_is_refused_and_none_of_it_is_written(
+    sqlite_url: str, folder: Path, signer: SigningKey, tmp_path: Path, more: int
+) -> None:
+    async with opened(sqlite_url, folder, signer) as rig:
+        await rig.act(5)
+        await rig.publisher.publish()
+    old = await asyncio.to_thread(copy_of, sqlite_url, tmp_path)
+    async with opened(sqlite_url, folder, signer) as rig:
+        await rig.act(5)
+        await rig.publisher.publish()
+        shown = await rig.shown()
+    # The old copy went on elsewhere, with other files.
+    async with opened(old, tmp_path / "elsewhere", signer) as rig:
+        await rig.act(more, "other")
+
+    async with opened(old, folder, signer) as rig:
+        await rig.publisher.publish()
+
+        with pytest.raises(LogRefusedError, match="does not go on where"):
+            await rig.act()
+        assert await rig.shown() == shown
+    async with opened(sqlite_url, folder, signer) as rig:
+        await rig.act()
+        await rig.publisher.publish()
+        await check_shown(rig)
+
+
+async def test_a_checkpoint_by_another_key_is_refused(
+    database_url: str, folder: Path, signer: SigningKey
+) -> None:
+    async with opened(database_url, folder, signer) as rig:
+        await rig.act(5)
+        await rig.publisher.publish()
+
+    async with opened(database_url, folder, new_signer()) as rig:
+        with pytest.raises(LogRefusedError):
+            rig.publisher.check()
