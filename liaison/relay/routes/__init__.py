@@ -14,6 +14,7 @@ from liaison.relay.routes import (
     enrolments,
     health,
     key_packages,
+    log,
     relay,
     revocations,
     session,
@@ -31,5 +32,6 @@ TABLES: Final[tuple[web.RouteTableDef, ...]] = (
     key_packages.routes,
     channels.routes,
     blobs.routes,
+    log.routes,
     stream.routes,
 )

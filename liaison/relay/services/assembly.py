@@ -16,10 +16,12 @@ from liaison.relay.services.channels import Channels
 from liaison.relay.services.deliveries import Deliveries
 from liaison.relay.services.delivery import Delivery
 from liaison.relay.services.enrolment import Enrolment
+from liaison.relay.services.errors import UnknownLogError
 from liaison.relay.services.handshakes import Tools
 from liaison.relay.services.judging import JUDGE, Judge
 from liaison.relay.services.key_packages import KeyPackages
 from liaison.relay.services.limits import Limits
+from liaison.relay.services.log_reading import LogReading, Tiles
 from liaison.relay.services.messages import Appends, Messages
 from liaison.relay.services.participation import Participations
 from liaison.relay.services.proposals import Proposals
@@ -55,9 +57,10 @@ class Services:
     removals: Removals
     refusals: Refusals
     deliveries: Deliveries
+    log_reading: LogReading
 
     @classmethod
-    def build(
+    def build(  # noqa: PLR0913 - everything that services need comes through here
         cls,
         *,
         database: Database,
@@ -68,6 +71,7 @@ class Services:
         senders: Mapping[SignatureScheme, Signer],
         limits: Limits | None = None,
         judge: Judge = JUDGE,
+        files: Callable[[str], Tiles] | None = None,
     ) -> Services:
         """Make the services of a relay.
 
@@ -76,6 +80,7 @@ class Services:
             identity: the relay's public identity; agreements must name it.
             senders: the private halves of `identity.sender_keys`.
             judge: tests put another one here; what serves has the agreement's.
+            files: gives the files of a log by its origin; tests that read none leave it out.
         """
         limits = limits or Limits()
         book, tail = Book(), Tail(limits.tail_bytes)
@@ -114,6 +119,7 @@ class Services:
             removals=removals,
             refusals=refusals,
             deliveries=Deliveries(database, writer, book),
+            log_reading=LogReading(database, files or _no_files),
         )
 
     async def resume(self) -> int | None:
@@ -125,3 +131,7 @@ class Services:
         following = await self.calendar.keep()
         await self.removals.resume()
         return following
+
+
+def _no_files(origin: str) -> Tiles:
+    raise UnknownLogError(f"nothing of {origin} was published")

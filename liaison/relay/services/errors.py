@@ -316,3 +316,18 @@ class BlobTooLargeError(OversizeError):
     """The attachment is larger than the channel's policy or the relay allows."""
 
     code = "blob.too_large"
+
+
+# --- the log ----------------------------------------------------------------------------
+
+
+class UnknownLogError(UnknownError):
+    """The relay has no such log, or has published nothing of it yet."""
+
+    code = "log.unknown"
+
+
+class UnknownTileError(UnknownError):
+    """The log has no such file."""
+
+    code = "log.tile_unknown"

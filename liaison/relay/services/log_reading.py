@@ -1,0 +1,253 @@
+"""Reading an agreement's log: what a party's devices and offices are given of it, with proofs.
+
+A caller gets entries of the channels that its device is or was in, those of credentials that it
+names, and those of its party's keys; and of each what its party may open. Which entries these are
+is read from the database. That they are in the log is proved from its tiles, in the newest
+checkpoint that a quorum has cosigned, and nothing beyond that one is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.model import ChannelId
+from liaison.relay.services.callers import Caller, DeviceCaller
+from liaison.relay.services.errors import UnknownAgreementError, UnknownLogError, UnknownTileError
+from liaison.storage import agreements, channels, logs, logs_reading, members
+from liaison.storage.engine import Database
+from liaison.storage.logs import LogRow
+from liaison.storage.logs_reading import EntryRow
+from liaison.storage.members import Stay
+from liaison.tlog.disclosure import Sealed
+from liaison.tlog.errors import TileError
+from liaison.tlog.fields import EntryType
+from liaison.tlog.tiles import Tile, TileTree
+from liaison.wire.log import FollowedChannel, LogAnswer, LogQuery, ProvenEntry
+
+_KEYS: Final = (EntryType.KEY.value, EntryType.POLICY.value)
+
+
+class Tiles(Protocol):
+    """The files of one log; its methods block."""
+
+    def stored(self, tile: Tile) -> bytes | None:
+        """Return the file of exactly this tile."""
+        ...
+
+    def tree(self, size: int) -> TileTree:
+        """Return the tree of a size that was published."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Who reads, and whether the party still belongs to the agreement."""
+
+    caller: Caller
+    current: bool
+
+    def may_open(self, row: EntryRow) -> bool:
+        """Whether what opens an entry is for the caller's party.
+
+        What is for every party is for those of the newest version; one that has left keeps what
+        names it.
+        """
+        if row.audience is None and not self.current:
+            return False
+        return row.may_open(str(self.caller.party))
+
+
+@dataclass
+class _Found:
+    """The entries of an answer as they are collected, `limit` of them at most."""
+
+    limit: int
+    rows: dict[int, EntryRow] = field(default_factory=dict)
+    missing: list[bytes] = field(default_factory=list)
+    more: bool = False
+
+    @property
+    def room(self) -> int:
+        return self.limit - len(self.rows)
+
+    def add(self, rows: Iterable[EntryRow]) -> None:
+        """Take what there is room for."""
+        for row in rows:
+            if row.at in self.rows:
+                continue
+            if not self.room:
+                self.more = True
+                return
+            self.rows[row.at] = row
+
+
+@dataclass(frozen=True)
+class LogReading:
+    """Answers questions about logs.
+
+    Args:
+        database: where entries, and what opens them, are.
+        files: gives a log's files by its origin.
+    """
+
+    database: Database
+    files: Callable[[str], Tiles]
+
+    async def query(self, caller: Caller, id_: str, asked: LogQuery) -> LogAnswer:
+        """Answer what a device or an office may know of an agreement's log.
+
+        A size beyond the checkpoint's gets no proof: it is for the caller to see that the log
+        has shrunk.
+
+        Raises:
+            UnknownAgreementError: the caller's party was never in such an agreement.
+        """
+        async with self.database.read() as tx:
+            reader = await _reader(tx, caller, id_)
+            row = await logs.find(tx, id_)
+            if row is None or row.cosigned is None:
+                newest = None if row is None else _text(row.published)
+                return LogAnswer(newest=newest)
+            found = _Found(asked.limit)
+            await _credentials(tx, row, asked.credentials, found)
+            for channel in asked.channels:
+                await _channel(tx, row, reader, channel, found)
+            if asked.keys_after is not None:
+                await _keys(tx, row, reader, asked.keys_after, found)
+        return await asyncio.to_thread(self._answer, row, reader, asked, found)
+
+    def _answer(self, row: LogRow, reader: _Reader, asked: LogQuery, found: _Found) -> LogAnswer:
+        size = row.cosigned_size
+        tree = self.files(row.origin).tree(size)
+        consistency = tree.prove_consistency(asked.size) if 0 < asked.size < size else []
+        return LogAnswer(
+            checkpoint=_text(row.cosigned),
+            newest=_text(row.published),
+            consistency=consistency,
+            entries=[_proven(one, reader, tree) for one in found.rows.values()],
+            missing=found.missing,
+            more=found.more,
+        )
+
+    # --- files, as tools read them ------------------------------------------------------
+
+    async def checkpoint(self, caller: Caller, id_: str | None, generation: int = 1) -> bytes:
+        """Return the newest cosigned checkpoint of a log, as a note.
+
+        Args:
+            caller: a party's, to an agreement's log; anybody's, to the root log.
+            id_: the agreement's; None for the root log.
+            generation: of the agreement's log.
+
+        Raises:
+            UnknownAgreementError: see `query`.
+            UnknownLogError: there is no such log, or nothing of it was published yet.
+        """
+        row = await self._log(caller, id_, generation)
+        note = row.published if id_ is None else row.cosigned
+        if note is None:
+            raise UnknownLogError("nothing of this log was published yet", hint="ask again later")
+        return note
+
+    async def tile(self, caller: Caller, id_: str | None, path: str, generation: int = 1) -> bytes:
+        """Return a tile or an entry bundle.
+
+        Raises:
+            UnknownAgreementError, UnknownLogError: see `checkpoint`.
+            UnknownTileError: no tile's path, or not written.
+        """
+        try:
+            tile = Tile.parse(path)
+        except TileError as error:
+            raise UnknownTileError(error.message) from error
+        row = await self._log(caller, id_, generation)
+        data = await asyncio.to_thread(self.files(row.origin).stored, tile)
+        if data is None:
+            raise UnknownTileError(f"the log has no {tile.path}")
+        return data
+
+    async def _log(self, caller: Caller, id_: str | None, generation: int) -> LogRow:
+        async with self.database.read() as tx:
+            if id_ is not None:
+                await _reader(tx, caller, id_)
+            for row in await logs.listing(tx):
+                if (row.agreement, row.generation) == (id_, generation):
+                    return row
+        raise UnknownLogError("the relay has no such log")
+
+
+async def _reader(tx: AsyncConnection, caller: Caller, id_: str) -> _Reader:
+    newest = await agreements.find(tx, id_)
+    if newest is None or caller.party_key not in await agreements.parties_ever(tx, id_):
+        raise UnknownAgreementError(f"{caller.party} has no such agreement {id_[:80]!r}")
+    return _Reader(caller, caller.party_key in await agreements.parties_of(tx, newest.key))
+
+
+async def _credentials(
+    tx: AsyncConnection, row: LogRow, digests: Sequence[bytes], found: _Found
+) -> None:
+    if not digests:
+        return
+    there = await logs_reading.by_mark(tx, row.key, digests, below=row.cosigned_size)
+    wanted = dict.fromkeys(digests)
+    found.add(there[digest] for digest in wanted if digest in there)
+    found.missing = [digest for digest in wanted if digest not in there]
+
+
+async def _channel(
+    tx: AsyncConnection, row: LogRow, reader: _Reader, asked: FollowedChannel, found: _Found
+) -> None:
+    caller = reader.caller
+    channel = await channels.find(tx, ChannelId.parse(asked.channel).value)
+    if channel is None or not isinstance(caller, DeviceCaller):
+        return
+    for stay in await members.stays(tx, caller.key, channel.key):
+        rows = await logs_reading.by_place(
+            tx,
+            row.key,
+            channel.key,
+            after=max(asked.after, _before(stay)),
+            upto=channel.head if stay.left_seq is None else stay.left_seq,
+            below=row.cosigned_size,
+            limit=found.room + 1,
+        )
+        found.add(rows)
+
+
+def _before(stay: Stay) -> int:
+    # The commit that brought the device in shows it that its first epoch is in the log.
+    return max(0, stay.joined_seq - 1)
+
+
+async def _keys(
+    tx: AsyncConnection, row: LogRow, reader: _Reader, first: int, found: _Found
+) -> None:
+    rows = await logs_reading.by_type(
+        tx,
+        row.key,
+        _KEYS,
+        first=first,
+        below=row.cosigned_size,
+        party=str(reader.caller.party),
+        limit=found.room + 1,
+    )
+    found.add(rows)
+
+
+def _proven(row: EntryRow, reader: _Reader, tree: TileTree) -> ProvenEntry:
+    shown = None
+    if row.openings is not None and reader.may_open(row):
+        type_ = EntryType(row.type)
+        shown = Sealed.decode(type_, row.openings).disclose(type_).to_json()
+    return ProvenEntry(
+        index=row.at, data=row.data, disclosure=shown, proof=tree.prove_inclusion(row.at)
+    )
+
+
+def _text(note: bytes | None) -> str | None:
+    return None if note is None else note.decode()
