@@ -21,10 +21,11 @@ class AgreementRow(NamedTuple):
     version: int
     digest: bytes
     envelope: bytes
+    admitted_at: int
 
 
 _t = agreements.c
-_ROW = select(_t.key, _t.id, _t.version, _t.digest, _t.envelope)
+_ROW = select(*(_t[name] for name in AgreementRow._fields))
 
 
 async def by_key(tx: AsyncConnection, key: int) -> AgreementRow | None:

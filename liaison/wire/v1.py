@@ -169,9 +169,11 @@ class Document(Body):
     """A signed document (DSSE envelope, JSON bytes).
 
     An agreement, a revocation list, a statement of participation or an exclusion.
+    `accepted_ms` is when the relay admitted an agreement, by its own word.
     """
 
     envelope: Annotated[B64, Field(min_length=1, max_length=1 << 20)]
+    accepted_ms: TimeMs | None = None
 
 
 class Documents(Body):

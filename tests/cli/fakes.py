@@ -97,10 +97,13 @@ class FakeRelay:
     async def revocations(self, party: PartyCode) -> bytes:
         return self.lists[-1]
 
-    async def agreement(self, agreement_id: str, version: int | None = None) -> bytes:
+    async def agreement(self, agreement_id: str, version: int | None = None) -> v1.Document:
         if not self.versions:
             raise RemoteError(Problem("agreement.unknown", 404, f"no agreement {agreement_id}"))
-        return self.versions[-1 if version is None else version - 1]
+        number = len(self.versions) if version is None else version
+        # Admitted one after another, a minute apart.
+        at = signing.verify(self.versions[0]).valid_from + 60 * (number - 1)
+        return v1.Document(envelope=self.versions[number - 1], accepted_ms=at * 1000)
 
     async def propose_agreement(self, envelope: bytes) -> v1.ProposalStatus:
         _, text = signing.read(envelope)
@@ -427,7 +430,7 @@ class FakeClient:
         return agreements.standing_of(agreement, agreement, Standing(), now)
 
     async def agreement_history(self, agreement_id: str) -> list[HistoryEntry]:
-        return agreements.history_of([self.verified[agreement_id]], Standing())
+        return agreements.history_of([self.verified[agreement_id]], Standing(), {})
 
     async def devices(self, agreement_id: str) -> list[FakeDirectoryEntry]:
         return [FakeDirectoryEntry(device) for device in self.rooms[0].devices]

@@ -13,6 +13,7 @@ import pytest
 from liaison.model import PartyCode
 from liaison.policy import agreement_yaml, exclusion, participation, signing
 from liaison.policy.agreement import Agreement
+from liaison.policy.fields import format_instant
 from liaison.policy.lifecycle import Participation
 from liaison_sdk.registrar.office import RegistrarOffice
 from tests.cli.conftest import PASSPHRASE, Answer, Liaison, found
@@ -315,6 +316,25 @@ def test_the_history_tells_everything_in_order(
     assert "NOR has suspended its participation (talks)" in text
     assert len(relay.said) == 1
     assert records[0]["at"] == admitted.valid_from
+
+
+def test_the_history_says_who_has_signed_a_version_and_when_it_came_into_force(
+    liaison: Liaison, relay: FakeRelay, admitted: Agreement, amendment: Path, tmp_path: Path
+) -> None:
+    liaison("agreement", "propose", amendment, *NOR)
+    assert liaison("agreement", "sign", "--proposal", ID, "--yes", *DEU).code == 0
+
+    records = liaison("agreement", "history", ID, *DEU, "--json").records
+    text = liaison("agreement", "history", ID, *DEU).out
+
+    began = admitted.valid_from
+    assert [(r["version"], r["at"]) for r in records] == [(1, began), (2, began + 60)]
+    assert [r["valid_from"] for r in records] == [began, began]
+    assert [r["signed_by"] for r in records] == [["DEU", "NOR"]] * 2
+    first, second = text.splitlines()
+    assert ", signed by DEU, NOR, until " in first
+    assert f", signed by DEU, NOR, valid from {format_instant(began)}, until " in second
+    assert second.startswith(format_instant(began + 60))
 
 
 def test_a_device_has_the_history_too(liaison: Liaison, client: FakeClient, signed: Path) -> None:

@@ -127,9 +127,14 @@ class Stage:
             await registrar.publish_revocations(self.world.revoke(_party(name), self.devices[name]))
 
     @contextlib.asynccontextmanager
-    async def client(self, name: str, options: Options = QUICK) -> AsyncIterator[Client]:
+    async def client(
+        self, name: str, options: Options = QUICK, *, offline: bool = False
+    ) -> AsyncIterator[Client]:
         """Open the client of an enrolled device."""
-        async with Client.open(self.homes[name], passphrase=PASSPHRASE, options=options) as client:
+        home = self.homes[name]
+        async with Client.open(
+            home, passphrase=PASSPHRASE, options=options, offline=offline
+        ) as client:
             yield client
 
 

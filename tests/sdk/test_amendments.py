@@ -11,6 +11,7 @@ from liaison.mls.group import stage_commit
 from liaison.mls.proposals import GroupContextExtensions
 from liaison.policy.succession import SuccessionError
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
+from liaison.wire import v1
 from liaison_sdk import Client, duties, judgement
 from liaison_sdk.errors import RelayBrokenError
 from liaison_sdk.judgement import BindingChangedError
@@ -200,8 +201,8 @@ async def test_an_older_version_is_never_taken_back(life: Life) -> None:
         first, second = (life.sign(text) for text in life.versions)
         await env.trust.fetch_agreement(env.api, env.store, MULTI)
 
-        async def replay(agreement: str, version: int | None = None) -> bytes:
-            return first
+        async def replay(agreement: str, version: int | None = None) -> v1.Document:
+            return v1.Document(envelope=first)
 
         env.api.agreement = replay  # type: ignore[method-assign]
         with pytest.raises(RelayBrokenError, match="version 2 is here"):
@@ -221,8 +222,8 @@ async def test_of_two_successors_the_first_counts(life: Life) -> None:
         await life.amend(as_it_was)
         await env.trust.fetch_agreement(env.api, env.store, MULTI)
 
-        async def replay(agreement: str, version: int | None = None) -> bytes:
-            return other
+        async def replay(agreement: str, version: int | None = None) -> v1.Document:
+            return v1.Document(envelope=other)
 
         env.api.agreement = replay  # type: ignore[method-assign]
         with pytest.raises(SuccessionError, match="another version 2"):
@@ -237,8 +238,8 @@ async def test_a_version_made_from_another_one_is_not_taken(life: Life) -> None:
         await env.trust.fetch_agreement(env.api, env.store, MULTI)
         broken = replace(life.following(as_it_was), previous=bytes(32))
 
-        async def serve(agreement: str, version: int | None = None) -> bytes:
-            return life.sign(broken)
+        async def serve(agreement: str, version: int | None = None) -> v1.Document:
+            return v1.Document(envelope=life.sign(broken))
 
         env.api.agreement = serve  # type: ignore[method-assign]
         with pytest.raises(SuccessionError, match="made from another version 1"):

@@ -43,12 +43,16 @@ class FakeRelay:
     said: list[bytes] = field(default_factory=list)
     waiting: list[bytes] = field(default_factory=list)
     proposed: dict[bytes, bytes] = field(default_factory=dict)
+    admitted_ms: dict[int, int] = field(default_factory=dict)
     refusing: Exception | None = None
     losing: bool = False
 
-    async def agreement(self, agreement_id: str, version: int | None = None) -> bytes:
+    async def agreement(self, agreement_id: str, version: int | None = None) -> v1.Document:
         assert agreement_id == ID
-        return self.versions[-1 if version is None else version - 1]
+        number = len(self.versions) if version is None else version
+        return v1.Document(
+            envelope=self.versions[number - 1], accepted_ms=self.admitted_ms.get(number)
+        )
 
     async def statements(self, agreement_id: str) -> list[bytes]:
         return list(self.said)
@@ -195,6 +199,30 @@ async def test_history_tells_versions_statements_and_exclusions_in_the_order_of_
     ]
     assert [one.reason for one in history] == ["", "parliament", "no answer"]
     assert history == sorted(history, key=lambda one: one.at)
+
+
+async def test_a_version_begins_when_it_came_in_and_not_when_it_says_that_it_is_valid(
+    scene: Scene,
+) -> None:
+    # An amendment mostly repeats the first version's dates.
+    second = replace(scene.text, version=2, previous=scene.text.digest(), title="Second")
+    third = replace(second, version=3, previous=second.digest(), title="Third")
+    fourth = replace(third, version=4, previous=third.digest(), valid_from=NOW + 86_400)
+    for text in (second, third, fourth):
+        scene.relay.versions.append(await asyncio.to_thread(scene.sign, text))
+    scene.relay.admitted_ms = {1: (NOW - 5000) * 1000, 2: NOW * 1000, 4: (NOW + 60) * 1000}
+
+    history = await scene.desk("NOR").history(ID)
+
+    # Of the third the relay does not say when: after the second at least.
+    assert [int(one.at.timestamp()) for one in history] == [NOW - 1000, NOW, NOW, NOW + 86_400]
+    assert [one.version for one in history] == [1, 2, 3, 4]
+    assert all(one.valid_from is not None for one in history)
+    assert [int(one.valid_from.timestamp()) for one in history if one.valid_from] == [
+        *([NOW - 1000] * 3),
+        NOW + 86_400,
+    ]
+    assert {one.signers for one in history} == {tuple(map(PartyCode, ("DEU", "NOR", "SWE")))}
 
 
 async def test_a_lost_answer_is_no_second_statement(scene: Scene) -> None:

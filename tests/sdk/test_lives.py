@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from liaison.policy.errors import PolicyRefusedError
@@ -75,6 +77,24 @@ async def test_an_amendment_that_all_have_signed_comes_into_the_channel_with_the
         assert (await next_message(reader)).text == "under the second version"
         await gone.sync(20)
         assert [m.text for m in await gone.history()] == ["hello"]
+
+
+async def test_the_history_says_from_when_on_an_amendment_was_in_force_and_who_signed_it(
+    life: Life,
+) -> None:
+    async with life.stage.client(ATTACHE) as nor:
+        await nor.wait_connected()
+        earlier = int(time.time())
+        await agree(life, life.following(as_it_was))
+
+        first, second = await nor.agreement_history(MULTI)
+
+    async with life.stage.client(ATTACHE, offline=True) as again:
+        assert await again.agreement_history(MULTI) == [first, second]
+    assert first.valid_from == second.valid_from
+    assert first.at <= second.at
+    assert earlier <= second.at.timestamp() <= time.time()
+    assert [str(code) for code in second.signers] == ["DEU", "NOR", "SWE"]
 
 
 async def test_members_that_are_online_hear_of_it_and_go_on_without_being_asked(

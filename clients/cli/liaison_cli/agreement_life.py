@@ -144,8 +144,10 @@ async def exclude(
 async def history(cli: Context, agreement: IdArgument, party: PartyOption = None) -> None:
     """Show what has happened to an agreement, oldest first.
 
-    Its versions, what each party has said of its participation, and exclusions;
-    all of it signed, and verified from the own authority's key.
+    Its versions with who has signed them, what each party has said of its
+    participation, and exclusions; all of it signed, and verified from the own
+    authority's key. A version begins when it is valid and the relay had all
+    signatures: that moment is the relay's word, a signature bears no date.
     """
     if party is None and agreement_files.has_device(cli):
         from liaison_cli import clients
@@ -260,14 +262,23 @@ def _record(entry: HistoryEntry) -> dict[str, Any]:
         "number": entry.number,
         "state": None if entry.state is None else entry.state.value,
         "reason": entry.reason or None,
-        "until": None if entry.until is None else int(entry.until.timestamp()),
+        "until": _seconds(entry.until),
+        "valid_from": _seconds(entry.valid_from),
+        "signed_by": [str(code) for code in entry.signers],
     }
+
+
+def _seconds(at: datetime | None) -> int | None:
+    return None if at is None else int(at.timestamp())
 
 
 def _line(entry: HistoryEntry) -> str:
     reason = f" ({entry.reason})" if entry.reason else ""
     until = f", until {_instant(entry.until)}" if entry.until is not None else ""
-    return f"{_instant(entry.at)}  {entry.text}{reason}{until}"
+    signers = f", signed by {', '.join(map(str, entry.signers))}" if entry.signers else ""
+    dated = entry.valid_from not in (None, entry.at)
+    since = f", valid from {_instant(entry.valid_from)}" if dated and entry.valid_from else ""
+    return f"{_instant(entry.at)}  {entry.text}{reason}{signers}{since}{until}"
 
 
 def _instant(at: datetime) -> str:

@@ -6,7 +6,7 @@ straight from the relay.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -78,7 +78,8 @@ class HistoryEntry:
     """One step in an agreement's life.
 
     Args:
-        at: from when it holds.
+        at: from when it holds. A version: from when it is valid, or when the relay had all
+            signatures and admitted it, by its word, where that was later.
         kind: which of the fields below there are.
         text: a sentence for people.
         party: who has said it, or is excluded.
@@ -87,6 +88,9 @@ class HistoryEntry:
         state: how the party takes part since.
         reason: in the words of whoever signed it.
         until: how long a version or a statement holds.
+        signers: of a version: whose authorities have signed it; verified. Signatures bear
+            no date of their own.
+        valid_from: of a version, as it says itself.
     """
 
     at: datetime
@@ -98,6 +102,8 @@ class HistoryEntry:
     state: Participation | None = None
     reason: str = ""
     until: datetime | None = None
+    signers: tuple[PartyCode, ...] = ()
+    valid_from: datetime | None = None
 
 
 def standing_of(
@@ -120,16 +126,19 @@ def standing_of(
     )
 
 
-def history_of(versions: Iterable[Agreement], standing: Standing) -> list[HistoryEntry]:
+def history_of(
+    versions: Iterable[Agreement], standing: Standing, admitted: Mapping[int, int]
+) -> list[HistoryEntry]:
     """Return what has happened to an agreement, oldest first.
 
     Args:
-        versions: that are known.
+        versions: that are known, all of them signed by every party in them.
         standing: what is known of the parties.
+        admitted: when the relay says that it admitted versions, Unix seconds.
     """
     said = (statement for theirs in standing.statements.values() for statement in theirs)
     entries = [
-        *(_version(one) for one in versions),
+        *_versions(versions, admitted),
         *(_statement(one, _before(standing, one)) for one in said),
         *(_exclusion(one) for one in standing.exclusions.values()),
     ]
@@ -166,13 +175,24 @@ def _before(standing: Standing, statement: Statement) -> Statement | None:
     return found[-1] if found else None
 
 
-def _version(agreement: Agreement) -> HistoryEntry:
+def _versions(versions: Iterable[Agreement], admitted: Mapping[int, int]) -> list[HistoryEntry]:
+    entries, before = [], 0
+    for one in sorted(versions, key=lambda text: text.version):
+        # An amendment may say an old date again; it came into force after what it replaced.
+        before = max(before, one.valid_from, admitted.get(one.version, 0))
+        entries.append(_version(one, before))
+    return entries
+
+
+def _version(agreement: Agreement, at: int) -> HistoryEntry:
     return HistoryEntry(
-        at=_time(agreement.valid_from),
+        at=_time(at),
         kind=HistoryKind.VERSION,
         text=f"version {agreement.version} begins: {agreement.title}",
         version=agreement.version,
         until=_time(agreement.valid_until),
+        signers=tuple(sorted(agreement.codes)),
+        valid_from=_time(agreement.valid_from),
     )
 
 

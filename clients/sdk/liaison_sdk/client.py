@@ -240,7 +240,8 @@ class Client:
             versions = env.trust.versions(tx, agreement_id)
             if not versions:
                 raise AgreementMissingError(f"the agreement {agreement_id} is not here")
-            return agreements.history_of(versions, env.trust.standing(tx, agreement_id))
+            standing = env.trust.standing(tx, agreement_id)
+            return agreements.history_of(versions, standing, env.trust.admitted(tx, agreement_id))
 
         return await env.read(look)
 

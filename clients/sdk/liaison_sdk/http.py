@@ -167,11 +167,11 @@ class RelayAPI:
         """List the agreements of the own party."""
         return (await self._get(v1.Agreements, "/v1/agreements")).agreements
 
-    async def agreement(self, agreement: str, version: int | None = None) -> bytes:
+    async def agreement(self, agreement: str, version: int | None = None) -> v1.Document:
         """Fetch a signed agreement, the latest version by default; the caller verifies it."""
         query = "" if version is None else f"?version={version}"
         path = f"/v1/agreements/{quote(agreement, safe='')}{query}"
-        return (await self._get(v1.Document, path)).envelope
+        return await self._get(v1.Document, path)
 
     async def propose_agreement(self, envelope: bytes) -> v1.ProposalStatus:
         """Bring a version of an agreement that the own authority has signed, or sign it further."""

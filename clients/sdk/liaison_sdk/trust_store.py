@@ -31,6 +31,7 @@ from liaison.policy.statement import (
 )
 from liaison.policy.succession import SuccessionError
 from liaison.trust import AgreementValidator
+from liaison.wire import v1
 from liaison.wire.problems import RemoteError
 from liaison_sdk.account import Account
 from liaison_sdk.errors import RelayBrokenError
@@ -92,6 +93,12 @@ class TrustStore:
         numbers = documents.versions(tx, documents.AGREEMENT, agreement_id)
         return [self.agreement(tx, agreement_id, number) for number in numbers]
 
+    def admitted(self, tx: Transaction, agreement_id: str) -> dict[int, int]:
+        """Return when versions were admitted, Unix seconds: the relay's word, for people only."""
+        numbers = documents.versions(tx, documents.ADMITTED, agreement_id)
+        found = {n: documents.load(tx, documents.ADMITTED, agreement_id, n) for n in numbers}
+        return {number: int(at) for number, at in found.items() if at is not None}
+
     def in_force(self, tx: Transaction, agreement_id: str, now: int, *, least: int) -> Agreement:
         """Return the newest version that has begun; at least that which a channel is bound to.
 
@@ -129,7 +136,7 @@ class TrustStore:
                 latest an older one than it did before.
             RemoteError: the relay does not have it.
         """
-        agreement, data = await self._download(api, agreement_id, version)
+        agreement, served = await self._download(api, agreement_id, version)
         latest = await store.read(
             lambda tx: documents.latest(tx, documents.AGREEMENT, agreement_id)
         )
@@ -142,18 +149,20 @@ class TrustStore:
         for number in await store.read(lambda tx: self._between(tx, agreement)):
             before, signed = await self._download(api, agreement_id, number)
             await self._take(api, store, before, signed)
-        await self._take(api, store, agreement, data)
+        await self._take(api, store, agreement, served)
         return agreement
 
-    async def _take(self, api: RelayAPI, store: Store, agreement: Agreement, data: bytes) -> None:
+    async def _take(
+        self, api: RelayAPI, store: Store, agreement: Agreement, served: v1.Document
+    ) -> None:
         try:
-            await store.write(lambda tx: self._keep(tx, agreement, data))
+            await store.write(lambda tx: self._take_in(tx, agreement, served))
         except SuccessionError:
             # It may leave out a party whose departure this device has not heard of.
             found = await self.refresh_statements(api, store, agreement.agreement_id)
             if not found.news:
                 raise
-            await store.write(lambda tx: self._keep(tx, agreement, data))
+            await store.write(lambda tx: self._take_in(tx, agreement, served))
 
     async def refresh_agreements(self, api: RelayAPI, store: Store) -> list[Agreement]:
         """Fetch what the relay lists and is not here; return all that is here then.
@@ -178,18 +187,25 @@ class TrustStore:
 
     async def _download(
         self, api: RelayAPI, agreement_id: str, version: int | None
-    ) -> tuple[Agreement, bytes]:
-        data = await api.agreement(agreement_id, version)
-        agreement = trust.accept_agreement(data, self._account.party)
+    ) -> tuple[Agreement, v1.Document]:
+        served = await api.agreement(agreement_id, version)
+        agreement = trust.accept_agreement(served.envelope, self._account.party)
         wrong_version = version is not None and agreement.version != version
         if agreement.agreement_id != agreement_id or wrong_version:
             raise RelayBrokenError("the relay served another agreement than was asked for")
-        return agreement, data
+        return agreement, served
 
     def _between(self, tx: Transaction, agreement: Agreement) -> range:
         """Return the versions between the newest one here and this one."""
         latest = documents.latest(tx, documents.AGREEMENT, agreement.agreement_id)
         return range(latest + 1, agreement.version) if latest else range(0)
+
+    def _take_in(self, tx: Transaction, agreement: Agreement, served: v1.Document) -> None:
+        self._keep(tx, agreement, served.envelope)
+        if served.accepted_ms is not None:
+            name, number = agreement.agreement_id, agreement.version
+            at = str(served.accepted_ms // 1000).encode()
+            documents.save(tx, documents.ADMITTED, name, number, at)
 
     def _keep(self, tx: Transaction, agreement: Agreement, data: bytes) -> None:
         name, number = agreement.agreement_id, agreement.version

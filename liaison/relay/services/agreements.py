@@ -79,7 +79,7 @@ class Agreements:
             members = await agreements.parties_of(tx, row.key) if row else []
         if row is None or caller.party_key not in members:
             raise UnknownAgreementError(f"{caller.party} has no such agreement {id_[:80]!r}")
-        return v1.Document(envelope=row.envelope)
+        return v1.Document(envelope=row.envelope, accepted_ms=row.admitted_at)
 
     async def all(self) -> list[Agreement]:
         """Return every admitted version, by id and version; for the operator."""

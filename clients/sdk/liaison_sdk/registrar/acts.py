@@ -81,12 +81,15 @@ class AgreementActs:
             RelayBrokenError: the relay served another one.
             RemoteError: it does not have it.
         """
-        text = trust.accept_agreement(
-            await self._api.agreement(agreement_id, version), self._office.party
-        )
+        return (await self._fetch(agreement_id, version))[0]
+
+    async def _fetch(self, agreement_id: str, version: int | None) -> tuple[Agreement, int | None]:
+        """Return a version, and when the relay says that it admitted it, Unix seconds."""
+        served = await self._api.agreement(agreement_id, version)
+        text = trust.accept_agreement(served.envelope, self._office.party)
         if text.agreement_id != agreement_id or version not in (None, text.version):
             raise RelayBrokenError("the relay served another agreement than was asked for")
-        return text
+        return text, None if served.accepted_ms is None else served.accepted_ms // 1000
 
     async def versions(self, agreement_id: str) -> list[Agreement]:
         """Fetch all versions that the own party belongs to, newest first.
@@ -94,11 +97,13 @@ class AgreementActs:
         Raises:
             As `agreement`.
         """
-        newest = await self.agreement(agreement_id)
-        found = [newest]
-        for number in range(newest.version - 1, 0, -1):
+        return [text for text, _ in await self._versions(agreement_id)]
+
+    async def _versions(self, agreement_id: str) -> list[tuple[Agreement, int | None]]:
+        found = [await self._fetch(agreement_id, None)]
+        for number in range(found[0][0].version - 1, 0, -1):
             try:
-                found.append(await self.agreement(agreement_id, number))
+                found.append(await self._fetch(agreement_id, number))
             except LiaisonError as e:
                 if isinstance(e, RemoteError) and e.problem.status != HTTPStatus.NOT_FOUND:
                     raise
@@ -131,8 +136,11 @@ class AgreementActs:
 
     async def history(self, agreement_id: str) -> list[HistoryEntry]:
         """Return what has happened to an agreement, as the relay shows it, oldest first."""
-        versions = await self.versions(agreement_id)
-        return agreements.history_of(versions, await self.known(agreement_id, versions))
+        fetched = await self._versions(agreement_id)
+        versions = [text for text, _ in fetched]
+        admitted = {text.version: at for text, at in fetched if at is not None}
+        standing = await self.known(agreement_id, versions)
+        return agreements.history_of(versions, standing, admitted)
 
     async def declare(self, agreement_id: str, event: Event, *, reason: str, now: int) -> Statement:
         """Say how the own party takes part from now on; see `RelayDesk.declare`."""

@@ -14,6 +14,8 @@ from liaison_sdk.store.base import Transaction
 
 AGREEMENT: Final = "agreement"
 REVOCATIONS: Final = "revocations"
+ADMITTED: Final = "admitted"
+"""When the relay admitted a version of an agreement, by its word; nothing that was signed."""
 PARTICIPATION: Final = "participation"
 EXCLUSION: Final = "exclusion"
 
