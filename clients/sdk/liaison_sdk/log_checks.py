@@ -219,9 +219,9 @@ def follow(known: Following, entries: Iterable[Proven]) -> tuple[Following, list
             raise ChannelForkError(
                 f"item {entry.seq} of the channel stands before the one that it follows"
             )
-        if known.joined is not None and entry.seq != known.joined:
+        if known.joined not in (None, entry.seq) and known.view.epoch is not None:
             # The commit is not shown; what follows it is of the epoch that it began.
-            known = replace(known, confirmed=known.view.epoch + 1 if known.view.epoch else 0)
+            known = replace(known, confirmed=known.view.epoch + 1)
         known = replace(known, view=view, last=each.index, joined=None)
         is_commit = entry.type is EntryType.COMMIT
         digest = _digest(each)

@@ -1,0 +1,390 @@
+"""What a client believes of a log: every dishonesty of it is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liaison.errors import LiaisonError
+from liaison.model import ChannelId, PartyCode
+from liaison.policy.agreement import Agreement
+from liaison.tlog.errors import (
+    ChannelForkError,
+    ChannelGapError,
+    ForkError,
+    NoteUnsignedError,
+    OpeningError,
+    OriginError,
+    ProofError,
+    QuorumError,
+    ShrunkError,
+)
+from liaison.tlog.fields import EntryType
+from liaison.trust import log as trusted
+from liaison.wire.log import FollowedChannel, LogAnswer, LogQuery
+from liaison_sdk import log_checks
+from liaison_sdk.log_checks import Following, Place, Seen
+from tests.core.policy.documents import NOW
+from tests.core.policy.documents import agreement as plain
+from tests.support.ledger import Ledger, digest_of, with_log
+
+NOR = PartyCode("NOR")
+CHANNEL = ChannelId(bytes(range(16)))
+OTHER = ChannelId(bytes(16))
+BOTH = ("NOR-1", "DEU-1")
+CERTIFICATE = digest_of("certificate")
+
+
+@cache
+def agreement() -> Agreement:
+    return with_log(plain(), *BOTH)
+
+
+@cache
+def origin() -> str:
+    return trusted.origin(agreement())
+
+
+def ledger() -> Ledger:
+    """A log with two channels: messages, a commit, messages; and a certificate."""
+    made = Ledger(agreement(), NOW, BOTH)
+    made.certificate(digest_of("somebody's"))
+    made.item(CHANNEL, 1, 0, digest_of("one"))
+    made.item(OTHER, 1, 0, digest_of("elsewhere"))
+    made.commit(CHANNEL, 2, 0, digest_of("commit"))
+    made.certificate(CERTIFICATE)
+    made.item(CHANNEL, 3, 1, digest_of("three"))
+    made.item(CHANNEL, 4, 1, digest_of("four"))
+    return made
+
+
+def query(size: int = 0, after: int = 0) -> LogQuery:
+    channel = FollowedChannel(channel=str(CHANNEL), after=after)
+    return LogQuery(size=size, channels=[channel], credentials=[CERTIFICATE])
+
+
+def verify(answer: LogAnswer, seen: Seen | None = None) -> log_checks.Answered:
+    return log_checks.verify([agreement()], NOR, seen, answer)
+
+
+def founded() -> Following:
+    return Following.begin(origin(), CHANNEL, 0, 0)
+
+
+def follow(answer: LogAnswer, known: Following | None = None) -> tuple[Following, list[Place]]:
+    return log_checks.follow(known or founded(), verify(answer).entries)
+
+
+def test_an_honest_log_is_followed_to_its_end() -> None:
+    known, places = follow(ledger().answer(query()))
+
+    assert [place.seq for place in places] == [1, 2, 3, 4]
+    assert [place.digest for place in places if place.is_commit] == [digest_of("commit")]
+    assert (known.view.next_seq, known.view.epoch) == (5, 1)
+
+
+@given(first=st.integers(1, 6))
+def test_a_log_is_followed_on_from_wherever_one_was(first: int) -> None:
+    log = ledger()
+    log.shown = first
+    seen = verify(log.answer(query())).seen
+    known, before = follow(log.answer(query()))
+    log.shown = None
+
+    answer = log.answer(query(size=first, after=known.after))
+    after, rest = log_checks.follow(known, verify(answer, seen).entries)
+
+    assert [place.seq for place in (*before, *rest)] == [1, 2, 3, 4]
+    assert after.view.next_seq == 5
+
+
+def test_without_witnesses_in_the_agreement_the_relays_signature_counts() -> None:
+    alone = with_log(plain())
+    log = replace(ledger(), agreement=alone, witnesses=())
+
+    answered = log_checks.verify([alone], NOR, None, log.answer(query()))
+
+    assert answered.seen.checkpoint.size == 7
+    assert not answered.is_behind
+
+
+def test_a_certificate_is_found_by_its_digest() -> None:
+    answered = verify(ledger().answer(query()))
+
+    assert log_checks.credentials(answered.entries, [CERTIFICATE]) == {CERTIFICATE: 4}
+
+
+@pytest.mark.parametrize("act", ["revocations", "key_packages", "signature"])
+def test_an_entry_about_another_act_puts_no_certificate_into_the_log(act: str) -> None:
+    log = Ledger(agreement(), NOW, BOTH)
+    log.certificate(CERTIFICATE, act)
+
+    answered = verify(log.answer(query()))
+
+    assert log_checks.credentials(answered.entries, [CERTIFICATE]) == {}
+
+
+def test_what_is_not_cosigned_yet_is_not_shown_and_the_log_is_behind() -> None:
+    log = ledger()
+    log.shown = 4
+
+    answered = verify(log.answer(query()))
+
+    assert answered.is_behind
+    assert {each.index for each in answered.entries} == {1, 3}
+
+
+# --- the whole log ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("awake", [(), ("NOR-1",), ("DEU-1",)])
+def test_below_quorum_nothing_counts_and_nothing_is_held_against_anybody(
+    awake: tuple[str, ...],
+) -> None:
+    log = replace(ledger(), witnesses=awake)
+
+    with pytest.raises(QuorumError):
+        verify(log.answer(query()))
+
+
+def test_before_the_first_checkpoint_nothing_counts() -> None:
+    with pytest.raises(QuorumError):
+        verify(LogAnswer())
+
+
+def test_another_history_is_a_fork() -> None:
+    log = ledger()
+    seen = verify(log.answer(query())).seen
+    other = log.copy()
+    other.rows[2] = other.rows[0]
+    other.item(CHANNEL, 5, 1, digest_of("five"))
+
+    with pytest.raises(ForkError) as caught:
+        verify(other.answer(query(size=7)), seen)
+    assert not isinstance(caught.value, ShrunkError)
+
+
+def test_another_history_of_the_same_size_is_a_fork() -> None:
+    log = ledger()
+    seen = verify(log.answer(query())).seen
+    log.rows[6] = log.rows[0]
+
+    with pytest.raises(ForkError):
+        verify(log.answer(query(size=7)), seen)
+
+
+def test_a_second_history_that_the_relay_alone_has_signed_is_a_fork() -> None:
+    log = ledger()
+    other = log.copy()
+    other.rows[6] = other.rows[0]
+    answer = log.answer(query()).model_copy(update={"newest": other.note(7)})
+
+    with pytest.raises(ForkError):
+        verify(answer)
+
+
+def test_a_log_that_is_shorter_than_it_was_has_shrunk() -> None:
+    log = ledger()
+    seen = verify(log.answer(query())).seen
+    log.shown = 5
+
+    with pytest.raises(ShrunkError):
+        verify(log.answer(query(size=7)), seen)
+
+
+def test_growth_without_a_proof_is_a_fork() -> None:
+    log = ledger()
+    log.shown = 3
+    seen = verify(log.answer(query())).seen
+    log.shown = None
+
+    with pytest.raises(ForkError):
+        verify(log.answer(query()), seen)
+
+
+def test_the_log_of_another_agreement_is_not_this_one() -> None:
+    other = with_log(replace(plain(), agreement_id="another"), *BOTH)
+
+    with pytest.raises(OriginError):
+        verify(replace(ledger(), agreement=other).answer(query()))
+
+
+def test_a_note_by_another_key_is_nobodys() -> None:
+    agreed = agreement()
+    stranger = replace(agreed, relay=replace(agreed.relay, log_keys=agreed.relay.identity_keys))
+
+    with pytest.raises(NoteUnsignedError):
+        log_checks.verify([stranger], NOR, None, ledger().answer(query()))
+
+
+def test_a_later_version_that_is_known_may_name_other_witnesses() -> None:
+    amended = with_log(plain(), "NOR-2", "DEU-1")
+    log = replace(ledger(), agreement=amended, witnesses=("NOR-2", "DEU-1"))
+
+    with pytest.raises(QuorumError):
+        verify(log.answer(query()))
+    answered = log_checks.verify([agreement(), amended], NOR, None, log.answer(query()))
+
+    assert answered.seen.witnesses.keys() == {"NOR-2", "DEU-1"}
+
+
+# --- entries ----------------------------------------------------------------------------
+
+
+def changed(answer: LogAnswer, number: int, **changes: object) -> LogAnswer:
+    entries = list(answer.entries)
+    entries[number] = entries[number].model_copy(update=changes)
+    return answer.model_copy(update={"entries": entries})
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_an_entry_that_is_not_in_the_tree_is_refused(number: int) -> None:
+    log = ledger()
+    answer = log.answer(query())
+    forged = log.copy()
+    forged.item(CHANNEL, 4, 1, digest_of("forged"))
+    data = forged.rows[-1][0].encode()
+
+    for wrong in (
+        changed(answer, number, data=data),
+        changed(answer, number, index=answer.entries[number].index ^ 1),
+        changed(answer, number, index=7),
+        changed(answer, number, proof=answer.entries[number].proof[1:]),
+    ):
+        with pytest.raises(ProofError):
+            verify(wrong)
+
+
+def test_an_opening_of_something_else_is_refused() -> None:
+    answer = ledger().answer(query())
+
+    with pytest.raises(OpeningError):
+        verify(changed(answer, 1, disclosure=answer.entries[2].disclosure))
+
+
+# --- a channel --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("hidden", "error"), [(1, ChannelGapError), (3, ChannelGapError)])
+def test_an_entry_that_is_kept_back_is_a_gap(hidden: int, error: type[LiaisonError]) -> None:
+    log = ledger()
+    log.hidden.add(hidden)
+
+    with pytest.raises(error):
+        follow(log.answer(query()))
+
+
+def reordered(log: Ledger) -> None:
+    log.rows[5], log.rows[6] = log.rows[6], log.rows[5]
+
+
+def repeated(log: Ledger) -> None:
+    log.item(CHANNEL, 4, 1, digest_of("four"))
+
+
+def second_commit(log: Ledger) -> None:
+    log.commit(CHANNEL, 5, 0, digest_of("another commit"))
+
+
+def early(log: Ledger) -> None:
+    log.item(CHANNEL, 5, 2, digest_of("of the epoch after"))
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (reordered, ChannelGapError),
+        (repeated, ChannelGapError),
+        (second_commit, ChannelForkError),
+        (early, ChannelForkError),
+    ],
+)
+def test_a_channel_that_is_no_history_is_noticed(
+    change: Callable[[Ledger], None], error: type[LiaisonError]
+) -> None:
+    log = ledger()
+    change(log)
+
+    with pytest.raises(error):
+        follow(log.answer(query()))
+
+
+def test_entries_that_are_told_in_another_order_than_they_stand_are_noticed() -> None:
+    log = ledger()
+    reordered(log)
+    answer = log.answer(query())
+    entries = list(answer.entries)
+    entries[-1], entries[-2] = entries[-2], entries[-1]
+
+    with pytest.raises(ChannelForkError, match="before the one"):
+        follow(answer.model_copy(update={"entries": entries}))
+
+
+def test_an_item_is_the_one_that_was_delivered() -> None:
+    _, places = follow(ledger().answer(query()))
+
+    for place, text in zip(places, ("one", "commit", "three", "four"), strict=True):
+        log_checks.compare(place, digest_of(text))
+        with pytest.raises(ChannelForkError):
+            log_checks.compare(place, digest_of("something else"))
+
+
+def test_a_commit_that_is_not_shown_is_held_against_the_relay() -> None:
+    log = ledger()
+    log.closed.add(3)
+
+    with pytest.raises(ChannelForkError):
+        follow(log.answer(query()))
+
+
+def test_a_message_whose_openings_were_erased_still_has_its_place() -> None:
+    log = ledger()
+    log.closed.add(5)
+
+    _, places = follow(log.answer(query()))
+
+    assert [(place.seq, place.digest is None) for place in places] == [
+        (1, False),
+        (2, False),
+        (3, True),
+        (4, False),
+    ]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_who_comes_later_begins_with_the_commit_that_brought_it_in_or_after_it(
+    shown: bool,
+) -> None:
+    log = ledger()
+    joined = Following.begin(origin(), CHANNEL, 2, 1)
+    answer = log.answer(query(after=joined.after if shown else 2))
+
+    known, places = follow(answer, joined)
+
+    assert [place.seq for place in places] == ([2, 3, 4] if shown else [3, 4])
+    assert (known.view.next_seq, known.view.epoch, known.joined) == (5, 1, None)
+    assert (known.confirmed == 1) is (not shown)
+
+
+def test_who_comes_later_is_not_shown_less_than_its_stay() -> None:
+    log = ledger()
+    joined = Following.begin(origin(), CHANNEL, 2, 1)
+
+    with pytest.raises(ChannelGapError):
+        follow(log.answer(query(after=3)), joined)
+
+
+def test_entries_of_other_channels_change_nothing() -> None:
+    log = ledger()
+    channels = [FollowedChannel(channel=str(one), after=0) for one in (OTHER, CHANNEL)]
+
+    known, places = follow(log.answer(LogQuery(channels=channels)))
+
+    assert len(places) == 4
+    assert known.view.channel == log.rows[1][0].channel
+    assert log.rows[1][0].type is EntryType.ACCEPTED
