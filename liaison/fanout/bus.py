@@ -63,8 +63,14 @@ class Subscription:
 
     async def wait(self) -> set[Wake]:
         """Return what came since the last call, waiting for the first. Cancelling loses nothing."""
-        await self._event.wait()
+        if not self._woken:
+            await self._event.wait()
         return self.taken()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something came since the last call of `taken`."""
+        return bool(self._woken)
 
     def taken(self) -> set[Wake]:
         """Return what came since the last call, and do not wait."""

@@ -115,14 +115,28 @@ class Pump:
     async def _burst(self, feed: Feed) -> None:
         """Deliver until the feed is empty."""
         while True:
-            items = await feed.next(await self._granted(), MAX_BATCH_BYTES)
-            if not items:
+            room = await self._granted()
+            ready = feed.ready(room, MAX_BATCH_BYTES)
+            if ready is None:
+                if not await self._from_feed(feed, room):
+                    return
+            elif ready:
+                for channel, one in ready:
+                    number = self._flow.number(one.delivered(channel))
+                    head = frames.deliver_number(number)
+                    self._outbox.put(head, one.head(channel), one.item.payload)
+            else:
                 return
-            for item in items:
-                number = self._flow.number(Delivered(item.channel, item.seq, item.kind))
-                # The payload is the database's own bytes; only the head is made here.
-                self._outbox.put(frames.deliver_head(number, item), item.payload)
             await self._outbox.drained()
+
+    async def _from_feed(self, feed: Feed, room: int) -> bool:
+        """Deliver the next batch; whether there was one."""
+        items = await feed.next(room, MAX_BATCH_BYTES)
+        for item in items:
+            number = self._flow.number(Delivered(item.channel, item.seq, item.kind))
+            # The payload is the database's own bytes; only the head is made here.
+            self._outbox.put(frames.deliver_head(number, item), item.payload)
+        return bool(items)
 
     async def _granted(self) -> int:
         """Wait until something may be sent; return how much at once."""

@@ -191,6 +191,7 @@ _READY: Final = struct.Struct("!BQQ")
 _ACCEPTED: Final = struct.Struct("!BIBQQ32sQ")
 _REFUSED: Final = struct.Struct("!BI")
 _DELIVER: Final = struct.Struct("!BQBB16sQQQ")
+_DELIVER_FIELDS: Final = struct.Struct("!BB16sQQQ")
 
 
 def encode(frame: ClientFrame | RelayFrame) -> bytes:
@@ -228,6 +229,18 @@ def deliver_head(number: int, item: Deliver) -> bytes:
         0x84, number, item.kind, item.precedence, item.channel.value, item.seq, item.epoch,
         item.time_ms,
     )  # fmt: skip
+
+
+def deliver_number(number: int) -> bytes:
+    """Return the part of a Deliver frame that differs between its readers: the first 9 bytes."""
+    return _NUMBER.pack(0x84, number)
+
+
+def deliver_fields(
+    kind: int, precedence: int, channel: bytes, seq: int, epoch: int, time_ms: int
+) -> bytes:
+    """Return what stands between a Deliver frame's number and its payload."""
+    return _DELIVER_FIELDS.pack(kind, precedence, channel, seq, epoch, time_ms)
 
 
 def decode_client(data: bytes) -> ClientFrame:

@@ -56,6 +56,9 @@ class Feed:
         self.stage = stage
         self.closed = False
 
+    def ready(self, limit: int, max_bytes: int) -> None:
+        """Have nothing in memory."""
+
     async def next(self, limit: int, max_bytes: int) -> list[frames.Deliver]:
         assert limit > 0
         self.stage.asked.append(limit)

@@ -18,12 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.fanout import Bus, Subscription, topics
 from liaison.fanout.bus import Wake
-from liaison.model import ChannelId, Epoch, Precedence, Seq
 from liaison.relay.services.acknowledge import Acknowledge, Acknowledgements
+from liaison.relay.services.batch import Batch
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.queue import PER_LANE, Pull, StayQueue, Urgency
 from liaison.relay.services.registry import check_standing
-from liaison.relay.services.tail import Tail
+from liaison.relay.services.tail import Ready, Tail
 from liaison.relay.writer import Writer
 from liaison.storage import devices, items, members
 from liaison.storage.engine import Database
@@ -100,6 +100,9 @@ class Feed:
         self._busy: set[int] = set()
         self._changed: set[int] = set()
         self._everything_changed = False
+        # One for the feed, not one for each wait: most waits are short.
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(LOOK_AGAIN, self._look_again)
 
     async def begin(self, tx: AsyncConnection) -> None:
         """Look for the first time."""
@@ -107,6 +110,7 @@ class Feed:
 
     def close(self) -> None:
         """Listen no more."""
+        self._timer.cancel()
         self._subscription.close()
 
     async def wait(self) -> set[str]:
@@ -114,13 +118,11 @@ class Feed:
 
         Safe to cancel.
         """
-        try:
-            async with asyncio.timeout(LOOK_AGAIN):
-                woken = await self._subscription.wait()
-        except TimeoutError:
-            self._everything_changed = True
-            return set()
-        return self._note(woken)
+        return self._note(await self._subscription.wait())
+
+    def _look_again(self) -> None:
+        self._subscription.deliver((self._own[0], ""))
+        self._timer = self._loop.call_later(LOOK_AGAIN, self._look_again)
 
     def _note(self, woken: Iterable[Wake]) -> set[str]:
         notes = set()
@@ -132,6 +134,47 @@ class Feed:
             else:
                 self._everything_changed = True
         return notes
+
+    # --- what is new and in memory --------------------------------------------------------
+
+    def ready(self, limit: int, max_bytes: int) -> list[tuple[bytes, Ready]] | None:
+        """Return what is new, the most urgent first, if it is of one channel and all in memory.
+
+        That is what a reader who keeps up finds nearly always; `next` would return the same.
+
+        Args:
+            limit: how many at most.
+            max_bytes: of payload.
+
+        Returns:
+            Items, each with its channel's id; nothing when there is nothing. None: ask `next`.
+        """
+        if self._subscription.has_news:
+            self._take_notes()
+        if self._busy or self._everything_changed:
+            return None
+        if not self._changed:
+            return []
+        if len(self._changed) > 1:
+            return None
+        (channel,) = self._changed
+        queues = self._channels.get(channel, [])
+        if len(queues) != 1 or not queues[0].is_current or not queues[0].is_empty:
+            return None
+        queue = queues[0]
+        new = self._delivery.tail.since(channel, queue.upto)
+        if new is None or _needs_database(queue, new):
+            return None
+        mine = [one for one in new if self._is_for(queue, one.item)]
+        if len(mine) > limit or sum(one.item.size for one in mine) > max_bytes:
+            return None
+        self._changed.clear()
+        queue.extend(new[-1].item.seq, ())
+        if len(mine) > 1:
+            # Stable: within a precedence in the order of their numbers.
+            mine.sort(key=_urgency)
+        id_ = queue.stay.id
+        return [(id_, one) for one in mine]
 
     # --- batches ------------------------------------------------------------------------
 
@@ -145,11 +188,8 @@ class Feed:
         Returns:
             Items without delivery numbers (`number` is 0).
         """
-        notes = self._note(self._subscription.taken())
-        # A note is for `wait` to return: put it back, the client is busy with items now.
-        for note in notes:
-            self._subscription.deliver((topics.device(self._device), note))
-        batch = _Batch(limit, max_bytes)
+        self._take_notes()
+        batch = Batch(limit, max_bytes)
         if self._is_settled():
             await self._from_memory(batch)
         else:
@@ -157,6 +197,12 @@ class Feed:
                 await self._refresh(tx)
                 await self._choose(batch, tx)
         return await self._with_payloads(batch)
+
+    def _take_notes(self) -> None:
+        notes = self._note(self._subscription.taken())
+        # A note is for `wait` to return: put it back, the client is busy with items now.
+        for note in notes:
+            self._subscription.deliver((topics.device(self._device), note))
 
     def _is_settled(self) -> bool:
         """Take over what is in memory; whether that is all there is to know."""
@@ -175,10 +221,10 @@ class Feed:
         new = self._delivery.tail.since(channel, queue.upto)
         if new is None or len(new) > _KNOWN_AHEAD or queue.waiting + len(new) > _KNOWN_AHEAD:
             return False
-        if any(item.lane == HANDSHAKE_LANE for item in new) or queue.stay.left_seq is not None:
-            # The device may have left with that commit: only the database says so.
+        if _needs_database(queue, new):
             return False
-        queue.extend(new[-1].seq, [_waiting(i) for i in new if self._is_for(queue, i)])
+        mine = [_waiting(one.item) for one in new if self._is_for(queue, one.item)]
+        queue.extend(new[-1].item.seq, mine)
         self._busy.add(channel)
         return True
 
@@ -231,7 +277,7 @@ class Feed:
                 found.append(alive[0])
         return found
 
-    async def _choose(self, batch: _Batch, tx: AsyncConnection) -> None:
+    async def _choose(self, batch: Batch, tx: AsyncConnection) -> None:
         """Take from all channels, reading what has to be read."""
         heap: list[_Ranked] = []
         for queue in self._active():
@@ -258,7 +304,7 @@ class Feed:
         if urgency is not None:
             heapq.heappush(heap, (urgency, queue))
 
-    async def _from_memory(self, batch: _Batch) -> None:
+    async def _from_memory(self, batch: Batch) -> None:
         """Take from what is known, without the database unless the order depends on it."""
         heap: list[_Ranked] = []
         for queue in self._active():
@@ -278,7 +324,7 @@ class Feed:
             rows = await items.waiting(tx, queue.reader, asked, upto=queue.upto, per_lane=PER_LANE)
             queue.fill(asked, rows, PER_LANE)
 
-    async def _take(self, queue: StayQueue, batch: _Batch, tx: AsyncConnection | None) -> bool:
+    async def _take(self, queue: StayQueue, batch: Batch, tx: AsyncConnection | None) -> bool:
         """Move one item into the batch; False if it does not fit any more."""
         if queue.welcomed and tx is not None:
             return await self._take_welcome(queue, batch, tx)
@@ -301,7 +347,7 @@ class Feed:
         batch.add(queue, found)
         return True
 
-    async def _take_welcome(self, queue: StayQueue, batch: _Batch, tx: AsyncConnection) -> bool:
+    async def _take_welcome(self, queue: StayQueue, batch: Batch, tx: AsyncConnection) -> bool:
         found = await members.welcome(tx, queue.stay.member)
         if found is not None:
             if not batch.fits(len(found.welcome)):
@@ -312,7 +358,7 @@ class Feed:
 
     # --- payloads -----------------------------------------------------------------------
 
-    async def _with_payloads(self, batch: _Batch) -> list[Deliver]:
+    async def _with_payloads(self, batch: Batch) -> list[Deliver]:
         missing: dict[int, list[int]] = {}
         for channel, seq in batch.open():
             item = self._delivery.tail.payload(channel, seq)
@@ -328,67 +374,16 @@ class Feed:
         return batch.deliveries()
 
 
+def _urgency(one: Ready) -> int:
+    return -one.item.lane
+
+
+def _needs_database(queue: StayQueue, new: Sequence[Ready]) -> bool:
+    # The device may have left with a commit: only the database says so.
+    return queue.stay.left_seq is not None or any(one.item.lane == HANDSHAKE_LANE for one in new)
+
+
 def _waiting(item: Item) -> Waiting:
     return Waiting(
         item.lane, item.seq, item.kind, item.precedence, item.epoch, item.accepted_at, item.size
     )
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What was chosen, in order; payloads come afterwards, read together."""
-
-    limit: int
-    max_bytes: int
-    _bytes: int = 0
-    _chosen: list[tuple[StayQueue, Waiting] | Deliver] = field(default_factory=list)
-    _payloads: dict[tuple[int, int], tuple[int, bytes]] = field(default_factory=dict)
-
-    @property
-    def is_full(self) -> bool:
-        return len(self._chosen) >= self.limit
-
-    def fits(self, size: int) -> bool:
-        return not self._chosen or self._bytes + size <= self.max_bytes
-
-    def add(self, queue: StayQueue, row: Waiting) -> None:
-        self._bytes += row.size
-        self._chosen.append((queue, row))
-
-    def add_welcome(self, queue: StayQueue, join: members.Join) -> None:
-        self._bytes += len(join.welcome)
-        self._chosen.append(
-            Deliver(
-                number=0,
-                kind=ItemKind.WELCOME,
-                precedence=Precedence.ROUTINE,
-                channel=ChannelId(queue.stay.id),
-                seq=Seq(queue.stay.joined_seq),
-                epoch=Epoch(join.epoch),
-                time_ms=join.accepted_at,
-                payload=join.welcome,
-            )
-        )
-
-    def open(self) -> list[tuple[int, int]]:
-        pairs = (one for one in self._chosen if not isinstance(one, Deliver))
-        return [(queue.stay.channel, row.seq) for queue, row in pairs]
-
-    def set_payload(self, channel: int, seq: int, kind: int, payload: bytes) -> None:
-        self._payloads[channel, seq] = (kind, payload)
-
-    def deliveries(self) -> list[Deliver]:
-        return [one if isinstance(one, Deliver) else self._deliver(*one) for one in self._chosen]
-
-    def _deliver(self, queue: StayQueue, row: Waiting) -> Deliver:
-        kind, payload = self._payloads[queue.stay.channel, row.seq]
-        return Deliver(
-            number=0,
-            kind=ItemKind(kind),
-            precedence=Precedence(row.precedence),
-            channel=ChannelId(queue.stay.id),
-            seq=Seq(row.seq),
-            epoch=Epoch(row.epoch),
-            time_ms=row.accepted_at,
-            payload=payload,
-        )

@@ -9,12 +9,52 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
+from liaison.model import ChannelId, Seq
 from liaison.storage.items import Item
+from liaison.wire import frames
+from liaison.wire.frames import ItemKind
+from liaison.wire.stream import Delivered
 
-_OVERHEAD: Final = 300
+_OVERHEAD: Final = 500
 """Bytes that an item costs beside its payload, roughly."""
+
+
+class Ready:
+    """An item in memory, with what all its readers are sent alike.
+
+    Args:
+        item: durable.
+    """
+
+    __slots__ = ("_delivered", "_head", "item")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self._head = b""
+        self._delivered: Delivered | None = None
+
+    def delivered(self, channel: bytes) -> Delivered:
+        """Return what the item's delivery number will stand for; made once.
+
+        Args:
+            channel: the channel's id, 16 bytes; an item knows it by the database's key.
+        """
+        if self._delivered is None:
+            item = self.item
+            self._delivered = Delivered(ChannelId(channel), Seq(item.seq), ItemKind(item.kind))
+        return self._delivered
+
+    def head(self, channel: bytes) -> bytes:
+        """Return what stands between a Deliver frame's number and its payload; made once."""
+        if not self._head:
+            item = self.item
+            self._head = frames.deliver_fields(
+                item.kind, item.precedence, channel, item.seq, item.epoch, item.accepted_at
+            )
+        return self._head
 
 
 class Tail:
@@ -23,34 +63,37 @@ class Tail:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._channels: OrderedDict[int, deque[Item]] = OrderedDict()
+        self._channels: OrderedDict[int, deque[Ready]] = OrderedDict()
 
     def append(self, items: Sequence[Item]) -> None:
         """Take items that are durable now."""
         for item in items:
             stretch = self._channels.setdefault(item.channel, deque())
-            if stretch and stretch[-1].seq + 1 != item.seq:
-                self._bytes -= sum(_cost(old) for old in stretch)
+            if stretch and stretch[-1].item.seq + 1 != item.seq:
+                self._bytes -= sum(_cost(old.item) for old in stretch)
                 stretch.clear()
-            stretch.append(item)
+            stretch.append(Ready(item))
             self._bytes += _cost(item)
             self._channels.move_to_end(item.channel)
         while self._bytes > self._max_bytes:
             self._drop_oldest()
 
-    def since(self, channel: int, seq: int) -> list[Item] | None:
+    def since(self, channel: int, seq: int) -> list[Ready] | None:
         """Return everything after `seq` that is in memory, or None if that is not all of it."""
         stretch = self._channels.get(channel)
-        if not stretch or stretch[0].seq > seq + 1 or stretch[-1].seq <= seq:
+        if not stretch or stretch[0].item.seq > seq + 1 or stretch[-1].item.seq <= seq:
             return None
-        return [stretch[i] for i in range(seq + 1 - stretch[0].seq, len(stretch))]
+        # From the end: what is asked for is mostly the newest, and a deque's middle is far away.
+        new = list(islice(reversed(stretch), stretch[-1].item.seq - seq))
+        new.reverse()
+        return new
 
     def payload(self, channel: int, seq: int) -> Item | None:
         """Return one item if it is in memory."""
         stretch = self._channels.get(channel)
-        if not stretch or not stretch[0].seq <= seq <= stretch[-1].seq:
+        if not stretch or not stretch[0].item.seq <= seq <= stretch[-1].item.seq:
             return None
-        return stretch[seq - stretch[0].seq]
+        return stretch[seq - stretch[0].item.seq].item
 
     def forget(self) -> None:
         """Drop everything: items were erased in the database."""
@@ -59,7 +102,7 @@ class Tail:
 
     def _drop_oldest(self) -> None:
         channel, stretch = next(iter(self._channels.items()))
-        self._bytes -= _cost(stretch.popleft())
+        self._bytes -= _cost(stretch.popleft().item)
         if not stretch:
             del self._channels[channel]
 

@@ -20,7 +20,7 @@ from liaison.relay.writer import Writer
 from liaison.storage import items, members, tables
 from liaison.storage.engine import Database
 from liaison.storage.items import Item
-from liaison.wire.frames import Deliver, ItemKind
+from liaison.wire.frames import Deliver, ItemKind, decode_relay, deliver_number
 from liaison.wire.stream import Delivered
 from tests.relay.services.harness import fresh_id
 from tests.support.rows import Row, add_channel, add_device, add_items, add_member
@@ -220,9 +220,7 @@ async def test_what_was_not_acknowledged_comes_again_and_nothing_else_does(
 
 
 async def all_of(feed: Feed) -> list[Deliver]:
-    found: list[Deliver] = []
-    while batch := await feed.next(5):
-        found += batch
+    found = await rest_of(feed)
     feed.close()
     return found
 
@@ -347,3 +345,71 @@ async def erase(tx: AsyncConnection, channel: int, seq: int) -> None:
 
 def test_the_kinds_of_storage_are_those_of_the_wire() -> None:
     assert (tables.MESSAGE, tables.GAP) == (ItemKind.MESSAGE, ItemKind.GAP)
+
+
+@settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    history=histories(),
+    cuts=st.lists(st.integers(1, 6), min_size=1, max_size=12),
+    remembered=st.lists(st.booleans(), min_size=1, max_size=12),
+    limit=st.integers(1, 8),
+)
+async def test_what_is_taken_from_memory_at_once_is_what_would_be_chosen(
+    template: Path,
+    tmp_path: Path,
+    history: tuple[int, list[tuple[int, int, int, bool]]],
+    cuts: list[int],
+    remembered: list[bool],
+    limit: int,
+) -> None:
+    past, rows = history
+    made, writer = await bench(template, tmp_path)
+    id_ = await made.add(past, [])
+    key = made.keys[id_]
+    quick, careful = [await made.delivery.open(made.reader) for _ in range(2)]
+    done = 0
+    for turn, cut in enumerate(cuts):
+        some = [made.row(*row) for row in rows[done : done + cut]]
+        async with made.database.write() as tx:
+            new = await add_items(tx, key, some, first=done + 1)
+        if remembered[turn % len(remembered)]:
+            made.delivery.tail.append(new)
+        made.delivery.bus.wake(topics.channel(key))
+        done += len(some)
+        expected = [(i.seq, i.payload) for i in await rest_of(careful)]
+        assert await pumped(quick, limit) == expected
+    quick.close()
+    careful.close()
+    await writer.stop()
+    await made.database.close()
+
+
+async def rest_of(feed: Feed) -> list[Deliver]:
+    found: list[Deliver] = []
+    while batch := await feed.next(5):
+        found += batch
+    return found
+
+
+async def pumped(feed: Feed, limit: int) -> list[tuple[int, bytes]]:
+    """Number and payload of all that comes, taken as a connection takes it."""
+    found: list[tuple[int, bytes]] = []
+    while True:
+        ready = feed.ready(limit, 1 << 20)
+        if ready is None:
+            batch = await feed.next(limit)
+            if not batch:
+                return found
+            found += [(item.seq, item.payload) for item in batch]
+        elif ready:
+            for channel, one in ready:
+                frame = deliver_number(0) + one.head(channel) + one.item.payload
+                item = decode_relay(frame)
+                assert isinstance(item, Deliver)
+                assert one.delivered(channel) == Delivered(item.channel, item.seq, item.kind)
+                found.append((item.seq, item.payload))
+        else:
+            return found

@@ -12,8 +12,8 @@ def test_what_came_since_is_given_whole_or_not_at_all() -> None:
     tail = Tail(10_000)
     tail.append([item(1, 5), item(1, 6), item(1, 7)])
 
-    assert [i.seq for i in tail.since(1, 5) or []] == [6, 7]
-    assert [i.seq for i in tail.since(1, 4) or []] == [5, 6, 7]
+    assert [i.item.seq for i in tail.since(1, 5) or []] == [6, 7]
+    assert [i.item.seq for i in tail.since(1, 4) or []] == [5, 6, 7]
     assert tail.since(1, 3) is None
     assert tail.since(1, 7) is None
     assert tail.since(2, 0) is None
