@@ -188,6 +188,10 @@ class Publisher:
         self._grown.update(keys)
         self._news.set()
 
+    def files(self, origin: str) -> TileStore:
+        """Return the files of a log, to be read."""
+        return TileStore(tilestore.folder(self.root, origin), self._syncing)
+
     def held(self, agreement: str | None) -> Held | None:
         """Return an agreement's log as it is published here; None where there is none yet."""
         found = [held for held in self._held.values() if held.agreement == agreement]
@@ -431,6 +435,7 @@ class Publisher:
         log.logger().error("log_refused", origin=held.origin, code=error.code)
         for name, data in zip(names, kept.values(), strict=True):
             await self._in_thread(partial(held.store.keep_evidence, name, data))
+        self.step("refused")
         for task in held.tasks:
             task.cancel()
 

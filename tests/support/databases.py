@@ -49,8 +49,8 @@ def administer(server: str, *statements: str) -> None:
 
 
 @contextmanager
-def _postgres() -> Iterator[str]:
-    """Run a server of our own; the URL of its first database."""
+def postgresql() -> Iterator[str]:
+    """Run a PostgreSQL server of our own; the URL of its first database."""
     folder = Path(tempfile.mkdtemp(prefix="liaison-pg-"))
     runtime = folder / "runtime"
     runtime.mkdir(mode=0o700)
@@ -76,6 +76,18 @@ def database_of(server: str, name: str) -> str:
     return f"{head.rpartition('/')[0]}/{name}{mark}{query}"
 
 
+def copied(url: str, folder: Path) -> str:
+    """Copy a database that nobody uses just now, as a backup does; blocks."""
+    number = next(_numbers)
+    if url.startswith("sqlite"):
+        path = folder / f"copy{number}.db"
+        shutil.copy(url.removeprefix("sqlite:///"), path)
+        return f"sqlite:///{path}"
+    source = url.partition("?")[0].rpartition("/")[2]
+    administer(database_of(url, "postgres"), f"CREATE DATABASE copy{number} TEMPLATE {source}")
+    return database_of(url, f"copy{number}")
+
+
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def migrated(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -86,7 +98,7 @@ def migrated(
         migrate.upgrade(url)
         yield url
         return
-    with _postgres() as server:
+    with postgresql() as server:
         url = database_of(server, "migrated")
         # No test cuts the power, and waiting for the disk is most of what a small test does.
         administer(server, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")

@@ -29,6 +29,8 @@ from liaison.tlog.vkey import SignatureType, VerifierKey
 
 RELAY = "relay.example"
 AGREEMENT = "alliance"
+SECONDS = 30
+"""How long a test waits for what has to come."""
 ORIGIN = origin_of(RELAY, AGREEMENT)
 
 
@@ -73,6 +75,24 @@ class LogRig:
     recorder: Recorder
     publisher: Publisher
     signer: SigningKey
+    news: asyncio.Event
+
+    async def until_cosigned(self, size: int | None = None) -> LogRow:
+        """Wait until a quorum has cosigned so many entries, or all that there are."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                self.news.clear()
+                row = await self.row()
+                if row.cosigned_size >= (row.size if size is None else size):
+                    return row
+                await self.news.wait()
+
+    async def until_refused(self) -> None:
+        """Wait until the log was found to be damaged, and the evidence is kept."""
+        async with asyncio.timeout(SECONDS):
+            while AGREEMENT not in self.recorder.refused:
+                self.news.clear()
+                await self.news.wait()
 
     @property
     def store(self) -> TileStore:
@@ -140,9 +160,16 @@ async def opened(
     step: Step = nothing,
 ) -> AsyncIterator[LogRig]:
     """Start what records, and look at what was published; nothing is published by itself."""
-    clock = Clock()
+    clock, news = Clock(), asyncio.Event()
+
+    def taken(name: str) -> None:
+        step(name)
+        # The other steps are taken in threads.
+        if name in ("kept", "refused"):
+            news.set()
+
     database = Database.open(url)
-    recorder = Recorder(RELAY, clock, os.urandom, step)
+    recorder = Recorder(RELAY, clock, os.urandom, taken)
     writer = Writer(database, recorder=recorder)
     publisher = Publisher(
         database=database,
@@ -153,12 +180,12 @@ async def opened(
         policies=(policies or Policies()).find,
         urls=urls or {},
         clock=clock,
-        step=step,
+        step=taken,
     )
     await writer.start()
     await publisher.open()
     try:
-        yield LogRig(database, writer, recorder, publisher, signer)
+        yield LogRig(database, writer, recorder, publisher, signer, news)
     finally:
         await publisher.close()
         await writer.stop()

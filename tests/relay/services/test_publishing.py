@@ -15,6 +15,7 @@ from liaison.tlog import merkle, tiles
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.note import Note
 from liaison.tlog.tiles import Tile
+from tests.support.databases import copied
 from tests.support.logrig import Act, LogRig, new_signer, opened
 
 
@@ -159,27 +160,14 @@ async def test_a_changed_tile_stops_the_log(
     assert await asyncio.to_thread(path.read_bytes) == bytes(len(before))
 
 
-def copy_of(url: str, tmp_path: Path) -> str:
-    path = tmp_path / "copy.db"
-    shutil.copy(url.removeprefix("sqlite:///"), path)
-    return f"sqlite:///{path}"
-
-
-@pytest.fixture
-def sqlite_url(database_url: str) -> str:
-    if not database_url.startswith("sqlite"):
-        pytest.skip("an old copy of the database is a file here")
-    return database_url
-
-
 async def test_an_old_copy_of_the_database_is_refused(
-    sqlite_url: str, folder: Path, signer: SigningKey, tmp_path: Path
+    database_url: str, folder: Path, signer: SigningKey, tmp_path: Path
 ) -> None:
-    async with opened(sqlite_url, folder, signer) as rig:
+    async with opened(database_url, folder, signer) as rig:
         await rig.act(5)
         await rig.publisher.publish()
-    old = await asyncio.to_thread(copy_of, sqlite_url, tmp_path)
-    async with opened(sqlite_url, folder, signer) as rig:
+    old = await asyncio.to_thread(copied, database_url, tmp_path)
+    async with opened(database_url, folder, signer) as rig:
         await rig.act(5)
         await rig.publisher.publish()
         shown = await rig.shown()
@@ -204,13 +192,13 @@ async def test_an_old_copy_of_the_database_is_refused(
 
 @pytest.mark.parametrize("more", [6, CHUNK + 6])
 async def test_another_history_is_refused_and_none_of_it_is_written(
-    sqlite_url: str, folder: Path, signer: SigningKey, tmp_path: Path, more: int
+    database_url: str, folder: Path, signer: SigningKey, tmp_path: Path, more: int
 ) -> None:
-    async with opened(sqlite_url, folder, signer) as rig:
+    async with opened(database_url, folder, signer) as rig:
         await rig.act(5)
         await rig.publisher.publish()
-    old = await asyncio.to_thread(copy_of, sqlite_url, tmp_path)
-    async with opened(sqlite_url, folder, signer) as rig:
+    old = await asyncio.to_thread(copied, database_url, tmp_path)
+    async with opened(database_url, folder, signer) as rig:
         await rig.act(5)
         await rig.publisher.publish()
         shown = await rig.shown()
@@ -224,7 +212,7 @@ async def test_another_history_is_refused_and_none_of_it_is_written(
         with pytest.raises(LogRefusedError, match="does not go on where"):
             await rig.act()
         assert await rig.shown() == shown
-    async with opened(sqlite_url, folder, signer) as rig:
+    async with opened(database_url, folder, signer) as rig:
         await rig.act()
         await rig.publisher.publish()
         await check_shown(rig)

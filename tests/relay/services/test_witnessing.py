@@ -1,0 +1,483 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from liaison.crypto.signing import SigningKey
+from liaison.errors import LiaisonError
+from liaison.relay import witnessing
+from liaison.relay.errors import LogRefusedError
+from liaison.relay.witnessing import Answer, Cosigning, WitnessUnreachableError
+from liaison.tlog import merkle
+from liaison.tlog import witness as tlog_witness
+from liaison.tlog.checkpoint import Checkpoint
+from liaison.tlog.errors import ForkError, ShrunkError, WitnessBehindError
+from liaison.tlog.note import Note
+from liaison.tlog.policy import Policy
+from liaison.tlog.vkey import SignatureType, VerifierKey
+from liaison.tlog.witness import SIZE_TYPE, AddCheckpoint
+from tests.support import witness
+from tests.support.databases import copied
+from tests.support.logrig import ORIGIN, SECONDS, LogRig, Policies, new_signer, opened, policy_of
+from tests.support.signed_log import SignedLog
+from tests.support.witness import RunningWitness
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witnessing, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(witnessing, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(witnessing, "MOMENT", 0.01)
+
+
+# --- with witnesses that run ------------------------------------------------------------
+
+
+@dataclass
+class Scene:
+    """A log that publishes by itself, and two witnesses."""
+
+    rig: LogRig
+    policies: Policies
+    one: RunningWitness
+    two: RunningWitness
+    steps: list[str]
+
+    async def until_cosigned(self, size: int) -> Note:
+        """Wait until a quorum has cosigned so many entries, and return the checkpoint."""
+        row = await self.rig.until_cosigned(size)
+        assert row.cosigned is not None
+        return Note.decode(row.cosigned)
+
+
+@asynccontextmanager
+async def scene(
+    url: str,
+    folder: Path,
+    signer: SigningKey,
+    one: RunningWitness,
+    two: RunningWitness,
+    quorum: int,
+) -> AsyncIterator[Scene]:
+    steps: list[str] = []
+    policies = Policies(policy_of([(w.name, w.key.public) for w in (one, two)], quorum))
+    urls = {one.name: one.url, two.name: two.url}
+    async with opened(url, folder, signer, policies=policies, urls=urls, step=steps.append) as rig:
+        running = asyncio.create_task(rig.publisher.run())
+        try:
+            yield Scene(rig, policies, one, two, steps)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+def signer() -> SigningKey:
+    return new_signer()
+
+
+@pytest.fixture
+def witnesses(tmp_path: Path, signer: SigningKey) -> tuple[RunningWitness, RunningWitness]:
+    key = VerifierKey.of(ORIGIN, SignatureType.ED25519, signer)
+    one, two = (witness.new(f"w{n}.example", [key], folder=tmp_path) for n in (1, 2))
+    return one, two
+
+
+async def test_a_checkpoint_counts_when_all_that_are_needed_have_cosigned_it(
+    database_url: str,
+    tmp_path: Path,
+    signer: SigningKey,
+    witnesses: tuple[RunningWitness, RunningWitness],
+) -> None:
+    one, two = witnesses
+    async with (
+        witness.running(one),
+        witness.running(two),
+        scene(database_url, tmp_path / "log", signer, one, two, 2) as found,
+    ):
+        for size in (3, 4, 300):
+            await found.rig.act(size - (await found.rig.row()).size if size > 3 else 3)
+            note = await found.until_cosigned(size)
+            checkpoint = Checkpoint.parse(note.text)
+            signed = note.verify([one.key.public, two.key.public])
+            tree = found.rig.store.tree(checkpoint.size)
+
+            assert {each.key.name for each in signed} == {one.name, two.name}
+            assert checkpoint.root == await asyncio.to_thread(tree.root)
+        assert (one.refused, two.refused) == ([], [])
+
+
+async def test_nothing_counts_while_a_needed_witness_is_away_and_it_does_when_it_is_back(
+    database_url: str,
+    tmp_path: Path,
+    signer: SigningKey,
+    witnesses: tuple[RunningWitness, RunningWitness],
+) -> None:
+    one, two = witnesses
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(witness.running(one))
+        first = await stack.enter_async_context(AsyncExitStack())
+        await first.enter_async_context(witness.running(two))
+        found = await stack.enter_async_context(
+            scene(database_url, tmp_path / "log", signer, one, two, 2)
+        )
+        await found.rig.act(3)
+        await found.until_cosigned(3)
+        await first.aclose()
+
+        await found.rig.act(4)
+        await found.rig.publisher.publish()
+        row = await found.rig.row()
+        assert (row.published_size, row.cosigned_size) == (7, 3)
+
+        await stack.enter_async_context(witness.running(two))
+        await found.until_cosigned(7)
+
+
+async def test_nobody_waits_for_a_witness_that_is_not_needed(
+    database_url: str,
+    tmp_path: Path,
+    signer: SigningKey,
+    witnesses: tuple[RunningWitness, RunningWitness],
+) -> None:
+    one, two = witnesses
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(listen, "127.0.0.1", 0)
+    two.url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    async with (
+        witness.running(one),
+        scene(database_url, tmp_path / "log", signer, one, two, 1) as found,
+    ):
+        for size in range(1, 6):
+            await found.rig.act()
+            await found.until_cosigned(size)
+    silent.close()
+
+
+async def test_after_a_start_nothing_is_signed_before_witnesses_have_said_what_they_saw(
+    database_url: str,
+    tmp_path: Path,
+    signer: SigningKey,
+    witnesses: tuple[RunningWitness, RunningWitness],
+) -> None:
+    one, two = witnesses
+    async with witness.running(one), witness.running(two):
+        pass
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(witness.running(one))
+        two.url = f"http://127.0.0.1:{two.port}"
+        found = await stack.enter_async_context(
+            scene(database_url, tmp_path / "log", signer, one, two, 2)
+        )
+        await found.rig.act(3)
+        await found.rig.publisher.publish()
+        assert "signed" not in found.steps
+
+        await stack.enter_async_context(witness.running(two))
+        await found.until_cosigned(3)
+
+
+async def test_where_everything_was_restored_the_witness_still_knows_more(
+    database_url: str,
+    tmp_path: Path,
+    signer: SigningKey,
+    witnesses: tuple[RunningWitness, RunningWitness],
+) -> None:
+    one, two = witnesses
+    folder, backup = tmp_path / "log", tmp_path / "backup"
+    async with witness.running(one), witness.running(two):
+        async with scene(database_url, folder, signer, one, two, 2) as found:
+            await found.rig.act(3)
+            await found.until_cosigned(3)
+        old = await asyncio.to_thread(copied, database_url, tmp_path)
+        await asyncio.to_thread(shutil.copytree, folder, backup)
+        async with scene(database_url, folder, signer, one, two, 2) as found:
+            await found.rig.act(3)
+            await found.until_cosigned(6)
+
+        async with scene(old, backup, signer, one, two, 2) as found:
+            await found.rig.act(1, "other")
+            await found.rig.until_refused()
+            with pytest.raises(
+                LogRefusedError, match=r"has 4 entries and the witness .* cosigned 6"
+            ):
+                await found.rig.act()
+
+            assert "signed" not in found.steps
+            assert (await found.rig.shown()).size == 3
+
+
+# --- one log's rounds, with witnesses that say what a test wants ---------------------------
+
+
+Reply = Callable[[AddCheckpoint], Awaitable[Answer]]
+
+
+@dataclass
+class Honest:
+    """A witness in memory."""
+
+    key: VerifierKey
+    signer: SigningKey
+    log_key: VerifierKey
+    latest: Checkpoint | None = None
+
+    async def __call__(self, request: AddCheckpoint) -> Answer:
+        try:
+            self.latest = tlog_witness.judge(request, [self.log_key], self.latest)
+        except WitnessBehindError as error:
+            return Answer(409, SIZE_TYPE, tlog_witness.encode_size(error.size))
+        except LiaisonError as error:
+            return Answer(tlog_witness.STATUS[type(error)], "text/plain", b"")
+        body = tlog_witness.cosign(request, [(self.key, self.signer)], 1_790_000_000)
+        return Answer(200, "text/plain", body)
+
+
+@dataclass
+class Round:
+    """A log in memory, its rounds, and what came of them."""
+
+    log: SignedLog = field(default_factory=lambda: SignedLog(ORIGIN))
+    replies: dict[str, Reply] = field(default_factory=dict)
+    kept: list[Note] = field(default_factory=list)
+    refused: list[tuple[LiaisonError, bytes, bytes]] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: list[str] = field(default_factory=list)
+    policy: Policy | None = None
+
+    def witness(self, name: str) -> Honest:
+        signer = new_signer()
+        made = Honest(
+            VerifierKey.of(name, SignatureType.COSIGNATURE_ED25519, signer), signer, self.log.key
+        )
+        self.replies[name] = made
+        return made
+
+    def cosigning(self, threshold: int, known: int = 0) -> Cosigning:
+        keys = [(name, w.key) for name, w in self.replies.items() if isinstance(w, Honest)]
+        self.policy = policy_of(keys, threshold)
+        return Cosigning(
+            origin=ORIGIN,
+            policy=self._policy,
+            urls={name: f"https://{name}" for name, _ in keys},
+            post=self._post,
+            prove=self._prove,
+            size=self._size,
+            keep=self._keep,
+            refuse=self._refuse,
+            clock=lambda: 0,
+            known=known,
+        )
+
+    async def _policy(self) -> Policy | None:
+        return self.policy
+
+    async def _post(self, url: str, body: bytes) -> Answer:
+        name = url.removeprefix("https://").removesuffix("/add-checkpoint")
+        self.asked.append(name)
+        return await self.replies[name](AddCheckpoint.decode(body))
+
+    async def _prove(self, old: int, new: int) -> tuple[bytes, ...]:
+        hashes = merkle.hash_leaves(self.log.entries[:new])
+
+        def read(node: merkle.Node) -> bytes:
+            width = 1 << node.level
+            return merkle.root_of(hashes[node.index * width : (node.index + 1) * width])
+
+        return tuple(merkle.prove_consistency(old, new, read))
+
+    async def _size(self) -> int:
+        return len(self.log.entries)
+
+    async def _keep(self, _checkpoint: Checkpoint, note: Note) -> None:
+        self.kept.append(note)
+        self.news.set()
+
+    async def _refuse(self, error: LiaisonError, request: bytes, answer: bytes) -> None:
+        self.refused.append((error, request, answer))
+        self.news.set()
+
+    @asynccontextmanager
+    async def running(self, cosigning: Cosigning) -> AsyncIterator[None]:
+        task = asyncio.create_task(cosigning.run())
+        try:
+            async with asyncio.timeout(SECONDS):
+                yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def until_kept(self, size: int, signatures: int) -> Note:
+        while True:
+            for note in self.kept:
+                enough = len(note.signatures) == signatures + 1
+                if enough and Checkpoint.parse(note.text).size == size:
+                    return note
+            self.news.clear()
+            await self.news.wait()
+
+
+async def fail(_request: AddCheckpoint) -> Answer:
+    raise WitnessUnreachableError
+
+
+async def test_a_quorum_is_kept_at_once_and_again_when_the_others_have_cosigned() -> None:
+    found = Round()
+    found.witness("one")
+    two = found.witness("two")
+    free = asyncio.Event()
+
+    async def late(request: AddCheckpoint) -> Answer:
+        await free.wait()
+        return await two(request)
+
+    cosigning = found.cosigning(1)
+    found.replies["two"] = late
+    found.log.grow(5)
+    async with found.running(cosigning):
+        cosigning.offer(found.log.note())
+        await found.until_kept(5, 1)
+        free.set()
+        # Late for the first round, it takes part in the next.
+        found.log.grow(1)
+        cosigning.offer(found.log.note())
+        await found.until_kept(6, 2)
+
+
+async def test_the_newest_checkpoint_is_asked_about_and_none_in_between() -> None:
+    found = Round()
+    found.witness("one")
+    cosigning = found.cosigning(1)
+    found.log.grow(1)
+    cosigning.offer(found.log.note())
+    for _ in range(10):
+        found.log.grow(1)
+        cosigning.offer(found.log.note())
+    async with found.running(cosigning):
+        await found.until_kept(11, 1)
+
+    assert found.asked == ["one"]
+
+
+async def test_a_witness_that_knows_another_size_gets_the_proof_from_there() -> None:
+    found = Round()
+    one = found.witness("one")
+    found.log.grow(3)
+    await one(AddCheckpoint(0, (), found.log.note()))
+    found.log.grow(4)
+    for known in (0, 5, 7):
+        cosigning = found.cosigning(1, known)
+        one.latest = Checkpoint.parse(found.log.note(3).text)
+        found.kept.clear()
+        async with found.running(cosigning):
+            cosigning.offer(found.log.note())
+            await found.until_kept(7, 1)
+
+
+async def test_a_witness_that_has_seen_more_than_there_is_is_believed_at_first() -> None:
+    found = Round()
+    one = found.witness("one")
+    found.log.grow(9)
+    await one(AddCheckpoint(0, (), found.log.note()))
+    found.log.entries = found.log.entries[:5]
+    cosigning = found.cosigning(1)
+    async with found.running(cosigning):
+        cosigning.offer(found.log.note())
+        await found.news.wait()
+
+    ((error, request, answer),) = found.refused
+    assert isinstance(error, ShrunkError)
+    assert AddCheckpoint.decode(request).checkpoint.size == 5
+    assert answer == b"9\n"
+    assert not cosigning.confirmed.is_set()
+
+
+async def test_a_witness_with_another_history_is_believed_at_first() -> None:
+    found = Round()
+    one = found.witness("one")
+    found.log.grow(3)
+    await one(AddCheckpoint(0, (), found.log.forked([b"other"] * 3).note()))
+    cosigning = found.cosigning(1, known=3)
+    async with found.running(cosigning):
+        cosigning.offer(found.log.note())
+        await found.news.wait()
+
+    assert [type(error) for error, _, _ in found.refused] == [ForkError]
+    assert found.kept == []
+
+
+async def test_a_witness_that_has_once_agreed_is_not_believed_that_it_has_seen_more() -> None:
+    found = Round()
+    one = found.witness("one")
+    cosigning = found.cosigning(1)
+    lies = iter([Answer(409, SIZE_TYPE, b"999\n"), Answer(422, "text/plain", b"")])
+
+    async def lie(request: AddCheckpoint) -> Answer:
+        return next(lies, None) or await one(request)
+
+    found.log.grow(3)
+    async with found.running(cosigning):
+        cosigning.offer(found.log.note())
+        await found.until_kept(3, 1)
+        found.replies["one"] = lie
+        found.log.grow(1)
+        cosigning.offer(found.log.note())
+        await found.until_kept(4, 1)
+
+    assert found.refused == []
+
+
+async def test_answers_that_are_none_are_asked_for_again() -> None:
+    found = Round()
+    one, other = found.witness("one"), found.witness("other")
+    cosigning = found.cosigning(1)
+    cosigning.urls = {"one": "https://one"}
+
+    async def by_another(request: AddCheckpoint) -> Answer:
+        return await other(request)
+
+    async def nonsense(_request: AddCheckpoint) -> Answer:
+        return Answer(200, "text/plain", b"cosigned, believe me\n")
+
+    async def bug(_request: AddCheckpoint) -> Answer:
+        raise ZeroDivisionError
+
+    replies: list[Reply] = [fail, by_another, nonsense, bug]
+
+    async def reply(request: AddCheckpoint) -> Answer:
+        return await (replies.pop(0) if replies else one)(request)
+
+    found.replies["one"] = reply
+    found.log.grow(3)
+    async with found.running(cosigning):
+        cosigning.offer(found.log.note())
+        note = await found.until_kept(3, 1)
+
+    assert {each.key for each in note.verify([one.key, other.key])} == {one.key}
+    assert found.asked == ["one"] * 5
+
+
+async def test_a_new_version_of_the_agreement_may_name_other_witnesses() -> None:
+    found = Round()
+    found.witness("one")
+    cosigning = found.cosigning(1)
+
+    async def meanwhile(_request: AddCheckpoint) -> Answer:
+        found.policy = Policy()
+        raise WitnessUnreachableError
+
+    found.replies["one"] = meanwhile
+    found.log.grow(3)
+    async with found.running(cosigning):
+        cosigning.offer(found.log.note())
+        await found.until_kept(3, 0)
