@@ -140,6 +140,8 @@ class Relay:
             senders=keys.senders,
             limits=ServiceLimits(max_blob=settings.max_blob),
             judge=judge,
+            files=publisher.files,
+            log_signer=keys.log,
         )
         streams = Streams(settings.max_streams, settings.max_streams_per_device)
         return cls(
@@ -152,6 +154,8 @@ class Relay:
         poll = settings.revocation_poll_ms / 1000
         self._workers += [
             asyncio.create_task(self.publisher.run(), name="log"),
+            asyncio.create_task(workers.tell_deliveries(self.services, logger), name="deliveries"),
+            asyncio.create_task(workers.tell_counts(self.services, logger), name="counts"),
             asyncio.create_task(
                 workers.watch_revocations(self.services, self.bus, self.streams, logger, poll=poll),
                 name="revocations",
@@ -218,6 +222,7 @@ class Relay:
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+        await workers.tell_rest(self.services, log.logger())
         await self.publisher.close()
         # What was submitted is committed and answered before the database goes.
         await self.writer.stop()

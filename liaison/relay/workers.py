@@ -120,6 +120,31 @@ async def erase_expired(
         await _attempt(erase, logger, "retention")
 
 
+async def tell_deliveries(
+    services: Services, logger: log.Log, *, interval: float = 10.0, sleep: Sleep = asyncio.sleep
+) -> None:
+    """Tell the log what was delivered, each `interval` seconds."""
+    while True:
+        await sleep(interval)
+        await _attempt(services.deliveries.tell, logger, "deliveries")
+
+
+async def tell_counts(
+    services: Services, logger: log.Log, *, interval: float = 60.0, sleep: Sleep = asyncio.sleep
+) -> None:
+    """Tell the log each `interval` seconds what was counted, and where all logs stand."""
+    while True:
+        await _attempt(services.root_log.keep, logger, "counts")
+        await sleep(interval)
+        await _attempt(services.refusals.flush, logger, "counts")
+
+
+async def tell_rest(services: Services, logger: log.Log) -> None:
+    """Tell the log what would be told at the next turn: the relay stops."""
+    await _attempt(services.deliveries.tell, logger, "deliveries")
+    await _attempt(services.refusals.flush, logger, "counts")
+
+
 async def _wait(waiting: Awaitable[object], seconds: float) -> bool:
     try:
         async with asyncio.timeout(seconds):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import delete, false, insert, or_, select, true, update
+from sqlalchemy import Select, delete, false, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.tables import blob_chunks, blobs
@@ -73,13 +73,29 @@ async def chunk(tx: AsyncConnection, blob: int, index: int) -> bytes | None:
     return await tx.scalar(select(c.data).where(c.blob == blob, c.index == index))
 
 
-async def expire(tx: AsyncConnection, *, now_ms: int, limit: int) -> int:
-    """Take attachments whose time is over out of everyone's reach; return how many."""
-    due = select(_t.key).where(_t.expires_at <= now_ms, _t.complete == true()).limit(limit)
+async def expire(
+    tx: AsyncConnection, *, now_ms: int, limit: int, held: Select[tuple[int]] | None = None
+) -> list[int]:
+    """Take attachments whose time is over out of everyone's reach.
+
+    Args:
+        now_ms: Unix milliseconds.
+        limit: attachments at most.
+        held: channels of which nothing is erased.
+
+    Returns:
+        The channel of each.
+    """
+    due = select(_t.key).where(_t.expires_at <= now_ms, _t.complete == true())
+    if held is not None:
+        due = due.where(_t.channel.not_in(held))
     done = await tx.execute(
-        update(blobs).where(_t.key.in_(due.scalar_subquery())).values(complete=False)
+        update(blobs)
+        .where(_t.key.in_(due.limit(limit).scalar_subquery()))
+        .values(complete=False)
+        .returning(_t.channel)
     )
-    return int(done.rowcount)
+    return list(done.scalars())
 
 
 async def erase(tx: AsyncConnection, *, now_ms: int, begun_before_ms: int, limit: int) -> int:

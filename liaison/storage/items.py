@@ -223,17 +223,28 @@ async def payloads(tx: AsyncConnection, channel: int, seqs: Iterable[int]) -> di
     return {row[0]: Payload(*row) for row in await tx.execute(query)}
 
 
-async def expire(tx: AsyncConnection, *, now_ms: int, limit: int) -> int:
-    """Turn messages whose time is over into gaps: the number stays, the bytes go."""
-    due = (
-        select(_t.channel, _t.seq)
-        .where(_t.expires_at.is_not(None), _t.expires_at <= now_ms, _t.kind == MESSAGE)
-        .order_by(_t.expires_at)
-        .limit(limit)
+async def expire(
+    tx: AsyncConnection, *, now_ms: int, limit: int, held: Select[tuple[int]] | None = None
+) -> list[tuple[int, int]]:
+    """Turn messages whose time is over into gaps: the number stays, the bytes go.
+
+    Args:
+        now_ms: Unix milliseconds.
+        limit: messages at most.
+        held: channels of which nothing is erased.
+
+    Returns:
+        Channel and number of each.
+    """
+    due = select(_t.channel, _t.seq).where(
+        _t.expires_at.is_not(None), _t.expires_at <= now_ms, _t.kind == MESSAGE
     )
+    if held is not None:
+        due = due.where(_t.channel.not_in(held))
+    due = due.order_by(_t.expires_at).limit(limit)
     keys = [(row.channel, row.seq) for row in await tx.execute(due)]
     gap = update(items).values(kind=GAP, payload=literal(b""), expires_at=None)
     for some in batches(keys):
         which = any_of((_t.channel, _t.seq), len(some))
         await tx.execute(gap.where(which, _t.kind == MESSAGE), values_of(some))
-    return len(keys)
+    return keys

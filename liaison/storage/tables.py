@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """The schema that this program was written for."""
 SCHEMA_COMPAT: Final = 1
 """The oldest program (by its SCHEMA_VERSION) that may work on this schema."""
@@ -469,4 +469,34 @@ log_checkpoints = Table(
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("time", BigInteger, nullable=False),
     Column("note", LargeBinary, nullable=False),
+)
+
+# Agreements of which nothing is erased, whatever its age. One hold at a time is in force.
+holds = Table(
+    "holds",
+    metadata,
+    _key(),
+    Column("agreement", String(200), nullable=False),
+    Column("reason", String(1000), nullable=False),
+    Column("set_at", BigInteger, nullable=False),
+    Column("released_at", BigInteger),
+    Index(
+        "uq_holds_in_force",
+        "agreement",
+        unique=True,
+        sqlite_where=text("released_at IS NULL"),
+        postgresql_where=text("released_at IS NULL"),
+    ),
+)
+
+# Signed reports of what was erased; the log has their digests.
+erasures = Table(
+    "erasures",
+    metadata,
+    _key(),
+    Column("agreement", String(200), nullable=False),
+    Column("digest", Digest, nullable=False),
+    Column("report", LargeBinary, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    UniqueConstraint("agreement", "digest"),
 )

@@ -197,7 +197,7 @@ async def test_all_that_expired_is_erased_each_interval_and_a_failure_stops_noth
         if passes == 1:
             raise ConnectionError
         # At the second turn there is more than two passes can take.
-        return Expired(0, 0, 0, 0, 0, more=passes in (2, 3))
+        return Expired(0, 0, 0, 0, 0, 0, more=passes in (2, 3))
 
     services = SimpleNamespace(retention=SimpleNamespace(expire=expire))
     with quiet():
@@ -229,3 +229,45 @@ async def test_streams_are_looked_at_again_after_a_tokens_life() -> None:
 
     assert turns == [600, 600]
     assert streams.checks.get_nowait() == registry.invalid
+
+
+async def test_the_log_is_told_at_each_turn_and_once_more_at_the_end() -> None:
+    done: list[str] = []
+
+    def step(name: str) -> Any:
+        async def run() -> None:
+            done.append(name)
+            if done.count(name) == 1:
+                raise ConnectionError
+
+        return run
+
+    services = SimpleNamespace(
+        deliveries=SimpleNamespace(tell=step("deliveries")),
+        refusals=SimpleNamespace(flush=step("refusals")),
+        root_log=SimpleNamespace(keep=step("root")),
+    )
+
+    def sleep() -> Any:
+        turns: list[float] = []
+
+        async def wait(seconds: float) -> None:
+            turns.append(seconds)
+            if len(turns) > 2:
+                raise asyncio.CancelledError
+
+        return wait
+
+    with quiet():
+        log.configure("error", io.StringIO())
+        for worker in (workers.tell_deliveries, workers.tell_counts):
+            task = asyncio.create_task(
+                worker(cast("Any", services), log.logger(), interval=1, sleep=sleep())
+            )
+            await asyncio.gather(task, return_exceptions=True)
+        before = list(done)
+        await workers.tell_rest(cast("Any", services), log.logger())
+
+    # A failure at one turn does not keep the next from its own.
+    assert before == ["deliveries"] * 2 + ["root", "refusals", "root", "refusals", "root"]
+    assert done[len(before) :] == ["deliveries", "refusals"]

@@ -18,6 +18,7 @@ from liaison.relay.services.delivery import Delivery
 from liaison.relay.services.enrolment import Enrolment
 from liaison.relay.services.errors import UnknownLogError
 from liaison.relay.services.handshakes import Tools
+from liaison.relay.services.holds import Holds
 from liaison.relay.services.judging import JUDGE, Judge
 from liaison.relay.services.key_packages import KeyPackages
 from liaison.relay.services.limits import Limits
@@ -28,8 +29,10 @@ from liaison.relay.services.proposals import Proposals
 from liaison.relay.services.refusals import Refusals
 from liaison.relay.services.registry import Registry
 from liaison.relay.services.removals import Removals
+from liaison.relay.services.reports import Reports
 from liaison.relay.services.retention import Retention
 from liaison.relay.services.revocation import Revocation
+from liaison.relay.services.root_log import RootLog
 from liaison.relay.services.sequence import Sequencer
 from liaison.relay.services.states import States
 from liaison.relay.services.tail import Tail
@@ -58,6 +61,8 @@ class Services:
     refusals: Refusals
     deliveries: Deliveries
     log_reading: LogReading
+    root_log: RootLog
+    holds: Holds
 
     @classmethod
     def build(  # noqa: PLR0913 - everything that services need comes through here
@@ -72,6 +77,7 @@ class Services:
         limits: Limits | None = None,
         judge: Judge = JUDGE,
         files: Callable[[str], Tiles] | None = None,
+        log_signer: Signer | None = None,
     ) -> Services:
         """Make the services of a relay.
 
@@ -81,11 +87,13 @@ class Services:
             senders: the private halves of `identity.sender_keys`.
             judge: tests put another one here; what serves has the agreement's.
             files: gives the files of a log by its origin; tests that read none leave it out.
+            log_signer: the relay's log key; tests that look at no signed report leave it out.
         """
         limits = limits or Limits()
         book, tail = Book(), Tail(limits.tail_bytes)
         sequencer, states = Sequencer(bus, tail), States(database, book)
         tools = Tools(sequencer, states)
+        reports = Reports(identity.origin, log_signer or senders[SignatureScheme.ED25519])
         refusals = Refusals(writer, book, clock)
         removals = Removals(database, writer, book, states, tools, senders, clock)
         return cls(
@@ -115,11 +123,13 @@ class Services:
             ),
             delivery=Delivery(database, writer, bus, tail, clock),
             blobs=Blobs(database, writer, book, clock, limits, refusals),
-            retention=Retention(writer, tail, clock, limits),
+            retention=Retention(database, writer, book, tail, clock, limits, reports),
             removals=removals,
             refusals=refusals,
             deliveries=Deliveries(database, writer, book),
             log_reading=LogReading(database, files or _no_files),
+            root_log=RootLog(writer, clock),
+            holds=Holds(database, writer, book, clock),
         )
 
     async def resume(self) -> int | None:

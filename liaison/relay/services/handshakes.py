@@ -15,6 +15,7 @@ from liaison.errors import ConflictError
 from liaison.fanout import topics
 from liaison.mls.public_group import PublicGroup
 from liaison.model import ChannelId, DeviceId
+from liaison.relay.services import log_grace
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.entries import handshakes as entries
 from liaison.relay.services.errors import (
@@ -139,6 +140,8 @@ class AcceptCommit(Operation[v1.Sequenced]):
             raise MovedError
         if await members.find(work.tx, row.key, self.caller.key) is None:
             raise NotMemberError(f"{self.caller.id} is not a member of channel {self.channel}")
+        if self.plan.added:
+            await self._check_logged(work)
         seq = await self.tools.sequencer.handshakes(work, row, [handshake], now_ms=self.now_ms)
         await self._write_group(work, row)
         await self._write_members(work, row, seq)
@@ -150,6 +153,12 @@ class AcceptCommit(Operation[v1.Sequenced]):
         return v1.Sequenced(
             seq=seq, epoch=row.epoch + 1, digest=handshake.digest, time_ms=self.now_ms
         )
+
+    async def _check_logged(self, work: Work) -> None:
+        """Nobody comes in while the log lacks its witnesses for too long."""
+        agreement = self.state.agreement
+        oldest = await log_grace.oldest_uncosigned(work.tx, agreement.agreement_id)
+        log_grace.check(agreement, oldest, self.now_ms)
 
     async def _write_group(self, work: Work, row: ChannelRow) -> None:
         plan, version = self.plan, row.group_version + 1

@@ -1,0 +1,85 @@
+"""Signed reports of what was erased: kept beside the log, which has their digests."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from liaison.crypto.signing import Signer
+from liaison.relay.recording import origin_of
+from liaison.relay.services.entries import administration as entries
+from liaison.relay.writer import Work
+from liaison.storage import erasures
+from liaison.tlog import commitment
+from liaison.tlog.note import Note
+from liaison.tlog.vkey import SignatureType, VerifierKey
+
+FORMAT: Final = "liaison.erasure/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What one pass has erased of one agreement.
+
+    Args:
+        rule: `contents` (a channel's retention, or the sender's expiry) or `openings` (the
+            agreement's retention).
+        messages: whose ciphertext went.
+        attachments: that went.
+        openings: entries that nobody can open any more.
+        first: index of the first of these, and `last` that of the last one.
+    """
+
+    rule: str
+    messages: int = 0
+    attachments: int = 0
+    openings: int = 0
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Makes reports.
+
+    Args:
+        relay: the relay's origin.
+        signer: the relay's log key.
+    """
+
+    relay: str
+    signer: Signer
+
+    async def keep(self, work: Work, agreement: str, what: Erased, now_ms: int) -> None:
+        """Sign what was erased, keep that, and tell it in the log.
+
+        Raises:
+            LogRefusedError: the log takes nothing; then nothing is to be erased either.
+        """
+        origin = origin_of(self.relay, agreement)
+        number = await erasures.count(work.tx, agreement) + 1
+        body = {
+            "format": FORMAT,
+            "origin": origin,
+            "agreement": agreement,
+            "number": number,
+            "time": now_ms,
+            **asdict(what),
+        }
+        key = VerifierKey.of(origin, SignatureType.ED25519, self.signer)
+        text = commitment.dump(body).decode() + "\n"
+        report = Note(text).signed_by(key, self.signer).encode()
+        digest = hashlib.sha256(report).digest()
+        await erasures.keep(work.tx, agreement, digest, report, now_ms=now_ms)
+        work.record(
+            entries.erased(
+                agreement,
+                what.rule,
+                first=what.first,
+                last=what.last,
+                contents=what.messages + what.attachments,
+                openings=what.openings,
+                digest=digest,
+            )
+        )

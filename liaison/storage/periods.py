@@ -1,0 +1,26 @@
+"""Periods that are begun once, whichever node comes first."""
+
+from __future__ import annotations
+
+from sqlalchemy import update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.storage.tables import meta
+
+
+async def begin(tx: AsyncConnection, name: str, period: int) -> bool:
+    """Begin a period; False if it, or a later one, was begun.
+
+    The row's lock is held until the transaction ends.
+    """
+    row = {"name": name, "value": -1}
+    # Two nodes may begin the first one at once.
+    if tx.dialect.name == "postgresql":
+        await tx.execute(postgresql.insert(meta).values(row).on_conflict_do_nothing())
+    else:
+        await tx.execute(sqlite.insert(meta).values(row).on_conflict_do_nothing())
+    begun = await tx.execute(
+        update(meta).where(meta.c.name == name, meta.c.value < period).values(value=period)
+    )
+    return begun.rowcount == 1
