@@ -40,8 +40,9 @@ class LogQuery(v1.Body):
     """`POST /v1/agreements/{id}/log`, by devices and offices of its parties.
 
     `size` is of the last checkpoint that the caller has verified, 0 if there is none. `credentials`
-    are SHA-256 digests of the DER of leaf certificates. `keys_after`: entries about keys and policy
-    that the caller's party may open, from this index on; None asks for none.
+    are SHA-256 digests of the DER of leaf certificates. `keys_after`: all entries about keys and
+    policy from this index on, itself among them; None asks for none. Of a key that is not for the
+    caller's party only `party` is shown, so that a registrar sees that none of its own is kept back.
     """
 
     size: v1.U64 = 0

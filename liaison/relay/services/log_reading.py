@@ -23,7 +23,7 @@ from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow
 from liaison.storage.logs_reading import EntryRow
 from liaison.storage.members import Stay
-from liaison.tlog.disclosure import Sealed
+from liaison.tlog.disclosure import Disclosure, Sealed
 from liaison.tlog.errors import TileError
 from liaison.tlog.fields import EntryType
 from liaison.tlog.tiles import Tile, TileTree
@@ -118,7 +118,7 @@ class LogReading:
             for channel in asked.channels:
                 await _channel(tx, row, reader, channel, found)
             if asked.keys_after is not None:
-                await _keys(tx, row, reader, asked.keys_after, found)
+                await _keys(tx, row, asked.keys_after, found)
         return await asyncio.to_thread(self._answer, row, reader, asked, found)
 
     def _answer(self, row: LogRow, reader: _Reader, asked: LogQuery, found: _Found) -> LogAnswer:
@@ -224,29 +224,40 @@ def _before(stay: Stay) -> int:
     return max(0, stay.joined_seq - 1)
 
 
-async def _keys(
-    tx: AsyncConnection, row: LogRow, reader: _Reader, first: int, found: _Found
-) -> None:
+async def _keys(tx: AsyncConnection, row: LogRow, first: int, found: _Found) -> None:
     rows = await logs_reading.by_type(
         tx,
         row.key,
         _KEYS,
         first=first,
         below=row.cosigned_size,
-        party=str(reader.caller.party),
+        party=None,
         limit=found.room + 1,
     )
     found.add(rows)
 
 
 def _proven(row: EntryRow, reader: _Reader, tree: TileTree) -> ProvenEntry:
-    shown = None
-    if row.openings is not None and reader.may_open(row):
-        type_ = EntryType(row.type)
-        shown = Sealed.decode(type_, row.openings).disclose(type_).to_json()
+    shown = _shown(row, reader)
     return ProvenEntry(
-        index=row.at, data=row.data, disclosure=shown, proof=tree.prove_inclusion(row.at)
+        index=row.at,
+        data=row.data,
+        disclosure=None if shown is None else shown.to_json(),
+        proof=tree.prove_inclusion(row.at),
     )
+
+
+def _shown(row: EntryRow, reader: _Reader) -> Disclosure | None:
+    if row.openings is None:
+        return None
+    type_ = EntryType(row.type)
+    sealed = Sealed.decode(type_, row.openings)
+    if reader.may_open(row):
+        return sealed.disclose(type_)
+    if type_ is EntryType.KEY and reader.current:
+        # A registrar has to see that no entry about its own party is kept from it.
+        return sealed.disclose(type_, ["party"])
+    return None
 
 
 def _text(note: bytes | None) -> str | None:

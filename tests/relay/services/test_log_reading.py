@@ -27,6 +27,7 @@ from liaison.tlog.sequencer import State
 from liaison.tlog.tiles import Tile, TileTree
 from liaison.tlog.vkey import SignatureType, VerifierKey
 from liaison.wire.log import FollowedChannel, LogAnswer, LogQuery
+from tests.relay.services import logbook
 from tests.relay.services.forum import CODES, ID, Forum
 from tests.relay.services.harness import Actor, Relay
 from tests.support.world import ED25519
@@ -215,11 +216,17 @@ async def test_a_party_reads_all_about_its_keys_and_no_other_partys_secrets(
     said = [opened(one) for one in found]
     assert None not in said
     assert {Entry.decode(one.data).type for one in found} == {EntryType.KEY, EntryType.POLICY}
-    acts = {(one["party"], one["act"]) for one in said if one is not None and "act" in one}
+    acts = {(one["party"], one.get("act")) for one in said if one is not None}
     assert ("DEU", "signature") in acts
     assert ("DEU", "certificate") in acts
     assert ("NOR", "certificate") in acts
     assert ("NOR", "signature") not in acts
+    # But that there is one, so that no entry of the own party can be kept back.
+    (closed,) = (one for one in said if one == {"party": "NOR"})
+    assert closed
+    whole = await logbook.read(published.relay, ID)
+    wanted = [one.index for one in whole if one.type in (EntryType.KEY, EntryType.POLICY)]
+    assert [one.index for one in found] == wanted
 
 
 async def test_what_was_erased_still_stands_in_its_place(
