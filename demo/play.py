@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -61,11 +62,28 @@ class Play:
         require(sent["state"] == "accepted", f"the message of {who} was not accepted: {sent}")
         return sent
 
+    def watches(self, who: str) -> subprocess.Popen[str]:
+        """Let somebody watch all their channels for one message; `say_to_watcher` collects it."""
+        return self.people[who].begin("watch", "--count", "1", "--for", "45")
+
     def say_to_watcher(
-        self, who: str, watcher: str, words: str, *options: str
+        self,
+        who: str,
+        watcher: str,
+        words: str,
+        *options: str,
+        watch: subprocess.Popen[str] | None = None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Send words while somebody watches; return what was stored and what they saw."""
-        watch = self.people[watcher].begin("watch", CHANNEL, "--count", "1", "--for", "30")
+        """Send words while somebody watches; return what was stored and what they saw.
+
+        Args:
+            who: says it.
+            watcher: has to see it.
+            words: what is said.
+            options: of `liaison send`.
+            watch: where it has begun already.
+        """
+        watch = watch or self.watches(watcher)
         sent = self.say(who, words, *options)
         (seen,) = finish(watch, f"the watch of {watcher}")
         require(seen["id"] == sent["id"], f"{watcher} saw another message: {seen}")

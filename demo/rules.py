@@ -30,10 +30,11 @@ def amendment(play: Play) -> None:
     nor, deu = (play.people[OFFICES[code]] for code in ("NOR", "DEU"))
     nor.run("agreement", "propose", str(play.folder / _NEXT))
     play.transcript.does("authority of Norway", "proposes version 2: labels, two-person release")
+    watch = play.watches(OFFICER)
     signed = deu.ask("agreement", "sign", "--proposal", AGREEMENT, "--yes")[-1]
     require(signed["active"], f"version 2 is not in force: {signed}")
     play.transcript.does("authority of Germany", "sees what would change, and signs")
-    _, seen = play.say_to_watcher(ATTACHE, OFFICER, "From now on under version 2.")
+    _, seen = play.say_to_watcher(ATTACHE, OFFICER, "From now on under version 2.", watch=watch)
     require(seen["label"].endswith("TLP:GREEN"), f"the message is marked {seen['label']}")
     play.transcript.check("the next message brings version 2 into the channel, marked TLP:GREEN")
 
@@ -87,7 +88,7 @@ def release(play: Play) -> None:
     )
     play.transcript.does(NEWCOMER, f"drafts it in the channel {DRAFTS}, which is Norway's own")
     require(shown["id"] == draft["message"], f"the releaser sees another draft: {shown}")
-    watch = play.people[OFFICER].begin("watch", CHANNEL, "--count", "1", "--for", "30")
+    watch = play.watches(OFFICER)
     releaser.run("release", draft["message"])
     play.said.append(NOTICE)
     play.transcript.does(ATTACHE, "reads the draft, signs as releaser, and it goes out")

@@ -119,13 +119,16 @@ def _enrol_one(play: Play, endpoint: str, device: str) -> None:
 def first_words(play: Play) -> None:
     """A channel is opened and messages go both ways."""
     attache = play.people[ATTACHE]
+    watch = play.watches(OFFICER)
     opened = attache.ask_one(
         "channels", "create", CHANNEL, "--agreement", AGREEMENT, "--add", ATTACHE, "--add", OFFICER
     )
     play.transcript.does(
         ATTACHE, f"opens the channel {CHANNEL} (epoch {opened['epoch']}), adds {OFFICER}"
     )
-    sent, received = play.say_to_watcher(ATTACHE, OFFICER, FIRST_WORDS, "--to", OFFICER)
+    sent, received = play.say_to_watcher(
+        ATTACHE, OFFICER, FIRST_WORDS, "--to", OFFICER, watch=watch
+    )
     require(received["text"] == FIRST_WORDS, "the officer reads other words than were sent")
     require(received["from"] == f"{ATTACHE}#d1", f"the sender reads as {received['from']}")
     play.transcript.does(OFFICER, f"reads it ({received['dtg']}) and answers: WILL COMPLY")
