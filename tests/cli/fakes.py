@@ -34,6 +34,7 @@ from liaison_sdk.errors import (
     MessageUnknownError,
     NotADraftError,
 )
+from liaison_sdk.log_status import LogStatus
 
 ME = DeviceId.parse("nor/defatt-berlin#d1")
 PARTNER = DeviceId.parse("deu/lno-j3#d1")
@@ -228,6 +229,8 @@ class FakeMessage:
     accepted_at: datetime | None = datetime(2026, 11, 21, 15, 30, 30, tzinfo=UTC)
     expires: datetime | None = None
     draft: DraftView | None = None
+    logged: bool = False
+    late: bool = False
 
     async def review(self) -> FakeSent:
         return self._signed(Part.REVIEW)
@@ -278,6 +281,7 @@ class FakeChannel:
     agreement_id: str = "nor-deu-2026"
     policy: str = "liaison"
     epoch: int = 3
+    confirmed: bool = True
     state: ChannelState = ChannelState.ACTIVE
     reason: str = ""
     devices: list[DeviceId] = field(default_factory=lambda: [ME, PARTNER])
@@ -406,6 +410,15 @@ class FakeClient:
         self.simulated: list[dict[str, Any]] = []
         self.drafted: list[dict[str, Any]] = []
         self.released: list[DraftView] = []
+        self.logs: list[LogStatus] = []
+        self.asked_logs = 0
+
+    async def log_status(self) -> list[LogStatus]:
+        return self.logs
+
+    async def follow_logs(self) -> list[LogStatus]:
+        self.asked_logs += 1
+        return self.logs
 
     def store(self, message: FakeMessage) -> FakeSent:
         """Keep an own message that the relay has taken."""

@@ -16,6 +16,7 @@ from liaison_cli import (
     agreement_changes,
     agreement_files,
     agreement_life,
+    agreement_log,
     agreement_new,
     agreement_proposals,
     documents,
@@ -103,6 +104,9 @@ async def show(
     if found.newest.version > in_force.version:
         start = format_instant(found.newest.valid_from)
         cli.out.note(f"version {found.newest.version} begins at {start}")
+
+
+agreement_log.register(app)
 
 
 @command(app, "list")

@@ -37,7 +37,7 @@ async def list_(
         if not offline:
             await clients.sync(cli, client)
         rows = [await _summary(client, channel) for channel in await client.channels()]
-    columns = ("name", "channel", "agreement", "policy", "members", "unread", "state")
+    columns = ("name", "channel", "agreement", "policy", "members", "unread", "state", "confirmed")
     cli.out.table(rows, columns, "there is no channel yet")
 
 
@@ -198,6 +198,7 @@ def _channel(channel: Channel) -> dict[str, Any]:
         "agreement": channel.agreement_id,
         "policy": channel.policy,
         "epoch": channel.epoch,
+        "confirmed": channel.confirmed,
     }
 
 

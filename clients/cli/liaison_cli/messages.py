@@ -55,6 +55,8 @@ def record(message: Message, remarks: Remarks) -> dict[str, Any]:
         "in_reply_to": str(reply.message_id) if reply else None,
         "read": message.shown,
         "seq": message.seq,
+        "logged": message.logged,
+        "log_late": message.late,
         "expires": _seconds(message.expires),
         "acknowledge_by": _seconds(remarks.acknowledge_by),
         "reply_by": _seconds(remarks.reply_by),
@@ -183,8 +185,14 @@ def _wanted(remarks: Remarks) -> str:
 
 
 def state(message: Message) -> str:
-    """Return the word for where the message is: queued, accepted, received, ..."""
-    return str(message.state).lower()
+    """Return where the message is, in words: queued, accepted, logged, received, ..."""
+    word = str(message.state).lower()
+    if message.late:
+        return f"{word}, not in the log"
+    if message.logged:
+        # Of an own message the log says more than the relay's word; another's was received, too.
+        return "logged" if word == "accepted" else f"{word}, logged"
+    return word
 
 
 def size(count: int) -> str:

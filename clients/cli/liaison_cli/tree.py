@@ -26,6 +26,7 @@ HOMES: Final = {
     "release": "drafts",
     "channels": "channels",
     "agreement": "agreement",
+    "log": "log",
     "label": "labels",
     "party": "party",
 }

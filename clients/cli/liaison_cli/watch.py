@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _SYNC_SECONDS: Final = 60.0
 _RENEWED: Final = 300.0
-_TOLD: Final = frozenset({"connected", "disconnected", "problem", "refused", "resync"})
+_TOLD: Final = frozenset(
+    {"alarm", "connected", "disconnected", "problem", "refused", "resync", "unlogged"}
+)
 
 
 async def watch(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from liaison_sdk.drafts import DraftView, SignatureView
     from liaison_sdk.environment import Options
     from liaison_sdk.events import Event, EventKind
+    from liaison_sdk.log_status import LogStatus
     from liaison_sdk.message import Attachment, Message, ReceiptView, Sent
     from liaison_sdk.store.channels import ChannelState
     from liaison_sdk.store.messages import MessageState
@@ -46,6 +47,7 @@ __all__ = [
     "HistoryEntry",
     "HistoryKind",
     "Kind",
+    "LogStatus",
     "Member",
     "Message",
     "MessageId",
@@ -80,6 +82,7 @@ _HOMES = {
     "HistoryEntry": "liaison_sdk.agreements",
     "HistoryKind": "liaison_sdk.agreements",
     "Kind": "liaison.envelope.header",
+    "LogStatus": "liaison_sdk.log_status",
     "Member": "liaison_sdk.channel",
     "Message": "liaison_sdk.message",
     "MessageId": "liaison.model",

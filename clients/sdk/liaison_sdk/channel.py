@@ -53,6 +53,8 @@ class Channel:
         name: display name, known to members only.
         agreement_id, agreement_version, policy: what binds it.
         epoch: of its MLS group.
+        confirmed: whether the agreement's log has shown the commit that began it; True where
+            the agreement has no log.
         state: what this device can do in it.
         reason: why it is rejected, removed or stale.
     """
@@ -63,6 +65,7 @@ class Channel:
     agreement_version: int
     policy: str
     epoch: int
+    confirmed: bool
     state: ChannelState
     reason: str
     client: Client = field(repr=False, compare=False)
@@ -262,7 +265,7 @@ def _files(attach: Iterable[Path | OutgoingFile]) -> list[OutgoingFile]:
     return [f if isinstance(f, OutgoingFile) else OutgoingFile(f) for f in attach]
 
 
-def view(record: ChannelRecord, client: Client) -> Channel:
+def view(record: ChannelRecord, client: Client, *, confirmed: bool) -> Channel:
     """Turn a stored channel into what a program sees."""
     return Channel(
         id=record.channel,
@@ -271,6 +274,7 @@ def view(record: ChannelRecord, client: Client) -> Channel:
         agreement_version=record.agreement_version,
         policy=record.policy,
         epoch=record.epoch,
+        confirmed=confirmed,
         state=record.state,
         reason=record.reason,
         client=client,

@@ -14,8 +14,9 @@ from liaison_sdk.channel import Channel, Member
 from liaison_sdk.committing import Committer
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelAmbiguousError, ChannelUnknownError
-from liaison_sdk.store import Transaction, channels
+from liaison_sdk.store import Transaction, channels, logs
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
+from liaison_sdk.trust_store import AgreementMissingError
 
 if TYPE_CHECKING:
     from liaison_sdk.client import Client
@@ -31,8 +32,22 @@ class ChannelBook:
 
     async def all(self) -> list[Channel]:
         """See `Client.channels`."""
-        records = await self._env.read(channels.load_all)
-        return [views.view(record, self._client) for record in records]
+        return await self._env.read(
+            lambda tx: [
+                views.view(record, self._client, confirmed=self._is_confirmed(tx, record))
+                for record in channels.load_all(tx)
+            ]
+        )
+
+    def _is_confirmed(self, tx: Transaction, record: ChannelRecord) -> bool:
+        try:
+            version = record.agreement_version
+            agreement = self._env.trust.agreement(tx, record.agreement_id, version)
+        except AgreementMissingError:
+            # A Welcome that could not be used left a channel of which nothing is known.
+            return False
+        has_log = bool(agreement.relay.log_signers)
+        return not has_log or logs.is_confirmed(tx, record.channel, record.epoch)
 
     async def find(self, name: str | ChannelId) -> Channel:
         """See `Client.channel`."""

@@ -41,6 +41,7 @@ from liaison_sdk.store import Transaction
 from liaison_sdk.trust_store import AgreementMissingError
 
 if TYPE_CHECKING:
+    from liaison_sdk.log_status import LogStatus
     from liaison_sdk.transport import Transport
 
 
@@ -257,6 +258,24 @@ class Client:
             ConnectionLostError: the relay can't be reached.
         """
         return await directory.devices(self._env, await self.agreement(agreement_id))
+
+    # --- the relay's logs ---------------------------------------------------------------
+
+    async def log_status(self) -> list[LogStatus]:
+        """Return what is known of the agreements' logs, without asking the relay."""
+        from liaison_sdk import log_status  # noqa: PLC0415 - few programs ask
+
+        env = self._env
+        return await env.read(lambda tx: log_status.status(env, tx))
+
+    async def follow_logs(self) -> list[LogStatus]:
+        """Ask the relay for all that the logs have to show now, and return what is known then.
+
+        Raises:
+            ConnectionLostError: the relay can't be reached.
+        """
+        await self._parts.follower.follow_all()
+        return await self.log_status()
 
     # --- channels -----------------------------------------------------------------------
 

@@ -93,6 +93,15 @@ class LogFollower:
         async with self._locks.setdefault(agreement_id, asyncio.Lock()):
             await self._follow(agreement_id, dict(asked or {}), final=final)
 
+    async def follow_all(self) -> None:
+        """Ask the logs of all agreements, whether something is missing or not.
+
+        Raises:
+            ConnectionLostError: the relay can't be reached.
+        """
+        self._tried.clear()
+        await self._look()
+
     async def require_group(self, channel: ChannelId) -> None:
         """Ask for the certificates of a channel's members.
 

@@ -309,7 +309,7 @@ def wanted(env: Environment, tx: Transaction, agreement: Agreement) -> Wanted:
     unknown: dict[bytes, str] = {}
     for record in followed_channels(tx, name):
         highest, known = logs.highest_item(tx, record.channel), _next_seq(tx, record)
-        confirmed = is_confirmed(tx, record)
+        confirmed = logs.is_confirmed(tx, record.channel, record.epoch)
         if highest >= known or not confirmed or logs.any_pending(tx, record.channel):
             behind.append((record.channel, highest, known, record.epoch))
         if record.state.is_open:
@@ -318,12 +318,6 @@ def wanted(env: Environment, tx: Transaction, agreement: Agreement) -> Wanted:
         unknown[credential.digest] = credential.name
     new = not logs.load(tx, name).note
     return Wanted(tuple(behind), tuple(sorted(unknown.items())), new)
-
-
-def is_confirmed(tx: Transaction, record: ChannelRecord) -> bool:
-    """Whether the log has shown the commit that began a channel's epoch."""
-    known = logs.load_following(tx, record.channel)
-    return known is None or known.confirmed >= record.epoch
 
 
 # --- parts ------------------------------------------------------------------------------

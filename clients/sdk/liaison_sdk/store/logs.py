@@ -211,6 +211,12 @@ def begin(
     tx.execute("DELETE FROM log_pending WHERE channel = ?", (channel.value,))
 
 
+def is_confirmed(tx: Transaction, channel: ChannelId, epoch: int) -> bool:
+    """Whether the log has shown the commit that began a channel's epoch."""
+    known = load_following(tx, channel)
+    return known is None or known.confirmed >= epoch
+
+
 def add_pending(tx: Transaction, channel: ChannelId, place: PendingPlace) -> None:
     """Keep what the log says of an item that has not come yet."""
     tx.execute(

@@ -1,0 +1,163 @@
+"""What is known of the agreements' logs, for people and programs to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from liaison.model import ChannelId
+from liaison.trust import log as trusted
+from liaison_sdk import log_keeping
+from liaison_sdk.environment import Environment
+from liaison_sdk.store import Transaction, logs
+from liaison_sdk.store.channels import ChannelRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLog:
+    """One channel in the log of its agreement.
+
+    Args:
+        channel, name: which one.
+        epoch: of its group.
+        confirmed: whether the log has shown the commit that began that epoch.
+        followed: the last place of the channel that was followed in the log.
+        unlogged: accepted messages that are not proven to be in the log.
+        late: those of them that should be by now.
+    """
+
+    channel: ChannelId
+    name: str
+    epoch: int
+    confirmed: bool
+    followed: int
+    unlogged: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnloggedDevice:
+    """A device whose certificate is not proven to be in the log.
+
+    Args:
+        device: its name.
+        missing: whether the log is known not to have it; otherwise it could not say yet.
+        since: when it was first asked for.
+    """
+
+    device: str
+    missing: bool
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that an honest relay does not do.
+
+    Args:
+        number: names it here.
+        channel: None where it concerns the whole log.
+        code: stable.
+        text: for people.
+        at: when it was noticed.
+        evidence: what the relay had sent, JSON.
+    """
+
+    number: int
+    channel: ChannelId | None
+    code: str
+    text: str
+    at: datetime
+    evidence: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    """How far the log of an agreement was verified.
+
+    Args:
+        agreement_id: whose log.
+        origin: its name.
+        size: entries under the last checkpoint that was verified; 0 before the first.
+        newest: entries that the relay says there are.
+        witnesses: who had cosigned that checkpoint.
+        needed: the witnesses that the agreement names.
+        asked_at, advanced_at: when the relay last answered, and when the checkpoint last moved on.
+        problem: why nothing could be verified the last time; empty where all was well.
+        channels: that this device is or was in.
+        unlogged: devices in them that are not known to be in the log.
+        alarms: oldest first.
+    """
+
+    agreement_id: str
+    origin: str
+    size: int
+    newest: int
+    witnesses: tuple[str, ...]
+    needed: tuple[str, ...]
+    asked_at: datetime | None
+    advanced_at: datetime | None
+    problem: str
+    channels: tuple[ChannelLog, ...]
+    unlogged: tuple[UnloggedDevice, ...]
+    alarms: tuple[Alarm, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is missing that should be there, and nothing is wrong."""
+        late = any(channel.late for channel in self.channels)
+        missing = any(device.missing for device in self.unlogged)
+        return bool(self.size) and not (self.alarms or late or missing)
+
+
+def status(env: Environment, tx: Transaction) -> list[LogStatus]:
+    """Return what is known of each log, by the agreements' ids."""
+    found = []
+    alarms = logs.alarms(tx)
+    for agreement in log_keeping.agreements(env, tx):
+        name = agreement.agreement_id
+        known = logs.load(tx, name)
+        records = log_keeping.followed_channels(tx, name)
+        found.append(
+            LogStatus(
+                agreement_id=name,
+                origin=trusted.origin(agreement),
+                size=known.size,
+                newest=known.newest,
+                witnesses=known.witnesses,
+                needed=tuple(witness.name for witness in agreement.witnesses),
+                asked_at=_time(known.asked_at),
+                advanced_at=_time(known.advanced_at),
+                problem=known.problem,
+                channels=tuple(_channel(tx, record) for record in records),
+                unlogged=tuple(
+                    UnloggedDevice(
+                        one.name,
+                        one.state is logs.CredentialState.MISSING,
+                        datetime.fromtimestamp(one.since, UTC),
+                    )
+                    for one in logs.open_credentials(tx, name)
+                ),
+                alarms=tuple(_alarm(one) for one in alarms if one.agreement == name),
+            )
+        )
+    return found
+
+
+def _channel(tx: Transaction, record: ChannelRecord) -> ChannelLog:
+    known = logs.load_following(tx, record.channel)
+    start, followed = (0, 0) if known is None else (known.start, known.next_seq - 1)
+    unlogged, late = logs.count_unlogged(tx, record.channel, start)
+    confirmed = logs.is_confirmed(tx, record.channel, record.epoch)
+    return ChannelLog(
+        record.channel, record.name, record.epoch, confirmed, followed, unlogged, late
+    )
+
+
+def _alarm(record: logs.AlarmRecord) -> Alarm:
+    at = datetime.fromtimestamp(record.at, UTC)
+    return Alarm(record.number, record.channel, record.code, record.text, at, record.evidence)
+
+
+def _time(seconds: int) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None

@@ -1,0 +1,195 @@
+"""What officers and auditors are told of the relay's log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from liaison.crypto.signing import SignatureScheme, SigningKey
+from liaison.model import PartyCode
+from liaison.policy import agreement_yaml
+from liaison.policy.agreement_rules import Witness
+from liaison.policy.keys import VerifyKey
+from liaison.tlog.policy import Policy
+from liaison_sdk.log_status import Alarm, ChannelLog, LogStatus, UnloggedDevice
+from tests.cli.conftest import Liaison
+from tests.cli.fakes import CHANNEL, FakeClient, FakeMessage, State
+
+AT = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
+SOUND = LogStatus(
+    agreement_id="nor-deu-2026",
+    origin="relay.example/log/nor-deu-2026",
+    size=16,
+    newest=16,
+    witnesses=("DEU-1", "NOR-1"),
+    needed=("NOR-1", "DEU-1"),
+    asked_at=AT,
+    advanced_at=AT,
+    problem="",
+    channels=(ChannelLog(CHANNEL, "berlin-watch", 3, True, 9, 0, 0),),
+    unlogged=(),
+    alarms=(),
+)
+FORKED = replace(SOUND, alarms=(Alarm(7, None, "log.fork", "two histories", AT, b'{"a":1}'),))
+LATE = replace(
+    SOUND,
+    newest=20,
+    channels=(ChannelLog(CHANNEL, "berlin-watch", 4, False, 9, 3, 2),),
+)
+UNKNOWN = replace(SOUND, unlogged=(UnloggedDevice("deu/x#d1", missing=True, since=AT),))
+
+
+def test_the_status_of_a_log_is_read_from_the_store_alone(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.logs = [SOUND]
+
+    done = liaison("log", "status")
+
+    assert done.code == 0
+    assert "16 entries, cosigned by DEU-1, NOR-1" in done.out
+    assert "berlin-watch: epoch 3 confirmed" in done.out
+    assert client.opened == [{"receive": True, "offline": True}]
+    assert client.asked_logs == 0
+
+
+def test_what_is_missing_is_told(liaison: Liaison, client: FakeClient) -> None:
+    client.logs = [LATE]
+
+    done = liaison("log", "status")
+
+    assert "16 entries of 20" in done.out
+    assert "berlin-watch: epoch 4 unconfirmed, 3 not logged, 2 of them late" in done.out
+
+
+def test_programs_are_told_the_same(liaison: Liaison, client: FakeClient) -> None:
+    client.logs = [FORKED]
+
+    done = liaison("log", "status", "--json")
+
+    assert done.record["sound"] is False
+    assert done.record["alarms"] == [
+        {
+            "number": 7,
+            "channel": None,
+            "code": "log.fork",
+            "text": "two histories",
+            "at": int(AT.timestamp()),
+        }
+    ]
+    assert done.record["channels"][0]["confirmed"] is True
+
+
+def test_a_log_without_witnesses_counts_by_the_relays_word_and_says_so(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.logs = [replace(SOUND, witnesses=(), needed=())]
+
+    assert "by the relay's word" in liaison("log", "status").out
+
+
+def test_where_no_agreement_has_a_log_it_is_said(liaison: Liaison, client: FakeClient) -> None:
+    done = liaison("log", "status")
+
+    assert (done.code, done.out) == (0, "")
+    assert "no agreement here has a log" in done.err
+
+
+def test_a_sound_log_is_verified_by_asking_the_relay(liaison: Liaison, client: FakeClient) -> None:
+    client.logs = [SOUND]
+
+    assert liaison("log", "verify").code == 0
+    assert client.asked_logs == 1
+
+
+@pytest.mark.parametrize("status", [FORKED, LATE, UNKNOWN, replace(SOUND, size=0)])
+def test_a_log_that_does_not_show_what_it_should_fails_verification(
+    liaison: Liaison, client: FakeClient, status: LogStatus
+) -> None:
+    client.logs = [status]
+
+    done = liaison("log", "verify")
+
+    assert done.code == 3
+    assert "nor-deu-2026" in done.err
+
+
+def test_the_evidence_of_an_alarm_can_be_handed_on(
+    liaison: Liaison, client: FakeClient, tmp_path: Path
+) -> None:
+    client.logs = [FORKED]
+    file = tmp_path / "evidence.json"
+
+    assert liaison("log", "evidence", "7", "-o", file).code == 0
+    assert liaison("log", "evidence", "8").code == 1
+
+    assert file.read_bytes() == b'{"a":1}\n'
+
+
+def test_accepted_and_logged_are_two_states_of_an_own_message(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    message = FakeMessage("x", client, outgoing=True, state=State.ACCEPTED)
+    client.stored = [message, replace(message, logged=True), replace(message, late=True)]
+
+    lines = [line for line in liaison("read").out.splitlines() if "berlin-watch" in line]
+    records = liaison("read", "--json").records
+
+    assert [line.split("] ")[1] for line in lines] == [
+        "accepted",
+        "logged",
+        "accepted, not in the log",
+    ]
+    assert [(r["state"], r["logged"], r["log_late"]) for r in records] == [
+        ("accepted", False, False),
+        ("accepted", True, False),
+        ("accepted", False, True),
+    ]
+
+
+def test_a_message_of_another_says_both_that_it_came_and_that_it_is_logged(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.stored = [FakeMessage("x", client, logged=True)]
+
+    assert "] received, logged\n" in liaison("read").out
+
+
+def test_a_channels_epoch_is_listed_as_unconfirmed(liaison: Liaison, client: FakeClient) -> None:
+    client.rooms[0].confirmed = False
+
+    assert liaison("channels", "list", "--json").record["confirmed"] is False
+
+
+def test_the_trust_policy_of_an_agreements_log_is_printed_for_others(
+    liaison: Liaison, draft: Path
+) -> None:
+    keys = [VerifyKey.of(SigningKey.generate(SignatureScheme.ED25519)) for _ in range(3)]
+    text = agreement_yaml.parse(draft.read_text())
+    text = replace(
+        text,
+        relay=replace(text.relay, origin="relay.example", log_keys=(keys[0],)),
+        witnesses=(
+            Witness(PartyCode("NOR"), "nor.example/1", keys[1]),
+            Witness(PartyCode("DEU"), "deu.example/1", keys[2]),
+        ),
+    )
+    draft.write_text(agreement_yaml.render(text))
+
+    policy = Policy.parse(liaison("agreement", "log", draft).out.encode())
+    vkey = liaison("agreement", "log", draft, "--vkey").out
+
+    assert vkey == f"{policy.logs[0].key}\n"
+    assert policy.logs[0].key.name == "relay.example/log/nor-deu-2026"
+    assert policy.is_quorum({"nor.example/1", "deu.example/1"})
+    assert not policy.is_quorum({"nor.example/1"})
+
+
+def test_an_agreement_without_a_log_has_no_policy(liaison: Liaison, draft: Path) -> None:
+    done = liaison("agreement", "log", draft)
+
+    assert done.code == 1
+    assert "names no key for a log" in done.err
