@@ -352,33 +352,33 @@ def test_the_kinds_of_storage_are_those_of_the_wire() -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
-    history=histories(),
-    cuts=st.lists(st.integers(1, 6), min_size=1, max_size=12),
-    remembered=st.lists(st.booleans(), min_size=1, max_size=12),
-    limit=st.integers(1, 8),
+    kinds=st.lists(st.sampled_from([MESSAGE] * 9 + [PROPOSAL]), min_size=12, max_size=25),
+    precedences=st.lists(st.integers(0, 5), min_size=3, max_size=9),
+    forgotten=st.sets(st.integers(0, 7), max_size=3),
+    limit=st.integers(2, 8),
 )
 async def test_what_is_taken_from_memory_at_once_is_what_would_be_chosen(
     template: Path,
     tmp_path: Path,
-    history: tuple[int, list[tuple[int, int, int, bool]]],
-    cuts: list[int],
-    remembered: list[bool],
+    kinds: list[int],
+    precedences: list[int],
+    forgotten: set[int],
     limit: int,
 ) -> None:
-    past, rows = history
+    rows = [
+        (kind, precedences[n % len(precedences)], 0, n % 5 == 0) for n, kind in enumerate(kinds)
+    ]
     made, writer = await bench(template, tmp_path)
-    id_ = await made.add(past, [])
+    id_ = await made.add(8, [])
     key = made.keys[id_]
     quick, careful = [await made.delivery.open(made.reader) for _ in range(2)]
-    done = 0
-    for turn, cut in enumerate(cuts):
-        some = [made.row(*row) for row in rows[done : done + cut]]
+    for turn, done in enumerate(range(0, len(rows), 3)):
+        some = [made.row(*row) for row in rows[done : done + 3]]
         async with made.database.write() as tx:
             new = await add_items(tx, key, some, first=done + 1)
-        if remembered[turn % len(remembered)]:
+        if turn not in forgotten:
             made.delivery.tail.append(new)
         made.delivery.bus.wake(topics.channel(key))
-        done += len(some)
         expected = [(i.seq, i.payload) for i in await rest_of(careful)]
         assert await pumped(quick, limit) == expected
     quick.close()
