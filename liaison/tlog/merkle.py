@@ -97,17 +97,28 @@ class CompactRange:
         if any(len(each) != HASH_BYTES for each in self.hashes):
             raise StateError("a hash has 32 bytes")
 
-    def extend(self, leaf_hashes: Iterable[bytes]) -> CompactRange:
-        """Append leaves."""
-        new, size, stack = _sha256, self.size, list(self.hashes)
-        for leaf in leaf_hashes:
+    def extend(self, hashes: Iterable[bytes], level: int = 0) -> CompactRange:
+        """Append leaves, or full subtrees of leaves.
+
+        Args:
+            hashes: of what is appended, in order.
+            level: 0 for leaves; each hash is of 2**level leaves, and the tree has a multiple of
+                that number.
+
+        Raises:
+            StateError: the tree has another number of leaves.
+        """
+        new, size, stack = _sha256, self.size >> level, list(self.hashes)
+        if size << level != self.size:
+            raise StateError(f"no subtree of level {level} can follow {self.size} leaves")
+        for leaf in hashes:
             node, bits = leaf, size
             while bits & 1:
                 node = new(b"\x01" + stack.pop() + node).digest()
                 bits >>= 1
             stack.append(node)
             size += 1
-        return CompactRange(size, tuple(stack))
+        return CompactRange(size << level, tuple(stack))
 
     @property
     def root(self) -> bytes:

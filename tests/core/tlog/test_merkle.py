@@ -191,3 +191,17 @@ def test_what_is_not_there_has_no_proof(index: int, size: int) -> None:
 def test_a_compact_range_that_fits_no_tree_is_refused(size: int, hashes: tuple[bytes, ...]) -> None:
     with pytest.raises(StateError):
         CompactRange(size, hashes)
+
+
+@given(size=st.integers(0, 40), level=st.integers(0, 4), more=st.integers(0, 5))
+def test_full_subtrees_are_appended_as_their_leaves_are(size: int, level: int, more: int) -> None:
+    leaves = merkle.hash_leaves(b"%d" % n for n in range((size + more) << level))
+    rows = [leaves[at : at + (1 << level)] for at in range(size << level, len(leaves), 1 << level)]
+    before = CompactRange().extend(leaves[: size << level])
+
+    assert before.extend(map(merkle.hash_full, rows), level) == CompactRange().extend(leaves)
+
+
+def test_a_subtree_does_not_follow_leaves_that_leave_no_room_for_it() -> None:
+    with pytest.raises(StateError):
+        CompactRange().extend([bytes(32)]).extend([bytes(32)], 1)
