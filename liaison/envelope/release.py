@@ -3,8 +3,8 @@
 Each signs the same thing: the channel, the header as it stands without the
 signatures, and a digest of the content, in which a random salt makes guessing
 useless. A draft that was signed can so be sent into one channel only, as it is;
-the message id in the header, which a device uses once, keeps a device from
-sending it again. Who these persons are their certificates say; whether they were the
+and once, because the message id is in the header: relay and readers refuse a
+release that came before. Who these persons are their certificates say; whether they were the
 right ones `liaison.policy.evaluate` decides.
 """
 

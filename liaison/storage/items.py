@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import any_of, batches, padded, values_of
-from liaison.storage.tables import GAP, HANDSHAKE_LANE, MESSAGE, beyond, items
+from liaison.storage.tables import GAP, HANDSHAKE_LANE, MESSAGE, beyond, devices, items
 
 
 class Item(NamedTuple):
@@ -90,6 +90,27 @@ async def find(tx: AsyncConnection, idents: Collection[Ident]) -> dict[Ident, St
             for row in await tx.execute(among):
                 found[row[0], row[1], row[2]] = Stored(*row[3:])
     return {ident: found[ident] for ident in found.keys() & set(idents)}
+
+
+async def of_party(
+    tx: AsyncConnection, channel: int, ident: bytes, *, party: int, but: int
+) -> list[bytes]:
+    """Return the payloads that devices of a party have sent under one message id.
+
+    Args:
+        channel: its key.
+        ident: the message id.
+        party: the party's key.
+        but: the key of the device that is left out.
+
+    Returns:
+        Also what has expired, which is empty.
+    """
+    theirs = select(devices.c.key).where(devices.c.party == party, devices.c.key != but)
+    query = select(_t.payload).where(
+        _t.channel == channel, _t.message_id == ident, _t.sender.in_(theirs)
+    )
+    return [bytes(payload) for payload in (await tx.execute(query)).scalars()]
 
 
 # --- a reader's queue -------------------------------------------------------------------

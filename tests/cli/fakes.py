@@ -359,6 +359,7 @@ def a_draft(text: str = "Bridge open") -> DraftView:
         signatures=(SignatureView(Part.DRAFT, EndpointId.parse("nor/drafter")),),
         missing=("a reviewer other than the drafter", "a releaser other than the drafter"),
         problem="",
+        sent=False,
     )
 
 

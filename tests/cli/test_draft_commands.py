@@ -183,6 +183,19 @@ def test_a_draft_that_all_have_signed_says_how_it_goes_out(
     assert f"READY    liaison release {DIGITS} sends it" in liaison("read").out
 
 
+def test_a_draft_that_was_sent_says_so_and_not_how_to_send_it(
+    liaison: Liaison, client: FakeClient, drafted: FakeMessage
+) -> None:
+    client.stored = [replace(drafted, draft=replace(a_draft(), missing=(), sent=True))]
+
+    out = liaison("read").out
+    record = liaison("read", "--json").record["draft"]
+
+    assert "SENT     it is in berlin-watch" in out
+    assert "READY" not in out
+    assert (record["released"], record["sent"]) == (True, True)
+
+
 def test_a_draft_whose_signatures_do_not_hold_is_not_ready(
     liaison: Liaison, client: FakeClient, drafted: FakeMessage
 ) -> None:

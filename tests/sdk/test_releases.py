@@ -19,11 +19,19 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.channel_rules import ReleaseRule
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.who import Pattern
-from liaison_sdk import Channel, Client, Message, MessageState, drafts
+from liaison.relay.services.releases import SentReleases
+from liaison_sdk import Channel, Client, Message, MessageState, drafts, releasing
 from liaison_sdk.drafts import DraftPart
-from liaison_sdk.errors import AlreadySentError, NotADraftError, NotReleasedError
+from liaison_sdk.errors import (
+    AlreadySentError,
+    MessageRefusedError,
+    NotADraftError,
+    NotReleasedError,
+)
 from liaison_sdk.store import Transaction, messages
 from tests.sdk.support import POLICY, Stage, endpoint, next_message, until
+from tests.support.relay import running
+from tests.support.world import World
 
 RELEASED = "nor-deu-released"
 DRAFTER = "nor/defatt-berlin#d1"
@@ -139,6 +147,84 @@ async def test_a_notice_leaves_unchanged_once_drafter_reviewer_and_releaser_have
         assert message.state is MessageState.RECEIVED
         with pytest.raises(AlreadySentError):
             await (await _last_draft(scene.releaser)).send_released()
+
+
+async def _released(scene: Scene, text: str = "The exercise begins at dawn.") -> None:
+    """Have a notice drafted, reviewed and released, and everybody know it."""
+    await scene.target.draft(scene.national, text, kind=Kind.NOTICE)
+    await (await _next_draft(scene.reviewer)).review()
+    await _next_draft(scene.releaser)
+    await (await _next_draft(scene.releaser)).release()
+    for client in (scene.drafter, scene.reviewer):
+        await until(client, lambda c=client: _is_ready(c))  # type: ignore[misc]  # a default argument binds the loop's value
+
+
+async def _is_ready(client: Client) -> bool:
+    found = [m.draft for m in await client.history() if m.draft is not None]
+    return bool(found) and found[-1].is_released
+
+
+async def test_a_draft_that_was_sent_no_longer_says_that_it_can_be(stage: Stage) -> None:
+    async with _scene(stage) as scene:
+        await _released(scene)
+        before = (await _last_draft(scene.releaser)).draft
+        assert before is not None
+        assert (before.can_be_sent, before.sent) == (True, False)
+        await (await _last_draft(scene.releaser)).send_released()
+        await next_message(scene.officer)
+
+        async def told() -> bool:
+            draft = (await _last_draft(scene.drafter)).draft
+            return draft is not None and draft.sent
+
+        # The drafter is in the target channel too, and sees it there.
+        await until(scene.drafter, told)
+        for client in (scene.releaser, scene.drafter):
+            after = (await _last_draft(client)).draft
+            assert after is not None
+            assert (after.is_released, after.can_be_sent) == (True, False)
+            with pytest.raises(AlreadySentError):
+                await (await _last_draft(client)).send_released()
+
+
+async def test_two_devices_that_send_a_release_at_once_send_it_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _scene(stage) as scene:
+        await _released(scene)
+        # Neither has heard of the other's sending.
+        monkeypatch.setattr(drafts, "sendings", lambda *_: [])
+        sent = await (await _last_draft(scene.releaser)).send_released()
+        with pytest.raises(MessageRefusedError) as caught:
+            await (await _last_draft(scene.drafter)).send_released()
+
+        assert caught.value.remote_code == "release.used"
+        message = await next_message(scene.officer)
+        assert message.id == sent.message_id
+        await scene.officer.sync(10)
+        assert [m.text for m in await scene.officer.history()] == [message.text]
+
+
+async def test_a_release_that_a_relay_takes_twice_is_shown_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The relay looks for nothing, and the second sender neither.
+    monkeypatch.setattr(SentReleases, "take", lambda *_: None)
+    async with running(tmp_path / "lax") as lax:
+        stage = Stage(lax, World(), tmp_path)
+        await stage.open()
+        async with _scene(stage) as scene:
+            await _released(scene)
+            with monkeypatch.context() as hidden:
+                hidden.setattr(releasing, "_check_not_sent", lambda *_: None)
+                await (await _last_draft(scene.releaser)).send_released()
+                await (await _last_draft(scene.drafter)).send_released()
+
+            first, second = [await next_message(scene.officer) for _ in range(2)]
+            assert first.text == "The exercise begins at dawn."
+            assert first.sender == scene.releaser.device
+            assert (second.state, second.text) == (MessageState.WITHHELD, "")
+            assert second.reason_code == "release.used"
 
 
 async def _last_draft(client: Client) -> Message:

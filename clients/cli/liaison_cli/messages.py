@@ -100,6 +100,7 @@ def draft_record(draft: DraftView) -> dict[str, Any]:
         "missing": list(draft.missing),
         "problem": draft.problem or None,
         "released": draft.is_released,
+        "sent": draft.sent,
     }
 
 
@@ -170,7 +171,9 @@ def _draft(draft: DraftView, number: str, marking: str) -> Iterator[str]:
         yield f"MISSING  {clean_line(what)}"
     if draft.problem:
         yield f"PROBLEM  {clean_line(draft.problem)}"
-    elif draft.is_released:
+    elif draft.sent:
+        yield f"SENT     it is in {place}"
+    elif draft.can_be_sent:
         yield f"READY    liaison release {number} sends it"
 
 

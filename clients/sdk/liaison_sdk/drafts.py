@@ -20,10 +20,10 @@ from liaison.envelope.header import Header, Kind
 from liaison.envelope.release import Part, Release
 from liaison.errors import LiaisonError
 from liaison.labels import Label
-from liaison.model import ChannelId, EndpointId, MessageId, Precedence
+from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, Precedence
 from liaison.policy import sending
 from liaison.policy.agreement import Agreement
-from liaison.policy.requests import Released
+from liaison.policy.requests import Decision, Released, deny
 from liaison.trust import check_content, verify_release
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import NotADraftError
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 MEDIA_TYPE: Final = "application/vnd.liaison.draft+cbor"
 _VERSION: Final = 1
 _SHOWN: Final = frozenset(MessageState) - {MessageState.WITHHELD, MessageState.FAILED}
+_SENT: Final = _SHOWN - {MessageState.REFUSED}
 _LOOK_BACK: Final = 200
 """Messages of a channel among which copies of a draft are looked for."""
 
@@ -121,6 +122,8 @@ class DraftView:
         signatures: under all copies of it in this channel.
         missing: what it still needs, in words; empty where it can be sent.
         problem: why a signature does not count; empty where all do.
+        sent: whether it is in its channel already, or on its way there, as far as this
+            device knows.
     """
 
     channel_id: ChannelId
@@ -145,11 +148,17 @@ class DraftView:
     signatures: tuple[SignatureView, ...]
     missing: tuple[str, ...]
     problem: str
+    sent: bool
 
     @property
     def is_released(self) -> bool:
-        """Whether it can be sent."""
+        """Whether all have signed whom the agreement asks for."""
         return not self.missing and not self.problem
+
+    @property
+    def can_be_sent(self) -> bool:
+        """Whether all have signed, and nobody is known to have sent it."""
+        return self.is_released and not self.sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +224,45 @@ def inspect(env: Environment, tx: Transaction, draft: DraftPart) -> Inspection:
     own = [one for one in signed if one.endpoint.party == env.account.device.party]
     missing = sending.missing_parts(own, agreement, policy, policy.release)
     return Inspection(signed, tuple(missing))
+
+
+def sendings(tx: Transaction, channel: ChannelId, header: Header) -> list[MessageRecord]:
+    """Return the messages of a channel that are what a header's release was made for.
+
+    Args:
+        tx: the transaction.
+        channel: where it was to go.
+        header: of the draft, or of a message that carries the release.
+    """
+    if header.release is None:
+        return []
+    known = messages.named(tx, channel, header.message_id)
+    return [record for record in known if record.state in _SENT and _is_of(record, header)]
+
+
+def judge_once(
+    tx: Transaction, channel: ChannelId, sender: DeviceId, header: Header, seq: int
+) -> Decision | None:
+    """Return why a released message is not shown: another device has sent it before; or None.
+
+    Args:
+        tx: the transaction.
+        channel: where it came.
+        sender: the device that has sent it.
+        header: its own.
+        seq: its place in the channel.
+    """
+    for known in sendings(tx, channel, header):
+        if known.sender != sender and known.seq is not None and known.seq < seq:
+            return deny("release.used", f"{known.sender} has sent this release before")
+    return None
+
+
+def _is_of(record: MessageRecord, header: Header) -> bool:
+    known = Header.decode(record.header)
+    if known.release is None or header.release is None:
+        return False
+    return (known.bare(), known.release.content) == (header.bare(), header.release.content)
 
 
 def signatures(signed: Iterable[Released]) -> tuple[SignatureView, ...]:

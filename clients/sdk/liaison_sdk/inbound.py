@@ -35,7 +35,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import SendMessage
 from liaison.policy.requests import Decision
 from liaison.wire.frames import Deliver, ItemKind
-from liaison_sdk import judgement, log_credentials, merging, receipts, refreshing
+from liaison_sdk import drafts, judgement, log_credentials, merging, receipts, refreshing
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError, ChannelRejectedError
 from liaison_sdk.events import Event, EventKind
@@ -213,6 +213,8 @@ class Inbound:
         if not decision.allow and decision.rule.startswith(refreshing.CHANGING):
             # The party may take part again, and this device not know of it.
             self._require_news(item)
+        if decision.allow:
+            decision = drafts.judge_once(tx, item.channel, sender, header, item.seq) or decision
         if decision.allow:
             decision = self._sender_logged(tx, agreement, opened) or decision
         # Whatever becomes of the message: its key is used, and goes now.

@@ -302,13 +302,16 @@ def sent(
     return Sent(message_id, channel, record.state, record.seq, accepted, number)
 
 
-def draft_view(draft: DraftPart, inspection: Inspection, channel_name: str) -> DraftView:
+def draft_view(
+    draft: DraftPart, inspection: Inspection, channel_name: str, *, sent: bool
+) -> DraftView:
     """Return a draft as people judge it.
 
     Args:
         draft: with all signatures that are known.
         inspection: of these.
         channel_name: of the channel where it will go.
+        sent: whether it is there already.
     """
     header = draft.header
     label = labelling.label_of(header)
@@ -331,6 +334,7 @@ def draft_view(draft: DraftPart, inspection: Inspection, channel_name: str) -> D
         signatures=drafts.signatures(inspection.signed),
         missing=inspection.missing,
         problem=inspection.problem,
+        sent=sent,
         **said(draft.content),
     )
 

@@ -121,7 +121,8 @@ class Reader:
             # The channel's own policy decides, where this device knows it.
             whole = replace(whole, policy=target.policy)
         inspection = drafts.inspect(self._env, tx, whole)
-        return views.draft_view(whole, inspection, target.name if target else "")
+        sent = bool(drafts.sendings(tx, whole.channel, whole.header))
+        return views.draft_view(whole, inspection, target.name if target else "", sent=sent)
 
 
 def _ambiguous(prefix: str, found: list[Message]) -> MessageAmbiguousError:

@@ -179,6 +179,5 @@ class Releaser:
 
 
 def _check_not_sent(tx: Transaction, draft: DraftPart) -> None:
-    for known in messages.find(tx, str(draft.header.message_id)):
-        if known.channel == draft.channel and known.state is not MessageState.REFUSED:
-            raise AlreadySentError(f"the draft {draft.header.message_id} was sent already")
+    if drafts.sendings(tx, draft.channel, draft.header):
+        raise AlreadySentError(f"the draft {draft.header.message_id} was sent already")

@@ -294,6 +294,12 @@ class MessageIdConflictError(ConflictError):
     code = "message.id_conflict"
 
 
+class ReleaseUsedError(ConflictError):
+    """A release was sent before: several persons have released one message, not two."""
+
+    code = "release.used"
+
+
 class UnknownBlobError(UnknownError):
     """There is no such attachment in the channel."""
 

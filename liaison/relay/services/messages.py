@@ -41,6 +41,7 @@ from liaison.relay.services.judging import Judge, Remembering
 from liaison.relay.services.lives import Life
 from liaison.relay.services.refusals import Asked, Refusals
 from liaison.relay.services.registry import check_standing
+from liaison.relay.services.releases import SentReleases
 from liaison.relay.services.sequence import Sequencer
 from liaison.relay.services.states import find
 from liaison.relay.writer import Batch, Operation, Work, Writer
@@ -189,6 +190,7 @@ class _Facts:
     members: dict[tuple[int, int], MemberRow]
     standing: Mapping[int, Standing]
     stored: dict[Ident, Stored]
+    releases: SentReleases
     now_ms: int
     heads: dict[int, int] = field(default_factory=dict)
     cursors: dict[int, int] = field(default_factory=dict)
@@ -203,7 +205,7 @@ class Appends(Batch[Append, frames.Accepted]):
 
     Checks, in this order: the session's certificate, the channel, whether it is a
     resend, membership, group, the agreement's newer version, who has to go, epoch,
-    the agreement.
+    the agreement, whether its release was sent before.
     """
 
     sequencer: Sequencer
@@ -254,6 +256,9 @@ class Appends(Batch[Append, frames.Accepted]):
             members=await members.find_pairs(tx, pairs),
             standing=await devices.standing(tx, {op.caller.certificate for op in operations}),
             stored=await items.find(tx, idents),
+            releases=await SentReleases.find(
+                tx, rows, ((op.send.channel, op.caller, op.header) for op in operations)
+            ),
             now_ms=self.clock(),
         )
 
@@ -279,6 +284,7 @@ class Appends(Batch[Append, frames.Accepted]):
         agreement = facts.agreements[row.agreement]
         self._check_group(facts, row, member, op)
         self._judge(facts, row, op)
+        facts.releases.take(row.key, op.caller, op.header)
         item = _item(facts, row, op, agreement)
         facts.new.append(item)
         facts.drafts.append(_draft(facts, row, op, item, agreement))

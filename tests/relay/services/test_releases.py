@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,8 @@ from liaison.model import MessageId, Precedence
 from liaison.policy.channel_rules import ReleaseRule
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.who import Pattern
+from liaison.relay.services.errors import ReleaseUsedError
+from liaison.storage import items
 from liaison.trust.release import ReleaseInvalidError, sign_draft
 from liaison.wire import frames
 from tests.relay.services.forum import Forum
@@ -129,6 +133,78 @@ async def test_a_resend_is_answered_though_a_signer_was_revoked_since(
     with pytest.raises(LiaisonError) as refused:
         await forum.relay.services.messages.accept(nor.caller, encrypted(nor, late))
     assert refused.value.code == "release.invalid"
+
+
+async def second_device(forum: Forum, nor: Actor) -> Actor:
+    """NOR's chief, who is in the channel too and has what NOR's desk has."""
+    chief = await forum.relay.enrol("nor/chief#d1")
+    await nor.add(chief)
+    await chief.read_all()
+    return chief
+
+
+async def test_a_release_is_sent_once_whichever_device_of_the_party_sends_it(
+    forum: Forum, nor: Actor
+) -> None:
+    accept = forum.relay.services.messages.accept
+    chief = await second_device(forum, nor)
+    header = drafted(nor, (Part.DRAFT, nor.device), (Part.RELEASE, chief.device))
+    first = encrypted(nor, header)
+    accepted = await accept(nor.caller, first)
+
+    with pytest.raises(ReleaseUsedError):
+        await accept(chief.caller, encrypted(chief, header))
+
+    assert await accept(nor.caller, first) == replace(accepted, duplicate=True)
+    another = drafted(chief, (Part.DRAFT, nor.device), (Part.RELEASE, chief.device))
+    assert not (await accept(chief.caller, encrypted(chief, another))).duplicate
+
+
+async def test_of_two_devices_that_send_a_release_in_one_instant_one_is_refused(
+    forum: Forum, nor: Actor
+) -> None:
+    accept = forum.relay.services.messages.accept
+    chief = await second_device(forum, nor)
+    header = drafted(nor, (Part.DRAFT, nor.device), (Part.RELEASE, chief.device))
+
+    answers = await asyncio.gather(
+        accept(nor.caller, encrypted(nor, header)),
+        accept(chief.caller, encrypted(chief, header)),
+        return_exceptions=True,
+    )
+
+    assert {type(one) for one in answers} == {frames.Accepted, ReleaseUsedError}
+
+
+async def test_a_release_whose_message_has_expired_was_sent_all_the_same(
+    forum: Forum, nor: Actor
+) -> None:
+    accept = forum.relay.services.messages.accept
+    chief = await second_device(forum, nor)
+    header = drafted(nor, (Part.DRAFT, nor.device), (Part.RELEASE, chief.device))
+    await accept(nor.caller, encrypted(nor, header))
+    async with forum.relay.database.write() as tx:
+        far = forum.relay.clock.ms + 400 * 86_400_000
+        assert await items.expire(tx, now_ms=far, limit=10)
+
+    with pytest.raises(ReleaseUsedError):
+        await accept(chief.caller, encrypted(chief, header))
+
+
+async def test_a_message_of_the_same_id_without_the_release_keeps_nobody_from_sending_it(
+    forum: Forum, nor: Actor
+) -> None:
+    accept = forum.relay.services.messages.accept
+    chief = await second_device(forum, nor)
+    header = drafted(nor, (Part.DRAFT, nor.device), (Part.RELEASE, chief.device))
+    calm: dict[str, Any] = {
+        "action": Precedence.ROUTINE,
+        "info": Precedence.ROUTINE,
+        "release": None,
+    }
+    await accept(chief.caller, encrypted(chief, replace(header, **calm)))
+
+    assert not (await accept(nor.caller, encrypted(nor, header))).duplicate
 
 
 async def test_a_relay_whose_check_is_off_takes_what_the_agreement_forbids(

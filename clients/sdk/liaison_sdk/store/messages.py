@@ -128,6 +128,15 @@ def find(tx: Transaction, prefix: str, sender: DeviceId | None = None) -> list[M
     return [_record(tx, row) for row in tx.all(sql, (prefix.upper() + "%", str(sender or "")))]
 
 
+def named(tx: Transaction, channel: ChannelId, message_id: MessageId) -> list[MessageRecord]:
+    """Return the messages of all devices that have this id in a channel, oldest first."""
+    sql = (
+        f"SELECT {_COLUMNS} FROM messages "  # noqa: S608 - constant columns
+        "WHERE channel = ? AND message_id = ? ORDER BY number"
+    )
+    return [_record(tx, row) for row in tx.all(sql, (channel.value, message_id.value))]
+
+
 def find_own(tx: Transaction, channel: ChannelId, message_id: MessageId) -> MessageRecord | None:
     """Return an own message."""
     sql = (
