@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liaison.relay import startup
 from liaison.relay.errors import BodyError
 from liaison.relay.files import DataDir
-from liaison.wire import tls
 
 if TYPE_CHECKING:
     from liaison.relay.settings import Settings
@@ -102,7 +102,7 @@ def serve_command(
     ] = False,
 ) -> None:
     """Serve until SIGTERM; prints `listening on https://...` when ready."""
-    with tls.no_default_certificates():
+    with startup.loading():
         from liaison.relay import serve
 
     found = _relay(data)
@@ -220,7 +220,7 @@ def _admin(data: Path | None, request: dict[str, str]) -> Any:
     answer = adminsocket.ask(found, request)
     if answer is not None:
         return answer
-    with tls.no_default_certificates():
+    with startup.loading():
         from liaison.relay import admin, identity
 
     return admin.run_stopped(found, _settings(found), identity.load(found), request)
