@@ -617,3 +617,24 @@ def test_an_enrolment_goes_on_without_either(
     liaison("enrol", "--no-wait")
 
     assert (enrolments[0]["url"], enrolments[0]["code"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "language"),
+    [
+        ({}, "en"),
+        ({"LANG": "C.UTF-8"}, "en"),
+        ({"LANG": "nb_NO.UTF-8"}, "nb-NO"),
+        ({"LANG": "nb_NO.UTF-8", "LC_MESSAGES": "fr_CA@euro"}, "fr-CA"),
+        ({"LC_ALL": "POSIX", "LANG": "de"}, "en"),
+    ],
+)
+def test_the_readers_language_is_that_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], language: str
+) -> None:
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert clients.language() == language

@@ -12,6 +12,7 @@ from liaison.labels import Label
 from liaison.labels.builtin import NATO
 from liaison.model import EndpointId, Precedence
 from liaison.policy.channel_rules import AnswerTimes
+from liaison_sdk.markings import Marker
 from tests.cli.conftest import Liaison
 from tests.cli.fakes import (
     CHANNEL,
@@ -223,9 +224,8 @@ def test_a_draft_can_not_imitate_its_signatures(
 
 def test_a_label_is_marked_as_its_policy_marks_a_page(liaison: Liaison, client: FakeClient) -> None:
     label = Label.of(NATO.policy_id, "TOP SECRET")
-    client.stored.append(FakeMessage("x", client, label=label, marking="TOP SECRET"))
-    agreement: Any = FakeAgreement("nor-deu-2026", label_policy=NATO)
-    client.verified["nor-deu-2026"] = agreement
+    marking = Marker(NATO).mark(label)
+    client.stored.append(FakeMessage("x", client, label=label, marking=marking))
 
     done = liaison("read")
     record = liaison("read", "--json").record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,6 +23,7 @@ SYNC_SECONDS: Final = 15.0
 SILENT_SECONDS: Final = 1.0
 """How long a person is left without a word."""
 _LOOK_SECONDS: Final = 0.1
+_LOCALES: Final = ("LC_ALL", "LC_MESSAGES", "LANG")
 
 
 class QueuedError(UnavailableError):
@@ -60,7 +62,7 @@ def open_client(cli: Context, *, receive: bool = True, offline: bool = False) ->
     unlocking = Keystore.opening(cli.home, phrase)
     if not offline:
         startup.load_network()
-    from liaison_sdk import Client
+    from liaison_sdk import Client, Options
 
     return Client.open(
         cli.home,
@@ -68,7 +70,15 @@ def open_client(cli: Context, *, receive: bool = True, offline: bool = False) ->
         ca_file=cli.ca,
         receive=receive,
         offline=offline,
+        options=Options(language=language()),
     )
+
+
+def language() -> str:
+    """Return the reader's language as the environment gives it, such as `nb-NO`."""
+    chosen = next((text for name in _LOCALES if (text := os.environ.get(name))), "")
+    tag = chosen.partition(".")[0].partition("@")[0].replace("_", "-")
+    return tag if tag not in ("", "C", "POSIX") else "en"
 
 
 async def reach(client: Client) -> None:

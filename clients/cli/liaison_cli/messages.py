@@ -46,8 +46,8 @@ def record(message: Message, remarks: Remarks) -> dict[str, Any]:
         "kind": str(message.kind),
         "subject": message.subject or None,
         "text": message.text,
-        "label": message.marking,
-        "marking": remarks.marking,
+        "label": message.label.marking() if message.label else "",
+        "marking": message.marking,
         "attachments": [_attachment(a) for a in message.attachments],
         "state": str(message.state),
         "reason": message.reason or None,
@@ -89,7 +89,8 @@ def draft_record(draft: DraftView) -> dict[str, Any]:
         "action_precedence": draft.action.name,
         "info_precedence": draft.info.name,
         "dtg": format_dtg(draft.dtg),
-        "label": draft.marking,
+        "label": draft.label.marking(),
+        "marking": draft.marking,
         "subject": draft.subject or None,
         "text": draft.text,
         "attachments": [_attachment(a) for a in draft.attachments],
@@ -113,7 +114,7 @@ def _lines(message: Message, remarks: Remarks) -> Iterator[str]:
     number = str(message.id)[:ID_DIGITS]
     yield (
         f"{message.dtg_text or 'no DTG'}  {message.precedence.name}"
-        f"  {clean_line(remarks.marking) or '-'}"
+        f"  {clean_line(message.marking) or '-'}"
         f"  {clean_line(message.channel_name)}  [{number}] {state(message)}"
     )
     yield f"FROM     {message.sender or 'unknown'}"
@@ -122,7 +123,7 @@ def _lines(message: Message, remarks: Remarks) -> Iterator[str]:
         yield f"REPLY TO [{str(message.in_reply_to.message_id)[:ID_DIGITS]}]"
     yield from _said(message.subject, message.text, message.attachments)
     if message.draft is not None:
-        yield from _draft(message.draft, number, remarks.draft_marking)
+        yield from _draft(message.draft, number)
     if wanted := _wanted(remarks):
         yield f"ANSWER   {wanted}"
     for r in message.receipts:
@@ -152,11 +153,11 @@ def _said(subject: str, text: str, attachments: Sequence[Attachment]) -> Iterato
         yield f"ATTACHED {a.index}: {name} ({kind}, {size(a.size)})"
 
 
-def _draft(draft: DraftView, number: str, marking: str) -> Iterator[str]:
+def _draft(draft: DraftView, number: str) -> Iterator[str]:
     """Describe a draft: all that its signers vouch for, and what is missing."""
     place = clean_line(draft.channel_name) or f"channel {str(draft.channel_id)[:ID_DIGITS]}"
     yield (
-        f"DRAFT    {format_dtg(draft.dtg)}  {draft.action.name}  {clean_line(marking) or '-'}"
+        f"DRAFT    {format_dtg(draft.dtg)}  {draft.action.name}  {clean_line(draft.marking) or '-'}"
         f"  for {place}, a {draft.kind}"
         f" ({clean_line(draft.policy)} of {clean_line(draft.agreement_id)}"
         f" version {draft.agreement_version})"

@@ -1,4 +1,4 @@
-"""What the agreements say about the messages that are shown: their marking, and by when to answer."""
+"""What the agreements say about the messages that are shown: by when to answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from liaison.errors import LiaisonError
 
 if TYPE_CHECKING:
-    from liaison.labels import Label
     from liaison.model import ChannelId
     from liaison.policy.agreement import Agreement
     from liaison.policy.channel_policy import ChannelPolicy
@@ -25,15 +24,11 @@ class Remarks:
     """What stands beside a message.
 
     Args:
-        marking: of its label, for the top of a page.
-        draft_marking: of the label of the draft in it; empty where there is none.
         acknowledge_by: when readers should have acknowledged it; None without such a rule.
         acknowledged: whether this device's endpoint has acknowledged it.
         reply_by: when readers should have replied.
     """
 
-    marking: str = ""
-    draft_marking: str = ""
     acknowledge_by: datetime | None = None
     acknowledged: bool = False
     reply_by: datetime | None = None
@@ -46,19 +41,10 @@ class Rulebook:
         self._client = client
         self._agreements: dict[str, Agreement | None] = {}
         self._channels: dict[ChannelId, ChannelPolicy | None] = {}
-        self._names: dict[ChannelId, str] = {}
 
     async def remarks(self, message: Message) -> Remarks:
-        """Return what the agreement in force says about a message.
-
-        Where the agreement is not at hand that is its label by the bare names.
-        """
+        """Return what the agreement in force says about a message, where that is at hand."""
         policy = await self._policy(message.channel_id)
-        name = self._names.get(message.channel_id, "")
-        agreement = await self._agreement(name) if name else None
-        drafted = ""
-        if (draft := message.draft) is not None:
-            drafted = _marking(draft.label, await self._agreement(draft.agreement_id))
         times = None if policy is None else policy.answers.get(message.action)
         # Nobody can answer what was not shown to them.
         accepted = message.accepted_at if str(message.state) in _ANSWERED else None
@@ -68,8 +54,6 @@ class Rulebook:
             return accepted + timedelta(seconds=seconds) if accepted and seconds else None
 
         return Remarks(
-            marking=_marking(message.label, agreement) or message.marking,
-            draft_marking=drafted,
             acknowledge_by=None if times is None else by(times.acknowledge),
             acknowledged=any(
                 r.sender.endpoint == own and str(r.status) == "acknowledged"
@@ -83,7 +67,6 @@ class Rulebook:
             found = None
             try:
                 place = await self._client.channel(channel)
-                self._names[channel] = place.agreement_id
                 agreement = await self._agreement(place.agreement_id)
                 if agreement is not None:
                     found = agreement.channel(place.policy)
@@ -104,18 +87,3 @@ class Rulebook:
                 # The relay has gone while it was asked: reading does not depend on it.
                 self._agreements[agreement_id] = None
         return self._agreements[agreement_id]
-
-
-def _marking(label: Label | None, agreement: Agreement | None) -> str:
-    from liaison.labels.marking import marking
-
-    if label is None:
-        return ""
-    policy = None if agreement is None else agreement.label_policy
-    if policy is None or not policy.is_named(label.policy):
-        return label.marking()
-    try:
-        return marking(policy, label).text
-    except LiaisonError:
-        # Of an older policy, or of a withheld message: whatever it says is shown.
-        return label.marking()

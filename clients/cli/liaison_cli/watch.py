@@ -104,7 +104,7 @@ class _Beside:
             return await self._book.remarks(message), True
         except asyncio.CancelledError:
             # It is marked as read already: it is printed, whatever can be said beside it.
-            return Remarks(marking=message.marking), False
+            return Remarks(), False
 
 
 async def _tell(cli: Context, client: Client) -> None:

@@ -44,6 +44,7 @@ class Options:
         key_packages: how many single-use key packages to keep at the relay.
         log_pause: seconds between something that the log has to show and the question for it.
         log_poll: most seconds between questions while something is not in the log.
+        language: the reader's, such as `fr`: labels are marked in it where their policy can.
     """
 
     clock: Callable[[], float] = time.time
@@ -60,6 +61,7 @@ class Options:
     key_packages: int = 20
     log_pause: float = 0.5
     log_poll: float = 30.0
+    language: str = "en"
 
 
 DEFAULT_OPTIONS: Final = Options()

@@ -23,6 +23,7 @@ from liaison_sdk import drafts
 from liaison_sdk.attachments import Report
 from liaison_sdk.drafts import DraftPart, DraftView, Inspection
 from liaison_sdk.errors import AttachmentMalformedError
+from liaison_sdk.markings import Marker
 from liaison_sdk.names import unique_names
 from liaison_sdk.store.messages import MessageRecord, MessageState
 
@@ -107,7 +108,7 @@ class Message:
         action, info: for those who are to act, and for the others.
         dtg: the drafter's time.
         to, copy: addressees.
-        label, marking: confidentiality, as a value and for people.
+        label, marking: confidentiality, as a value, and as its policy shows it to this reader.
         text, subject, language: what it says.
         attachments: files that came with it.
         in_reply_to: an earlier message.
@@ -150,6 +151,7 @@ class Message:
     receipts: tuple[ReceiptView, ...]
     draft: DraftView | None
     number: int = field(repr=False)
+    marker: Marker = field(repr=False, compare=False)
     client: Client = field(repr=False, compare=False)
 
     @property
@@ -159,8 +161,8 @@ class Message:
 
     @property
     def marking(self) -> str:
-        """The label as people read it."""
-        return "" if self.label is None else self.label.marking()
+        """The label as its policy shows it, in the reader's language."""
+        return self.marker.mark(self.label)
 
     @property
     def ref(self) -> MessageRef | None:
@@ -237,6 +239,7 @@ def view(
     channel_name: str,
     receipts: Sequence[tuple[DeviceId, bytes]],
     draft: DraftView | None,
+    marker: Marker,
     now: int,
 ) -> Message:
     """Turn a stored message into what a program sees.
@@ -247,6 +250,7 @@ def view(
         channel_name: display name of its channel.
         receipts: who sent which receipt about it.
         draft: that it carries.
+        marker: shows its label.
         now: Unix seconds: what has expired is not shown.
     """
     header = Header.decode(record.header) if record.header else None
@@ -287,6 +291,7 @@ def view(
         receipts=tuple(_receipt(sender, data) for sender, data in receipts),
         draft=draft,
         number=record.number or 0,
+        marker=marker,
         client=client,
         **seen,
     )
@@ -303,7 +308,7 @@ def sent(
 
 
 def draft_view(
-    draft: DraftPart, inspection: Inspection, channel_name: str, *, sent: bool
+    draft: DraftPart, inspection: Inspection, channel_name: str, marker: Marker, *, sent: bool
 ) -> DraftView:
     """Return a draft as people judge it.
 
@@ -311,6 +316,7 @@ def draft_view(
         draft: with all signatures that are known.
         inspection: of these.
         channel_name: of the channel where it will go.
+        marker: shows its label.
         sent: whether it is there already.
     """
     header = draft.header
@@ -329,7 +335,7 @@ def draft_view(
         to=header.to,
         copy=header.copy,
         label=label,
-        marking=label.marking(),
+        marking=marker.mark(label),
         expires=None if header.expires is None else _time(header.expires),
         signatures=drafts.signatures(inspection.signed),
         missing=inspection.missing,

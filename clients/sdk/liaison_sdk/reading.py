@@ -7,16 +7,19 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from liaison.envelope.header import Header
 from liaison.model import ChannelId, DeviceId
 from liaison_sdk import drafts
 from liaison_sdk import message as views
 from liaison_sdk.drafts import DraftView
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import MessageAmbiguousError, MessageUnknownError, NotADraftError
+from liaison_sdk.markings import Marker
 from liaison_sdk.message import Message
 from liaison_sdk.store import Transaction, channels, messages
 from liaison_sdk.store import receipts as receipt_table
 from liaison_sdk.store.messages import MessageRecord
+from liaison_sdk.trust_store import AgreementMissingError
 
 if TYPE_CHECKING:
     from liaison_sdk.client import Client
@@ -105,8 +108,19 @@ class Reader:
             channel_name=channel.name if channel else str(record.channel),
             receipts=receipt_table.load(tx, record.channel, record.message_id, record.sender),
             draft=self._draft(tx, record),
+            marker=self._marker(tx, Header.decode(record.header) if record.header else None),
             now=self._env.now,
         )
+
+    def _marker(self, tx: Transaction, header: Header | None) -> Marker:
+        env, language = self._env, self._env.options.language
+        if header is None:
+            return Marker(language=language)
+        try:
+            agreement = env.trust.agreement(tx, header.agreement_id, header.agreement_version)
+        except AgreementMissingError:
+            return Marker(language=language)
+        return Marker(agreement.label_policy, language)
 
     def _draft(self, tx: Transaction, record: MessageRecord) -> DraftView | None:
         try:
@@ -122,7 +136,9 @@ class Reader:
             whole = replace(whole, policy=target.policy)
         inspection = drafts.inspect(self._env, tx, whole)
         sent = bool(drafts.sendings(tx, whole.channel, whole.header))
-        return views.draft_view(whole, inspection, target.name if target else "", sent=sent)
+        marker = self._marker(tx, whole.header)
+        name = target.name if target else ""
+        return views.draft_view(whole, inspection, name, marker, sent=sent)
 
 
 def _ambiguous(prefix: str, found: list[Message]) -> MessageAmbiguousError:
