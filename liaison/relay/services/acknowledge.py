@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from liaison.errors import LiaisonError
 from liaison.model import Precedence
+from liaison.relay.services.tail import Tail
 from liaison.relay.writer import Batch, Operation, Work
 from liaison.storage import channels, members
+from liaison.storage.items import Item
 from liaison.storage.members import MemberRow
+from liaison.storage.tables import HANDSHAKE_LANE
 
 Done = tuple[bytes, int, bool]
 """Channel id, number, whether it was the Welcome."""
@@ -29,8 +32,15 @@ class Acknowledge(Operation[None]):
         return self.together
 
 
+@dataclass(eq=False)
 class Acknowledgements(Batch[Acknowledge, None]):
-    """Stores acknowledgements of many devices in a few statements."""
+    """Stores acknowledgements of many devices in a few statements.
+
+    Args:
+        tail: the newest items, which mostly say what a device has to read next.
+    """
+
+    tail: Tail
 
     async def apply_all(
         self, work: Work, operations: Sequence[Acknowledge]
@@ -44,7 +54,7 @@ class Acknowledgements(Batch[Acknowledge, None]):
                 if id_ in rows:
                     pair = (rows[id_].key, operation.device)
                     told.setdefault(pair, _Told(rows[id_].head)).add(seq, welcome=welcome)
-        await _store(work, told)
+        await _store(work, told, self.tail)
         return [None] * len(operations)
 
 
@@ -60,7 +70,7 @@ class _Told:
         (self.welcomes if welcome else self.seqs).add(seq)
 
 
-async def _store(work: Work, told: dict[tuple[int, int], _Told]) -> None:
+async def _store(work: Work, told: dict[tuple[int, int], _Told], tail: Tail) -> None:
     stays = await members.of_pairs(work.tx, told)
     all_stays = [stay for found in stays.values() for stay in found]
     beyond = await members.acknowledged_beyond(work.tx, [stay.key for stay in all_stays])
@@ -80,7 +90,7 @@ async def _store(work: Work, told: dict[tuple[int, int], _Told]) -> None:
     await members.add_beyond(
         work.tx, ((move.stay.key, seq) for move in moves for seq in move.new_beyond)
     )
-    cursors = {move.stay.key: await _reached(work, move) for move in moves}
+    cursors = {move.stay.key: await _reached(work, move, tail) for move in moves}
     await members.set_cursors(work.tx, cursors)
     passed = {move.stay.key: cursors[move.stay.key] for move in moves if move.has_beyond}
     await members.forget_passed(work.tx, passed)
@@ -110,9 +120,18 @@ class _Move:
         return cls(stay, cursor, end, new, bool(new or known))
 
 
-async def _reached(work: Work, move: _Move) -> int:
+async def _reached(work: Work, move: _Move, tail: Tail) -> int:
     """Move on over what the device need not acknowledge: its own messages, for instance."""
     if move.cursor >= move.end:
         return move.end
+    following = tail.payload(move.stay.channel, move.cursor + 1)
+    if following is not None and _is_for(move.stay, following):
+        return move.cursor
     unread = await members.first_unread(work.tx, move.stay, move.cursor)
     return move.end if unread is None else min(unread - 1, move.end)
+
+
+def _is_for(stay: MemberRow, item: Item) -> bool:
+    if item.lane == HANDSHAKE_LANE:
+        return True
+    return item.sender != stay.device and item.epoch >= stay.joined_epoch

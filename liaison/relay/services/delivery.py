@@ -52,7 +52,11 @@ class Delivery:
     bus: Bus
     tail: Tail
     clock: Callable[[], int]
-    acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)
+    acknowledgements: Acknowledgements = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have one place for all acknowledgements, so that they are stored together."""
+        object.__setattr__(self, "acknowledgements", Acknowledgements(self.tail))
 
     async def open(self, caller: DeviceCaller) -> Feed:
         """Begin to deliver to a device, at what it has not acknowledged.
