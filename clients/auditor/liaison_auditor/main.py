@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from liaison_auditor import report
 from liaison_auditor.context import JSONOption
 from liaison_auditor.errors import Exit
 from liaison_auditor.output import Output
@@ -50,6 +51,7 @@ def root(
     ctx.obj = as_json
 
 
+report.register(app)
 witness.register(app)
 
 # typer carries its own copy of click in some versions; its public errors lead to the base classes
