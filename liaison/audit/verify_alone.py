@@ -712,30 +712,25 @@ def parse_entry(data: bytes) -> dict[str, Any]:
     return body
 
 
-class Channels:
-    """Follows all channels: dense numbers, one commit for each epoch."""
+class View:
+    """How far a channel was followed."""
 
-    def __init__(self) -> None:
-        self.time = 0
-        # Next number, and the epoch that has not ended; whether a commit or the beginning told it.
-        self.views: dict[bytes, tuple[int, int, bool]] = {}
+    __slots__ = ("epoch", "is_sure", "seq", "told")
 
-    def follow(self, index: int, channel: bytes, epoch: int, seq: int, *, commit: bool) -> None:
-        known = self.views.get(channel)
-        at, current, sure = known if known is not None else (seq, epoch, seq == 1)
-        if seq != at:
-            fail(f"the channel goes on with item {seq}, not {at}", index=index)
-        if (sure and (epoch > current or (commit and epoch != current))) or (
-            commit and epoch < current
-        ):
-            fail(f"the channel is in epoch {current}, not {epoch}", index=index)
-        current = epoch + 1 if commit else max(epoch, current)
-        self.views[channel] = seq + 1, current, sure or commit
+    def __init__(self, seq: int, epoch: int) -> None:
+        # The number that has to come next, and the epoch that has not ended; whether the channel's
+        # beginning or a commit has told it; and the epoch as it stood in the last entry.
+        self.seq, self.epoch, self.is_sure, self.told = seq, epoch, seq == 1, b""
 
-    def at(self, index: int, time: int) -> None:
-        if not self.time <= time <= MAX_TIME:
-            fail("its time is before that of the entry before it", index=index)
-        self.time = time
+    def follow(self, index: int, seq: int, epoch: int, *, commit: bool) -> None:
+        if seq != self.seq:
+            fail(f"the channel goes on with item {seq}, not {self.seq}", index=index)
+        ahead = self.is_sure and (epoch > self.epoch or (commit and epoch != self.epoch))
+        if ahead or (commit and epoch < self.epoch):
+            fail(f"the channel is in epoch {self.epoch}, not {epoch}", index=index)
+        self.seq, self.told = seq + 1, b""
+        self.epoch = epoch + 1 if commit else max(epoch, self.epoch)
+        self.is_sure = self.is_sure or commit
 
 
 # --- what is shown of entries ---------------------------------------------------------------------
@@ -754,19 +749,17 @@ class Shown(NamedTuple):
 NOTHING = Shown(None, b"null", [])
 
 
-def encode_value(value: object, kind: type) -> bytes:
+def encode_value(value: Any, kind: type) -> bytes:
     if value is None:
         return b"null"
-    if type(value) is not kind:
-        raise ValueError("a value of another kind")
-    if isinstance(value, str):
+    if kind is str and isinstance(value, str):
         data = encode_basestring(value).encode()
-    elif isinstance(value, list):
-        if any(type(each) is not str for each in value):
-            raise ValueError("a value of another kind")
+    elif kind is int:
+        data = b"%d" % number(value, MAX_NUMBER, -MAX_NUMBER)
+    elif kind is list and isinstance(value, list) and all(type(v) is str for v in value):
         data = f"[{','.join(map(encode_basestring, value))}]".encode()
     else:
-        data = b"%d" % number(value, MAX_NUMBER, -MAX_NUMBER)
+        raise ValueError("a value of another kind")
     if len(data) > MAX_VALUE:
         raise ValueError("a value is too long")
     return data
@@ -777,44 +770,67 @@ LABELS = {
 }
 
 
+WHOLE = re.compile(rb'\{"secret":"([A-Za-z0-9+/]{43}=)","values":(\{.*\})\}', re.DOTALL)
+
+
 def open_entry(line: bytes, index: int, type_: str, fields: bytes) -> Shown:
     """Check what a line of openings.jsonl shows of an entry."""
     end = b',"index":%d}' % index
     if not line.startswith(OPENING) or not line.endswith(end):
-        raise ValueError("its line in openings.jsonl is of another entry")
+        raise ValueError("its line is missing, or another entry's")
     encoded = line[len(OPENING) : -len(end)]
     if encoded == b"null":
         return NOTHING
-    body, sealed = load(encoded), SCHEMAS[type_][2]
-    made = {}
-    if isinstance(body, dict) and body.keys() == {"secret", "values"}:
-        values, hidden = body["values"], {}
-        if not isinstance(values, dict) or not values.keys() <= sealed.keys():
-            raise ValueError("the entry has no such fields")
-        secret = from_base64(body["secret"], 32)
-        keys = hashlib.shake_256(b"liaison log keys v1\0" + secret).digest(32 * len(sealed))
-        for at, (name, kind) in enumerate(sealed.items()):
-            value = encode_value(values.get(name), kind)
-            made[name] = sha256(keys[32 * at : 32 * at + 32] + LABELS[name] + value).digest()
-        if None in values.values():
-            raise ValueError("a field that says nothing is left out")
+    sealed = SCHEMAS[type_][2]
+    whole = WHOLE.fullmatch(encoded)
+    if whole is not None:
+        made, shown = open_whole(whole[1], whole[2], sealed)
     else:
-        hidden, opened = members(body, "hidden opened")
-        made = {name: from_base64(each, 32) for name, each in hidden.items()}
-        values = {}
-        for name, each in opened.items():
-            key, value = members(each, "key value")
-            if name in made or name not in sealed:
-                raise ValueError("the entry has no such field")
-            data = from_base64(key, 32) + LABELS[name] + encode_value(value, sealed[name])
-            made[name] = sha256(data).digest()
-            values |= {} if value is None else {name: value}
+        made, shown = open_part(load(encoded), sealed)
+    if sha256(b"liaison log fields v1\0" + made).digest() != fields:
+        raise ValueError("what is shown of it is not what it commits to")
+    return shown
+
+
+def open_whole(secret: bytes, encoded: bytes, sealed: dict[str, type]) -> tuple[bytes, Shown]:
+    """Give the commitments to all fields, from the secret and the values in canonical JSON."""
+    try:
+        values = json.loads(encoded)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    key = b"liaison log keys v1\0" + from_base64(secret.decode(), 32)
+    keys = hashlib.shake_256(key).digest(32 * len(sealed))
+    made, parts, at, new = [], [], 0, sha256
+    for name, kind in sealed.items():
+        value = b"null"
+        if name in values:
+            value = encode_value(values[name], kind)
+            parts.append(b'"%b":%b' % (name.encode(), value))
+        made.append(new(keys[at : at + 32] + LABELS[name] + value).digest())
+        at += 32
+    # This is also what makes each value, name and the order canonical, and nothing else there.
+    if b"{%b}" % b",".join(parts) != encoded or None in values.values():
+        raise ValueError("its values are not in their one form, or no fields of the entry")
+    return b"".join(made), Shown(values, encoded, [])
+
+
+def open_part(body: Any, sealed: dict[str, type]) -> tuple[bytes, Shown]:
+    """Give the commitments to all fields, from those that are hidden and those that are opened."""
+    hidden, opened = members(body, "hidden opened")
+    made = {name: from_base64(each, 32) for name, each in hidden.items()}
+    values = {}
+    for name, each in opened.items():
+        key, value = members(each, "key value")
+        if name in made or name not in sealed:
+            raise ValueError("the entry has no such field")
+        data = from_base64(key, 32) + LABELS[name] + encode_value(value, sealed[name])
+        made[name] = sha256(data).digest()
+        if value is not None:
+            values[name] = value
     if made.keys() != sealed.keys():
         raise ValueError("the entry has other fields")
-    whole = b"".join([made[name] for name in sealed])
-    if sha256(b"liaison log fields v1\0" + whole).digest() != fields:
-        raise ValueError("what is shown of it is not what it commits to")
-    return Shown(values, canonical(values), [name for name in sealed if name in hidden])
+    shown = Shown(values, canonical(values), [name for name in sealed if name in hidden])
+    return b"".join([made[name] for name in sealed]), shown
 
 
 # --- events.jsonl and events.csv ------------------------------------------------------------------
@@ -825,32 +841,45 @@ SEALED = sorted(LABELS)
 HEADINGS = [*SHOWN, "opened", *(f"field_{name}" if name in OPEN else name for name in SEALED)]
 
 
+@lru_cache(maxsize=64)
+def second(time: int) -> str:
+    return (ZERO + timedelta(seconds=time)).isoformat(timespec="seconds")[:-6]
+
+
 def iso(time: int) -> str:
-    when = ZERO + timedelta(milliseconds=time)
-    return when.isoformat(timespec="milliseconds")[:-6] + "Z"
+    return f"{second(time // 1000)}.{time % 1000:03}Z"
+
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+COLUMN = {name: at for at, name in enumerate(SEALED, len(SHOWN) + 1)}
+EMPTY = [""] * len(SEALED)
 
 
 def cell(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     text = value if isinstance(value, str) else "; ".join(value)
-    text = re.sub(r"[\x00-\x1f\x7f]", " ", text)
-    return "'" + text if text.startswith(("=", "+", "-", "@")) else text
+    if CONTROL.search(text):
+        text = CONTROL.sub(" ", text)
+    return "'" + text if text[:1] in "=+-@" and text else text
 
 
 def event(index: int, body: dict[str, Any], shown: Shown) -> tuple[bytes, list[str]]:
     """Give the line and the row of an entry."""
-    row = {name: body[name] for name in OPEN if name in body}
-    row |= {"index": index, "time": iso(body["time"]), "type": body["type"]}
-    if "policy" in row:
-        row["policy"] = row["policy"]["version"]
-    line = canonical(
-        {**row, "fields": shown.values} | ({"hidden": shown.hidden} if shown.hidden else {})
-    )
+    open_ = {name: body[name] for name in OPEN if name in body}
+    if "policy" in open_:
+        open_["policy"] = open_["policy"]["version"]
+    open_ |= {"index": index, "time": iso(body["time"]), "type": body["type"]}
+    parts = {name: f'"{v}"' if type(v) is str else str(v) for name, v in open_.items()}
+    parts["fields"] = shown.encoded.decode()
+    if shown.hidden:
+        parts["hidden"] = canonical(shown.hidden).decode()
+    line = b"{%b}" % ",".join([f'"{name}":{parts[name]}' for name in sorted(parts)]).encode()
     opened = "no" if shown.values is None else "partly" if shown.hidden else "yes"
-    values = shown.values or {}
-    cells = [str(row.get(name, "")) for name in SHOWN]
-    return line, [*cells, opened, *(cell(values[n]) if n in values else "" for n in SEALED)]
+    row = [str(open_.get(name, "")) for name in SHOWN] + [opened, *EMPTY]
+    for name, value in (shown.values or {}).items():
+        row[COLUMN[name]] = cell(value)
+    return line, row
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[bytes]:
@@ -908,7 +937,8 @@ class Walk:
         self.good = first
         # Of order in the log or a channel: told once the log has turned out to have signed it.
         self.problem: InvalidError | None = None
-        self.channels = Channels()
+        self.views: dict[bytes, View] = {}
+        self.time = 0
         self.disclosed = 0
         self.openings = self.stream("openings.jsonl")
         self.events = self.stream("events.jsonl") if "events.jsonl" in manifest.files else None
@@ -943,6 +973,7 @@ class Walk:
         leaves = [new(b"\0" + entry).digest() for entry in told]
         good = (
             len(found) == width
+            and b"".join([each[0] for each in found]) == lengths_of(told)
             and sum(map(len, told)) + 2 * width == len(data)
             and b"".join(leaves) == row
             and entries.is_whole
@@ -1003,22 +1034,35 @@ class Walk:
             fail("there is more than the entries that belong here", index=start + width, part=part)
 
     def follow(self, start: int, found: list[Any], bodies: list[dict[str, Any] | None]) -> None:
-        follow, at = self.channels.follow, self.channels.at
-        for index, (size, entry, channel, epoch, _, seq, time, type_) in enumerate(found, start):
-            if size[0] << 8 | size[1] != len(entry):
-                fail("its length is another", index=index)
+        views = self.views
+        for index, (_, entry, channel, epoch, _, seq, time, type_) in enumerate(found, start):
             if type_:
-                at(index, int(time))
-                follow(index, channel, int(epoch), int(seq), commit=type_ == b"commit")
-                continue
-            try:
-                body = bodies[index - start] = parse_entry(entry)
-            except (ValueError, TypeError) as error:
-                raise InvalidError(f"not an entry: {error}", index) from error
-            at(index, body["time"])
-            if "seq" in body:
-                place, commit = body["channel"].encode(), body["type"] == "commit"
-                follow(index, place, body["epoch"], body["seq"], commit=commit)
+                at = int(time)
+                view = views.get(channel)
+                # Most messages are of the same epoch as the one before, and nothing else is new.
+                if view is not None and view.told == epoch and type_ != b"commit":
+                    if view.seq != int(seq):
+                        view.follow(index, int(seq), int(epoch), commit=False)
+                    view.seq += 1
+                else:
+                    self.place(index, channel, int(seq), int(epoch), commit=type_ == b"commit")
+                    views[channel].told = epoch if type_ != b"commit" else b""
+            else:
+                try:
+                    body = bodies[index - start] = parse_entry(entry)
+                except (ValueError, TypeError) as error:
+                    raise InvalidError(f"not an entry: {error}", index) from error
+                at = body["time"]
+                if "seq" in body:
+                    place, commit = body["channel"].encode(), body["type"] == "commit"
+                    self.place(index, place, body["seq"], body["epoch"], commit=commit)
+            if not self.time <= at <= MAX_TIME:
+                fail("its time is before that of the entry before it", index=index)
+            self.time = at
+
+    def place(self, index: int, channel: bytes, seq: int, epoch: int, *, commit: bool) -> None:
+        view = self.views.setdefault(channel, View(seq, epoch))
+        view.follow(index, seq, epoch, commit=commit)
 
     def lines(self, start: int, found: list[Any], bodies: list[dict[str, Any] | None]) -> None:
         count = len(found)
@@ -1076,6 +1120,10 @@ class Walk:
                 entry = (index * WIDTH + n) << 8 * level
                 fail("the hash is another than that of the entries", index=entry, part=stream.name)
         stream.end()
+
+
+def lengths_of(entries: list[bytes]) -> bytes:
+    return struct.pack(f">{len(entries)}H", *[len(entry) & 0xFFFF for entry in entries])
 
 
 def where(problem: InvalidError) -> int:

@@ -29,15 +29,18 @@ from liaison.audit.manifest import Facts, Manifest
 from liaison.audit.stream import Stream
 from liaison.audit.verify import read_events, verify
 from liaison.crypto.signing import SignatureScheme, SigningKey
-from liaison.tlog import tiles
+from liaison.model import ChannelId, Epoch, Seq
+from liaison.tlog import commitment, entries, tiles
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.commitment import Value
+from liaison.tlog.disclosure import Sealed
+from liaison.tlog.entries import Entry
 from liaison.tlog.errors import CheckpointError
 from liaison.tlog.fields import OPEN, SCHEMAS, EntryType, Kind
 from liaison.tlog.merkle import CompactRange
 from liaison.tlog.policy import Listed, Policy
 from liaison.tlog.vkey import SignatureType
-from tests.core.audit.support import AGREEMENT, MESSAGE, ORIGIN, AuditedLog
+from tests.core.audit.support import AGREEMENT, MESSAGE, ORIGIN, POLICY, AuditedLog
 from tests.core.tlog.support import NOW, key_pair
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -166,6 +169,39 @@ def found(bundle: bytes, index: int, what: str) -> None:
     with pytest.raises(verify_alone.InvalidError, match=what) as alone:
         verify_alone.verify(io.BytesIO(bundle))
     assert ours.value.index == alone.value.index == index
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"party": 1}, {"party": ("NOR",)}, {"to": "deu"}, {"dtg": "now"}, {"dtg": ("x",)}, {"to": 5}],
+    ids=repr,
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_value_that_a_field_can_not_have_is_found_though_the_log_has_committed_to_it(
+    values: dict[str, Value], whole: bool
+) -> None:
+    log = short(2)
+    forged, honest = Sealed(bytes(32), values), log.made[1]
+    openings = forged.openings(EntryType.ACCEPTED)
+    commitments = [commitment.commit(o.key, name, o.value) for name, o in openings.items()]
+    entry = Entry(
+        EntryType.ACCEPTED,
+        honest.time,
+        commitment.hash_fields(commitments),
+        entries.pseudonym(ORIGIN, ChannelId(bytes(16))),
+        Seq(1),
+        Epoch(0),
+        POLICY,
+        256,
+    )
+    log.data[1] = entry.encode()
+    out = io.BytesIO()
+    writer = log.writer(out, log.facts(), derived=False)
+    shown = forged.encode() if whole else forged.disclose(EntryType.ACCEPTED, values)
+    writer.add([(log.data[0], None), (log.data[1], shown)])
+    writer.finish(log.key, log.signer)
+
+    found(out.getvalue(), index=1, what="")
 
 
 # --- what is not written --------------------------------------------------------------------------
