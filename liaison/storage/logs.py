@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Table, bindparam, insert, or_, select, update
@@ -76,7 +77,8 @@ _l = logs.c
 _ROW = select(*(_l[name] for name in LogRow._fields))
 
 
-def audience(codes: Collection[str] | None) -> str | None:
+@lru_cache(maxsize=1024)
+def audience(codes: tuple[str, ...] | None) -> str | None:
     """Return parties' codes as the column has them; None is every party."""
     return None if codes is None else f",{','.join(sorted(codes))},"
 
@@ -155,19 +157,40 @@ async def append(
     tx: AsyncConnection, entries: Sequence[Entry], openings: Sequence[Openings]
 ) -> None:
     """Store entries at the places that `advance` has taken, and what opens them."""
-    # As tuples and past the statement compiler: there is one entry for each message.
-    await tx.exec_driver_sql(_insert(log_entries, tx.dialect), _tuples(entries))
-    await tx.exec_driver_sql(_insert(log_openings, tx.dialect), _tuples(openings))
+    await _insert(tx, log_entries, entries)
+    await _insert(tx, log_openings, openings)
 
 
-def _tuples(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return list(rows)
+async def _insert(tx: AsyncConnection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows past the statement compiler: there is one for each message."""
+    if tx.dialect.name != "sqlite":
+        await tx.exec_driver_sql(_statement(table, tx.dialect), list(rows))
+        return
+    # Many rows in one statement, and few lengths of it: between two statements SQLite gives up
+    # the interpreter, and another thread takes its time to give it back.
+    at = 0
+    for count in _LENGTHS:
+        while len(rows) - at >= count:
+            values = tuple(chain.from_iterable(rows[at : at + count]))
+            await tx.exec_driver_sql(_many(table, count), values)
+            at += count
+
+
+_LENGTHS: Final = (64, 8, 1)
 
 
 @lru_cache(maxsize=8)
-def _insert(table: Table, dialect: Any) -> str:
+def _statement(table: Table, dialect: Any) -> str:
     values: dict[str, Any] = {each.name: bindparam(each.name) for each in table.columns}
     return str(insert(table).values(values).compile(dialect=dialect))
+
+
+@lru_cache(maxsize=8)
+def _many(table: Table, count: int) -> str:
+    """Return SQLite's statement that inserts so many rows."""
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    row = f"({', '.join('?' for _ in table.columns)})"
+    return f'INSERT INTO "{table.name}" ({names}) VALUES {", ".join([row] * count)}'  # noqa: S608 - names of ours
 
 
 # --- checkpoints ------------------------------------------------------------------------
