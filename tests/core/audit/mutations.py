@@ -342,7 +342,7 @@ def other_history(target: Target, rng: random.Random) -> Mutation:
         # Nothing but the root tells: time and numbers are the old ones.
         old, last = log.made[n], vouched
         shown = {name: getattr(old, name) for name in OPEN}
-        entry, sealed = entries.seal(old.type, old.time, {"party": "XXX"}, rng.randbytes, **shown)
+        entry, sealed = entries.seal(old.type, old.time, {"party": "FRA"}, rng.randbytes, **shown)
         forged.data[n], forged.sealed[n], forged.made[n] = entry.encode(), sealed, entry
     theirs = Target(forged, forged.bundle(target.sizes, target.first), target.sizes)
     own = {name: d for name, d in target.files.items() if name.startswith(layout.CHECKPOINTS)}

@@ -201,7 +201,7 @@ def test_a_value_that_a_field_can_not_have_is_found_though_the_log_has_committed
     writer.add([(log.data[0], None), (log.data[1], shown)])
     writer.finish(log.key, log.signer)
 
-    found(out.getvalue(), index=1, what="")
+    found(out.getvalue(), index=1, what="openings.jsonl")
 
 
 # --- what is not written --------------------------------------------------------------------------
