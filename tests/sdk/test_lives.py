@@ -148,6 +148,45 @@ async def test_who_has_suspended_sends_nothing_reads_what_was_before_and_comes_b
         ]
 
 
+async def test_what_was_queued_before_a_suspension_goes_out_once_the_party_is_known_to_be_back(
+    life: Life,
+) -> None:
+    stage = life.stage
+    async with stage.client(ATTACHE) as nor, stage.client(DESK) as swe:
+        name = await meet(nor, swe)
+    async with stage.client(DESK, offline=True) as swe:
+        await (await swe.channel(name)).send("in a moment", wait=False)
+    await declare(life, "SWE", Event.SUSPEND)
+    async with stage.registrar("SWE") as registrar:
+        (suspension,) = await registrar.statements(MULTI)
+    async with stage.client(DESK, offline=True) as swe:
+        env = swe._env
+        assert await env.write(lambda tx: env.trust.keep_statement(tx, MULTI, suspension))
+    await declare(life, "SWE", Event.RESUME)
+
+    async with stage.client(DESK) as swe, stage.client(ATTACHE) as nor:
+        await swe.sync(20)
+        assert [m.state for m in await swe.history() if m.outgoing] == [MessageState.ACCEPTED]
+        assert (await next_message(nor)).text == "in a moment"
+
+
+async def test_what_waits_is_refused_once_the_news_says_that_the_party_is_still_away(
+    life: Life,
+) -> None:
+    stage = life.stage
+    async with stage.client(ATTACHE) as nor, stage.client(DESK) as swe:
+        name = await meet(nor, swe)
+    async with stage.client(DESK, offline=True) as swe:
+        await (await swe.channel(name)).send("in a moment", wait=False)
+    await declare(life, "SWE", Event.SUSPEND)
+
+    async with stage.client(DESK) as swe:
+        await swe.sync(20)
+        (message,) = [m for m in await swe.history() if m.outgoing]
+        assert message.state is MessageState.REFUSED
+        assert "has suspended its participation" in message.reason
+
+
 async def test_the_others_exclude_a_party_at_their_desks(life: Life) -> None:
     stage = life.stage
     async with (

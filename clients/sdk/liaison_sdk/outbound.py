@@ -74,6 +74,10 @@ class Outbound:
         self._follower: Final = follower
         self._resting: dict[ChannelId, float] = {}
         """Until when, on the loop's clock, a channel is left alone that takes nothing now."""
+        self._unsure: dict[ChannelId, set[int]] = {}
+        """Rows that are refused by what this device has heard last; the news comes first."""
+        self._asked: set[int] = set()
+        """Rows for which the news was fetched."""
 
     async def run(self) -> None:
         """Send whatever waits, now and later, until the connection is lost.
@@ -150,7 +154,12 @@ class Outbound:
                 encrypted = self._encrypt(tx, row)
             except (StatusOverdueError, CredentialUnloggedError):
                 encrypted = None
-            except (ChannelClosedError, ChannelRejectedError, PolicyRefusedError) as e:
+            except PolicyRefusedError as e:
+                if not self._may_be_over(row, e):
+                    refuse(self._env, tx, row, e.code, e.message)
+                    continue
+                encrypted = None
+            except (ChannelClosedError, ChannelRejectedError) as e:
                 refuse(self._env, tx, row, e.code, e.message)
                 continue
             if encrypted is None:
@@ -160,6 +169,13 @@ class Outbound:
             else:
                 rows.append(encrypted)
         return rows
+
+    def _may_be_over(self, row: OutboxRecord, error: PolicyRefusedError) -> bool:
+        """Tell whether a refusal hangs on what may have changed since this device heard of it."""
+        if not error.rule.startswith(refreshing.CHANGING) or row.number in self._asked:
+            return False
+        self._unsure.setdefault(row.channel, set()).add(row.number)
+        return True
 
     def _encrypt(self, tx: Transaction, row: OutboxRecord) -> OutboxRecord | None:
         env = self._env
@@ -205,6 +221,11 @@ class Outbound:
             await self._rejoin(channel)
             return
         try:
+            unsure = self._unsure.pop(channel, None)
+            if unsure is not None:
+                await refreshing.refresh(self._env, record.agreement_id)
+                self._asked |= unsure
+                return
             await self._committer.settle(channel)
             await self._require_fresh(record)
             await self._follower.require_group(channel)
