@@ -47,9 +47,13 @@ async def by_keys(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Channel
     return {row.key: ChannelRow(*row) for row in rows}
 
 
+_BY_IDS = _ROW.where(_t.id.in_(bindparam("ids", expanding=True)))
+_LOCK = _BY_IDS.order_by(_t.key).with_for_update()
+
+
 async def by_ids(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, ChannelRow]:
     """Return channels by their ids."""
-    rows = await tx.execute(_ROW.where(_t.id.in_(padded(ids))))
+    rows = await tx.execute(_BY_IDS, {"ids": padded(ids)})
     return {row.id: ChannelRow(*row) for row in rows}
 
 
@@ -60,8 +64,7 @@ async def lock(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, Channel
     never wait for each other in a circle; SQLite has one writer anyway. Whoever
     gives out a sequence number holds this lock: that is why there are no gaps.
     """
-    query = _ROW.where(_t.id.in_(padded(ids))).order_by(_t.key).with_for_update()
-    return {row.id: ChannelRow(*row) for row in await tx.execute(query)}
+    return {row.id: ChannelRow(*row) for row in await tx.execute(_LOCK, {"ids": padded(ids)})}
 
 
 async def add(tx: AsyncConnection, **values: Any) -> int:

@@ -159,11 +159,14 @@ class Standing(NamedTuple):
     not_after: int
 
 
+_STANDING = select(_c.key, _c.revoked_at, _c.not_after).where(
+    _c.key.in_(bindparam("keys", expanding=True))
+)
+
+
 async def standing(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Standing]:
     """Return the standing of certificates, read in the caller's transaction."""
-    rows = await tx.execute(
-        select(_c.key, _c.revoked_at, _c.not_after).where(_c.key.in_(padded(keys)))
-    )
+    rows = await tx.execute(_STANDING, {"keys": padded(keys)})
     return {key: Standing(revoked_at, not_after) for key, revoked_at, not_after in rows}
 
 

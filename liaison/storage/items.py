@@ -69,12 +69,16 @@ _IDENTS: Final = 64
 
 Ident = tuple[int, int, bytes]
 """Channel, sender, message id: unique."""
+_IDENT = (_t.channel, _t.sender, _t.message_id)
+_FIND = select(*_IDENT, _t.seq, _t.epoch, _t.accepted_at, _t.digest).where(
+    _t.channel == bindparam("channel"),
+    _t.sender.in_(bindparam("senders", expanding=True)),
+    _t.message_id.in_(bindparam("ids", expanding=True)),
+)
 
 
 async def find(tx: AsyncConnection, idents: Collection[Ident]) -> dict[Ident, Stored]:
     """Return those items that are stored already."""
-    key = (_t.channel, _t.sender, _t.message_id)
-    query = select(*key, _t.seq, _t.epoch, _t.accepted_at, _t.digest)
     found: dict[Ident, Stored] = {}
     # Most that are asked for together are of few channels and senders, so lists of these are
     # quicker than keys of three columns. Each ends up in the index: some times more than needed.
@@ -82,12 +86,12 @@ async def find(tx: AsyncConnection, idents: Collection[Ident]) -> dict[Ident, St
         wanted = list(group)
         for at in range(0, len(wanted), _IDENTS):
             some = wanted[at : at + _IDENTS]
-            among = query.where(
-                _t.channel == channel,
-                _t.sender.in_(padded({sender for _, sender, _ in some})),
-                _t.message_id.in_(padded(ident for _, _, ident in some)),
-            )
-            for row in await tx.execute(among):
+            among = {
+                "channel": channel,
+                "senders": padded({sender for _, sender, _ in some}),
+                "ids": padded(ident for _, _, ident in some),
+            }
+            for row in await tx.execute(_FIND, among):
                 found[row[0], row[1], row[2]] = Stored(*row[3:])
     return {ident: found[ident] for ident in found.keys() & set(idents)}
 

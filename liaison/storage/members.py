@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Select, and_, bindparam, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.channels import channels_under
@@ -163,14 +164,19 @@ async def find(tx: AsyncConnection, channel: int, device: int) -> MemberRow | No
     return MemberRow(*row) if row else None
 
 
+@cache
+def _pairs(count: int, *, present: bool) -> Select[Any]:
+    query = _ROW.where(any_of((_t.channel, _t.device), count))
+    return query.where(_PRESENT) if present else query.order_by(_t.key).with_for_update()
+
+
 async def find_pairs(
     tx: AsyncConnection, pairs: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], MemberRow]:
     """Return the present stays of (channel, device) pairs."""
     found: dict[tuple[int, int], MemberRow] = {}
     for some in batches(pairs):
-        query = _ROW.where(any_of((_t.channel, _t.device), len(some)), _PRESENT)
-        for row in await tx.execute(query, values_of(some)):
+        for row in await tx.execute(_pairs(len(some), present=True), values_of(some)):
             found[row.channel, row.device] = MemberRow(*row)
     return found
 
@@ -375,11 +381,15 @@ async def stays(tx: AsyncConnection, device: int, channel: int | None = None) ->
     return [Stay(*row) for row in await tx.execute(query)]
 
 
+_BEYOND = select(beyond.c.member, beyond.c.seq).where(
+    beyond.c.member.in_(bindparam("stays", expanding=True))
+)
+
+
 async def acknowledged_beyond(tx: AsyncConnection, stays_: Iterable[int]) -> dict[int, set[int]]:
     """Return, by stay, the numbers that are acknowledged beyond the cursor."""
-    query = select(beyond.c.member, beyond.c.seq).where(beyond.c.member.in_(padded(stays_)))
     found: dict[int, set[int]] = {}
-    for member, seq in await tx.execute(query):
+    for member, seq in await tx.execute(_BEYOND, {"stays": padded(stays_)}):
         found.setdefault(member, set()).add(seq)
     return found
 
@@ -390,9 +400,7 @@ async def of_pairs(
     """Return all stays of (channel, device) pairs, locked, oldest first."""
     found: dict[tuple[int, int], list[MemberRow]] = {}
     for some in batches(sorted(pairs)):
-        query = _ROW.where(any_of((_t.channel, _t.device), len(some)))
-        locked = query.order_by(_t.key).with_for_update()
-        for row in await tx.execute(locked, values_of(some)):
+        for row in await tx.execute(_pairs(len(some), present=False), values_of(some)):
             found.setdefault((row.channel, row.device), []).append(MemberRow(*row))
     return found
 
