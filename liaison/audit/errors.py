@@ -61,6 +61,12 @@ class BundleForkError(VerificationError):
         self.size = size
 
 
+class IncomparableError(RefusedError):
+    """The bundles are of different logs, or of parts that nothing connects."""
+
+    code = "audit.incomparable"
+
+
 class EventError(MalformedError):
     """The line is not an event of a bundle."""
 

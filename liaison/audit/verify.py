@@ -20,7 +20,7 @@ from liaison.audit.errors import BundleInvalidError
 from liaison.audit.events import Event
 from liaison.audit.manifest import Manifest
 from liaison.audit.stream import Stream
-from liaison.audit.walk import Take, Walk
+from liaison.audit.walk import Walk
 from liaison.errors import LiaisonError
 from liaison.tlog.errors import StateError
 from liaison.tlog.merkle import HASH_BYTES, CompactRange
@@ -31,6 +31,8 @@ _MAX_COMPACT_BYTES: Final = 64 * HASH_BYTES
 _MAX_VERIFIER_BYTES: Final = 1 << 20
 _LINES: Final = 1024
 _T = TypeVar("_T")
+
+Take = Callable[[Event], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,10 @@ def verify(
         BundleInvalidError: something is wrong; with the first entry that it concerns.
     """
     head = read_head(file, policy=policy, required=required)
-    walk = Walk(head.archive, head.manifest, head.roots, head.compact, take)
-    walk.run()
+    walk = Walk(head.archive, head.manifest, head.roots, head.compact)
+    for event in walk.events():
+        if take is not None:
+            take(event)
     files = head.manifest.files
     attached = tuple(name for name in layout.ATTACHED if name in files)
     for name in attached:
@@ -150,14 +154,16 @@ def read_head(
 
 
 def read_events(file: BinaryIO) -> Iterator[Event]:
-    """Give the events of a bundle that `verify` has found right.
+    """Give the events of a bundle that `verify` has found right, made anew where it has none.
 
     Raises:
         BundleInvalidError: they are not what the manifest says, or the bundle is none.
     """
     archive = Archive(file)
     if layout.EVENTS not in archive.members:
-        raise BundleInvalidError("it was made without events", part=layout.EVENTS)
+        head = read_head(file)
+        yield from Walk(archive, head.manifest, head.roots, head.compact).events()
+        return
     stream = Stream(archive, layout.EVENTS, None)
     while lines := stream.lines(_LINES):
         for line in lines:

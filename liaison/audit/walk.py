@@ -8,7 +8,7 @@ root vouches for is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from liaison.audit import events, layout
@@ -28,8 +28,6 @@ from liaison.tlog.tiles import WIDTH, Tile
 _MAX_TILE_BYTES: Final = WIDTH * (tiles.MAX_ENTRY_BYTES + 2)
 _OPENING: Final = b'{"disclosure":'
 _NOTHING: Final = b"null"
-
-Take = Callable[[Event], object]
 
 
 class Channels:
@@ -77,7 +75,6 @@ class Walk:
         manifest: checked already.
         roots: the signed ones, by size.
         before: the tree before the range.
-        take: is given each event once it was checked.
     """
 
     def __init__(
@@ -86,11 +83,9 @@ class Walk:
         manifest: Manifest,
         roots: Mapping[int, bytes],
         before: CompactRange,
-        take: Take | None = None,
     ) -> None:
         self._archive, self._manifest, self._roots = archive, manifest, roots
         self._tree = before
-        self._take = take
         self._row: list[bytes] = []
         self._vouched = before.size
         # Of order in the log or a channel: told once the log has turned out to have signed it.
@@ -103,8 +98,8 @@ class Walk:
         self._events = self._stream(layout.EVENTS) if has else None
         self._table = self._stream(layout.TABLE) if layout.TABLE in manifest.files else None
 
-    def run(self) -> None:
-        """Go.
+    def events(self) -> Iterator[Event]:
+        """Go, and give the event of each entry; right is the bundle only once this has ended.
 
         Raises:
             BundleInvalidError: with the first entry that is wrong.
@@ -114,7 +109,7 @@ class Walk:
             raise BundleInvalidError("its first line is another", part=layout.TABLE)
         self._verify_root(self._tree)
         for start in range(first, end, WIDTH):
-            self._tile(start, min(WIDTH, end - start))
+            yield from self._tile(start, min(WIDTH, end - start))
         for tile, expected in layout.upper_tiles(first, self._row):
             self._upper_tile(tile, expected)
         for stream in (self._openings, self._events, self._table):
@@ -129,7 +124,7 @@ class Walk:
     def _stream(self, name: str) -> Stream:
         return Stream(self._archive, name, self._manifest.files.get(name, File(-1, b"")))
 
-    def _tile(self, start: int, width: int) -> None:
+    def _tile(self, start: int, width: int) -> list[Event]:
         bundle = self._stream(Tile(None, start // WIDTH, width).path)
         hashes = self._stream(Tile(0, start // WIDTH, width).path)
         told = self._entries(start, width, bundle, hashes)
@@ -149,9 +144,7 @@ class Walk:
         else:
             self._tree = self._tree.extend(leaves)
         self._verify_root(self._tree)
-        if self._take is not None:
-            for event in opened:
-                self._take(event)
+        return opened
 
     def _entries(
         self, start: int, width: int, bundle: Stream, hashes: Stream

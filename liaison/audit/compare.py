@@ -1,0 +1,119 @@
+"""Comparing two bundles of one log: whether both show the same history.
+
+Each party exports by itself, and each bundle is right for itself. If a log has shown two histories,
+then two parties' bundles have different entries at one place, or signed roots that no one history
+has. Both bundles are verified first, so what differs was signed by the log: it is proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from liaison.audit.errors import BundleForkError, IncomparableError
+from liaison.audit.stream import Stream
+from liaison.audit.verify import Head, read_head, verify
+from liaison.tlog import merkle, tiles
+from liaison.tlog.merkle import HASH_BYTES
+from liaison.tlog.policy import Policy
+from liaison.tlog.tiles import WIDTH, Tile
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two bundles that show one history, as far as they can be compared.
+
+    Args:
+        origin: of the log.
+        first: the first entry that both have.
+        end: one past the last one; `first` where they have none in common.
+        sizes: trees of which both know the root: signed in one, signed or computed in the other.
+    """
+
+    origin: str
+    first: int
+    end: int
+    sizes: tuple[int, ...]
+
+
+def compare(one: BinaryIO, other: BinaryIO, *, policy: Policy | None = None) -> Comparison:
+    """Verify two bundles, and check that they show one history of one log.
+
+    Args:
+        one: a bundle, open for reading.
+        other: another one.
+        policy: the reader's own; None for the one in each bundle.
+
+    Raises:
+        BundleInvalidError: one of them is not right by itself.
+        IncomparableError: they are of different logs, or nothing connects their ranges.
+        BundleForkError: they show two histories.
+    """
+    heads = []
+    for file in (one, other):
+        verify(file, policy=policy)
+        heads.append(read_head(file, policy=policy))
+    a, b = heads
+    origins = {head.manifest.facts.origin for head in heads}
+    if len(origins) != 1:
+        raise IncomparableError("the bundles are of two different logs")
+    first = max(head.manifest.facts.first for head in heads)
+    end = min(head.manifest.facts.end for head in heads)
+    _compare_entries(a, b, first, end)
+    sizes = _compare_roots(a, b)
+    if not sizes:
+        raise IncomparableError(
+            "the bundles have no entry and no size in common",
+            hint="ask for a bundle that overlaps with both",
+        )
+    return Comparison(origins.pop(), first, max(first, end), sizes)
+
+
+def _compare_entries(a: Head, b: Head, first: int, end: int) -> None:
+    for start in range(first, end, WIDTH):
+        ours, theirs = (_row(head, start) for head in (a, b))
+        for n, (mine, yours) in enumerate(zip(ours, theirs, strict=False)):
+            if mine != yours:
+                index = start + n
+                raise BundleForkError(
+                    f"entry {index}: the log has shown two different ones", index=index
+                )
+
+
+def _compare_roots(a: Head, b: Head) -> tuple[int, ...]:
+    """Compare the roots of all sizes that one of them has signed, or begins with."""
+    asked = {size for head in (a, b) for size in (*head.roots, head.compact.size) if size}
+    ours, theirs = (dict(_roots(head, asked)) for head in (a, b))
+    common = sorted(ours.keys() & theirs.keys())
+    for size in common:
+        if ours[size] != theirs[size]:
+            raise BundleForkError(f"the log has signed two trees of {size} entries", size=size)
+    return tuple(common)
+
+
+def _roots(head: Head, sizes: Collection[int]) -> Iterator[tuple[int, bytes]]:
+    """Give the roots of those sizes that the bundle has entries for."""
+    tree = head.compact
+    if tree.size in sizes:
+        yield tree.size, tree.root
+    end = head.manifest.facts.end
+    for start in range(tree.size, end, WIDTH):
+        row = _row(head, start)
+        for size in range(start + 1, start + len(row)):
+            if size in sizes:
+                yield size, tree.extend(row[: size - start]).root
+        if len(row) == WIDTH:
+            tree = tree.extend([merkle.hash_full(row)], tiles.HEIGHT)
+        else:
+            tree = tree.extend(row)
+        if tree.size in sizes:
+            yield tree.size, tree.root
+
+
+def _row(head: Head, start: int) -> list[bytes]:
+    """Return the leaf hashes of one tile, which `verify` has compared with its entries."""
+    tile = Tile(0, start // WIDTH, min(WIDTH, head.manifest.facts.end - start))
+    name = tile.path
+    data = Stream(head.archive, name, head.manifest.files[name]).whole(WIDTH * HASH_BYTES)
+    return tiles.decode_hashes(tile, data)
