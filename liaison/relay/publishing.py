@@ -256,6 +256,7 @@ class Publisher:
         own = [one for one, held in zip(signed, new, strict=True) if held.cosigning is None]
         try:
             await self.writer.submit(StoreCheckpoints(signed, own, self.clock()))
+            self.step("stored")
         except UnavailableError as error:
             log.logger().error("worker_failed", worker="log", **log.failure(error))
 

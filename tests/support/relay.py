@@ -34,6 +34,7 @@ from liaison.policy.standing import Standing
 from liaison.relay import files, identity, log, serve, settings
 from liaison.relay.app import Clocks, Relay
 from liaison.relay.files import DataDir
+from liaison.relay.recording import Step, nothing
 from liaison.relay.services.judging import JUDGE, Judge
 from liaison.wire.handshake import Principal
 from tests.support.client import RawClient
@@ -113,11 +114,12 @@ async def running(
     port: int | None = None,
     clocks: Clocks | None = None,
     judge: Judge = JUDGE,
+    step: Step = nothing,
     **overrides: Any,
 ) -> AsyncIterator[RunningRelay]:
     """Run a relay in this process; made first where the folder holds none.
 
-    `allow_everything` as the judge makes a relay that forbids nothing.
+    `allow_everything` as the judge makes a relay that forbids nothing; `step` is told what the log does.
     """
     port = free_port() if port is None else port
     data = DataDir(path)
@@ -128,7 +130,7 @@ async def running(
     with quiet(), contextlib.ExitStack() as stack:
         ready = await asyncio.to_thread(stack.enter_context, serve.prepared(data, loaded))
         try:
-            async with serve.serving(ready, clocks, judge) as relay:
+            async with serve.serving(ready, clocks, judge, step) as relay:
                 yield RunningRelay(
                     ready.address, data.path, data.authority, ready.keys.public, relay
                 )

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from liaison.policy import signing
+from liaison.policy.agreement import Agreement
+from liaison.relay import identity
+from liaison.relay.errors import KeyFileError
+from liaison.relay.files import DataDir
+from liaison.storage import logs
+from liaison.storage.logs import LogRow
+from liaison.tlog.vkey import SignatureType, VerifierKey
+from liaison.trust import log as trust_log
+from tests.support import witness
+from tests.support.people import people_of
+from tests.support.relay import RunningRelay, free_port, make, running
+from tests.support.witness import RunningWitness
+from tests.support.world import World
+
+SECONDS = 30
+AGREEMENT = "nor-deu-2026"
+
+
+async def admit(relay: RunningRelay, world: World, *witnesses: RunningWitness) -> Agreement:
+    """Admit two parties and an agreement with a witness of each, or with none."""
+    for code in ("NOR", "DEU"):
+        await relay.admit_party(world.party(code).document)
+    signed = world.agreement("NOR", "DEU", relay=relay.identity, agreement_id=AGREEMENT)
+    agreement = replace(
+        signing.verify(signed),
+        witnesses=tuple(
+            one.in_agreement(code) for one, code in zip(witnesses, ("NOR", "DEU"), strict=False)
+        ),
+    )
+    envelope = signing.sign(agreement, world.party("NOR").authority_key)
+    await relay.admit_agreement(signing.add_signature(envelope, world.party("DEU").authority_key))
+    return agreement
+
+
+async def row_of(relay: RunningRelay, agreement: str | None = AGREEMENT) -> LogRow:
+    async with relay.app.database.read() as tx:
+        found = await logs.find(tx, agreement)
+    assert found is not None
+    return found
+
+
+@dataclass
+class Log:
+    """Tells when the relay's log has done something."""
+
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, step: str) -> None:
+        # The other steps are taken in threads.
+        if step in ("stored", "kept", "refused"):
+            self.news.set()
+
+    async def until_cosigned(
+        self, relay: RunningRelay, agreement: str | None = AGREEMENT
+    ) -> LogRow:
+        """Wait until all that was recorded counts."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                self.news.clear()
+                row = await row_of(relay, agreement)
+                if row.cosigned_size == row.size:
+                    return row
+                await self.news.wait()
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+async def witnesses(tmp_path: Path) -> AsyncIterator[tuple[RunningWitness, RunningWitness]]:
+    async with AsyncExitStack() as stack:
+        one, two = (witness.new(f"w{n}.example", folder=tmp_path) for n in (1, 2))
+        for each in (one, two):
+            await stack.enter_async_context(witness.running(each))
+        yield one, two
+
+
+def urls(*witnesses: RunningWitness) -> dict[str, str]:
+    return {one.name: one.url for one in witnesses}
+
+
+@asynccontextmanager
+async def serving(
+    path: Path, port: int, both: tuple[RunningWitness, RunningWitness], log: Log
+) -> AsyncIterator[RunningRelay]:
+    async with running(path, port=port, witnesses=urls(*both), step=log) as relay:
+        key = relay.app.keys.log
+        origin = f"{relay.identity.origin}/log/{AGREEMENT}"
+        for one in both:
+            one.logs.clear()
+            one.follow(VerifierKey.of(origin, SignatureType.ED25519, key))
+        yield relay
+
+
+async def test_a_serving_relay_has_its_log_cosigned_by_the_agreements_witnesses(
+    tmp_path: Path, world: World, witnesses: tuple[RunningWitness, RunningWitness], log: Log
+) -> None:
+    async with serving(tmp_path / "relay", free_port(), witnesses, log) as relay:
+        agreement = await admit(relay, world, *witnesses)
+        row = await log.until_cosigned(relay)
+
+        assert row.cosigned is not None
+        cosigned = trust_log.verify(agreement, row.cosigned)
+        assert set(cosigned.witnesses) == {one.name for one in witnesses}
+        assert (await log.until_cosigned(relay, None)).size > 0
+
+
+async def test_without_witnesses_the_relays_signature_counts(
+    tmp_path: Path, world: World, log: Log
+) -> None:
+    async with running(tmp_path / "relay", step=log) as relay:
+        agreement = await admit(relay, world)
+        row = await log.until_cosigned(relay)
+
+        assert row.cosigned is not None
+        assert trust_log.verify(agreement, row.cosigned).checkpoint.size == row.size
+
+
+async def test_a_relay_on_an_old_copy_is_not_ready_and_says_what_to_do(
+    tmp_path: Path, world: World, witnesses: tuple[RunningWitness, RunningWitness], log: Log
+) -> None:
+    port, data, backup = free_port(), tmp_path / "relay", tmp_path / "backup"
+    async with serving(data, port, witnesses, log) as relay:
+        await admit(relay, world, *witnesses)
+        await log.until_cosigned(relay)
+    await asyncio.to_thread(shutil.copytree, data, backup)
+    async with serving(data, port, witnesses, log) as relay:
+        await relay.admit_party(world.party("SWE").document)
+        await log.until_cosigned(relay, None)
+
+    # The database alone is old.
+    await asyncio.to_thread(shutil.copy, backup / "relay.db", data / "relay.db")
+    async with serving(data, port, witnesses, log) as relay, relay.client() as nobody:
+        answer = await nobody.get("/readyz")
+        assert answer.status == 503
+        assert answer.json["type"].endswith("log.refused")
+        assert "were signed" in answer.json["detail"]
+        assert "restore the newest backup" in answer.json["hint"]
+
+
+async def test_witnesses_tell_a_relay_that_all_of_it_was_restored(
+    tmp_path: Path, world: World, witnesses: tuple[RunningWitness, RunningWitness], log: Log
+) -> None:
+    port, data, backup = free_port(), tmp_path / "relay", tmp_path / "backup"
+    async with serving(data, port, witnesses, log) as relay:
+        await admit(relay, world, *witnesses)
+        await log.until_cosigned(relay)
+    await asyncio.to_thread(shutil.copytree, data, backup)
+    async with serving(data, port, witnesses, log) as relay:
+        async with people_of(relay, world) as people:
+            await people.enrol("nor/desk#1")
+        await log.until_cosigned(relay)
+
+    async with serving(backup, port, witnesses, log) as relay, relay.client() as nobody:
+        async with asyncio.timeout(SECONDS):
+            while not relay.app.recorder.refused:
+                log.news.clear()
+                await log.news.wait()
+        answer = await nobody.get("/readyz")
+        assert answer.status == 503
+        assert "has cosigned" in answer.json["detail"]
+
+
+def test_a_relay_without_its_log_key_does_not_start(tmp_path: Path) -> None:
+    data = make(tmp_path / "relay", 8443)
+    (data.keys / "log.ed25519.key").unlink()
+
+    with pytest.raises(KeyFileError, match=r"log\.ed25519\.key"):
+        identity.load(DataDir(data.path))
