@@ -192,6 +192,10 @@ class Publisher:
         """Return the files of a log, to be read."""
         return TileStore(tilestore.folder(self.root, origin), self._syncing)
 
+    def vkey(self, origin: str) -> VerifierKey:
+        """Return the key of a log, as witnesses and auditors have it."""
+        return VerifierKey.of(origin, SignatureType.ED25519, self.signer)
+
     def held(self, agreement: str | None) -> Held | None:
         """Return an agreement's log as it is published here; None where there is none yet."""
         found = [held for held in self._held.values() if held.agreement == agreement]
@@ -263,7 +267,7 @@ class Publisher:
     # --- recognising a log after a start ---
 
     async def _begin(self, row: LogRow) -> Held:
-        vkey = VerifierKey.of(row.origin, SignatureType.ED25519, self.signer)
+        vkey = self.vkey(row.origin)
         store = TileStore(tilestore.folder(self.root, row.origin), self._syncing)
         nothing = Checkpoint(row.origin, 0, merkle.EMPTY_ROOT)
         note = Note(nothing.text).signed_by(vkey, self.signer)
