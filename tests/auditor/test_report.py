@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from html.parser import HTMLParser
 from typing import Any
 
@@ -125,6 +126,12 @@ def test_the_same_events_give_the_same_page() -> None:
     facts = audit_story.facts(len(events))
 
     assert report.make(facts, events) == report.make(facts, events)
+
+
+def test_the_plotting_library_leaves_no_hook_behind() -> None:
+    report.make(audit_story.facts(20), audit_story.long(10))
+
+    assert [f for f in sys.meta_path if type(f).__module__.startswith("pygal")] == []
 
 
 def test_headings_anchors_and_language_are_there() -> None:

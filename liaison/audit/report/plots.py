@@ -6,6 +6,7 @@ follow light and dark. Every value stands in the page's tables too: a plot is on
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from xml.etree import ElementTree as ET
@@ -62,9 +63,7 @@ def figure(name: str, drawing: Markup, names: Sequence[str]) -> Markup:
 
 
 def _drawn(kind: str, name: str, labels: Sequence[str], series: Series, height: int) -> Markup:
-    import pygal  # noqa: PLC0415 - an extra, and slow to load
-
-    chart: Any = getattr(pygal, kind)(
+    chart: Any = getattr(_library(), kind)(
         css=(), js=(), width=_WIDTH, height=height, margin=8, show_legend=False,
         x_label_rotation=0, print_values=False, min_scale=2, max_scale=6, truncate_label=18,
         dots_size=2, x_labels_major_count=8, show_minor_x_labels=len(labels) <= 14,
@@ -80,6 +79,14 @@ def _drawn(kind: str, name: str, labels: Sequence[str], series: Series, height: 
     stripped.set("role", "img")
     stripped.set("aria-label", f"{name}; the table has the values")
     return Markup(ET.tostring(stripped, encoding="unicode", short_empty_elements=False))
+
+
+def _library() -> Any:
+    import pygal  # noqa: PLC0415 - an extra, and slow to load
+
+    # It leaves a finder of plugins behind, of a form that later imports warn about.
+    sys.meta_path[:] = [f for f in sys.meta_path if not type(f).__module__.startswith("pygal")]
+    return pygal
 
 
 def _stripped(source: ET.Element) -> ET.Element:
