@@ -92,6 +92,17 @@ async def sign(tx: AsyncConnection, key: int, envelope: bytes) -> None:
     await tx.execute(update(proposals).where(_t.key == key).values(envelope=envelope))
 
 
+async def proposer(tx: AsyncConnection, key: int) -> int:
+    """Return the key of the party that has brought a proposal."""
+    return int((await tx.execute(select(_t.proposer).where(_t.key == key))).scalar_one())
+
+
+async def drop(tx: AsyncConnection, key: int) -> None:
+    """Delete one proposal."""
+    await tx.execute(delete(proposal_parties).where(_p.proposal == key))
+    await tx.execute(delete(proposals).where(_t.key == key))
+
+
 async def drop_up_to(tx: AsyncConnection, agreement: str, version: int) -> None:
     """Delete the proposals of an agreement up to a version: that one counts now."""
     old = select(_t.key).where(_t.agreement == agreement, _t.version <= version)

@@ -133,6 +133,11 @@ async def sign(tx: AsyncConnection, key: int, envelope: bytes) -> None:
     await tx.execute(update(exclusions).where(_e.key == key).values(envelope=envelope))
 
 
+async def retract(tx: AsyncConnection, key: int) -> None:
+    """Delete one exclusion that waits."""
+    await tx.execute(delete(exclusions).where(_e.key == key))
+
+
 async def drop_waiting(tx: AsyncConnection, agreement: str, party: int) -> None:
     """Delete what waits about a party: it is excluded now."""
     await tx.execute(delete(exclusions).where(_e.agreement == agreement, _e.party == party))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from liaison.policy import exclusion, signing
 from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import LabelRules
 from liaison.policy.channel_rules import AnswerTimes
+from liaison.policy.dsse import Envelope
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.policy.requests import allow
 from liaison.policy.simulate import Simulation
@@ -121,6 +123,13 @@ class FakeRelay:
 
     async def proposal(self, digest: bytes) -> bytes:
         return self.proposed[digest]
+
+    async def retract_proposal(self, digest: bytes) -> None:
+        del self.proposed[digest]
+
+    async def retract_exclusion(self, agreement_id: str, digest: bytes) -> None:
+        assert [sha256(Envelope.decode(one).payload).digest() for one in self.waiting] == [digest]
+        self.waiting.clear()
 
     async def statements(self, agreement_id: str) -> list[bytes]:
         return list(self.said)

@@ -283,6 +283,31 @@ def test_an_exclusion_asks_and_needs_a_reason(liaison: Liaison, relay: FakeRelay
 
 
 @pytest.mark.usefixtures("three")
+def test_an_exclusion_that_waits_is_taken_back(liaison: Liaison, relay: FakeRelay) -> None:
+    words = ("agreement", "exclude", ID, "SWE")
+    assert liaison(*words, "--retract", *NOR).code == 1
+    liaison(*words, "--reason", "broke it", "--yes", *NOR)
+
+    done = liaison(*words, "--retract", *NOR)
+
+    assert (done.code, done.out) == (0, f"the exclusion of SWE from {ID} is taken back\n")
+    assert relay.waiting == []
+
+
+def test_a_version_that_waits_is_taken_back(
+    liaison: Liaison, relay: FakeRelay, amendment: Path
+) -> None:
+    liaison("agreement", "propose", amendment, *NOR)
+
+    done = liaison("agreement", "retract", ID, *NOR, "--json")
+    again = liaison("agreement", "retract", ID, *NOR)
+
+    assert (done.code, done.record["version"]) == (0, 2)
+    assert relay.proposed == {}
+    assert (again.code, f"there is no proposal {ID}" in again.err) == (1, True)
+
+
+@pytest.mark.usefixtures("three")
 def test_an_exclusion_also_travels_as_a_file(
     liaison: Liaison, relay: FakeRelay, tmp_path: Path
 ) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from dataclasses import replace
 
 import pytest
 
 from liaison.model import PartyCode
 from liaison.policy import exclusion, participation, signing, templates
 from liaison.policy.agreement import Agreement, AgreementKind
+from liaison.policy.dsse import Envelope
 from liaison.policy.exclusion import Exclusion
 from liaison.policy.lifecycle import Event
 from liaison.policy.participation import Statement
@@ -114,6 +117,29 @@ async def test_an_exclusion_is_signed_by_one_after_another(
     found = [v1.ExclusionStatus.model_validate_json(answer.body) for answer in answers]
     assert [one.in_force for one in found] == [False, True]
     assert v1.Documents.model_validate_json(waiting.body).documents == []
+
+
+async def test_what_waits_is_taken_back_by_who_has_brought_it(
+    people: People, offices: dict[str, RawClient]
+) -> None:
+    agreement = await admitted(people, offices)
+    following = replace(agreement, version=2, previous=agreement.digest(), title="Too early")
+    await offices["NOR"].post("/v1/agreements", signed(people, following, "NOR"))
+    word = Exclusion(ID, PartyCode("DEU"), "for cause", people.world.now)
+    begun = exclusion.sign(word, people.world.party("NOR").authority_key)
+    await offices["NOR"].post(f"{PATH}/exclusions", v1.Document(envelope=begun))
+    digest = hashlib.sha256(Envelope.decode(begun).payload).hexdigest()
+    paths = (f"/v1/proposals/{following.digest().hex()}", f"{PATH}/exclusions/{digest}")
+
+    foreign = [await offices["UN-OCHA"].request("DELETE", path) for path in paths]
+    own = [await offices["NOR"].request("DELETE", path) for path in paths]
+    again = [await offices["NOR"].request("DELETE", path) for path in paths]
+    malformed = await offices["NOR"].request("DELETE", "/v1/proposals/xyz")
+
+    assert [one.code for one in foreign] == ["party.foreign"] * 2
+    assert [one.status for one in own] == [204, 204]
+    assert [one.code for one in again] == ["proposal.unknown"] * 2
+    assert malformed.status == 400
 
 
 async def test_devices_bring_no_documents_of_the_authority(

@@ -14,7 +14,7 @@ from liaison_cli import agreement_files, documents, offices
 from liaison_cli.agreement_proposals import PartyOption, YesOption
 from liaison_cli.asking import agree
 from liaison_cli.context import Context, command
-from liaison_cli.errors import AmbiguousError, UsageProblemError
+from liaison_cli.errors import AmbiguousError, NotFoundError, UsageProblemError
 from liaison_cli.terminal import clean_line
 
 if TYPE_CHECKING:
@@ -108,14 +108,22 @@ async def exclude(
     ] = None,
     party: PartyOption = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an older file.")] = False,
+    retract: Annotated[
+        bool, typer.Option("--retract", help="Take back what this party has started instead.")
+    ] = False,
     yes: YesOption = False,
 ) -> None:
     """Exclude another party, by the agreement's own rule. It is final.
 
     The first authority starts it with a reason; the others find it at the relay
-    and join in with the same command. It holds once enough have signed.
+    and join in with the same command. It holds once enough have signed. Until
+    then the one that has started it can take it back from the relay, though not
+    from whoever has a copy.
     """
     code = PartyCode.parse(excluded.upper())
+    if retract:
+        await _retract(cli, agreement, code, from_file, party)
+        return
     if output is not None:
         documents.check_new(output, force=force)
     async with await offices.open_desk(cli, party) as desk:
@@ -190,6 +198,18 @@ async def _declare(
     cli.out.record(record, text)
     if said.state is not lifecycle.Participation.WITHDRAWN:
         cli.out.hint(f"say so again before {until}: liaison agreement affirm {said.agreement_id}")
+
+
+async def _retract(
+    cli: Context, agreement: str, code: PartyCode, file: Path | None, party: str | None
+) -> None:
+    async with await offices.open_desk(cli, party) as desk:
+        begun = await _begun(desk, agreement, code, file)
+        if begun is None:
+            raise NotFoundError(f"no exclusion of {code} waits for signatures")
+        await desk.retract_exclusion(begun.envelope)
+    record = {"agreement": agreement, "party": str(code), "reason": begun.exclusion.reason}
+    cli.out.record(record, f"the exclusion of {code} from {agreement} is taken back")
 
 
 async def _check_startable(desk: RelayDesk, agreement: str, code: PartyCode, reason: str) -> None:

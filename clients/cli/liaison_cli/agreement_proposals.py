@@ -1,4 +1,4 @@
-"""`liaison agreement sign | propose | proposals`: how a version gets its signatures."""
+"""`liaison agreement sign | propose | proposals | retract`: how a version gets its signatures."""
 
 from __future__ import annotations
 
@@ -93,9 +93,26 @@ async def proposals(cli: Context, party: PartyOption = None) -> None:
     cli.out.table(rows, columns, "there are no proposals")
 
 
+async def retract(
+    cli: Context,
+    proposal: Annotated[str, typer.Argument(help="Digits of its digest, or the agreement's id.")],
+    party: PartyOption = None,
+) -> None:
+    """Take back a version that this party has proposed, while it waits.
+
+    A signature can't be taken back: whoever has a copy can bring it again, and
+    the others may sign that. To be safe, agree on another version.
+    """
+    async with await offices.open_desk(cli, party) as desk:
+        status = _named(proposal, await desk.proposals())
+        await desk.retract(status.digest)
+    name = clean_line(status.id)
+    cli.out.record(_record(status), f"{name} version {status.version}: taken back")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to `liaison agreement`."""
-    for verb in (sign, propose, proposals):
+    for verb in (sign, propose, proposals, retract):
         command(app)(verb)
 
 

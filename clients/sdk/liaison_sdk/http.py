@@ -186,6 +186,15 @@ class RelayAPI:
         """Fetch a version that waits, by its digest, 32 bytes; the caller verifies it."""
         return (await self._get(v1.Document, f"/v1/proposals/{digest.hex()}")).envelope
 
+    async def retract_proposal(self, digest: bytes) -> None:
+        """Take back a version that the own party has brought, by its digest, 32 bytes."""
+        await self._call("DELETE", f"/v1/proposals/{digest.hex()}")
+
+    async def retract_exclusion(self, agreement: str, digest: bytes) -> None:
+        """Take back an exclusion that the own party has begun, by its payload's SHA-256."""
+        path = f"/v1/agreements/{quote(agreement, safe='')}/exclusions/{digest.hex()}"
+        await self._call("DELETE", path)
+
     async def statements(self, agreement: str) -> list[bytes]:
         """Fetch what the parties have said of their participation, and the exclusions in force.
 

@@ -81,6 +81,14 @@ async def exclude(request: web.Request) -> web.Response:
     return answer(found, 201)
 
 
+@routes.delete("/v1/agreements/{id}/exclusions/{digest}")
+async def retract_exclusion(request: web.Request) -> web.Response:
+    """Take back an exclusion that the caller's party has begun."""
+    asking, digest = office(request), document_digest(request)
+    await request.app[SERVICES].participation.retract(asking, request.match_info["id"], digest)
+    return web.Response(status=204)
+
+
 @routes.get("/v1/proposals")
 async def proposals(request: web.Request) -> web.Response:
     """List what is proposed to the caller's party and waits for signatures."""
@@ -92,3 +100,11 @@ async def proposal(request: web.Request) -> web.Response:
     """Answer a version that waits, with the signatures so far."""
     asking, digest = office(request), document_digest(request)
     return answer(await request.app[SERVICES].proposals.get(asking, digest))
+
+
+@routes.delete("/v1/proposals/{digest}")
+async def retract(request: web.Request) -> web.Response:
+    """Take back a version that the caller's party has brought."""
+    asking, digest = office(request), document_digest(request)
+    await request.app[SERVICES].proposals.retract(asking, digest)
+    return web.Response(status=204)

@@ -36,6 +36,7 @@ from liaison.relay.services.errors import (
 from liaison.relay.services.limits import Limits
 from liaison.relay.services.lives import Life
 from liaison.relay.services.removals import Removals
+from liaison.relay.services.retractions import RetractExclusion
 from liaison.relay.services.telling import tell
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, members, statements
@@ -172,6 +173,19 @@ class Participations:
                 raise UnknownAgreementError(f"{office.party} has no such agreement {id_[:80]!r}")
             rows = await statements.waiting(tx, id_, office.party_key)
         return v1.Documents(documents=[v1.Document(envelope=row.envelope) for row in rows])
+
+    async def retract(self, office: OfficeCaller, id_: str, digest: bytes) -> None:
+        """Take back an exclusion that the caller's party has begun and that still waits.
+
+        Raises:
+            UnknownAgreementError: the caller's party was never in such an agreement.
+            UnknownProposalError: no such exclusion waits.
+            ForeignPartyError: another party has begun it.
+        """
+        async with self.database.read() as tx:
+            if office.party_key not in await agreements.parties_ever(tx, id_):
+                raise UnknownAgreementError(f"{office.party} has no such agreement {id_[:80]!r}")
+        await self.writer.submit(RetractExclusion(office, id_, digest))
 
 
 def _check_time(issued_at: int, agreement: Agreement, now_ms: int) -> None:

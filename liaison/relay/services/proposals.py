@@ -34,6 +34,7 @@ from liaison.relay.services.errors import (
 from liaison.relay.services.limits import Limits
 from liaison.relay.services.lives import Life
 from liaison.relay.services.removals import Removals
+from liaison.relay.services.retractions import RetractProposal
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, proposals
 from liaison.storage.engine import Database
@@ -144,6 +145,19 @@ class Proposals:
             if row is None or not await proposals.concerns(tx, row.key, office.party_key):
                 raise UnknownProposalError(hint="`liaison agreement proposals` lists what waits")
         return v1.Document(envelope=row.envelope)
+
+    async def retract(self, office: OfficeCaller, digest: bytes) -> None:
+        """Take back a version that the caller's party has brought and that still waits.
+
+        Raises:
+            UnknownProposalError: there is none of the caller's.
+            ForeignPartyError: another party has brought it.
+        """
+        async with self.database.read() as tx:
+            row = await proposals.find(tx, digest)
+            if row is None or not await proposals.concerns(tx, row.key, office.party_key):
+                raise UnknownProposalError(hint="`liaison agreement proposals` lists what waits")
+        await self.writer.submit(RetractProposal(self.book, office, row.agreement, digest))
 
     async def admit(self, id_: str) -> Agreement:
         """Admit the new agreement that all its parties have signed; by the operator.

@@ -16,10 +16,12 @@ from http import HTTPStatus
 from typing import Final, TypeVar
 
 from liaison import trust
+from liaison.crypto import kdf
 from liaison.errors import LiaisonError
 from liaison.model import PartyCode
 from liaison.policy import exclusion, participation, signing
 from liaison.policy.agreement import Agreement, UnknownPartyError
+from liaison.policy.dsse import Envelope
 from liaison.policy.errors import SignatureMissingError
 from liaison.policy.exclusion import Exclusion
 from liaison.policy.lifecycle import Event, Participation
@@ -239,6 +241,15 @@ class AgreementActs:
         if text.digest() != digest:
             raise RelayBrokenError("the relay served another proposal than was asked for")
         return envelope
+
+    async def retract(self, digest: bytes) -> None:
+        """Take back a version; see `RelayDesk.retract`."""
+        await self._api.retract_proposal(digest)
+
+    async def retract_exclusion(self, envelope: bytes) -> None:
+        """Take back an exclusion; see `RelayDesk.retract_exclusion`."""
+        digest = kdf.sha256(Envelope.decode(envelope).payload)
+        await self._api.retract_exclusion(exclusion.read(envelope).agreement_id, digest)
 
     async def countersign(self, digest: bytes) -> v1.ProposalStatus:
         """Sign a version that waits, and bring it back."""

@@ -258,6 +258,16 @@ class RelayDesk:
         """
         return await self._acts.countersign_exclusion(envelope)
 
+    async def retract_exclusion(self, envelope: bytes) -> None:
+        """Take back an exclusion that the own party has begun and that still waits.
+
+        Whoever has a copy of what was signed can bring it again.
+
+        Raises:
+            RemoteError: another party has begun it, or it does not wait (any more).
+        """
+        await self._acts.retract_exclusion(envelope)
+
     async def waiting_exclusions(self, agreement_id: str) -> list[ExclusionOutcome]:
         """Return the exclusions that too few have signed yet."""
         return await self._acts.waiting_exclusions(agreement_id)
@@ -285,6 +295,16 @@ class RelayDesk:
             RemoteError: it does not have it.
         """
         return await self._acts.proposal(digest)
+
+    async def retract(self, digest: bytes) -> None:
+        """Take back a version that the own party has brought and that still waits.
+
+        Whoever has a copy of what was signed can bring it again.
+
+        Raises:
+            RemoteError: another party has brought it, or it does not wait (any more).
+        """
+        await self._acts.retract(digest)
 
     async def countersign(self, digest: bytes) -> v1.ProposalStatus:
         """Sign a version that waits, and bring it back.

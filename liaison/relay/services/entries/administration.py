@@ -14,10 +14,11 @@ def done(
     act: str, subject: str, digest: bytes | None = None, party: str | None = None, *,
     logs: Iterable[str] = (),
 ) -> list[Draft]:  # fmt: skip
-    """The operator did something: in the root log, and in those of the partnerships it concerns.
+    """The operator or an office did something: in the root log, and in those of the partnerships it concerns.
 
     Args:
-        act: `party.admitted`, `agreement.admitted`, `hold.set`, `hold.released`, `export`.
+        act: `party.admitted`, `agreement.admitted`, `proposal.retracted`,
+            `exclusion.retracted`, `hold.set`, `hold.released`, `export`.
         subject: what it was done to.
         digest: of the document, 32 bytes.
         party: whom it concerns.
