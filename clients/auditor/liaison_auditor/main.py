@@ -7,19 +7,25 @@ completion stay quick. Rules of the output are in `liaison_auditor.output`, exit
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import io
+import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
-from liaison_auditor import report
+from liaison_auditor import events, report, verifying
 from liaison_auditor.context import JSONOption
 from liaison_auditor.errors import Exit
 from liaison_auditor.output import Output
 from liaison_auditor.witness import commands as witness
+
+_GARBAGE: Final = 50_000
+"""Objects made since the last collection before there is another one; Python's own is 700."""
 
 app = typer.Typer(
     name="liaison-auditor",
@@ -51,6 +57,8 @@ def root(
     ctx.obj = as_json
 
 
+verifying.register(app)
+events.register(app)
 report.register(app)
 witness.register(app)
 
@@ -99,6 +107,13 @@ def _sentence(text: str) -> str:
 
 def main() -> None:
     """Run the command line of this process."""
+    # Looking for garbage in what importing made takes time and finds none; nor is there a use in
+    # taking the heap apart before the process ends.
+    gc.set_threshold(_GARBAGE)
+    atexit.register(gc.freeze)
+    # A library's library would look through every installed distribution for plugins of its own,
+    # and load them into a process that judges evidence.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What its encoding lacks is printed as an escape, as on stderr.
         sys.stdout.reconfigure(errors="backslashreplace")
