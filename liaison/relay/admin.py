@@ -19,17 +19,25 @@ from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.policy.agreement import Agreement
-from liaison.relay import adminsocket, log
+from liaison.relay import adminsocket, log, log_status
 from liaison.relay.adminsocket import JSON, Request
 from liaison.relay.app import Places, Relay
 from liaison.relay.errors import BodyError
 from liaison.relay.files import DataDir, exclusive
 from liaison.relay.identity import RelayKeys
 from liaison.relay.services import Services
+from liaison.relay.services.exports import Export
 from liaison.relay.settings import Settings
 from liaison.wire.problems import OversizeError, Problem
 
 # --- the work ---------------------------------------------------------------------------
+
+
+async def perform_on(relay: Relay, request: Request) -> JSON:
+    """Do what the operator asks of a relay, its logs' state included; see `perform`."""
+    if request.get("do") == "log.status":
+        return await log_status.status(relay.publisher)
+    return await perform(relay.services, request)
 
 
 async def perform(services: Services, request: Request) -> JSON:
@@ -89,12 +97,41 @@ def _agreement(agreement: Agreement) -> JSON:
     }
 
 
+async def _set_hold(services: Services, request: Request) -> JSON:
+    agreement = request.get("agreement", "")
+    await services.holds.set(agreement, request.get("reason", ""))
+    return {"agreement": agreement}
+
+
+async def _release_hold(services: Services, request: Request) -> JSON:
+    agreement = request.get("agreement", "")
+    await services.holds.release(agreement)
+    return {"agreement": agreement}
+
+
+async def _holds(services: Services, _request: Request) -> JSON:
+    return [row._asdict() for row in await services.holds.listing()]
+
+
+async def _exported(services: Services, request: Request) -> JSON:
+    try:
+        export = Export.from_json(json.loads(request.get("export", "")))
+    except (ValueError, KeyError, TypeError, LiaisonError) as error:
+        raise BodyError("the export is malformed") from error
+    await services.exports.tell(export)
+    return {}
+
+
 _WORK: Final[dict[str, Callable[[Services, Request], Awaitable[JSON]]]] = {
     "party.add": _add_party,
     "party.list": _parties,
     "agreement.add": _add_agreement,
     "agreement.admit": _admit_agreement,
     "agreement.list": _agreements,
+    "hold.set": _set_hold,
+    "hold.release": _release_hold,
+    "hold.list": _holds,
+    "audit.exported": _exported,
 }
 
 
@@ -152,7 +189,7 @@ async def _serve(relay: Relay, reader: asyncio.StreamReader, writer: asyncio.Str
 async def _answer(relay: Relay, reader: asyncio.StreamReader) -> bytes:
     try:
         request = await _read(reader)
-        result = await perform(relay.services, request)
+        result = await perform_on(relay, request)
     except LiaisonError as error:
         return adminsocket.line({"problem": json.loads(Problem.of(error).encode())})
     except Exception as error:  # noqa: BLE001 - logged, and the operator is told where to look
@@ -203,6 +240,6 @@ def run_stopped(data: DataDir, settings: Settings, keys: RelayKeys, request: Req
 async def _directly(settings: Settings, keys: RelayKeys, places: Places, request: Request) -> JSON:
     relay = await Relay.open(settings, keys, places)
     try:
-        return await perform(relay.services, request)
+        return await perform_on(relay, request)
     finally:
         await relay.close()

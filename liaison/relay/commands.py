@@ -32,8 +32,14 @@ app = typer.Typer(
 )
 party = typer.Typer(no_args_is_help=True, help="Parties that this relay serves.")
 agreement = typer.Typer(no_args_is_help=True, help="Agreements that this relay serves.")
+hold = typer.Typer(no_args_is_help=True, help="Legal holds: agreements of which nothing is erased.")
+audit = typer.Typer(no_args_is_help=True, help="What auditors are given.")
+log = typer.Typer(no_args_is_help=True, help="The transparency logs of this relay.")
 app.add_typer(party, name="party")
 app.add_typer(agreement, name="agreement")
+app.add_typer(log, name="log")
+app.add_typer(hold, name="hold")
+app.add_typer(audit, name="audit")
 
 Data = Annotated[
     Path | None,
@@ -177,6 +183,103 @@ def agreement_list(data: Data = None, as_json: AsJSON = False) -> None:  # noqa:
     for one in agreements:
         parties = " ".join(one["parties"])
         typer.echo(f"{one['agreement']}  version {one['version']}  {parties}  {one['title']}")
+
+
+Held = Annotated[str, typer.Argument(metavar="AGREEMENT", help="The agreement's id.")]
+
+
+@hold.command("set")
+def hold_set(
+    agreement_id: Held,
+    reason: Annotated[str, typer.Option(help="Why, for the operator's own list.")],
+    data: Data = None,
+) -> None:
+    """Erase nothing of an agreement from now on; its parties see that there is a hold."""
+    _admin(data, {"do": "hold.set", "agreement": agreement_id, "reason": reason})
+    typer.echo(f"held {agreement_id}")
+
+
+@hold.command("release")
+def hold_release(agreement_id: Held, data: Data = None) -> None:
+    """End a hold; what is over its time is erased with the next pass."""
+    _admin(data, {"do": "hold.release", "agreement": agreement_id})
+    typer.echo(f"released {agreement_id}")
+
+
+@hold.command("list")
+def hold_list(data: Data = None, as_json: AsJSON = False) -> None:  # noqa: FBT002 - a flag
+    """List all holds, those released too."""
+    from liaison.relay import times
+
+    holds = _admin(data, {"do": "hold.list"})
+    if as_json:
+        typer.echo(json.dumps(holds, ensure_ascii=False))
+        return
+    for one in holds:
+        until = "in force" if one["released_at"] is None else times.iso(one["released_at"])
+        typer.echo(f"{one['agreement']}  {times.iso(one['set_at'])}  {until}  {one['reason']}")
+
+
+@audit.command("export")
+def audit_export(
+    partnership: Annotated[str, typer.Option(metavar="ID", help="The agreement's id.")],
+    party_code: Annotated[
+        str,
+        typer.Option("--party", metavar="CODE", help="For whom; it opens what that party may see."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new bundle, a ZIP file.")],
+    since: Annotated[
+        str | None, typer.Option("--from", help="Open nothing older: 2026-11-01[T12:00:00Z], UTC.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="Open nothing of this time or newer, UTC.")
+    ] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Add the events as Parquet.")] = False,  # noqa: FBT002 - a flag
+    report: Annotated[bool, typer.Option("--report", help="Add the report, an HTML page.")] = False,  # noqa: FBT002 - a flag
+    data: Data = None,
+) -> None:
+    """Write a part of a partnership's log for one party's auditors; the log tells of it.
+
+    The relay may be running. `liaison-auditor verify` checks the bundle, or the verify.py inside.
+    """
+    from liaison.model import PartyCode
+    from liaison.relay import exporting, identity, times
+
+    found = _relay(data)
+    wanted = exporting.Wanted(
+        partnership,
+        PartyCode.parse(party_code),
+        None if since is None else times.parse(since),
+        None if until is None else times.parse(until),
+        parquet=parquet,
+        report=report,
+    )
+    url = found.database_url(_settings(found).database_url)
+    with exporting.new_file(output) as (file, finish):
+        keys = identity.load(found)
+        made, told = exporting.run(url, found.logs, keys.log, wanted, file)
+        # Told first: a bundle that is out of hand and not in the log can't be called back.
+        _admin(data, {"do": "audit.exported", "export": json.dumps(told.to_json())})
+        finish()
+    typer.echo(
+        f"wrote {output}: entries {made.facts.first} to {made.facts.end - 1},"
+        f" {made.disclosed} opened for {party_code}, manifest {made.digest.hex()}"
+    )
+
+
+@log.command("status")
+def log_status(data: Data = None, as_json: AsJSON = False) -> None:  # noqa: FBT002 - a flag
+    """Say how far each log is, who has cosigned it, and what is wrong; exit 1 where one is refused."""
+    from liaison.relay import log_words
+
+    found = _admin(data, {"do": "log.status"})
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        for line in log_words.lines(found):
+            typer.echo(line)
+    if any(one["refused"] for one in found):
+        raise typer.Exit(1)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ from liaison.relay.services.deliveries import Deliveries
 from liaison.relay.services.delivery import Delivery
 from liaison.relay.services.enrolment import Enrolment
 from liaison.relay.services.errors import UnknownLogError
+from liaison.relay.services.exports import Exports
 from liaison.relay.services.handshakes import Tools
 from liaison.relay.services.holds import Holds
 from liaison.relay.services.judging import JUDGE, Judge
@@ -63,6 +64,7 @@ class Services:
     log_reading: LogReading
     root_log: RootLog
     holds: Holds
+    exports: Exports
 
     @classmethod
     def build(  # noqa: PLR0913 - everything that services need comes through here
@@ -130,6 +132,7 @@ class Services:
             log_reading=LogReading(database, files or _no_files),
             root_log=RootLog(writer, clock),
             holds=Holds(database, writer, book, clock),
+            exports=Exports(database, writer, book),
         )
 
     async def resume(self) -> int | None:

@@ -69,7 +69,7 @@ class Relay:
         self.key = SigningKey.generate(ED25519)
         self.identity = RelayIdentity(
             "relay.example", "https://relay.example", (VerifyKey.of(self.key),),
-            (VerifyKey.of(self.key),),
+            (VerifyKey.of(self.key),), (VerifyKey.of(self.key),),
         )  # fmt: skip
         self.world = World(now=NOW)
         self.services = self.build(limits)
