@@ -221,6 +221,19 @@ def test_only_the_first_receipt_of_each_party_counts() -> None:
     ]
 
 
+def test_deliveries_are_told_by_party() -> None:
+    story = Story()
+    for first, last in ((1, 4), (5, 5)):
+        story.add(EntryType.DELIVERED, {"party": "DEU", "first": first, "last": last})
+    story.message("NOR", "FLASH", 10)
+
+    page = _report(story)
+
+    assert page.tables["Items delivered, and receipts sent, by party"][1:] == [
+        [f"DEU · {markup.clean('Germany ' + HOSTILE)}", "5", "1"]
+    ]
+
+
 def test_a_receipt_for_an_unknown_message_is_no_handling_time() -> None:
     story = Story()
     story.item(EntryType.RECEIPT, {"party": "NOR", "reply": "ff@NOR/x#1"})

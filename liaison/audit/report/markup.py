@@ -9,6 +9,8 @@ from typing import Final
 
 MAX_TEXT: Final = 200
 """Characters of one text of the log that the page shows."""
+_LONG: Final = 24
+"""Characters from which on a text may be broken anywhere."""
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _EMPTY: Final = frozenset({"meta", "col"})
@@ -68,7 +70,9 @@ def element(name: str, content: Content = None, /, **attributes: str | int | Non
 
 def said(text: str | None) -> Markup:
     """Return a text of the log: cleaned, and kept from turning what stands around it."""
-    return element("bdi", clean(text)) if text else element("span", "—", class_="none")
+    if not text:
+        return element("span", "—", class_="none")
+    return element("bdi", clean(text), class_="long" if len(text) > _LONG else None)
 
 
 def table(

@@ -42,8 +42,9 @@ def rows(name: str, labels: Sequence[str], series: Series) -> Markup:
 
 
 def steps(name: str, labels: Sequence[str], series: Series) -> Markup:
-    """Draw one line for each series."""
-    return _drawn("Line", name, labels, series, _BARS_HEIGHT)
+    """Draw one line for each series, or bars where there is a single point of each."""
+    kind = "Line" if len(labels) > 1 else "Bar"
+    return _drawn(kind, name, labels, series, _BARS_HEIGHT)
 
 
 def legend(names: Sequence[str]) -> Markup:

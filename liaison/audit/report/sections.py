@@ -173,6 +173,29 @@ def messages(summary: Summary, parties: Parties) -> Markup:
     )
 
 
+def deliveries(summary: Summary, parties: Parties) -> Markup:
+    """What the parties' devices have taken, and acknowledged."""
+    codes = summary.ordered({*summary.delivered, *summary.receipts})
+    return section(
+        "deliveries",
+        "Deliveries",
+        text(
+            "A device tells the relay up to where it has a channel's items; each of a party's "
+            "devices counts by itself. Items are messages, receipts and handshakes."
+        ),
+        table(
+            "Items delivered, and receipts sent, by party",
+            ["Party", "Items delivered", "Receipts"],
+            (
+                [parties.full(c), number(summary.delivered[c]), number(summary.receipts[c])]
+                for c in codes
+            ),
+            numbers=2,
+            empty="none in this range.",
+        ),
+    )
+
+
 def handling(summary: Summary, parties: Parties) -> Markup:
     """Handling times from receipts, against the agreement's limits."""
     open_ = summary.unanswered()

@@ -65,13 +65,13 @@ table { border-collapse: collapse; font-size: .92rem; }
 caption { text-align: left; padding: .25rem 0; font-weight: 600; }
 th, td {
   padding: .3rem .75rem .3rem 0; text-align: left; vertical-align: top;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; min-width: 5rem;
+  border-bottom: 1px solid var(--line); min-width: 5rem;
 }
 thead th { position: sticky; top: 0; background: var(--paper); }
-thead th, .number { overflow-wrap: normal; }
 tbody th { font-weight: 400; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-code { font-size: .92em; overflow-wrap: anywhere; }
+code { font-size: .92em; }
+code, .long { overflow-wrap: anywhere; }
 figure { margin: 1rem 0; break-inside: avoid; }
 figcaption { font-weight: 600; }
 svg { display: block; width: 100%; height: auto; max-width: 48rem; }
