@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from liaison_auditor import bundles
+from liaison_auditor.bundles import Bundle, PolicyFile, Required
 from liaison_auditor.context import Context, command
 from liaison_auditor.errors import FileProblemError
 
@@ -19,24 +21,16 @@ if TYPE_CHECKING:
     from liaison.tlog.policy import Policy
     from liaison.tlog.vkey import VerifierKey
 
-_MAX_POLICY_BYTES = 1 << 20
-
 
 def report(
     cli: Context,
-    bundle: Annotated[Path, typer.Argument(help="The exported bundle.", exists=True)],
+    bundle: Bundle,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Where to write it. [default: beside the bundle]"),
     ] = None,
-    policy: Annotated[
-        Path | None,
-        typer.Option(help="A tlog-policy of your own: keys and quorum. [default: the bundle's]"),
-    ] = None,
-    require: Annotated[
-        list[str] | None,
-        typer.Option(help="A witness that must have cosigned the end; repeatable."),
-    ] = None,
+    policy: PolicyFile = None,
+    require: Required = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an older file.")] = False,
 ) -> None:
     """Verify BUNDLE and write its report: one HTML file that needs nothing else.
@@ -53,8 +47,8 @@ def report(
             hint="choose another file with --output, or write over it with --force",
             unchanged="nothing was written",
         )
-    trusted = None if policy is None else _policy(policy)
-    with bundle.open("rb") as file:
+    trusted = bundles.read_policy(policy)
+    with bundles.told(cli, bundle), bundle.open("rb") as file:
         summary = Summary(read_head(file, policy=trusted).manifest.facts)
         found = verify(file, policy=trusted, required=require or (), take=summary.add)
     page = render(summary, _checked(found, tuple(require or ())))
@@ -66,13 +60,6 @@ def report(
 def register(app: typer.Typer) -> None:
     """Add the command to `liaison-auditor`."""
     command(app)(report)
-
-
-def _policy(file: Path) -> Policy:
-    from liaison.tlog.policy import Policy
-
-    with file.open("rb") as opened:
-        return Policy.parse(opened.read(_MAX_POLICY_BYTES))
 
 
 def _checked(found: Report, required: tuple[str, ...]) -> Checked:

@@ -133,8 +133,8 @@ def messages(summary: Summary, parties: Parties) -> Markup:
         "messages",
         "Messages",
         text(
-            f"{number(sum(summary.messages.values()))} messages were accepted; "
-            f"{number(summary.types[EntryType.RECEIPT])} receipts are not among them. "
+            f"Messages accepted: {number(sum(summary.messages.values()))}. Receipts are counted "
+            f"apart: {number(summary.types[EntryType.RECEIPT])}. "
             f"“{_UNKNOWN_WORDS.capitalize()}” is what this party may not see, or what was erased."
         ),
         plots.figure(

@@ -71,6 +71,7 @@ thead th { position: sticky; top: 0; background: var(--paper); }
 tbody th { font-weight: 400; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 code { font-size: .92em; }
+time { white-space: nowrap; }
 code, .long { overflow-wrap: anywhere; }
 figure { margin: 1rem 0; break-inside: avoid; }
 figcaption { font-weight: 600; }
