@@ -13,10 +13,15 @@ from liaison.model import PartyCode
 from liaison.policy import agreement_yaml
 from liaison.policy.agreement_rules import Witness
 from liaison.policy.keys import VerifyKey
+from liaison.policy.relay_identity import RelayIdentity
 from liaison.tlog.policy import Policy
 from liaison_sdk.log_status import Alarm, ChannelLog, LogStatus, UnloggedDevice
+from liaison_sdk.registrar.desk import RelayDesk
+from liaison_sdk.registrar.office import RegistrarOffice
+from liaison_sdk.registrar.state import WatchAlarm, WatchedLog
+from liaison_sdk.registrar.watching import KeyEvent, Watched
 from tests.cli.conftest import Liaison
-from tests.cli.fakes import CHANNEL, FakeClient, FakeMessage, State
+from tests.cli.fakes import CHANNEL, FakeClient, FakeMessage, FakeRelay, State
 
 AT = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
 SOUND = LogStatus(
@@ -193,3 +198,73 @@ def test_an_agreement_without_a_log_has_no_policy(liaison: Liaison, draft: Path)
 
     assert done.code == 1
     assert "names no key for a log" in done.err
+
+
+# --- the registrar's watch --------------------------------------------------------------
+
+NEWS = Watched(
+    "nor-deu-2026", 40, (KeyEvent(12, 1_795_000_000_500, "certificate", "nor/x#d1", "0a", ""),)
+)
+
+
+@pytest.fixture
+def watched(
+    monkeypatch: pytest.MonkeyPatch,
+    liaison: Liaison,
+    relay: FakeRelay,
+    office: RegistrarOffice,
+    identity: RelayIdentity,
+) -> list[Watched]:
+    """What the desk of a connected registrar finds."""
+    del relay
+    office.pin(identity.url, identity, None)
+    found: list[Watched] = []
+
+    async def watch(_: RelayDesk) -> list[Watched]:
+        return found
+
+    monkeypatch.setattr(RelayDesk, "watch", watch)
+    return found
+
+
+def test_what_is_new_about_the_partys_keys_is_listed(
+    liaison: Liaison, watched: list[Watched]
+) -> None:
+    watched.append(NEWS)
+
+    done = liaison("party", "watch")
+    record = liaison("party", "watch", "--json").record
+
+    assert done.code == 0
+    assert "nor-deu-2026: 40 entries read, 1 new about this party's keys" in done.out
+    assert "12  2026-11-18T11:06:40Z  certificate  nor/x#d1" in done.out
+    assert record["events"][0]["subject"] == "nor/x#d1"
+    assert record["alarms"] == []
+
+
+def test_what_is_not_the_offices_doing_fails_verification(
+    liaison: Liaison, watched: list[Watched]
+) -> None:
+    alarms = (WatchAlarm(12, "not ours", 1), WatchAlarm(-1, "not whole", 2))
+    watched.append(replace(NEWS, alarms=alarms, problem="not whole"))
+
+    done = liaison("party", "watch")
+
+    assert done.code == 3
+    assert "ALARM   entry 12: not ours" in done.out
+    assert "ALARM   the log: not whole" in done.out
+    assert "2 alarms" in done.err
+
+
+def test_alarms_are_accepted_where_that_is_said(
+    liaison: Liaison, watched: list[Watched], office: RegistrarOffice
+) -> None:
+    alarm = WatchAlarm(12, "not ours", 1)
+    office.store.change(lambda s: s.with_watched(WatchedLog("nor-deu-2026", alarms=(alarm,))))
+    watched.append(NEWS)
+
+    done = liaison("party", "watch", "--accept")
+
+    assert done.code == 0
+    assert "1 alarms are taken as looked into" in done.err
+    assert office.state.watch("nor-deu-2026").alarms == ()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from liaison.crypto import x509_issue
 from liaison.crypto.secret import random_bytes
 from liaison.model import DeviceId, EndpointId, PartyCode
-from liaison.policy import enrolment
+from liaison.policy import enrolment, signing
+from liaison.policy.agreement import Agreement
+from liaison.policy.agreement_rules import Witness
 from liaison.policy.enrolment import Code, EnrolmentReply
 from liaison.policy.keys import VerifyKey
 from liaison_sdk import Client, Message, Options
@@ -19,6 +21,7 @@ from liaison_sdk.account import Account
 from liaison_sdk.enrol import EnrolmentOptions, enrol
 from liaison_sdk.http import Login, RelayAPI
 from liaison_sdk.keystore import Argon2Parameters
+from liaison_sdk.store import logs
 from liaison_sdk.transport import AiohttpTransport
 from tests.support.relay import RunningRelay
 from tests.support.world import HOUR, YEAR, Device, World
@@ -34,6 +37,8 @@ QUICK = Options(
     commit_jitter=0.02,
     request_timeout=10,
     key_packages=4,
+    log_pause=0.02,
+    log_poll=0.2,
 )
 
 
@@ -47,13 +52,17 @@ class Stage:
     homes: dict[str, Path] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
 
-    async def open(self) -> None:
-        """Admit the parties and the agreement."""
+    async def open(self, *witnesses: Witness) -> Agreement:
+        """Admit the parties, and an agreement with these witnesses."""
         for code in ("NOR", "DEU"):
             await self.relay.admit_party(self.world.party(code).document)
-        await self.relay.admit_agreement(
-            self.world.agreement("NOR", "DEU", relay=self.relay.identity)
-        )
+        signed = self.world.agreement("NOR", "DEU", relay=self.relay.identity)
+        agreement = replace(signing.verify(signed), witnesses=witnesses)
+        if witnesses:
+            signed = signing.sign(agreement, self.world.party("NOR").authority_key)
+            signed = signing.add_signature(signed, self.world.party("DEU").authority_key)
+        await self.relay.admit_agreement(signed)
+        return agreement
 
     def registrar(self, code: str) -> RelayAPI:
         """Return the API as a party's registrar."""
@@ -128,14 +137,31 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def client(
-        self, name: str, options: Options = QUICK, *, offline: bool = False
+        self,
+        name: str,
+        options: Options = QUICK,
+        *,
+        offline: bool = False,
+        receive: bool = True,
+        alarms: bool = False,
     ) -> AsyncIterator[Client]:
-        """Open the client of an enrolled device."""
-        home = self.homes[name]
+        """Open the client of an enrolled device.
+
+        Args:
+            name: the device's.
+            options, offline, receive: as `Client.open` takes them.
+            alarms: whether the log may give cause for alarm; an honest relay's never does.
+        """
         async with Client.open(
-            home, passphrase=PASSPHRASE, options=options, offline=offline
+            self.homes[name],
+            passphrase=PASSPHRASE,
+            options=options,
+            offline=offline,
+            receive=receive,
         ) as client:
             yield client
+            raised = await client._env.read(logs.alarms)
+            assert alarms or raised == [], [alarm.text for alarm in raised]
 
 
 def _party(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from liaison_sdk.registrar import authority
 from liaison_sdk.registrar.desk import RelayDesk
 from liaison_sdk.registrar.errors import ForeignPartyError, OfficeStateError
 from liaison_sdk.registrar.office import RegistrarOffice
-from liaison_sdk.registrar.state import OfficeState
+from liaison_sdk.registrar.state import OfficeState, WatchAlarm, WatchedLog
 from tests.sdk.support import CHEAP, PASSPHRASE
 
 NOW = 1_795_000_000
@@ -327,12 +328,18 @@ async def test_another_proposal_than_was_asked_for_is_not_signed(scene: Scene) -
         await scene.desk("DEU").countersign(following.digest())
 
 
-def test_the_books_of_the_first_version_are_read_and_a_later_version_is_refused() -> None:
-    books = OfficeState().with_statement(ID, b"signed")
+def test_the_books_of_earlier_versions_are_read_and_a_later_version_is_refused() -> None:
+    log = WatchedLog(ID, 2, (bytes(32),), b"note", (WatchAlarm(1, "not ours", 3),))
+    books = OfficeState(signed=("ab",), lists=((1, "cd"),), watched=(log,))
+    books = books.with_statement(ID, b"signed")
     assert OfficeState.decode(books.encode()) == books
-    old = OfficeState().encode().replace(b"registrar/2", b"registrar/1")
+    plain = json.loads(OfficeState().encode())
+    lacking = {1: {"statements", "signed", "lists", "watched"}, 2: {"signed", "lists", "watched"}}
 
-    assert OfficeState.decode(old.replace(b', "statements": {}', b"")) == OfficeState()
+    for number, names in lacking.items():
+        old = {name: value for name, value in plain.items() if name not in names}
+        old["format"] = f"liaison.registrar/{number}"
+        assert OfficeState.decode(json.dumps(old).encode()) == OfficeState()
     with pytest.raises(OfficeStateError) as caught:
-        OfficeState.decode(old.replace(b"registrar/1", b"registrar/3"))
+        OfficeState.decode(json.dumps(plain | {"format": "liaison.registrar/4"}).encode())
     assert "newer version" in caught.value.hint

@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 
 from liaison.crypto.secret import random_bytes
+from liaison.envelope import cbor
 from liaison.envelope.receipt import Status
 from liaison.model import MessageId
 from liaison_sdk import MessageState, merging
 from liaison_sdk.errors import MessageAmbiguousError, RelayBrokenError
 from liaison_sdk.keystore import Keystore
-from liaison_sdk.store import SQLiteStore, documents, messages, meta, receipts
+from liaison_sdk.store import SQLiteStore, documents, logs, messages, meta, receipts
 from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, next_message, until
 from tests.sdk.test_store import CHANNEL, SENDER, keystore, message, store  # noqa: F401 - fixtures
 
@@ -117,6 +118,7 @@ async def test_receipts_of_the_first_version_of_the_store_are_still_there(
             "INSERT INTO receipts VALUES (?, ?, ?, ?, ?)",
             (CHANNEL.value, number.value, str(SENDER), Status.ACKNOWLEDGED.value, sealed),
         )
+        _make_messages(old)
         old.execute("PRAGMA user_version = 1")
     old.close()
 
@@ -125,3 +127,38 @@ async def test_receipts_of_the_first_version_of_the_store_are_still_there(
     await opened.close()
 
     assert found == [(SENDER, b"as it was")]
+
+
+async def test_messages_of_a_store_that_followed_no_log_are_there_and_not_logged(
+    keystore: Keystore,  # noqa: F811 - the fixture's name
+) -> None:
+    number = MessageId(bytes(15) + b"\x02")
+    label = f"message {CHANNEL} {number} {SENDER}"
+    body = keystore.seal(label, cbor.encode([b"", b"as it was", "", ""]))
+    with sqlite3.connect(keystore.folder / "liaison.db") as old:
+        _make_messages(old)
+        old.execute(
+            "INSERT INTO messages VALUES (1, ?, ?, ?, 0, 'received', 1, 0, 7, 8, ?)",
+            (CHANNEL.value, str(SENDER), number.value, body),
+        )
+        old.execute("PRAGMA user_version = 2")
+    old.close()
+
+    opened = await SQLiteStore.open(keystore.folder, keystore)
+    (found,) = await opened.read(lambda tx: messages.find(tx, str(number)))
+    marked = await opened.write(lambda tx: logs.mark_logged(tx, CHANNEL, 7, 40))
+    (after,) = await opened.read(lambda tx: messages.find(tx, str(number)))
+    await opened.close()
+
+    assert (found.content, found.logged, found.late) == (b"as it was", None, False)
+    assert (marked, after.logged) == (True, 40)
+
+
+def _make_messages(old: sqlite3.Connection) -> None:
+    """Make the table as the first versions had it."""
+    old.execute(
+        "CREATE TABLE messages (number INTEGER PRIMARY KEY AUTOINCREMENT, channel BLOB NOT NULL, "
+        "sender TEXT NOT NULL, message_id BLOB NOT NULL, outgoing INTEGER NOT NULL, "
+        "state TEXT NOT NULL, precedence INTEGER NOT NULL, shown INTEGER NOT NULL, seq INTEGER, "
+        "time_ms INTEGER, body BLOB NOT NULL, UNIQUE (channel, message_id, sender)) STRICT"
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from liaison.crypto import kdf
 from liaison.crypto.secret import random_bytes
-from liaison.crypto.signing import SignatureScheme, SigningKey
+from liaison.crypto.signing import SignatureScheme, Signer, SigningKey
 from liaison.model import ChannelId, PartyCode, Seq
 from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import Witness
@@ -51,12 +51,16 @@ class Ledger:
         now: Unix seconds of the next entry.
         witnesses: those that are awake: they cosign whatever they are shown.
         shown: how many entries are cosigned; None for all.
+        signer: the log's key.
+        cosigners: keys of witnesses; `key` has those that are not here.
     """
 
     agreement: Agreement
     now: int
     witnesses: tuple[str, ...] = ()
     shown: int | None = None
+    signer: Signer = field(default_factory=lambda: key("log"), repr=False)
+    cosigners: Mapping[str, Signer] = field(default_factory=dict, repr=False)
     rows: list[tuple[Entry, Sealed]] = field(default_factory=list)
     hidden: set[int] = field(default_factory=set)
     """Entries that stand in the log and are kept out of answers."""
@@ -118,11 +122,12 @@ class Ledger:
         origin = trusted.origin(self.agreement)
         leaves = self._leaves(size)
         text = Checkpoint(origin, size, merkle.root_of(leaves)).text
-        own = VerifierKey.of(origin, SignatureType.ED25519, key("log"))
-        made = Note(text).signed_by(own, key("log"))
+        own = VerifierKey.of(origin, SignatureType.ED25519, self.signer)
+        made = Note(text).signed_by(own, self.signer)
         for name in witnesses:
-            cosigner = VerifierKey.of(name, SignatureType.COSIGNATURE_ED25519, key(name))
-            made = made.signed_by(cosigner, key(name), self.now)
+            signer = self.cosigners.get(name) or key(name)
+            cosigner = VerifierKey.of(name, SignatureType.COSIGNATURE_ED25519, signer)
+            made = made.signed_by(cosigner, signer, self.now)
         return made.encode().decode()
 
     def answer(self, query: LogQuery) -> LogAnswer:

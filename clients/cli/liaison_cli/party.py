@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liaison_cli import documents, offices, party_devices
+from liaison_cli import documents, offices, party_devices, party_watch
 from liaison_cli.context import Context, KeyringOption, command
 from liaison_cli.errors import NotAdmittedError, NotFoundError
 from liaison_cli.terminal import clean_line
@@ -171,6 +171,7 @@ async def connect(
 
 
 party_devices.register(app)
+party_watch.register(app)
 
 
 def _root(party: Party) -> str:

@@ -346,6 +346,10 @@ class RelayAPI:
 
         return await self._post(LogAnswer, f"/v1/agreements/{quote(agreement, safe='')}/log", query)
 
+    async def log_tile(self, agreement: str, path: str) -> bytes:
+        """Fetch a tile or an entry bundle of an agreement's log."""
+        return await self._call("GET", f"/log/{quote(agreement, safe='')}/{path}")
+
     # --- plumbing -----------------------------------------------------------------------
 
     async def _get(self, kind: type[_B], path: str) -> _B:

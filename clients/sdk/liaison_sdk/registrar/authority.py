@@ -29,6 +29,8 @@ def sign(store: RegistrarStore, text: Agreement) -> bytes:
             keys for it than it has.
     """
     _check_own_part(store, text)
+    # In the books first: the log will tell of it, and whoever watches knows it for its own.
+    store.change(lambda state: state.with_signed(text.digest()))
     return signing.sign(text, store.key(Role.AUTHORITY))
 
 
@@ -44,6 +46,7 @@ def countersign(store: RegistrarStore, envelope: bytes, text: Agreement) -> byte
         ForeignPartyError: see `sign`.
     """
     _check_own_part(store, text)
+    store.change(lambda state: state.with_signed(text.digest()))
     return signing.add_signature(envelope, store.key(Role.AUTHORITY))
 
 

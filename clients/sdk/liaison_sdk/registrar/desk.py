@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from liaison.crypto.signing import SignatureScheme
 from liaison.errors import LiaisonError
@@ -32,6 +32,9 @@ from liaison_sdk.registrar.acts import AgreementActs, ExclusionOutcome
 from liaison_sdk.registrar.errors import InvitationUnknownError
 from liaison_sdk.registrar.office import RegistrarOffice
 from liaison_sdk.registrar.state import Invitation, IssuedCertificate
+
+if TYPE_CHECKING:
+    from liaison_sdk.registrar.watching import Watched
 
 REQUESTED: Final = "requested"
 
@@ -198,6 +201,26 @@ class RelayDesk:
             raise InvitationUnknownError("no revocation list was issued yet")
         await self._api.publish_revocations(signed)
         return Revoked(current.number, current.next_update, certificates)
+
+    # --- the log ------------------------------------------------------------------------
+
+    async def watch(self) -> list[Watched]:
+        """Read on in the logs of all the party's agreements, and compare them with the books.
+
+        What is not the party's own doing is an alarm, and stays one until it is accepted.
+
+        Raises:
+            ConnectionLostError: the relay can't be reached; what was read is in the books.
+        """
+        from liaison_sdk.registrar import watching  # noqa: PLC0415 - few verbs need it
+
+        return await watching.watch(self._office, self._api, self._acts, now=self._now())
+
+    async def accept_alarms(self) -> int:
+        """Take all alarms as looked into; return how many there were."""
+        from liaison_sdk.registrar import watching  # noqa: PLC0415 - few verbs need it
+
+        return await asyncio.to_thread(watching.accept, self._office)
 
     # --- agreements ---------------------------------------------------------------------
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
-from liaison.crypto import x509_issue, x509_path
+from liaison.crypto import kdf, x509_issue, x509_path
 from liaison.crypto.secret import random_bytes
 from liaison.crypto.signing import SignatureScheme, SigningKey
 from liaison.crypto.x509 import Root
 from liaison.model import DeviceId, EndpointId, PartyCode
-from liaison.policy import enrolment, revocation
+from liaison.policy import dsse, enrolment, revocation
 from liaison.policy.keys import VerifyKey
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
@@ -363,8 +363,11 @@ class RegistrarOffice:
 
         def step(state: OfficeState) -> OfficeState:
             nonlocal signed
-            signed = revocation.sign(self._successor(state, added, now, next_update), key)
-            return replace(state, revocations=signed)
+            following = self._successor(state, added, now, next_update)
+            signed = revocation.sign(following, key)
+            digest = kdf.sha256(dsse.Envelope.decode(signed).payload).hex()
+            lists = (*state.lists, (following.number, digest))
+            return replace(state, revocations=signed, lists=lists)
 
         self._store.change(step)
         return signed
@@ -404,5 +407,10 @@ def _check_schemes(invitation: Invitation, keys: Iterable[VerifyKey]) -> None:
 def _book(leaf: bytes, now: int) -> IssuedCertificate:
     device = x509_path.peek_device(leaf)
     return IssuedCertificate(
-        device.device, device.scheme, device.serial, issued_at=now, not_after=device.not_after
+        device.device,
+        device.scheme,
+        device.serial,
+        issued_at=now,
+        not_after=device.not_after,
+        digest=kdf.sha256(leaf).hex(),
     )

@@ -17,9 +17,12 @@ from liaison.policy.canonical import from_base64, to_base64
 from liaison.policy.relay_identity import RelayIdentity
 from liaison_sdk.registrar.errors import OfficeStateError
 
-FORMAT: Final = "liaison.registrar/2"
-_WITHOUT_STATEMENTS: Final = "liaison.registrar/1"
-"""What the first version wrote: everything but statements."""
+FORMAT: Final = "liaison.registrar/3"
+_EARLIER: Final[dict[str, dict[str, Any]]] = {
+    "liaison.registrar/1": {"statements": {}, "signed": [], "lists": {}, "watched": []},
+    "liaison.registrar/2": {"signed": [], "lists": {}, "watched": []},
+}
+"""What earlier versions of the form lack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,56 @@ class Invitation:
 
 @dataclass(frozen=True, slots=True)
 class IssuedCertificate:
-    """A certificate that left this office; `serial` is lower-case hex, times are Unix seconds."""
+    """A certificate that left this office.
+
+    Args:
+        device: whose.
+        scheme: of its key.
+        serial: lower-case hex.
+        issued_at, not_after: Unix seconds.
+        digest: SHA-256 of its DER, hex; empty where the office did not note that yet.
+    """
 
     device: DeviceId
     scheme: SignatureScheme
     serial: str
     issued_at: int
     not_after: int
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchAlarm:
+    """An entry of a log about the party that is not its own doing.
+
+    Args:
+        index: where it stands; -1 where the log itself is wrong.
+        text: for people.
+        at: when it was noticed, Unix seconds.
+    """
+
+    index: int
+    text: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedLog:
+    """How far the log of an agreement was watched.
+
+    Args:
+        agreement: its id.
+        size: entries that were read.
+        hashes: the compact range over them.
+        note: the checkpoint that they were compared with.
+        alarms: that nobody has accepted yet.
+    """
+
+    agreement: str
+    size: int = 0
+    hashes: tuple[bytes, ...] = ()
+    note: bytes = b""
+    alarms: tuple[WatchAlarm, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +135,26 @@ class OfficeState:
     connection: Connection | None = None
     statements: tuple[tuple[str, bytes], ...] = ()
     """The newest signed statement of participation about each agreement, by its id."""
+    signed: tuple[str, ...] = ()
+    """Digests of the versions of agreements that were signed here, hex."""
+    lists: tuple[tuple[int, str], ...] = ()
+    """Digests of the revocation lists that were signed here, hex, by their numbers."""
+    watched: tuple[WatchedLog, ...] = ()
+    """How far the logs of the party's agreements were watched."""
+
+    def with_signed(self, digest: bytes) -> OfficeState:
+        """Remember that a version of an agreement is being signed."""
+        return replace(self, signed=tuple(sorted({*self.signed, digest.hex()})))
+
+    def watch(self, agreement_id: str) -> WatchedLog:
+        """Return how far a log was watched; a new value where it never was."""
+        known = {one.agreement: one for one in self.watched}
+        return known.get(agreement_id) or WatchedLog(agreement_id)
+
+    def with_watched(self, log: WatchedLog) -> OfficeState:
+        """Remember how far a log was watched."""
+        others = (one for one in self.watched if one.agreement != log.agreement)
+        return replace(self, watched=(*others, log))
 
     def statement(self, agreement_id: str) -> bytes | None:
         """Return the newest statement that was signed here about an agreement, or None."""
@@ -122,6 +188,9 @@ class OfficeState:
                 "revocations": _maybe(self.revocations),
                 "connection": _connection(self.connection),
                 "statements": {name: to_base64(signed) for name, signed in self.statements},
+                "signed": list(self.signed),
+                "lists": {str(number): digest for number, digest in self.lists},
+                "watched": [_watched(log) for log in self.watched],
             }
         ).encode()
 
@@ -134,8 +203,8 @@ class OfficeState:
         """
         try:
             document = json.loads(data)
-            if document["format"] == _WITHOUT_STATEMENTS:
-                document["statements"] = {}
+            if document["format"] in _EARLIER:
+                document |= _EARLIER[document["format"]]
             elif document["format"] != FORMAT:
                 raise OfficeStateError(
                     f"the registrar's state is not of the form {FORMAT}",
@@ -149,6 +218,9 @@ class OfficeState:
                 statements=tuple(
                     (name, from_base64(signed)) for name, signed in document["statements"].items()
                 ),
+                signed=tuple(document["signed"]),
+                lists=tuple((int(n), digest) for n, digest in document["lists"].items()),
+                watched=tuple(_read_watched(log) for log in document["watched"]),
             )
         except (KeyError, TypeError, ValueError) as e:
             # Not the text of `e`: it may quote a code.
@@ -200,6 +272,7 @@ def _certificate(certificate: IssuedCertificate) -> dict[str, Any]:
         "serial": certificate.serial,
         "issued_at": certificate.issued_at,
         "not_after": certificate.not_after,
+        "digest": certificate.digest,
     }
 
 
@@ -210,6 +283,27 @@ def _read_certificate(node: dict[str, Any]) -> IssuedCertificate:
         node["serial"],
         node["issued_at"],
         node["not_after"],
+        node.get("digest", ""),
+    )
+
+
+def _watched(log: WatchedLog) -> dict[str, Any]:
+    return {
+        "agreement": log.agreement,
+        "size": log.size,
+        "hashes": [to_base64(one) for one in log.hashes],
+        "note": log.note.decode(),
+        "alarms": [[one.index, one.text, one.at] for one in log.alarms],
+    }
+
+
+def _read_watched(node: dict[str, Any]) -> WatchedLog:
+    return WatchedLog(
+        node["agreement"],
+        node["size"],
+        tuple(from_base64(one) for one in node["hashes"]),
+        node["note"].encode(),
+        tuple(WatchAlarm(*one) for one in node["alarms"]),
     )
 
 

@@ -1,0 +1,287 @@
+"""What a registrar watches in the logs: everything about its party's keys, and who has done it.
+
+A stolen root key makes certificates that everyone believes; it can't keep them out of the logs,
+because members believe only what is there. So the registrar reads every entry of its agreements'
+logs, recomputes their roots, and compares each entry about its party's keys with its own books. The
+relay can't leave one out: the root would be another one, and an entry that it does not open is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from liaison.errors import LiaisonError
+from liaison.model import PartyCode
+from liaison.policy.agreement import Agreement
+from liaison.policy.canonical import from_base64
+from liaison.tlog import merkle, tiles
+from liaison.tlog.commitment import Value
+from liaison.tlog.entries import Entry
+from liaison.tlog.errors import ForkError, QuorumError
+from liaison.tlog.fields import EntryType
+from liaison.tlog.merkle import CompactRange
+from liaison.tlog.tiles import WIDTH, Tile
+from liaison.trust import log as trusted
+from liaison.wire.log import LogQuery
+from liaison.wire.problems import RemoteError
+from liaison_sdk import log_checks
+from liaison_sdk.errors import ConnectionLostError
+from liaison_sdk.http import RelayAPI
+from liaison_sdk.log_checks import Proven, Seen
+from liaison_sdk.registrar.acts import AgreementActs
+from liaison_sdk.registrar.office import RegistrarOffice
+from liaison_sdk.registrar.state import OfficeState, WatchAlarm, WatchedLog
+
+_NOT_FOUND: Final = 404
+_MOST_ALARMS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEvent:
+    """What a log says about one of the party's keys.
+
+    Args:
+        index: where.
+        time_ms: when, Unix milliseconds by the relay's clock.
+        act: `certificate`, `known`, `revocations`, `revoked`, `key_packages` or `signature`.
+        subject: the device, list or agreement that it is about.
+        serial: of a certificate, or the id of the key that signed; may be empty.
+        problem: why it is not the party's own doing; empty where it is.
+    """
+
+    index: int
+    time_ms: int
+    act: str
+    subject: str
+    serial: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What watching one log came to.
+
+    Args:
+        agreement_id: whose log.
+        size: entries that were read and compared, from the first.
+        events: what is new about the party's keys, in the log's order.
+        problem: why the log could not be read on; empty where it was.
+        alarms: all that nobody has accepted yet, the new ones too.
+    """
+
+    agreement_id: str
+    size: int
+    events: tuple[KeyEvent, ...] = ()
+    problem: str = ""
+    alarms: tuple[WatchAlarm, ...] = field(default=())
+
+
+async def watch(
+    office: RegistrarOffice, api: RelayAPI, acts: AgreementActs, *, now: int
+) -> list[Watched]:
+    """Read on in all logs of the party; see `RelayDesk.watch`."""
+    listed = {summary.id for summary in await api.agreements()}
+    books = await asyncio.to_thread(lambda: office.state)
+    found = []
+    for agreement_id in sorted(listed | {log.agreement for log in books.watched}):
+        agreement = await acts.agreement(agreement_id)
+        if trusted.has_log(agreement):
+            found.append(await _Watch(office, api, agreement, now).run())
+    return found
+
+
+def accept(office: RegistrarOffice) -> int:
+    """Take all alarms as looked into; return how many there were."""
+    count = 0
+
+    def step(state: OfficeState) -> OfficeState:
+        nonlocal count
+        count = sum(len(log.alarms) for log in state.watched)
+        logs = tuple(replace(log, alarms=()) for log in state.watched)
+        return replace(state, watched=logs)
+
+    office.store.change(step)
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the relay has shown of a log beyond what was read before."""
+
+    seen: Seen
+    entries: Sequence[bytes]
+    shown: Mapping[int, Proven]
+
+
+class _Watch:
+    """One look at one log."""
+
+    def __init__(
+        self, office: RegistrarOffice, api: RelayAPI, agreement: Agreement, now: int
+    ) -> None:
+        self._office = office
+        self._api = api
+        self._agreement = agreement
+        self._now = now
+
+    async def run(self) -> Watched:
+        """Read on, compare, and remember."""
+        name = self._agreement.agreement_id
+        state = await asyncio.to_thread(lambda: self._office.state)
+        known = state.watch(name)
+        try:
+            read = await self._read(known)
+            after = await asyncio.to_thread(_extended, known, read)
+        except (QuorumError, ConnectionLostError, RemoteError) as e:
+            if isinstance(e, ConnectionLostError):
+                raise
+            return Watched(name, known.size, problem=e.message, alarms=known.alarms)
+        except LiaisonError as e:
+            alarm = WatchAlarm(-1, e.message, self._now)
+            kept = await self._keep(replace(known, alarms=(*known.alarms, alarm)))
+            return Watched(name, known.size, problem=e.message, alarms=kept.alarms)
+        # The books may have grown while the relay was asked: what is in the log now was booked first.
+        state = await asyncio.to_thread(lambda: self._office.state)
+        events, new = _compare(state, self._office.party.code, known.size, read, self._now)
+        kept = await self._keep(replace(after, alarms=(*known.alarms, *new)[:_MOST_ALARMS]))
+        return Watched(name, kept.size, tuple(events), alarms=kept.alarms)
+
+    async def _keep(self, log: WatchedLog) -> WatchedLog:
+        await asyncio.to_thread(self._office.store.change, lambda state: state.with_watched(log))
+        return log
+
+    async def _read(self, known: WatchedLog) -> _Read:
+        name, party = self._agreement.agreement_id, self._office.party.code
+        seen = log_checks.read_seen(known.note) if known.note else None
+        shown: dict[int, Proven] = {}
+        first = known.size
+        while True:
+            size = 0 if seen is None else seen.checkpoint.size
+            answer = await self._api.log(name, LogQuery(size=size, keys_after=first))
+            answered = await asyncio.to_thread(
+                log_checks.verify, [self._agreement], party, seen, answer
+            )
+            seen = answered.seen
+            shown |= {one.index: one for one in answered.entries}
+            if not answer.more or not answered.entries:
+                break
+            first = max(shown) + 1
+        entries = await self._entries(known.size, seen.checkpoint.size)
+        return _Read(seen, entries, shown)
+
+    async def _entries(self, first: int, size: int) -> list[bytes]:
+        """Fetch the entries from one place up to a size."""
+        found: list[bytes] = []
+        for index in range(first // WIDTH, -(-size // WIDTH)):
+            width = min(WIDTH, size - index * WIDTH)
+            found += (await self._bundle(index, width))[max(0, first - index * WIDTH) :]
+        return found
+
+    async def _bundle(self, index: int, width: int) -> list[bytes]:
+        name = self._agreement.agreement_id
+        tile = Tile(None, index, width)
+        try:
+            return tiles.decode_entries(tile, await self._api.log_tile(name, tile.path))
+        except RemoteError as e:
+            # A partial bundle may go once the full one is there.
+            if not tile.is_partial or e.problem.status != _NOT_FOUND:
+                raise
+        whole = Tile(None, index)
+        return tiles.decode_entries(whole, await self._api.log_tile(name, whole.path))[:width]
+
+
+def _extended(known: WatchedLog, read: _Read) -> WatchedLog:
+    """Check that the entries are all that the log has.
+
+    Raises:
+        ForkError: they are not.
+    """
+    before = CompactRange(known.size, known.hashes)
+    after = before.extend(merkle.hash_leaves(read.entries))
+    checkpoint = read.seen.checkpoint
+    if after.size != checkpoint.size or after.root != checkpoint.root:
+        raise ForkError(
+            f"the entries that the relay gives are not those of its log of {checkpoint.size}"
+        )
+    return replace(known, size=after.size, hashes=tuple(after.hashes), note=read.seen.note)
+
+
+def _compare(
+    state: OfficeState, party: PartyCode, first: int, read: _Read, now: int
+) -> tuple[list[KeyEvent], list[WatchAlarm]]:
+    """Compare every new entry about keys with the books."""
+    events, alarms = [], []
+    for index, data in enumerate(read.entries, first):
+        entry = Entry.decode(data)
+        if entry.type is not EntryType.KEY:
+            continue
+        shown = read.shown.get(index)
+        values = None if shown is None else shown.values
+        if values is None or "party" not in values:
+            # Of others' keys the relay shows whose they are, so that it can't hide ours there.
+            text = "the relay does not show whose key this entry is about"
+            alarms.append(WatchAlarm(index, text, now))
+        elif values["party"] == str(party):
+            event = _event(state, index, entry.time, values)
+            events.append(event)
+            if event.problem:
+                text = f"{event.act} {event.subject}: {event.problem}"
+                alarms.append(WatchAlarm(index, text, now))
+    return events, alarms
+
+
+def _event(state: OfficeState, index: int, time_ms: int, values: Mapping[str, Value]) -> KeyEvent:
+    act, subject = str(values.get("act") or ""), str(values.get("subject") or "")
+    problem = _problem(state, act, subject, values)
+    return KeyEvent(index, time_ms, act or "?", subject, str(values.get("serial") or ""), problem)
+
+
+def _problem(state: OfficeState, act: str, subject: str, values: Mapping[str, Value]) -> str:
+    """Return why an entry is not the party's own doing, or nothing."""
+    digest, serial = _hex(values.get("digest")), str(values.get("serial") or "")
+    match act:
+        case "certificate" | "known":
+            return _certificate_problem(state, subject, serial, digest)
+        case "revocations":
+            return _list_problem(state, subject, digest)
+        case "revoked":
+            if any(c.serial == serial and str(c.device) == subject for c in state.certificates):
+                return ""
+            return "this office never issued the certificate that was revoked"
+        case "signature":
+            return "" if digest in state.signed else "this office did not sign that version"
+        case "key_packages":
+            if any(str(c.device) == subject for c in state.certificates):
+                return ""
+            return "this office never certified such a device"
+    return "this program does not know such an act, or the relay does not show it"
+
+
+def _certificate_problem(state: OfficeState, subject: str, serial: str, digest: str) -> str:
+    for issued in state.certificates:
+        if (str(issued.device), issued.serial) == (subject, serial):
+            if issued.digest in ("", digest):
+                return ""
+            return "this office issued another certificate of that serial number"
+    return "this office did not issue the certificate"
+
+
+def _list_problem(state: OfficeState, subject: str, digest: str) -> str:
+    lists = dict(state.lists)
+    number = int(subject) if subject.isascii() and subject.isdigit() else 0
+    if number in lists:
+        return "" if lists[number] == digest else "this office signed another list of that number"
+    if state.revocations is not None and 0 < number < min(lists, default=2**63):
+        # Signed before this office noted what its lists say.
+        return ""
+    return "this office did not sign the list"
+
+
+def _hex(digest: Value) -> str:
+    try:
+        return from_base64(digest).hex() if isinstance(digest, str) else ""
+    except LiaisonError:
+        return ""

@@ -1,0 +1,525 @@
+"""Clients follow the relay's log: what was accepted is proven there, and whatever is not is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liaison.crypto import kdf
+from liaison.model import ChannelId
+from liaison.policy.agreement import Agreement
+from liaison.relay import identity
+from liaison.relay.files import DataDir
+from liaison.trust import log as trusted
+from liaison.wire import v1
+from liaison.wire.frames import Deliver, ItemKind
+from liaison.wire.log import LogAnswer, LogQuery
+from liaison_sdk import Client, EventKind, LogStatus
+from liaison_sdk.channel import Channel
+from liaison_sdk.log_credentials import CredentialUnloggedError
+from liaison_sdk.store import logs
+from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, next_message, until
+from tests.support import relay as relays
+from tests.support import witness as witnesses
+from tests.support.ledger import Ledger, digest_of
+from tests.support.witness import RunningWitness
+from tests.support.world import World
+
+ATTACHE, OFFICER = "nor/defatt-berlin#d1", "deu/lno-j3#d1"
+HOUR = 3600
+MANY = 1000
+
+
+@pytest.fixture
+async def pair(stage: Stage) -> Stage:
+    """Two devices under an agreement without witnesses."""
+    for name in (ATTACHE, OFFICER):
+        await stage.enrol(name)
+    return stage
+
+
+@dataclass
+class Witnessed:
+    """Two devices, and a witness of each party that can be put to sleep."""
+
+    stage: Stage
+    agreement: Agreement
+    nor: RunningWitness
+    deu: RunningWitness
+    awake: contextlib.AsyncExitStack
+    """Closing it puts Germany's witness to sleep."""
+
+    async def enrol(self) -> Stage:
+        """Enrol the devices."""
+        for name in (ATTACHE, OFFICER):
+            await self.stage.enrol(name)
+        return self.stage
+
+
+@pytest.fixture
+async def witnessed(tmp_path: Path) -> AsyncIterator[Witnessed]:
+    nor, deu = (witnesses.new(f"{code}.example", folder=tmp_path) for code in ("nor", "deu"))
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(witnesses.running(nor))
+        awake = await stack.enter_async_context(contextlib.AsyncExitStack())
+        await awake.enter_async_context(witnesses.running(deu))
+        urls = {nor.name: nor.url, deu.name: deu.url}
+        relay = await stack.enter_async_context(relays.running(tmp_path / "relay", witnesses=urls))
+        stage = Stage(relay, World(), tmp_path / "devices")
+        agreement = await stage.open(nor.in_agreement("NOR"), deu.in_agreement("DEU"))
+        for one in (nor, deu):
+            one.follow(*(log.key for log in trusted.policy(agreement).logs))
+        yield Witnessed(stage, agreement, nor, deu, awake)
+
+
+async def talk(attache: Client, officer: Client) -> Channel:
+    """Have both say something in a channel."""
+    channel = await attache.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
+    await channel.send("one")
+    assert (await next_message(officer)).text == "one"
+    await (await officer.channel("duty")).send("two")
+    assert (await next_message(attache)).text == "two"
+    return channel
+
+
+async def status(client: Client) -> LogStatus:
+    (found,) = await client.log_status()
+    return found
+
+
+async def all_logged(client: Client) -> bool:
+    """Whether all that a client knows of is proven to be in the log."""
+    known = await status(client)
+    history = await client.history()
+    return (
+        all(message.logged for message in history)
+        and all(channel.confirmed for channel in known.channels)
+        and not known.unlogged
+    )
+
+
+def lying(client: Client, change: Callable[[LogQuery, LogAnswer], LogAnswer]) -> None:
+    """Change what the relay answers a client about its log."""
+    api: Any = client._env.api
+    asked = api.log
+
+    async def log(agreement: str, query: LogQuery) -> LogAnswer:
+        return change(query, await asked(agreement, query))
+
+    api.log = log
+
+
+# --- an honest relay --------------------------------------------------------------------
+
+
+async def test_messages_become_logged_for_senders_and_readers(pair: Stage) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        await talk(attache, officer)
+
+        for client in (attache, officer):
+            assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
+            assert (await status(client)).is_sound
+            assert (await client.channel("duty")).confirmed
+
+
+async def test_accepted_comes_at_once_and_logged_later(pair: Stage) -> None:
+    async with pair.client(ATTACHE, replace(QUICK, log_pause=HOUR)) as attache:
+        channel = await attache.create_channel(AGREEMENT, POLICY, "alone")
+
+        sent = await channel.send("is anybody there?")
+
+        (message,) = await attache.history()
+        assert (str(sent.state), str(message.state), message.logged) == (
+            "accepted",
+            "accepted",
+            False,
+        )
+        for _ in range(MANY):
+            await attache.follow_logs()
+            (message,) = await attache.history()
+            if message.logged:
+                break
+        assert message.logged
+
+
+async def test_what_a_closed_program_has_sent_is_logged_by_the_next_one(pair: Stage) -> None:
+    async with pair.client(ATTACHE, replace(QUICK, log_pause=HOUR)) as attache:
+        channel = await attache.create_channel(AGREEMENT, POLICY, "alone")
+        await channel.send("goodbye")
+
+    async with pair.client(ATTACHE) as attache:
+        assert await until(attache, lambda: all_logged(attache))
+
+
+async def test_whoever_joins_anew_goes_on_in_the_log(pair: Stage) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        channel = await talk(attache, officer)
+        await officer.resync(channel.id)
+        await channel.update()
+        await channel.send("three")
+        assert (await next_message(officer)).text == "three"
+
+        for client in (attache, officer):
+            assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
+
+
+async def test_whoever_was_removed_knows_the_log_up_to_there(pair: Stage) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        channel = await talk(attache, officer)
+        await channel.remove(endpoint("deu/lno-j3"))
+        await channel.send("three")
+
+        async def is_out() -> bool:
+            return not (await officer.channel(channel.id)).state.is_open
+
+        assert await until(officer, is_out)
+        for client in (attache, officer):
+            assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
+
+
+# --- witnesses --------------------------------------------------------------------------
+
+
+async def test_with_witnesses_what_is_logged_is_cosigned_by_both_parties(
+    witnessed: Witnessed,
+) -> None:
+    stage = await witnessed.enrol()
+    async with stage.client(ATTACHE) as attache, stage.client(OFFICER) as officer:
+        await talk(attache, officer)
+
+        for client in (attache, officer):
+            assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
+            assert (await status(client)).witnesses == ("deu.example", "nor.example")
+
+
+async def test_below_quorum_messages_flow_unlogged_and_are_logged_when_it_is_back(
+    witnessed: Witnessed,
+) -> None:
+    stage = await witnessed.enrol()
+    async with stage.client(ATTACHE) as attache, stage.client(OFFICER) as officer:
+        channel = await talk(attache, officer)
+        for client in (attache, officer):
+            assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
+        await witnessed.awake.aclose()
+        await channel.send("three")
+
+        assert (await next_message(officer)).text == "three"
+        await attache.follow_logs()
+        assert not (await attache.history())[-1].logged
+
+        async with witnesses.running(witnessed.deu):
+            for client in (attache, officer):
+                assert await until(client, lambda c=client: all_logged(c), 30)  # type: ignore[misc]
+
+
+async def test_a_message_that_is_not_logged_in_time_is_reported(witnessed: Witnessed) -> None:
+    await witnessed.awake.aclose()
+    stage = await witnessed.enrol()
+    async with stage.client(ATTACHE) as attache:
+        channel = await attache.create_channel(AGREEMENT, POLICY, "alone")
+        await channel.send("is anybody there?")
+    later = replace(QUICK, clock=lambda: time.time() + HOUR)
+    async with stage.client(ATTACHE, later) as attache:
+
+        async def late() -> bool:
+            return (await attache.history())[0].late
+
+        assert await until(attache, late)
+        known = await status(attache)
+        assert [one.late for one in known.channels] == [1]
+        assert not known.is_sound
+
+
+async def test_in_its_grace_a_log_without_witnesses_lets_members_in(witnessed: Witnessed) -> None:
+    await witnessed.awake.aclose()
+    stage = await witnessed.enrol()
+    async with stage.client(ATTACHE) as attache, stage.client(OFFICER) as officer:
+        await talk(attache, officer)
+
+        devices = {one.device: one.missing for one in (await status(attache)).unlogged}
+        assert devices == {ATTACHE: False, OFFICER: False}
+
+
+async def test_after_its_grace_nothing_is_encrypted_for_whom_the_log_does_not_show(
+    witnessed: Witnessed,
+) -> None:
+    await witnessed.awake.aclose()
+    stage = await witnessed.enrol()
+    async with stage.client(ATTACHE) as attache, stage.client(OFFICER) as officer:
+        await talk(attache, officer)
+    grace = witnessed.agreement.log.grace
+    later = replace(QUICK, clock=lambda: time.time() + grace + HOUR)
+    async with stage.client(ATTACHE, later) as attache:
+        channel = await attache.channel("duty")
+        await channel.send("three", wait=False)
+
+        assert await until(attache, lambda: is_blocked(attache))
+        assert [str(m.state) for m in await attache.outbox()] == ["queued"]
+
+
+# --- certificates -----------------------------------------------------------------------
+
+
+async def is_blocked(client: Client) -> bool:
+    return any(isinstance(e, CredentialUnloggedError) for e in client._env.blocked.values())
+
+
+@dataclass
+class Hiding:
+    """A relay that has no entry for any certificate, as long as it hides."""
+
+    hides: bool = True
+
+    def __call__(self, query: LogQuery, answer: LogAnswer) -> LogAnswer:
+        if not self.hides or not query.credentials:
+            return answer
+        shown = [one for one in answer.entries if b'"seq"' in one.data]
+        return answer.model_copy(update={"entries": shown, "missing": query.credentials})
+
+
+async def test_nothing_is_encrypted_for_a_device_whose_certificate_is_not_in_the_log(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE) as attache:
+        relay = Hiding()
+        lying(attache, relay)
+        channel = await attache.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
+        await channel.send("one", wait=False)
+
+        assert await until(attache, lambda: is_blocked(attache))
+        assert [str(m.state) for m in await attache.outbox()] == ["queued"]
+        missing = {one.device for one in (await status(attache)).unlogged if one.missing}
+        assert missing == {ATTACHE, OFFICER}
+
+        relay.hides = False
+
+        async def gone() -> bool:
+            return not await attache.outbox()
+
+        assert await until(attache, gone)
+
+
+async def test_what_a_device_says_whose_certificate_is_not_in_the_log_is_withheld_until_it_is(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        relay = Hiding()
+        lying(officer, relay)
+        channel = await attache.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
+        await channel.send("one")
+
+        withheld = await next_message(officer)
+        assert (str(withheld.state), withheld.reason_code, withheld.text) == (
+            "withheld",
+            "log.credential_unlogged",
+            "",
+        )
+
+        relay.hides = False
+        shown = await next_message(officer)
+        assert (str(shown.state), shown.text) == ("received", "one")
+
+
+# --- split views ------------------------------------------------------------------------
+
+
+async def second_log(stage: Stage, agreement: Agreement) -> Ledger:
+    """Return a second history, which a dishonest relay signs as the first one."""
+    keys = await asyncio.to_thread(identity.load, DataDir(stage.relay.data))
+    made = Ledger(agreement, int(time.time()), signer=keys.log)
+    for number in range(40):
+        made.certificate(digest_of(f"made up {number}"))
+    return made
+
+
+@pytest.mark.parametrize(("shown", "code"), [(None, "log.fork"), (3, "log.shrunk")])
+async def test_a_second_history_of_the_log_is_noticed_by_both(
+    pair: Stage, shown: int | None, code: str
+) -> None:
+    async with (
+        pair.client(ATTACHE, alarms=True) as attache,
+        pair.client(OFFICER, alarms=True) as officer,
+    ):
+        await talk(attache, officer)
+        second = await second_log(pair, await attache.agreement(AGREEMENT))
+        second.shown = shown
+        for client in (attache, officer):
+            assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
+            before = await status(client)
+            told: list[str] = []
+            client._env.listeners.add(lambda e, to=told: to.append(e.kind))  # type: ignore[misc]
+
+            lying(client, lambda query, _: second.answer(query))
+            (known,) = await client.follow_logs()
+
+            (alarm,) = known.alarms
+            assert (alarm.code, known.is_sound, known.size) == (code, False, before.size)
+            assert EventKind.ALARM in told
+            evidence = json.loads(alarm.evidence)
+            assert evidence["known"].split("\n")[1] == str(before.size)
+            assert evidence["answered"]["checkpoint"] == second.answer(LogQuery()).checkpoint
+
+
+async def test_two_histories_can_not_both_have_the_witnesses_of_both_parties(
+    witnessed: Witnessed,
+) -> None:
+    stage, agreement = await witnessed.enrol(), witnessed.agreement
+    async with stage.client(ATTACHE) as attache, stage.client(OFFICER) as officer:
+        for client, witness in ((attache, witnessed.nor), (officer, witnessed.deu)):
+            # What the other party's witness was shown first it does not contradict.
+            history = await second_log(stage, agreement)
+            history.witnesses = (witness.name,)
+            history.cosigners = {witness.name: witness.key.signer}
+            lying(client, lambda query, _, h=history: h.answer(query))  # type: ignore[misc]
+        await talk(attache, officer)
+
+        for client in (attache, officer):
+            (known,) = await client.follow_logs()
+            assert (known.size, known.is_sound) == (0, False)
+            assert "lacks the cosignature" in known.problem or "no quorum" in known.problem
+            assert not any(message.logged for message in await client.history())
+
+
+async def codes(client: Client) -> set[str]:
+    return {alarm.code for alarm in (await status(client)).alarms}
+
+
+async def test_whoever_is_told_that_its_commit_was_first_finds_another_one_in_the_log(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        channel = await talk(attache, officer)
+    async with (
+        pair.client(ATTACHE) as attache,
+        pair.client(OFFICER, receive=False, alarms=True) as officer,
+    ):
+        await attache.update(channel.id)
+        place = await attache._env.read(lambda tx: logs.highest_item(tx, channel.id))
+
+        async def both(channel: ChannelId, body: v1.Commit) -> v1.Sequenced:
+            del channel
+            digest = kdf.sha256(body.commit)
+            return v1.Sequenced(seq=place, epoch=2, digest=digest, time_ms=int(time.time() * 1000))
+
+        api: Any = officer._env.api
+        api.commit = both
+        await officer.update(channel.id)
+
+        async def noticed() -> bool:
+            return await codes(officer) == {"log.channel_fork"}
+
+        assert await until(officer, noticed)
+        assert not (await officer.channel(channel.id)).confirmed
+        assert await until(attache, lambda: all_logged(attache))
+
+
+class Shadow:
+    """A relay that logs of one client's items what it wants.
+
+    Args:
+        ledger: the log that it shows.
+        client: whose items it logs as they come.
+        commits: the places of commits, and the epochs that they ended.
+        instead: places of which it logs something else.
+    """
+
+    def __init__(
+        self, ledger: Ledger, client: Client, commits: dict[int, int], instead: set[int]
+    ) -> None:
+        self._ledger, self._client = ledger, client
+        self._commits, self._instead = commits, instead
+        self._done: set[bytes | int] = set()
+        api: Any = client._env.api
+        api.log = self.log
+
+    async def log(self, agreement: str, query: LogQuery) -> LogAnswer:
+        """Answer, after logging what is new."""
+        del agreement
+        for digest in query.credentials:
+            if digest not in self._done:
+                self._done.add(digest)
+                self._ledger.certificate(digest)
+        sql = "SELECT channel, seq, digest FROM items ORDER BY seq"
+        for channel, seq, digest in await self._client._env.read(lambda tx: tx.all(sql)):
+            if seq not in self._done:
+                self._done.add(seq)
+                self._add(ChannelId(channel), seq, digest)
+        return self._ledger.answer(query)
+
+    def _add(self, channel: ChannelId, seq: int, digest: bytes) -> None:
+        shown = digest_of("another") if seq in self._instead else digest
+        if seq in self._commits:
+            self._ledger.commit(channel, seq, self._commits[seq], shown)
+        else:
+            self._ledger.item(channel, seq, 1, shown)
+
+
+async def test_whoever_was_given_another_commit_than_the_log_has_finds_out(pair: Stage) -> None:
+    async with pair.client(ATTACHE, alarms=True) as attache, pair.client(OFFICER) as officer:
+        ledger = await second_log(pair, await attache.agreement(AGREEMENT))
+        Shadow(ledger, attache, {1: 0, 4: 1}, {4})
+        channel = await talk(attache, officer)
+        assert await until(attache, lambda: all_logged(attache))
+        await channel.update()
+
+        async def noticed() -> bool:
+            return await codes(attache) == {"log.channel_fork"}
+
+        assert await until(attache, noticed)
+        assert not (await attache.channel("duty")).confirmed
+
+
+async def test_whoever_was_given_another_message_than_the_log_has_finds_out(pair: Stage) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER, alarms=True) as officer:
+        ledger = await second_log(pair, await attache.agreement(AGREEMENT))
+        Shadow(ledger, officer, {1: 0}, {2})
+        await talk(attache, officer)
+
+        async def noticed() -> bool:
+            return await codes(officer) == {"log.channel_fork"}
+
+        assert await until(officer, noticed)
+
+
+async def test_an_item_that_is_logged_and_never_delivered_is_noticed(pair: Stage) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        await talk(attache, officer)
+        for client in (attache, officer):
+            assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
+        withholding(officer)
+        await (await attache.channel("duty")).send("three")
+
+        async def waits() -> bool:
+            room = (await officer.channel("duty")).id
+            return bool(await officer._env.read(lambda tx: logs.pending(tx, room)))
+
+        assert await until(attache, lambda: all_logged(attache))
+        await officer.follow_logs()
+        assert await waits()
+    later = replace(QUICK, clock=lambda: time.time() + HOUR)
+    async with pair.client(OFFICER, later, alarms=True) as officer:
+        withholding(officer)
+
+        async def noticed() -> bool:
+            return await codes(officer) == {"log.item_withheld"}
+
+        assert await until(officer, noticed)
+
+
+def withholding(client: Client) -> None:
+    """Have a client's relay deliver no messages any more."""
+    connection: Any = client._parts.connection
+    take = connection._take
+
+    async def some(delivered: list[Deliver]) -> None:
+        await take([item for item in delivered if item.kind is not ItemKind.MESSAGE])
+
+    connection._take = some

@@ -1,0 +1,218 @@
+"""A registrar reads every entry of its logs, and finds what it has not done itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liaison.crypto import x509_issue
+from liaison.crypto.secret import random_bytes
+from liaison.crypto.signing import SignatureScheme, SigningKey
+from liaison.model import DeviceId, PartyCode
+from liaison.policy import signing, templates
+from liaison.policy.agreement import AgreementKind
+from liaison.policy.revocation import Reason
+from liaison.wire.log import LogAnswer, LogQuery
+from liaison_sdk.enrol import EnrolmentOptions, enrol
+from liaison_sdk.registrar import authority
+from liaison_sdk.registrar.desk import RelayDesk
+from liaison_sdk.registrar.office import RegistrarOffice
+from liaison_sdk.registrar.store import Role
+from liaison_sdk.registrar.watching import Watched
+from tests.sdk.support import AGREEMENT, CHEAP, PASSPHRASE
+from tests.support.relay import RunningRelay, relay  # noqa: F401 - a fixture
+from tests.support.world import FAST_SUITE, HOUR, YEAR, World
+
+DEVICE = DeviceId.parse("nor/defatt-berlin#d1")
+MANY = 2000
+
+
+@dataclass
+class Scene:
+    """Norway's office at a relay, under an agreement with Germany."""
+
+    office: RegistrarOffice
+    desk: RelayDesk
+    relay: RunningRelay
+    home: Path
+
+    async def enrol(self, device: DeviceId = DEVICE) -> None:
+        """Do what registrar and officer do."""
+        invitation = await self.desk.invite(device, ttl=HOUR)
+
+        async def approve(_: float) -> None:
+            for one in await self.desk.enrolments():
+                if one.lookup == invitation.lookup and one.sealed is not None:
+                    await self.desk.approve(one)
+
+        await enrol(
+            self.home / "device",
+            self.relay.url,
+            invitation.code,
+            passphrase=PASSPHRASE,
+            ca_file=self.relay.ca,
+            parameters=CHEAP,
+            options=EnrolmentOptions(key_packages=2, sleep=approve),
+        )
+
+    async def watch(self, *acts: str) -> Watched:
+        """Watch until the log has shown something of each of these acts since the last time."""
+        events: list[Any] = []
+        for _ in range(MANY):
+            (found,) = await self.desk.watch()
+            events += found.events
+            if set(acts) <= {event.act for event in events} and not found.problem:
+                return replace(found, events=tuple(events))
+        raise AssertionError(f"the log never showed {acts}, but {events}")
+
+
+@pytest.fixture
+async def scene(relay: RunningRelay, tmp_path: Path) -> AsyncIterator[Scene]:  # noqa: F811 - the fixture's name
+    world = World()
+    office, envelope = await asyncio.to_thread(_founded, tmp_path, world, relay)
+    for document in (office.party.encode(), world.party("DEU").document):
+        await relay.admit_party(document)
+    await relay.admit_agreement(envelope)
+    async with await RelayDesk.open(office, time.time) as desk:
+        await desk.renew(lifetime_days=30)
+        yield Scene(office, desk, relay, tmp_path)
+
+
+def _founded(
+    home: Path,
+    world: World,
+    relay: RunningRelay,  # noqa: F811 - the fixture's value
+) -> tuple[RegistrarOffice, bytes]:
+    now, deu = int(time.time()), world.party("DEU")
+    office = RegistrarOffice.found(
+        home, PASSPHRASE, PartyCode("NOR"), "Norway", now=now, parameters=CHEAP
+    )
+    office.pin(relay.url, relay.identity, relay.ca.read_text())
+    agreement = templates.new(
+        AgreementKind.BILATERAL,
+        agreement_id=AGREEMENT,
+        parties=[office.party, deu.party],
+        relay=relay.identity,
+        valid_from=now - HOUR,
+        valid_until=now + YEAR,
+        cipher_suite=FAST_SUITE,
+    )
+    envelope = authority.sign(office.store, agreement)
+    return office, signing.add_signature(envelope, deu.authority_key)
+
+
+async def test_what_the_office_has_done_is_told_and_no_alarm(scene: Scene) -> None:
+    await scene.enrol()
+    await scene.desk.revoke(DEVICE, Reason.SUPERSEDED, lifetime_days=30)
+
+    found = await scene.watch("signature", "certificate", "key_packages", "revocations", "revoked")
+
+    assert found.alarms == ()
+    assert all(not event.problem for event in found.events)
+    assert {e.subject for e in found.events if e.act == "certificate"} == {str(DEVICE)}
+
+
+async def test_what_was_told_once_is_not_told_again(scene: Scene) -> None:
+    await scene.watch("signature")
+    before = (await scene.desk.watch())[0]
+    await scene.enrol()
+
+    after = await scene.watch("certificate")
+
+    assert after.size > before.size
+    assert "signature" not in {event.act for event in after.events}
+
+
+async def stolen(scene: Scene, name: str = "nor/defatt-berlin#evil") -> None:
+    """Do what a thief of the party's root and registrar keys does."""
+    device, key = DeviceId.parse(name), SigningKey.generate(SignatureScheme.ED25519)
+    root, now = scene.office.party.roots[0], int(time.time())
+    der = x509_issue.issue_device(
+        await asyncio.to_thread(scene.office.store.key, Role.ROOT),
+        root.der,
+        device,
+        key.scheme,
+        key.public_bytes,
+        not_before=now - 60,
+        not_after=now + HOUR,
+        rng=random_bytes,
+    )
+    api, lookup = scene.desk._api, random_bytes(16).hex()
+    await api.invite(lookup, name, (now + HOUR) * 1000)
+    await api.request_enrolment(lookup, b"sealed")
+    await api.reply_enrolment(lookup, [[der]], b"sealed")
+
+
+async def test_a_certificate_that_the_office_did_not_issue_is_an_alarm_until_it_is_accepted(
+    scene: Scene,
+) -> None:
+    await stolen(scene)
+
+    found = await scene.watch("certificate")
+
+    (alarm,) = found.alarms
+    assert "nor/defatt-berlin#evil: this office did not issue the certificate" in alarm.text
+    assert (await scene.desk.watch())[0].alarms == found.alarms
+    assert await scene.desk.accept_alarms() == 1
+    assert (await scene.desk.watch())[0].alarms == ()
+
+
+async def test_a_version_that_the_authority_did_not_sign_is_an_alarm(scene: Scene) -> None:
+    agreement = await scene.desk.agreement(AGREEMENT)
+    second = replace(agreement, version=2, previous=agreement.digest(), title="Something else")
+    key = await asyncio.to_thread(scene.office.store.key, Role.AUTHORITY)
+    await scene.desk.propose(signing.sign(second, key))
+
+    found = await scene.watch("signature")
+    while not found.alarms:
+        found = await scene.watch()
+
+    (alarm,) = found.alarms
+    assert "version 2: this office did not sign that version" in alarm.text
+
+
+async def test_an_entry_that_the_relay_leaves_out_or_does_not_open_is_an_alarm(
+    scene: Scene,
+) -> None:
+    await scene.watch("signature")
+    await stolen(scene)
+    api: Any = scene.desk._api
+    asked = api.log
+
+    async def hiding(agreement: str, query: LogQuery) -> LogAnswer:
+        answer: LogAnswer = await asked(agreement, query)
+        return answer.model_copy(update={"entries": []})
+
+    api.log = hiding
+    found = await scene.watch()
+    while not found.alarms:
+        found = await scene.watch()
+
+    assert {alarm.text for alarm in found.alarms} == {
+        "the relay does not show whose key this entry is about"
+    }
+
+
+async def test_entries_that_are_not_those_of_the_log_are_an_alarm(scene: Scene) -> None:
+    await scene.watch("signature")
+    await scene.enrol()
+    api: Any = scene.desk._api
+    fetched = api.log_tile
+
+    async def changed(agreement: str, path: str) -> bytes:
+        data: bytes = await fetched(agreement, path)
+        return data.replace(b'"key"', b'"kez"')
+
+    api.log_tile = changed
+    (found,) = await scene.desk.watch()
+    while not found.alarms:
+        (found,) = await scene.desk.watch()
+
+    assert found.problem
+    assert [alarm.index for alarm in found.alarms] == [-1]
