@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from liaison.relay.appkeys import SERVICES
-from liaison.relay.requests import Size, answer, caller, number, read
+from liaison.relay.requests import Size, answer, caller, document_digest, number, read
 from liaison.wire.log import LogQuery
 
 routes = web.RouteTableDef()
@@ -25,6 +25,15 @@ async def query(request: web.Request) -> web.Response:
     asking, id_ = caller(request), request.match_info["id"]
     body = await read(request, LogQuery, Size.SMALL)
     return answer(await request.app[SERVICES].log_reading.query(asking, id_, body))
+
+
+@routes.get("/v1/agreements/{id}/erasures/{digest}")
+async def erasure(request: web.Request) -> web.Response:
+    """Answer the signed report of an erasure that the log tells of."""
+    asking, digest = caller(request), document_digest(request)
+    id_ = request.match_info["id"]
+    note = await request.app[SERVICES].log_reading.erasure(asking, id_, digest)
+    return web.Response(body=note, content_type="text/plain", charset="utf-8")
 
 
 @routes.get("/log/{id}/checkpoint")

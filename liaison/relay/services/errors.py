@@ -337,3 +337,9 @@ class UnknownTileError(UnknownError):
     """The log has no such file."""
 
     code = "log.tile_unknown"
+
+
+class UnknownReportError(UnknownError):
+    """There is no such report."""
+
+    code = "log.report_unknown"

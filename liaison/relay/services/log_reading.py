@@ -17,8 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.model import ChannelId
 from liaison.relay.services.callers import Caller, DeviceCaller
-from liaison.relay.services.errors import UnknownAgreementError, UnknownLogError, UnknownTileError
-from liaison.storage import agreements, channels, logs, logs_reading, members
+from liaison.relay.services.errors import (
+    UnknownAgreementError,
+    UnknownLogError,
+    UnknownReportError,
+    UnknownTileError,
+)
+from liaison.storage import agreements, channels, erasures, logs, logs_reading, members
 from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow
 from liaison.storage.logs_reading import EntryRow
@@ -170,6 +175,25 @@ class LogReading:
         if data is None:
             raise UnknownTileError(f"the log has no {tile.path}")
         return data
+
+    async def erasure(self, caller: Caller, id_: str, digest: bytes) -> bytes:
+        """Return the signed report of an erasure, as a note.
+
+        Args:
+            caller: a party's to the agreement.
+            id_: the agreement's.
+            digest: from the log's entry, 32 bytes.
+
+        Raises:
+            UnknownAgreementError: see `query`.
+            UnknownReportError: there is no such report.
+        """
+        async with self.database.read() as tx:
+            await _reader(tx, caller, id_)
+            report = await erasures.report(tx, id_, digest)
+        if report is None:
+            raise UnknownReportError("there is no such report of an erasure")
+        return report
 
     async def _log(self, caller: Caller, id_: str | None, generation: int) -> LogRow:
         async with self.database.read() as tx:

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from random import Random
 
 import pytest
 
+from liaison.crypto.signing import SigningKey
 from liaison.envelope.header import Kind
 from liaison.mls.proposals import Remove
-from liaison.model import ChannelId, Precedence
+from liaison.model import ChannelId, PartyCode, Precedence
+from liaison.policy.agreement_rules import Witness
 from liaison.policy.errors import PolicyRefusedError
+from liaison.policy.keys import VerifyKey
 from liaison.policy.lifecycle import Event
 from liaison.relay.recording import origin_of
 from liaison.relay.services.errors import NotMemberError, UnknownChannelError
+from liaison.relay.services.log_grace import LogGraceOverError
 from liaison.tlog.channels import ChannelView
 from liaison.tlog.fields import EntryType
 from liaison.tlog.text import to_base64
@@ -66,6 +71,47 @@ async def test_each_accepted_message_is_one_entry_that_says_what_its_header_does
     assert told[0].entry.policy is not None
     assert told[0].entry.size is not None
     assert told[0].entry.size >= len(send.payload)
+
+
+async def test_of_many_messages_at_once_each_accepted_one_is_exactly_one_entry(
+    members: tuple[Actor, Actor, Actor], relay: Relay
+) -> None:
+    sends = [(actor, actor.message()) for actor in members for _ in range(20)]
+    again = [*sends, *sends[::3]]
+    accept = relay.services.messages.accept
+    accepted = await asyncio.gather(*(accept(actor.caller, send) for actor, send in again))
+
+    told = of_type(await logbook.read(relay, ID), EntryType.ACCEPTED)
+    stored = {one.seq for one in accepted}
+    assert len(stored) == len(sends)
+    # In the order of their numbers, too: an entry stands behind those of earlier items.
+    assert [one.entry.seq for one in told] == sorted(stored)
+    digests = {one.entry.seq: one["digest"] for one in told}
+    assert all(
+        digests[one.seq] == b64(send.payload)
+        for one, (_, send) in zip(accepted, again, strict=True)
+    )
+
+
+async def test_nobody_is_added_while_the_log_has_lacked_its_witnesses_for_too_long(
+    relay: Relay,
+) -> None:
+    key = SigningKey.generate(ED25519)
+    witness = Witness(PartyCode("NOR"), "nor-witness", VerifyKey.of(key))
+    forum = await Forum.open(relay, *CODES)
+    await forum.amend(forum.next(witnesses=(witness,)))
+    nor, deu, late = [
+        await relay.enrol(f"{name}#d1") for name in ("nor/desk", "deu/desk", "deu/late")
+    ]
+    await nor.open(forum.agreement, deu)
+    forum.wait(forum.agreement.log.grace + 1)
+    with pytest.raises(LogGraceOverError):
+        await nor.add(late)
+    removed = await nor.remove(deu)
+    sent = await nor.send()
+
+    # Messages flow, and who has to leave leaves.
+    assert sent.seq == removed.seq + 1
 
 
 async def test_what_is_refused_leaves_no_entry_but_the_refusal(

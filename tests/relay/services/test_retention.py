@@ -13,10 +13,9 @@ from liaison.model import Precedence
 from liaison.policy.errors import PolicyRefusedError
 from liaison.relay.recording import origin_of
 from liaison.relay.services import Limits
-from liaison.relay.services.errors import UnknownAgreementError
+from liaison.relay.services.errors import UnknownAgreementError, UnknownReportError
 from liaison.relay.services.holds import HoldExistsError, NoHoldError
 from liaison.relay.services.retention import ERASABLE, Retention, keeps_days
-from liaison.storage import erasures
 from liaison.tlog.fields import EntryType
 from liaison.tlog.note import Note
 from liaison.tlog.text import from_base64
@@ -42,9 +41,10 @@ async def all_of(retention: Retention) -> int:
 async def report(relay: Relay, told: Told) -> dict[str, Any]:
     """The signed report of an erasure, checked against the log's key and the entry."""
     digest = from_base64(told["digest"])
-    async with relay.database.read() as tx:
-        data = await erasures.report(tx, ID, digest)
-    assert data is not None
+    office = await relay.registrar("DEU")
+    data = await relay.services.log_reading.erasure(office, ID, digest)
+    with pytest.raises(UnknownReportError):
+        await relay.services.log_reading.erasure(office, ID, bytes(32))
     assert hashlib.sha256(data).digest() == digest
     note = Note.decode(data)
     note.verify([VerifierKey.of(origin_of("relay.example", ID), SignatureType.ED25519, relay.key)])
