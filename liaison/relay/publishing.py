@@ -46,6 +46,8 @@ INTERVAL: Final = 0.1
 """Seconds between two checkpoints of a log, at least."""
 LOOK: Final = 5.0
 """Seconds after which all logs are looked at, whether there was news or not."""
+PATIENCE: Final = 1.0
+"""Seconds for which the database's row waits for the witnesses before it is written without them."""
 CHUNK: Final = 4096
 """Entries that are read at once; a multiple of a tile's width."""
 _AT_ONCE: Final = 4
@@ -87,6 +89,7 @@ class Held:
         note: the same with its signature.
         tree: of the tiles that are on the disk.
         is_whole: whether the tiles were looked for that should be there.
+        stored_at: when a checkpoint was last stored in the database, in the loop's time.
         cosigning: its witnesses; None for the relay's own log.
     """
 
@@ -99,6 +102,7 @@ class Held:
     note: Note
     tree: CompactRange = field(default_factory=CompactRange)
     is_whole: bool = False
+    stored_at: float = -PATIENCE
     cosigning: Cosigning | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -138,6 +142,7 @@ class Publisher:
     _held: dict[int, Held] = field(default_factory=dict)
     _grown: set[int] = field(default_factory=set)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _refusing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _requests: Requests | None = None
     _working: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_AT_ONCE, "log")
@@ -260,6 +265,8 @@ class Publisher:
         own = [one for one, held in zip(signed, new, strict=True) if held.cosigning is None]
         try:
             await self.writer.submit(StoreCheckpoints(signed, own, self.clock()))
+            for held in new:
+                held.stored_at = _now()
             self.step("stored")
         except UnavailableError as error:
             log.logger().error("worker_failed", worker="log", **log.failure(error))
@@ -315,7 +322,12 @@ class Publisher:
             await self._in_thread(partial(self._sign, held, state))
             if held.cosigning is not None:
                 held.cosigning.offer(held.note)
-        return held if row.published_size < held.signed.size else None
+        if row.published_size >= held.signed.size:
+            return None
+        if held.cosigning is not None and _now() - held.stored_at < PATIENCE:
+            # The witnesses are at work: the row is written with what they cosign.
+            return None
+        return held
 
     def _sign(self, held: Held, state: State) -> None:
         """Sign a checkpoint whose tiles are on the disk, and put it there too; blocks."""
@@ -423,6 +435,7 @@ class Publisher:
         self.step("cosigned")
         signed = Signed(held.key, checkpoint.size, note.encode())
         await self.writer.submit(StoreCheckpoints((), [signed], self.clock()))
+        held.stored_at = _now()
         self.step("kept")
 
     async def _accused(
@@ -438,14 +451,20 @@ class Publisher:
         kept = {"signed": held.note.encode(), **evidence}
         names = [f"{error.code}-{name}-{_short(data)}" for name, data in kept.items()]
         log.logger().error("log_refused", origin=held.origin, code=error.code)
-        for name, data in zip(names, kept.values(), strict=True):
-            await self._in_thread(partial(held.store.keep_evidence, name, data))
+        # Two witnesses may say the same at the same time.
+        async with self._refusing:
+            for name, data in zip(names, kept.values(), strict=True):
+                await self._in_thread(partial(held.store.keep_evidence, name, data))
         self.step("refused")
         for task in held.tasks:
             task.cancel()
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._working, work)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _check_not_shorter(signed: Checkpoint, state: State) -> None:

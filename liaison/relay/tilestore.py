@@ -107,6 +107,7 @@ class TileStore:
             TileConflictError: one that is there has other bytes; it was left as it is.
         """
         drafts = [self._draft(tile.path, data) for tile, data in self._missing(derived)]
+        # Several at once: a journal takes them together.
         list(self._syncing.map(_sync, drafts))
         for draft in drafts:
             step("tile")

@@ -41,6 +41,8 @@ LONGEST_PAUSE: Final = 60.0
 """Seconds until a witness that failed is asked again, at first and at most."""
 PATIENCE: Final = 5.0
 """Seconds for one request to a witness."""
+_POLICY_AGE: Final = 1.0
+"""Seconds for which a policy is used without looking whether a new version has another."""
 _ATTEMPTS: Final = 3
 """Requests in one exchange: sizes may change under way."""
 
@@ -175,6 +177,9 @@ class Cosigning:
     confirmed: asyncio.Event = field(default_factory=asyncio.Event)
     witnesses: dict[str, Asked] = field(default_factory=dict)
     _newest: Note | None = None
+    _cosigned: tuple[Checkpoint, Note] | None = None
+    _quorum: asyncio.Event = field(default_factory=asyncio.Event)
+    _policy: tuple[float, Policy | None] = (-_POLICY_AGE, None)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _answered: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -200,25 +205,45 @@ class Cosigning:
 
     async def run(self) -> None:
         """Gather cosignatures until cancelled."""
+        keeping = asyncio.create_task(self._keep_all(), name=f"cosigned {self.origin}")
         try:
             while True:
                 await self._news.wait()
                 self._news.clear()
-                await self._attempt()
+                if not await self._tried(self._ask_once, "asking"):
+                    self._news.set()
         finally:
+            keeping.cancel()
             for asked in self.witnesses.values():
                 if asked.task is not None:
                     asked.task.cancel()
 
-    async def _attempt(self) -> None:
-        if self._newest is None:
-            return
-        try:
+    async def _keep_all(self) -> None:
+        """Store what a quorum has cosigned, the newest, while the next round goes on."""
+        while True:
+            await self._quorum.wait()
+            self._quorum.clear()
+            if not await self._tried(self._keep_once, "keeping"):
+                self._quorum.set()
+
+    async def _ask_once(self) -> None:
+        if self._newest is not None:
             await self._round(self._newest)
+
+    async def _keep_once(self) -> None:
+        if self._cosigned is not None:
+            await self.keep(*self._cosigned)
+
+    async def _tried(self, step: Callable[[], Awaitable[object]], name: str) -> bool:
+        try:
+            await step()
         except Exception as error:  # noqa: BLE001 - logged, and tried again
-            log.logger().error("cosigning_failed", origin=self.origin, **log.failure(error))
+            log.logger().error(
+                "cosigning_failed", origin=self.origin, worker=name, **log.failure(error)
+            )
             await asyncio.sleep(FIRST_PAUSE)
-            self._news.set()
+            return False
+        return True
 
     async def _round(self, note: Note) -> None:
         gathered = _Round(note, Checkpoint.parse(note.text))
@@ -226,19 +251,27 @@ class Cosigning:
         until: float | None = None
         stored = -1
         while not gathered.is_outdated:
-            policy = await self.policy()
             self._answered.clear()
+            policy = await self._policy_now(loop.time())
             if policy is not None:
                 self._ask(policy, gathered, loop.time())
                 self._confirm(policy)
                 names = gathered.names(policy)
                 if policy.is_quorum(names) and len(names) > stored:
                     stored = len(names)
-                    await self.keep(gathered.checkpoint, gathered.note(policy))
+                    self._cosigned = gathered.checkpoint, gathered.note(policy)
+                    self._quorum.set()
                     until = until or loop.time() + MOMENT
             if until is not None and (not self._is_waiting() or loop.time() >= until):
                 return
             await self._pause(until, loop.time())
+
+    async def _policy_now(self, now: float) -> Policy | None:
+        read, policy = self._policy
+        if policy is None or now - read >= _POLICY_AGE:
+            policy = await self.policy()
+            self._policy = now, policy
+        return policy
 
     def _ask(self, policy: Policy, gathered: _Round, now: float) -> None:
         for name, listed in policy.witnesses.items():

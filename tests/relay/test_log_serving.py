@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,7 +13,7 @@ import pytest
 
 from liaison.policy import signing
 from liaison.policy.agreement import Agreement
-from liaison.relay import identity
+from liaison.relay import identity, log_status, log_words
 from liaison.relay.errors import KeyFileError
 from liaison.relay.files import DataDir
 from liaison.storage import logs
@@ -20,7 +22,7 @@ from liaison.tlog.vkey import SignatureType, VerifierKey
 from liaison.trust import log as trust_log
 from tests.support import witness
 from tests.support.people import people_of
-from tests.support.relay import RunningRelay, free_port, make, running
+from tests.support.relay import RelayProcess, RunningRelay, free_port, make, running
 from tests.support.witness import RunningWitness
 from tests.support.world import World
 
@@ -122,6 +124,12 @@ async def test_a_serving_relay_has_its_log_cosigned_by_the_agreements_witnesses(
         cosigned = trust_log.verify(agreement, row.cosigned)
         assert set(cosigned.witnesses) == {one.name for one in witnesses}
         assert (await log.until_cosigned(relay, None)).size > 0
+        own, shared = await log_status.status(relay.app.publisher)
+        assert (own["agreement"], own["entries"], own["witnesses"]) == (None, own["cosigned"], [])
+        assert (shared["agreement"], shared["waiting_seconds"]) == (AGREEMENT, None)
+        assert [(one["name"], one["cosigned"], one["problem"]) for one in shared["witnesses"]] == [
+            (one.name, shared["entries"], None) for one in witnesses
+        ]
 
 
 async def test_without_witnesses_the_relays_signature_counts(
@@ -155,6 +163,9 @@ async def test_a_relay_on_an_old_copy_is_not_ready_and_says_what_to_do(
         assert answer.json["type"].endswith("log.refused")
         assert "were signed" in answer.json["detail"]
         assert "restore the newest backup" in answer.json["hint"]
+        told = "\n".join(log_words.lines(await log_status.status(relay.app.publisher)))
+        assert re.search(r"refused +127\.0\.0\.1:\d+/root-log", told)
+        assert answer.json["hint"] in told
 
 
 async def test_witnesses_tell_a_relay_that_all_of_it_was_restored(
@@ -178,6 +189,18 @@ async def test_witnesses_tell_a_relay_that_all_of_it_was_restored(
         answer = await nobody.get("/readyz")
         assert answer.status == 503
         assert "has cosigned" in answer.json["detail"]
+
+
+def test_the_operator_sees_how_the_logs_stand_while_the_relay_is_stopped(tmp_path: Path) -> None:
+    relay = RelayProcess(tmp_path / "relay")
+    relay.init()
+
+    words = relay.run("log", "status").stdout
+    (own,) = json.loads(relay.run("log", "status", "--json").stdout)
+
+    origin = f"127.0.0.1:{relay.port}/root-log"
+    assert words.startswith(f"ok       {origin}  entries 0  signed 0  cosigned 0\n")
+    assert VerifierKey.parse(own["vkey"]).name == own["log"] == origin
 
 
 def test_a_relay_without_its_log_key_does_not_start(tmp_path: Path) -> None:
