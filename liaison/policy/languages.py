@@ -11,20 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from liaison.envelope.content import Content, Part, Single
+from liaison.envelope.content import Content, Disposition, Part, Single
 from liaison.policy.agreement import Agreement, UnknownChannelPolicyError
-from liaison.policy.requests import Decision, allow, deny
+from liaison.policy.channel_policy import ChannelPolicy
+from liaison.policy.membership import rule
+from liaison.policy.requests import Decision, deny
 
 
-def judge(content: Content, agreement: Agreement, channel: str) -> Decision:
-    """Decide whether every text of a message is declared in a language of its channel.
+def check(content: Content, policy: ChannelPolicy) -> Decision | None:
+    """Return why a text of a message is in no language of its channel, or None.
 
     Args:
         content: of the message; files are not asked.
-        agreement: in the version of the message's epoch.
-        channel: name of the channel's policy.
+        policy: the channel's.
     """
-    listed, name = _listed(agreement, channel), f"channels.{channel}.languages"
+    listed, name = policy.languages, rule(policy, "languages")
     wanted = ", ".join(listed)
     for part in _texts(content.parts()) if listed else ():
         if not part.language:
@@ -32,25 +33,25 @@ def judge(content: Content, agreement: Agreement, channel: str) -> Decision:
         if not any(_covers(language, part.language) for language in listed):
             shown = part.language if part.language.isprintable() else "another language"
             return deny(name, f"the text is in {shown}, the channel in {wanted}")
-    return allow(name, "the text is in a language of the channel")
+    return None
 
 
 def usual(agreement: Agreement, channel: str) -> str:
     """Return the language of a text that declares none: the only one there is, or none."""
-    listed = _listed(agreement, channel)
+    try:
+        listed = agreement.channel(channel).languages
+    except UnknownChannelPolicyError:
+        # Refused for that; nothing is said about languages then.
+        return ""
     return listed[0] if len(listed) == 1 else ""
 
 
-def _listed(agreement: Agreement, channel: str) -> tuple[str, ...]:
-    try:
-        return agreement.channel(channel).languages
-    except UnknownChannelPolicyError:
-        # Refused for that; nothing is said about languages then.
-        return ()
-
-
 def _texts(parts: Iterable[Part]) -> list[Single]:
-    return [one for one in parts if isinstance(one, Single) and one.text]
+    return [
+        one
+        for one in parts
+        if isinstance(one, Single) and one.text and one.disposition is not Disposition.ATTACHMENT
+    ]
 
 
 def _covers(listed: str, tag: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,19 @@ from tests.support.world import FAST_SUITE, HOUR, YEAR, World
 READER = "deu/lno-j3#d1"
 ATTACHE = "nor/defatt-berlin#d1"
 DESK = "nor/duty-desk#d1"
+FOREIGNER = "deu/duty-desk#d1"
 MESSAGES = 10_000
 _ALLOWED_EVERY = 100
 _AT_ONCE = 500
 _MANY = 1_000_000.0
 _DAY = 86_400
 _NATIONS = tuple(Pattern.parse(code) for code in ("NOR", "DEU"))
-_SENDERS = tuple(Pattern.parse(text) for text in ("nor/defatt-*", "deu/lno-*"))
+_ADDRESSEES = tuple(Pattern.parse(text) for text in ("nor/defatt-*", "deu/lno-*"))
+_SENDERS = (Pattern.parse("role:attaches"),)
 
 
 def strict(stage: Stage) -> Agreement:
-    """An agreement in which the attaché may send little, and the duty desk nothing."""
+    """An agreement in which the attaché may send little; the duty desk and Germany nothing."""
     made = templates.new(
         AgreementKind.BILATERAL,
         agreement_id=AGREEMENT,
@@ -67,14 +69,17 @@ def strict(stage: Stage) -> Agreement:
     plain = (Kind.TEXT, Kind.NOTICE)
     policy = replace(
         made.channels[0],
-        send=(SendRule(_SENDERS, plain, Precedence.ROUTINE, Precedence.IMMEDIATE, _SENDERS, ()),),
-        acknowledge=_SENDERS,
+        send=(
+            SendRule(_SENDERS, plain, Precedence.ROUTINE, Precedence.IMMEDIATE, _ADDRESSEES, ()),
+        ),
+        acknowledge=_ADDRESSEES,
         max_message_bytes=4096,
         max_expiry=_DAY,
         release=ReleaseRule((Kind.NOTICE,), Precedence.ROUTINE, (), _SENDERS, 2),
     )
     return replace(
         made,
+        roles={"attaches": (Pattern.parse("nor/defatt-*"),)},
         labels=LabelRules(TLP.policy_id, "TLP:AMBER", "TLP:GREEN"),
         clearances=(
             ClearanceRule(_NATIONS, "TLP:GREEN"),
@@ -246,7 +251,7 @@ RULES = {
 
 @dataclass(frozen=True)
 class Scene:
-    """An honest reader, and two members who ask nobody."""
+    """An honest reader, and members who ask nobody."""
 
     reader: Client
     channel: ChannelId
@@ -255,32 +260,42 @@ class Scene:
 
 @pytest.fixture
 async def scene(stage: Stage) -> AsyncIterator[Scene]:
-    for name in (ATTACHE, DESK, READER):
+    for name in (ATTACHE, DESK, FOREIGNER, READER):
         await stage.enrol(name)
     async with stage.client(READER) as reader:
-        async with stage.client(ATTACHE) as attache, stage.client(DESK) as desk:
-            wanted = [endpoint("nor/duty-desk"), endpoint("deu/lno-j3")]
+        async with (
+            stage.client(ATTACHE) as attache,
+            stage.client(DESK) as desk,
+            stage.client(FOREIGNER) as foreigner,
+        ):
+            wanted = [endpoint(f"{name}-desk") for name in ("nor/duty", "deu/duty")]
+            wanted.append(endpoint("deu/lno-j3"))
             opened = await attache.create_channel(AGREEMENT, POLICY, "duty", wanted)
-            for client in (desk, reader):
+            for client in (desk, foreigner, reader):
                 await until(client, partial(_has, client, opened.id))
             # From here on their own programs are closed.
-            liars = [await _mallory(client, opened.id) for client in (attache, desk)]
+            everyone = (attache, desk, foreigner)
+            liars = [await _mallory(client, opened.id) for client in everyone]
         yield Scene(reader, opened.id, liars)
 
 
 async def test_of_ten_thousand_forbidden_messages_that_a_relay_lets_pass_a_client_shows_none(
     stage: Stage, scene: Scene
 ) -> None:
-    reader, most = scene.reader, 2 * MESSAGES
-    attache, desk = scene.liars
-    said = _sayings(stage.world.now, attache, desk, random.Random(2026))
+    reader, most, sent = scene.reader, 2 * MESSAGES, 0
+    said, allowed = _sayings(stage.world.now, scene.liars, random.Random(2026))
 
-    before = len(said.attache)
-    await attache.send(stage.relay, said.attache, lambda n: until(reader, _holds(reader, n), 60))
-    await desk.send(stage.relay, said.desk, lambda n: until(reader, _holds(reader, before + n), 60))
+    for liar, theirs in zip(scene.liars, said, strict=True):
+        before = sent
+
+        async def read(number: int, before: int = before) -> None:
+            await until(reader, _holds(reader, before + number), 60)
+
+        await liar.send(stage.relay, theirs, read)
+        sent += len(theirs)
 
     history = await reader.history(limit=most)
-    assert [m.text for m in history if m.text] == said.allowed
+    assert [m.text for m in history if m.text] == allowed
     withheld = [m for m in history if not m.text]
     assert len(withheld) == MESSAGES
     assert all(m.state is MessageState.WITHHELD and m.reason for m in withheld)
@@ -307,6 +322,34 @@ async def test_a_message_with_any_bit_of_its_header_flipped_is_refused(
     assert [m.text for m in history if m.text] == ["genuine"]
     failed = [m for m in history if m.state is MessageState.FAILED]
     assert all(m.reason_code for m in failed)
+
+
+async def test_a_message_of_a_past_epoch_is_judged_by_whoever_could_read_it_then(
+    stage: Stage,
+) -> None:
+    for name in (ATTACHE, DESK, READER):
+        await stage.enrol(name)
+    async with stage.client(ATTACHE) as attache, stage.client(DESK) as desk:
+        async with stage.client(READER) as reader:
+            wanted = [endpoint("nor/duty-desk"), endpoint("deu/lno-j3")]
+            opened = await attache.create_channel(AGREEMENT, POLICY, "duty", wanted)
+            for client in (desk, reader):
+                await until(client, partial(_has, client, opened.id))
+        liar, now = await _mallory(attache, opened.id), stage.world.now
+        amber = replace(plain_header(now), label=HeaderLabel(TLP.policy_id, "TLP:AMBER"), to=())
+        early = liar.says(replace(amber, to=(endpoint("nor/defatt-berlin"),)), "not for Germany")
+        await opened.remove(endpoint("deu/lno-j3"))
+        await desk.sync(10)
+
+        # Norway is cleared for it and alone by now; Germany could decrypt it then.
+        env = desk._env
+        inbound = Inbound(env, Joiner(env), LogFollower(env))
+        await inbound.take([_deliver(opened.id, liar, 1, early, now)])
+
+        (message,) = await desk.history()
+        assert (message.state, message.text) == (MessageState.WITHHELD, "")
+        assert message.reason_code == "clearances"
+        assert "deu/lno-j3 is not cleared" in message.reason
 
 
 def _header_place(message: bytes) -> tuple[int, int]:
@@ -358,32 +401,27 @@ async def _mallory(client: Client, channel: ChannelId) -> Mallory:
     return Mallory(env.account, channel, await env.read(load))
 
 
-@dataclass
-class Sayings:
-    """What the members say, and the texts of what they may say."""
+def _sayings(
+    now: int, liars: list[Mallory], chance: random.Random
+) -> tuple[list[list[tuple[MessageId, bytes]]], list[str]]:
+    """Return what each member says, and the texts of the few that are allowed."""
+    said: list[list[tuple[MessageId, bytes]]] = [[] for _ in liars]
+    allowed: list[str] = []
 
-    attache: list[tuple[MessageId, bytes]] = field(default_factory=list)
-    desk: list[tuple[MessageId, bytes]] = field(default_factory=list)
-    allowed: list[str] = field(default_factory=list)
-
-
-def _sayings(now: int, attache: Mallory, desk: Mallory, chance: random.Random) -> Sayings:
-    """Return forbidden messages with a few among them that are allowed."""
-    said = Sayings()
-
-    def say(who: Mallory, header: Header, text: str) -> None:
-        theirs = said.attache if who is attache else said.desk
-        theirs.append((header.message_id, who.says(header, text)))
+    def say(who: int, header: Header, text: str) -> None:
+        said[who].append((header.message_id, liars[who].says(header, text)))
 
     names = sorted(SPOILS)
+    attache, *others = range(len(liars))
     for number in range(MESSAGES):
         if number % _ALLOWED_EVERY == 0:
-            said.allowed.append(f"allowed {number}")
-            say(attache, plain_header(now), said.allowed[-1])
-        if number % (len(names) + 1) == len(names):
-            # The duty desk may send nothing at all.
-            say(desk, plain_header(now), f"forbidden {number}")
+            allowed.append(f"allowed {number}")
+            say(attache, plain_header(now), allowed[-1])
+        kind = number % (len(names) + len(others))
+        if kind >= len(names):
+            # One has another role than senders have, the other is of another party.
+            say(others[kind - len(names)], plain_header(now), f"forbidden {number}")
             continue
-        header, text = SPOILS[names[number % (len(names) + 1)]](plain_header(now), chance)
+        header, text = SPOILS[names[kind]](plain_header(now), chance)
         say(attache, header, f"{text} {number}")
-    return said
+    return said, allowed

@@ -24,8 +24,8 @@ from liaison.crypto.secret import CHUNK_OVERHEAD, CHUNK_SIZE
 from liaison.envelope.attachment import KEY_BYTES, Attachment
 from liaison.errors import MalformedError
 from liaison.model import BlobId, ChannelId
-from liaison.policy.channel_rules import AttachmentRules
-from liaison.policy.errors import PolicyRefusedError
+from liaison.policy import contents
+from liaison.policy.channel_policy import ChannelPolicy
 from liaison_sdk import files
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import (
@@ -75,29 +75,19 @@ class OutgoingFile:
 Report = Callable[[Progress], None]
 
 
-async def check_rules(rules: AttachmentRules, outgoing: list[OutgoingFile]) -> None:
+async def check_rules(policy: ChannelPolicy, outgoing: list[OutgoingFile]) -> None:
     """Check files against the channel's policy, before anything is read of them.
 
     Raises:
         PolicyRefusedError: too many, too large, or of a kind that is not allowed.
         OSError: a file can't be read.
     """
-    if len(outgoing) > rules.max_count:
-        raise PolicyRefusedError(
-            f"at most {rules.max_count} files may be attached", rule="attachments.max_count"
-        )
+    refusal = contents.check_count(len(outgoing), policy)
     for file in outgoing:
         size = (await asyncio.to_thread(file.path.stat)).st_size
-        if size > rules.max_bytes:
-            raise PolicyRefusedError(
-                f"{file.name} has {size} bytes, allowed are {rules.max_bytes}",
-                rule="attachments.max_bytes",
-            )
-        if not rules.allows(file.type):
-            raise PolicyRefusedError(
-                f"{file.name} is {file.type}, which may not be attached here",
-                rule="attachments.media_types",
-            )
+        refusal = refusal or contents.check_file(file.name, file.type, size, policy)
+    if refusal is not None:
+        refusal.require()
 
 
 # --- up ---------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from liaison.envelope.content import Content, Multi, Part, Semantics, Single
 from liaison.envelope.header import Header, Kind, MessageRef
 from liaison.labels import Label
 from liaison.model import EndpointId, MessageId, Precedence
+from liaison.policy import contents as judging
 from liaison.policy import labelling, languages
 from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import Decision, SendMessage
@@ -150,7 +151,8 @@ def judge(
     decision = judgement.decide(env, tx, asked, agreement)
     if not decision.allow:
         return decision
-    return languages.judge(Content.decode(composed.content), agreement, record.policy)
+    inside = Content.decode(composed.content)
+    return judging.judge(inside, agreement, record.policy) or decision
 
 
 def but_for_release(

@@ -18,6 +18,7 @@ from liaison.crypto.x509_path import CertifiedDevice
 from liaison.mls import snapshot
 from liaison.mls.effects import Member
 from liaison.mls.group import Group, Limits
+from liaison.mls.protection import MessageKeys
 from liaison.model import ChannelId, EndpointId
 from liaison.policy.agreement import Agreement
 from liaison.trust import certified_leaf
@@ -63,16 +64,7 @@ class GroupCache:
         Raises:
             ChannelClosedError: the device is not a member.
         """
-        key = (record.channel, record.epoch)
-        known = self._certified.get(key)
-        if known is None:
-            # Reading a thousand certificates takes a while, and nobody comes or goes
-            # within an epoch.
-            known = certified(self.load(tx, record).members())
-            self._certified[key] = known
-            if len(self._certified) > _KEPT:
-                self._certified.popitem(last=False)
-        return known
+        return self._read(record.channel, self.load(tx, record).keys)
 
     def audience(self, tx: Transaction, record: ChannelRecord) -> frozenset[EndpointId]:
         """Return the endpoints of all devices in the group: whoever can decrypt.
@@ -81,6 +73,27 @@ class GroupCache:
             ChannelClosedError: the device is not a member.
         """
         return frozenset(one.device.endpoint for _, one in self.certified(tx, record))
+
+    def audience_of(self, channel: ChannelId, group: Group, epoch: int) -> frozenset[EndpointId]:
+        """Return who could decrypt in an epoch whose keys are still here; nobody where they are not."""
+        return frozenset(
+            one.device.endpoint
+            for keys in (group.keys, *group.past)
+            if keys.epoch == epoch
+            for _, one in self._read(channel, keys)
+        )
+
+    def _read(self, channel: ChannelId, keys: MessageKeys) -> tuple[CertifiedLeaf, ...]:
+        key = (channel, keys.epoch)
+        known = self._certified.get(key)
+        if known is None:
+            # Reading a thousand certificates takes a while, and nobody comes or goes
+            # within an epoch.
+            known = certified(Member(leaf, node) for leaf, node in keys.members.items())
+            self._certified[key] = known
+            if len(self._certified) > _KEPT:
+                self._certified.popitem(last=False)
+        return known
 
     def save_message(self, tx: Transaction, record: ChannelRecord, group: Group) -> ChannelRecord:
         """Store a group after one message in either direction; return the new record."""

@@ -30,7 +30,7 @@ from liaison.mls.group import (
     ProposalStored,
     process,
 )
-from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, Precedence
+from liaison.model import ChannelId, DeviceId, MessageId, Precedence
 from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import SendMessage
 from liaison.policy.requests import Decision
@@ -162,14 +162,6 @@ class Inbound:
         # After what may find that something lacks for it, and before the transaction ends.
         items.take(tx, item.channel, item.seq, digest)
 
-    def _audience(
-        self, tx: Transaction, record: ChannelRecord, epoch: int
-    ) -> frozenset[EndpointId]:
-        """Return whoever can read a message: of a past epoch only this device is known."""
-        if epoch != record.epoch:
-            return frozenset({self._env.account.device.endpoint})
-        return self._env.groups.audience(tx, record)
-
     def _time(self, item: Deliver) -> int:
         """The relay's time of acceptance, which can't lie far in the future.
 
@@ -200,7 +192,8 @@ class Inbound:
             record = env.groups.save_message(tx, record, opened.group)
             self._fail(tx, record, item, e, sender=sender)
             return
-        audience, size = self._audience(tx, record, opened.epoch), len(item.payload)
+        audience = env.groups.audience_of(item.channel, opened.group, opened.epoch)
+        size = len(item.payload)
         decision = judgement.judge_message(
             agreement,
             SendMessage(sender.endpoint, record.policy, header, size, audience, released),

@@ -20,7 +20,7 @@ from liaison.mls.framing import Sender, SenderKind
 from liaison.mls.group import Group
 from liaison.mls.proposals import Add, Remove, Update
 from liaison.model import DeviceId, EndpointId
-from liaison.policy import labelling, languages, statement
+from liaison.policy import contents, labelling, statement
 from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.evaluate import (
@@ -87,7 +87,7 @@ def judge_message(
     decision = evaluate(reading, agreement, now, standing=standing)
     if not decision.allow:
         return decision
-    return languages.judge(content, agreement, request.channel)
+    return contents.judge(content, agreement, request.channel) or decision
 
 
 def check_content(header: Header, content: Content, plaintext: bytes) -> None:

@@ -13,9 +13,9 @@ from liaison.envelope.content import Content, Null, Part
 from liaison.envelope.header import Kind
 from liaison.envelope.receipt import Answer
 from liaison.model import ChannelId, MessageId
-from liaison.policy import languages
+from liaison.policy import contents as judging
 from liaison.policy.agreement import Agreement
-from liaison.policy.channel_rules import AttachmentRules
+from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.requests import deny
 from liaison.policy.simulate import Simulation, refused_by, simulate
@@ -97,8 +97,7 @@ class Sender:
                 raise
             record, agreement = await env.read(judge)
         if files:
-            rules = agreement.channel(record.policy).attachments
-            await attachments.check_rules(rules, list(files))
+            await attachments.check_rules(agreement.channel(record.policy), list(files))
         for file in files:
             uploaded = await attachments.upload(env, self._home, channel, file, report)
             parts.append(uploaded.as_part())
@@ -118,7 +117,7 @@ class Sender:
         parts = (*_text(text, language, files), Null())
         ready = replace(draft, parts=parts, kind=_kind(draft, text, files))
 
-        def look(tx: Transaction) -> tuple[Simulation, AttachmentRules]:
+        def look(tx: Transaction) -> tuple[Simulation, ChannelPolicy]:
             record, _ = self._open(tx, channel)
             # What is sent now is sent under the version in force: a commit brings it in first.
             agreement = duties.version_in_force(env, tx, record)
@@ -127,12 +126,13 @@ class Sender:
             request = composing.request(env, tx, current, agreement, composed)
             standing = env.trust.standing(tx, record.agreement_id)
             found = simulate(request, agreement, env.now, standing=standing)
-            spoken = languages.judge(Content.decode(composed.content), agreement, record.policy)
-            return refused_by(found, spoken), agreement.channel(record.policy).attachments
+            inside = judging.judge(Content.decode(composed.content), agreement, record.policy)
+            found = found if inside is None else refused_by(found, inside)
+            return found, agreement.channel(record.policy)
 
-        simulation, rules = await env.read(look)
+        simulation, policy = await env.read(look)
         try:
-            await attachments.check_rules(rules, list(files))
+            await attachments.check_rules(policy, list(files))
         except PolicyRefusedError as e:
             return refused_by(simulation, deny(e.rule, e.message))
         return simulation

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from liaison.envelope import content as contents
 from liaison.envelope.content import Content, External, Multi, Null, Part, Semantics, Single
+from liaison.policy import contents as judging
 from liaison.policy import languages
-from liaison.policy.requests import Decision
+from liaison.policy.requests import Decision, allow
 from tests.core.policy.documents import ruled
 
 FILE = External("application/pdf", "https://x/1", 1, 1, bytes(16), bytes(12), b"", bytes(32))
@@ -17,7 +18,8 @@ FILE = External("application/pdf", "https://x/1", 1, 1, bytes(16), bytes(12), b"
 
 def decide(*parts: Part, listed: tuple[str, ...] = ("en", "nb-NO")) -> Decision:
     body = parts[0] if len(parts) == 1 else Multi(Semantics.PROCESS_ALL, parts)
-    return languages.judge(Content(bytes(16), body), ruled(languages=listed), "liaison")
+    under = ruled(languages=listed)
+    return judging.judge(Content(bytes(16), body), under, "liaison") or allow("none", "allowed")
 
 
 @pytest.mark.parametrize("tag", ["en", "EN", "en-GB", "nb-NO", "NB-no", "nb-NO-x-oslo"])
@@ -67,5 +69,6 @@ def test_only_one_language_can_be_taken_for_granted() -> None:
     assert languages.usual(ruled(languages=("nb-NO", "en")), "liaison") == ""
     assert languages.usual(ruled(), "liaison") == ""
     assert languages.usual(ruled(languages=("en",)), "of no such kind") == ""
-    none = languages.judge(Content(bytes(16), Null()), ruled(languages=("en",)), "of no such kind")
-    assert none.allow
+    none = judging.judge(Content(bytes(16), Null()), ruled(languages=("en",)), "of no such kind")
+    assert none is not None
+    assert none.rule == "channel.unknown"

@@ -1,17 +1,18 @@
-"""A channel in agreed languages: senders declare theirs, readers withhold what is in another."""
+"""What only clients can judge: the languages of texts, and files."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from liaison.policy import signing
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.simulate import Fate
-from liaison_sdk import Channel, Client, MessageState, composing
+from liaison_sdk import Channel, Client, MessageState, attachments, composing
 from tests.sdk.support import POLICY, Stage, endpoint, next_message
 
 SPOKEN = "nor-deu-spoken"
@@ -21,11 +22,13 @@ OFFICER = "deu/lno-j3#d1"
 
 @asynccontextmanager
 async def speaking(stage: Stage, *languages: str) -> AsyncIterator[tuple[Channel, Client]]:
-    """A channel of the attaché's in these languages, and a reader in it."""
+    """A channel of the attaché's in these languages, with few kinds of files, and a reader."""
     signed = stage.world.agreement("NOR", "DEU", relay=stage.relay.identity, agreement_id=SPOKEN)
     text = signing.verify(signed)
     (policy,) = text.channels
-    text = replace(text, channels=(replace(policy, languages=languages),))
+    files = replace(policy.attachments, media_types=("application/pdf", "image/*"))
+    changed = replace(policy, languages=languages, attachments=files)
+    text = replace(text, channels=(changed,))
     keys = [stage.world.party(code).authority_key for code in ("NOR", "DEU")]
     await stage.relay.admit_agreement(signing.add_signature(signing.sign(text, keys[0]), keys[1]))
     for name in (ATTACHE, OFFICER):
@@ -69,6 +72,30 @@ async def test_what_comes_in_another_language_is_withheld(
         assert message.state is MessageState.WITHHELD
         assert message.reason_code == "channels.liaison.languages"
         assert message.text == ""
+
+
+async def test_a_message_with_a_file_that_may_not_be_attached_is_withheld(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<script>")
+    async with speaking(stage) as (channel, reader):
+        with pytest.raises(PolicyRefusedError) as caught:
+            await channel.send("See the page.", attach=[page])
+        simulated = await channel.simulate("See the page.", attach=[page])
+        monkeypatch.setattr(composing, "judge", lambda *_: _Allow())
+        monkeypatch.setattr(attachments, "check_rules", _nothing)
+        await channel.send("See the page.", attach=[page])
+        message = await next_message(reader)
+
+        rule = "channels.liaison.attachments.media_types"
+        assert caught.value.rule == simulated.decision.rule == message.reason_code == rule
+        assert message.state is MessageState.WITHHELD
+        assert (message.text, message.attachments) == ("", ())
+
+
+async def _nothing(*_: object) -> None:
+    """Check nothing."""
 
 
 class _Allow:
