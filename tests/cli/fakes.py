@@ -430,6 +430,9 @@ class FakeClient:
         self.asked_logs += 1
         return self.logs
 
+    async def log_proof(self, message: FakeMessage) -> bytes | None:
+        return b'{"proof":1}' if message.logged else None
+
     def store(self, message: FakeMessage) -> FakeSent:
         """Keep an own message that the relay has taken."""
         number = MessageId((100 + len(self.stored)).to_bytes(16, "big"))

@@ -134,6 +134,37 @@ def test_the_evidence_of_an_alarm_can_be_handed_on(
     assert file.read_bytes() == b'{"a":1}\n'
 
 
+def test_the_proof_of_an_own_message_can_be_handed_on(
+    liaison: Liaison, client: FakeClient, tmp_path: Path
+) -> None:
+    message = FakeMessage("x", client, outgoing=True, logged=True)
+    client.stored = [message]
+    file, name = tmp_path / "proof.json", str(message.id)
+
+    assert liaison("log", "proof", name, "-o", file).code == 0
+    client.stored = [replace(message, logged=False)]
+    done = liaison("log", "proof", name)
+
+    assert file.read_bytes() == b'{"proof":1}\n'
+    assert done.code == 1
+    assert "there is no proof" in done.err
+
+
+def test_reading_asks_the_log_for_what_it_had_not_shown(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.stored = [FakeMessage("x", client, logged=True)]
+    liaison("read")
+    assert client.asked_logs == 0
+
+    client.stored = [FakeMessage("x", client)]
+    liaison("read", "--no-sync")
+    assert client.asked_logs == 0
+    liaison("read")
+
+    assert client.asked_logs == 1
+
+
 def test_accepted_and_logged_are_two_states_of_an_own_message(
     liaison: Liaison, client: FakeClient
 ) -> None:

@@ -18,6 +18,10 @@ from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
 from liaison.relay import identity
 from liaison.relay.files import DataDir
+from liaison.tlog import merkle
+from liaison.tlog.disclosure import Disclosure
+from liaison.tlog.entries import Entry
+from liaison.tlog.proof import TlogProof
 from liaison.trust import log as trusted
 from liaison.wire import v1
 from liaison.wire.frames import Deliver, ItemKind
@@ -148,6 +152,22 @@ async def test_accepted_comes_at_once_and_logged_later(pair: Stage) -> None:
             if message.logged:
                 break
         assert message.logged
+
+
+async def test_whoever_has_sent_a_message_holds_a_proof_that_others_can_check(pair: Stage) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        await talk(attache, officer)
+        assert await until(attache, lambda: all_logged(attache))
+        own, other = await attache.history()
+        policy = trusted.policy(await attache.agreement(AGREEMENT))
+
+        kept = json.loads(await attache.log_proof(own) or b"")
+
+        data = kept["entry"].encode()
+        TlogProof.decode(kept["proof"].encode()).verify(merkle.hash_leaf(data), policy)
+        said = Entry.decode(data).open(Disclosure.from_json(kept["disclosure"]))
+        assert (said["sender"], said["message"]) == (ATTACHE, str(own.id))
+        assert await attache.log_proof(other) is None
 
 
 async def test_what_a_closed_program_has_sent_is_logged_by_the_next_one(pair: Stage) -> None:

@@ -81,6 +81,29 @@ async def evidence(
     raise NotFoundError(f"there is no alarm {number}", hint="liaison log status lists them")
 
 
+@command(app)
+async def proof(
+    cli: Context,
+    message: Annotated[str, typer.Argument(help="An own message, by the beginning of its id.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where to write it; - is stdout.")
+    ] = documents.STANDARD,
+) -> None:
+    """Write what proves to anybody that an own message is in the log.
+
+    It was kept when the log first showed the message, so it holds whatever becomes of the relay.
+    It shows sender, addressees, time and label, and nothing of the text.
+    """
+    async with clients.open_client(cli, offline=True) as client:
+        found = await client.log_proof(await client.message(message))
+    if found is None:
+        raise NotFoundError(
+            f"there is no proof of {message} here",
+            hint="there is one of own messages that are logged; see liaison read",
+        )
+    documents.write(output, found + b"\n")
+
+
 def record(status: LogStatus) -> dict[str, Any]:
     """Return what programs are told of a log."""
     return {

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from liaison.errors import LiaisonError
 from liaison_cli import clients, messages
 from liaison_cli.context import Context, command
 from liaison_cli.rulebook import Rulebook
 
 if TYPE_CHECKING:
     from liaison.model import ChannelId
-    from liaison_sdk import Client
+    from liaison_sdk import Client, Message
 
 _POLL_SECONDS: Final = 0.2
+_LOG_SECONDS: Final = 2.0
 
 
 async def read(
@@ -43,7 +45,10 @@ async def read(
         place = (await client.channel(channel)).id if channel is not None else None
         if wait:
             await _await_unread(client, place, wait, count)
-        listed = await (client.unread(place) if unread else client.history(place))
+        listed = await _listed(client, place, unread=unread)
+        if not offline and client.connected and any(map(_may_be_logged, listed)):
+            await _follow_logs(client)
+            listed = await _listed(client, place, unread=unread)
         # Before they are printed, so that no `watch` prints them once more.
         await client.mark_shown([m for m in listed if not (m.outgoing or m.shown)])
         book = Rulebook(client)
@@ -57,6 +62,25 @@ async def read(
 def register(app: typer.Typer) -> None:
     """Add the command to `liaison`."""
     command(app)(read)
+
+
+async def _listed(client: Client, place: ChannelId | None, *, unread: bool) -> list[Message]:
+    return await (client.unread(place) if unread else client.history(place))
+
+
+def _may_be_logged(message: Message) -> bool:
+    """Whether the log may show by now what it had not shown before."""
+    return not message.logged and message.accepted_at is not None
+
+
+async def _follow_logs(client: Client) -> None:
+    """Ask the logs once, so that what they have is told; messages are shown without them, too."""
+    import asyncio
+    import contextlib
+
+    with contextlib.suppress(LiaisonError, TimeoutError):
+        async with asyncio.timeout(_LOG_SECONDS):
+            await client.follow_logs()
 
 
 async def _await_unread(

@@ -37,7 +37,7 @@ from liaison_sdk.events import Event
 from liaison_sdk.keystore import Keystore
 from liaison_sdk.message import Attachment, Message, Sent
 from liaison_sdk.opening import Opening, Parts
-from liaison_sdk.store import Transaction
+from liaison_sdk.store import Transaction, logs
 from liaison_sdk.trust_store import AgreementMissingError
 
 if TYPE_CHECKING:
@@ -276,6 +276,16 @@ class Client:
         """
         await self._parts.follower.follow_all()
         return await self.log_status()
+
+    async def log_proof(self, message: Message) -> bytes | None:
+        """Return what proves to anybody that an own message is in the log; None before it is.
+
+        JSON: `entry`, its C2SP tlog-proof as `proof`, and `disclosure`, which opens the entry.
+        """
+        channel, seq = message.channel_id, message.seq
+        if seq is None or not message.outgoing:
+            return None
+        return await self._env.read(lambda tx: logs.load_proof(tx, channel, seq))
 
     # --- channels -----------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ quorum yet, means that the relay is broken or dishonest; the answer is the evide
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -33,10 +34,12 @@ from liaison.tlog.errors import (
 from liaison.tlog.fields import EntryType
 from liaison.tlog.note import Note
 from liaison.tlog.policy import Cosigned
+from liaison.tlog.proof import TlogProof
 from liaison.tlog.text import from_base64, to_base64
 from liaison.trust import log as trusted
 from liaison.wire.log import LogAnswer, ProvenEntry
 
+PROOF_FORMAT: Final = "liaison.log-proof/1"
 CERTIFICATE_ACTS: Final = frozenset({"certificate", "known"})
 """What a key entry says that puts a certificate into the log."""
 
@@ -268,6 +271,22 @@ def credentials(entries: Iterable[Proven], asked: Iterable[bytes]) -> dict[bytes
         if values.get("act") in CERTIFICATE_ACTS and isinstance(digest, str) and digest in wanted:
             found[wanted[digest]] = each.index
     return found
+
+
+def portable(each: ProvenEntry, seen: Seen) -> bytes:
+    """Return what proves an entry to others, offline and without this program: JSON.
+
+    `entry` is the leaf, `proof` a C2SP tlog-proof of it, `disclosure` opens the entry's fields.
+    """
+    proof = TlogProof(each.index, tuple(each.proof), seen.note)
+    return json.dumps(
+        {
+            "format": PROOF_FORMAT,
+            "entry": each.data.decode(),
+            "disclosure": each.disclosure,
+            "proof": proof.encode().decode(),
+        }
+    ).encode()
 
 
 def _cosigned(versions: Sequence[Agreement], party: PartyCode, note: bytes) -> Cosigned:

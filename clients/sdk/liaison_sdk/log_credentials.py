@@ -80,9 +80,10 @@ def check_sender(
     Raises:
         CredentialUnloggedError: its certificate is not in the log.
     """
-    if not agreement.relay.log_signers:
+    digest = digest_of(credential)
+    if _is_logged(env, agreement, digest) or not agreement.relay.log_signers:
         return {}
-    return check(env, tx, agreement, {digest_of(credential): str(device_of(credential))})
+    return check(env, tx, agreement, {digest: str(device_of(credential))})
 
 
 def check(
@@ -142,10 +143,15 @@ def note(
         if digest in proven:
             state = CredentialState.LOGGED
             arrived.append(device)
-        elif 0 < sizes[0] >= before.size:
-            if not final and digest not in known:
+        elif before.state is CredentialState.MISSING:
+            # A log that is found wanting does not get its grace afterwards.
+            continue
+        elif sizes[0] and sizes[0] >= (before.size or sizes[1]):
+            if digest not in known and not final:
                 continue
-            state = CredentialState.MISSING
+            # Where the log said nothing before, this is its first word, as for a new one.
+            heard = bool(before.size) or final
+            state = CredentialState.MISSING if heard else CredentialState.UNPROVEN
         else:
             state = CredentialState.UNPROVEN
         # A size that was not known then is the one that is known now.

@@ -66,6 +66,8 @@ class LogFollower:
             ConnectionLostError: the relay can't be reached.
         """
         options = self._env.options
+        # Most commands are over before anything has to be asked.
+        await options.sleep(options.log_pause)
         while True:
             change = self._env.changes.next()
             await self._look()
@@ -151,7 +153,7 @@ class LogFollower:
 
     async def _look(self) -> None:
         """Ask whatever has something to show, where its time has come."""
-        # Most commands are over before anything is asked.
+        # Loaded when something is asked: that takes longer than most commands do.
         from liaison_sdk import log_keeping  # noqa: PLC0415 - as said
 
         env = self._env

@@ -212,6 +212,8 @@ def keep(
                 env.announce(tx, Event(EventKind.MESSAGE, record.channel))
     for channel, error in outcome.forked.items():
         alarm(env, tx, name, channel, error, evidence)
+    if outcome.answered is not None and answer is not None:
+        _keep_proofs(env, tx, outcome, outcome.answered, answer)
     for channel, (following, places) in outcome.followed.items():
         _keep_places(env, tx, plan, channel, following, places, evidence)
     return True
@@ -368,6 +370,21 @@ def _advanced(env: Environment, known: LogRecord, outcome: Outcome) -> LogRecord
         witnesses=tuple(sorted(seen.witnesses)),
         advanced_at=env.now if moved else known.advanced_at,
     )
+
+
+def _keep_proofs(
+    env: Environment, tx: Transaction, outcome: Outcome, answered: Answered, answer: LogAnswer
+) -> None:
+    """Keep what shows to anybody that the own messages were logged, whatever comes later."""
+    own, sent = str(env.account.device), answered.entries
+    shown = {one.index: one.values for one in sent if one.values is not None}
+    raw = {one.index: one for one in answer.entries}
+    for channel, (_, places) in outcome.followed.items():
+        for place in places:
+            values = shown.get(place.index, {})
+            if values.get("sender") == own and values.get("message") is not None:
+                proof = log_checks.portable(raw[place.index], answered.seen)
+                logs.save_proof(tx, channel, place.seq, proof)
 
 
 def _keep_places(

@@ -258,6 +258,21 @@ def any_pending(tx: Transaction, channel: ChannelId) -> bool:
     return tx.one(sql, (channel.value,)) is not None
 
 
+def save_proof(tx: Transaction, channel: ChannelId, seq: int, proof: bytes) -> None:
+    """Keep the proof that an own message is in the log; the first one stays."""
+    tx.execute(
+        "INSERT OR IGNORE INTO log_proofs (channel, seq, body) VALUES (?, ?, ?)",
+        (channel.value, seq, tx.seal(f"log proof {channel} {seq}", proof)),
+    )
+
+
+def load_proof(tx: Transaction, channel: ChannelId, seq: int) -> bytes | None:
+    """Return the proof that an own message is in the log, or None."""
+    sql = "SELECT body FROM log_proofs WHERE channel = ? AND seq = ?"
+    row = tx.one(sql, (channel.value, seq))
+    return None if row is None else tx.unseal(f"log proof {channel} {seq}", row[0])
+
+
 # --- credentials ------------------------------------------------------------------------
 
 

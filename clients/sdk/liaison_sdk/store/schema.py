@@ -71,6 +71,15 @@ _LOGS: Final = (
         body BLOB NOT NULL
     ) STRICT
     """,
+    # Of own messages: what shows to anybody, for good, that they were logged.
+    """
+    CREATE TABLE log_proofs (
+        channel BLOB NOT NULL,
+        seq INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (channel, seq)
+    ) WITHOUT ROWID, STRICT
+    """,
     # Where a message stands in the log; NULL until that is proven.
     "ALTER TABLE messages ADD COLUMN logged INTEGER",
     # Whether it was reported as missing there.
