@@ -14,7 +14,7 @@ import typer
 from liaison_auditor.main import app, run
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("operating/witness.md",)
+PAGES = ("guide/auditor.md", "operating/witness.md")
 
 
 def _commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
