@@ -67,6 +67,7 @@ class StoreCheckpoints(Operation[None]):
     published: Sequence[Signed]
     cosigned: Sequence[Signed]
     now_ms: int
+    is_own: bool = True
 
     async def apply(self, work: Work) -> None:
         """Store them, where they are not older than what is there."""

@@ -96,10 +96,12 @@ class Operation(Generic[_R]):
     Attributes:
         precedence: what is higher is written first.
         size: bytes that it keeps in memory while it waits.
+        is_own: whether it is the relay's own, of which there are few: it is never turned away.
     """
 
     precedence: int = Precedence.OVERRIDE
     size: int = 0
+    is_own: bool = False
 
     async def apply(self, work: Work) -> _R:
         """Make the change.
@@ -216,7 +218,8 @@ class Writer:
         if not self.alive:
             raise UnavailableError("the relay is stopping and takes nothing more")
         too_much = self._waiting_bytes + operation.size > self._max_waiting_bytes
-        if len(self._waiting) >= self._max_waiting or (too_much and self._waiting):
+        full = len(self._waiting) >= self._max_waiting or (too_much and self._waiting)
+        if full and not operation.is_own:
             raise BusyError(hint="wait a second and send it again")
         result: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
         waiting = _Waiting(-operation.precedence, next(self._order), operation, result)

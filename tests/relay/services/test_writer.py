@@ -104,6 +104,22 @@ async def test_a_refused_operation_undoes_itself_and_no_neighbour(
     assert log == ["written n1", "written n4", "woken n1", "woken n4"]
 
 
+async def test_what_is_the_relays_own_is_never_turned_away(
+    database: Database, writer: Writer
+) -> None:
+    waiting = [asyncio.create_task(writer.submit(Note(f"n{n}"))) for n in range(8)]
+    await asyncio.sleep(0)
+    own = Note("n8")
+    own.is_own = True
+
+    with pytest.raises(UnavailableError):
+        await writer.submit(Note("n9"))
+    await writer.submit(own)
+    await asyncio.gather(*waiting)
+
+    assert await names(database) == {f"n{n}" for n in range(9)}
+
+
 async def test_a_row_that_clashes_is_its_own_failure(database: Database, writer: Writer) -> None:
     results = await asyncio.gather(
         *(writer.submit(Note(name)) for name in ("n1", "n1", "n2")), return_exceptions=True
