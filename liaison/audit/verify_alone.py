@@ -647,11 +647,12 @@ def order(manifest: Manifest) -> list[str]:
 
 _HASH = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 _NUMBER = rb"0|[1-9][0-9]{0,14}"
-# The types that take a place in their channel; all others are taken by `OTHER`.
+# Most entries are of messages: their whole form stands here. All others are found by their braces,
+# and read by `parse_entry`.
 FAST = re.compile(
     rb"""(?s:(..))(\{"channel":"([0-9a-f]{32})","epoch":(%b),"fields":"%b","""
-    rb""""policy":\{"digest":"%b","version":([1-9][0-9]{0,8})\},"seq":([1-9][0-9]{0,14}),"""
-    rb""""size":(?:%b),"time":(%b),"type":"(accepted|commit|receipt)","v":2\}"""
+    rb""""policy":\{"digest":"%b","version":[1-9][0-9]{0,8}\},"seq":([1-9][0-9]{0,14}),"""
+    rb""""size":(?:%b),"time":(%b),"type":"(?:accepted|receipt)","v":2\}"""
     rb"""|\{[^{}]*(?:\{[^{}]*\}[^{}]*)?\})""" % (_NUMBER, _HASH, _HASH, _NUMBER, _NUMBER)
 )
 
@@ -1035,18 +1036,16 @@ class Walk:
 
     def follow(self, start: int, found: list[Any], bodies: list[dict[str, Any] | None]) -> None:
         views = self.views
-        for index, (_, entry, channel, epoch, _, seq, time, type_) in enumerate(found, start):
-            if type_:
+        for index, (_, entry, channel, epoch, seq, time) in enumerate(found, start):
+            view = views.get(channel)
+            # Most messages are of the same epoch as the one before, and nothing else is new.
+            if view is not None and view.told == epoch and view.seq == int(seq):
+                view.seq += 1
                 at = int(time)
-                view = views.get(channel)
-                # Most messages are of the same epoch as the one before, and nothing else is new.
-                if view is not None and view.told == epoch and type_ != b"commit":
-                    if view.seq != int(seq):
-                        view.follow(index, int(seq), int(epoch), commit=False)
-                    view.seq += 1
-                else:
-                    self.place(index, channel, int(seq), int(epoch), commit=type_ == b"commit")
-                    views[channel].told = epoch if type_ != b"commit" else b""
+            elif channel:
+                self.place(index, channel, int(seq), int(epoch), commit=False)
+                views[channel].told = epoch
+                at = int(time)
             else:
                 try:
                     body = bodies[index - start] = parse_entry(entry)
@@ -1069,12 +1068,13 @@ class Walk:
         openings = self.openings.take(count)
         events = None if self.events is None else self.events.take(count)
         cells = None if self.table is None else self.table.take(count)
-        if events is None and openings == [CLOSED % index for index in range(start, start + count)]:
+        closed = (CLOSED + b"\n") * count % tuple(range(start, start + count))
+        if events is None and b"\n".join([*openings, b""]) == closed:
             return
         rows, problems = [], []
-        for n, (_, entry, *_, type_) in enumerate(found):
+        for n, (_, entry, channel, *_) in enumerate(found):
             try:
-                body = bodies[n] or (json.loads(entry) if type_ else parse_entry(entry))
+                body = bodies[n] or (json.loads(entry) if channel else parse_entry(entry))
                 line, row = self.shown(start + n, body, openings[n : n + 1])
             except (ValueError, TypeError, AttributeError) as error:
                 problems.append(InvalidError(str(error), start + n, "openings.jsonl"))

@@ -197,6 +197,18 @@ def test_a_second_spelling_of_an_entry_is_refused(change: object) -> None:
         Entry.decode(change(data))
 
 
+def test_an_entry_is_read_alike_whatever_was_read_before() -> None:
+    honest = edited(policy={"version": 3, "digest": "A" * 43 + "="})
+
+    for version in (3.0, True, "3"):
+        with pytest.raises(EntryError):
+            Entry.decode(edited(policy={"version": version, "digest": "A" * 43 + "="}))
+    with pytest.raises(EntryError):
+        Entry.decode(edited(policy={"version": 3, "digest": "A" * 42 + "B="}))
+
+    assert Entry.decode(honest).encode() == honest
+
+
 def test_an_entry_has_a_largest_size() -> None:
     with pytest.raises(EntryTooLargeError):
         Entry.decode(bytes(entries.MAX_ENTRY_BYTES + 1))
