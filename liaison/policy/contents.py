@@ -37,7 +37,7 @@ def check_count(count: int, policy: ChannelPolicy) -> Decision | None:
     if count <= most:
         return None
     name = rule(policy, "attachments.max_count")
-    return deny(name, f"{count} files are attached, allowed are {most}")
+    return deny(name, f"at most {most} files may be attached, here are {count}")
 
 
 def check_file(name: str, media_type: str, size: int, policy: ChannelPolicy) -> Decision | None:

@@ -84,8 +84,10 @@ async def check_rules(policy: ChannelPolicy, outgoing: list[OutgoingFile]) -> No
     """
     refusal = contents.check_count(len(outgoing), policy)
     for file in outgoing:
+        if refusal is not None:
+            break
         size = (await asyncio.to_thread(file.path.stat)).st_size
-        refusal = refusal or contents.check_file(file.name, file.type, size, policy)
+        refusal = contents.check_file(file.name, file.type, size, policy)
     if refusal is not None:
         refusal.require()
 
