@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from time import time
 
 import aiohttp
 import pytest
 
+from liaison.crypto import trial_tls
 from liaison.tlog import witness as protocol
 from liaison.tlog.errors import ForkError
-from liaison_auditor.witness import server
+from liaison_auditor.errors import ConfigurationError
+from liaison_auditor.witness import keys, server
 from liaison_auditor.witness.keys import Algorithm
+from liaison_auditor.witness.running import listening
+from liaison_auditor.witness.settings import Settings, TLSFiles
+from liaison_auditor.witness.state import State
 from tests.support.signed_log import SignedLog
 from tests.support.witness import RunningWitness, new, running
 
@@ -149,3 +156,34 @@ async def test_requests_at_once_are_judged_one_after_the_other(
     cosigned = [body for (status, _, _), body in zip(answers, bodies, strict=True) if status == 200]
     assert len(set(cosigned)) == 1
     assert {status for status, _, _ in answers} <= {200, 409}
+
+
+async def test_a_witness_can_end_tls_itself(log: SignedLog, tmp_path: Path) -> None:
+    trial = trial_tls.issue(("127.0.0.1",), int(time()))
+    files = TLSFiles(tmp_path / "tls.pem", tmp_path / "tls.key")
+    files.certificate.write_bytes(trial.certificate)
+    files.key.write_bytes(trial.key)
+    key, _ = keys.generate("witness.example", Algorithm.ED25519)
+    state = State(tmp_path / "witness.sqlite")
+    context = ssl.create_default_context(cadata=trial.authority.decode())
+
+    async with (
+        listening(
+            server.Witness([key], {log.origin: [log.key]}, state), Settings(port=0, tls=files)
+        ) as url,
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/add-checkpoint", data=log.request(0).encode(), ssl=context) as answer,
+    ):
+        assert url.startswith("https://127.0.0.1:")
+        assert answer.status == 200
+
+
+async def test_a_certificate_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    files = TLSFiles(tmp_path / "tls.pem", tmp_path / "tls.key")
+    state = State(tmp_path / "witness.sqlite")
+
+    with pytest.raises(ConfigurationError, match="TLS"):
+        async with listening(server.Witness([], {}, state), Settings(port=0, tls=files)):
+            pass
+
+    state.close()
