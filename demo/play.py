@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from demo.stage import Person, Relay, finish, require
+from demo.stage import Person, Relay, Witness, finish, require
 
 if TYPE_CHECKING:
     from demo.transcript import Transcript
@@ -33,12 +33,25 @@ class Play:
     transcript: Transcript
     relay: Relay = field(init=False)
     people: dict[str, Person] = field(default_factory=dict)
+    witnesses: dict[str, Witness] = field(init=False)
     said: list[str] = field(default_factory=list)
     joined: int = 0
     """How much had been said when the third officer joined."""
 
     def __post_init__(self) -> None:
         self.relay = Relay(self.folder / "relay")
+        self.witnesses = {
+            code: Witness(
+                self.folder / f"witness-{code.lower()}", f"witness.{code.lower()}.example"
+            )
+            for code in NATIONS
+        }
+
+    def end(self) -> None:
+        """Stop whatever still runs."""
+        for witness in self.witnesses.values():
+            witness.stop()
+        self.relay.stop()
 
     def enter(self, name: str) -> Person:
         """Bring a person (or one device of a person) on stage."""

@@ -15,7 +15,7 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from demo import rules, scenes
+from demo import audit, rules, scenes
 from demo.play import Play
 from demo.stage import StepFailedError
 from demo.transcript import Transcript
@@ -34,6 +34,7 @@ SCENES: Final[tuple[tuple[str, Callable[[Play], None]], ...]] = (
     ("Two persons release a notice", rules.release),
     ("An officer is removed", scenes.leaves),
     ("A nation suspends", rules.suspension),
+    ("What auditors find", audit.bundles),
     ("What the relay knows", scenes.search_the_relay),
 )
 INTRO = """\
@@ -60,7 +61,7 @@ def main(folder: Path) -> int:
         transcript.plain("demo: ok")
         return 0
     finally:
-        play.relay.stop()
+        play.end()
         transcript.close()
 
 

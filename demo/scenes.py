@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from demo import rules
+from demo import audit, rules
 from demo.play import (
     AGREEMENT,
     ATTACHE,
@@ -32,10 +32,15 @@ def curtain_up(play: Play) -> None:
     for office in OFFICES.values():
         play.enter(office)
     init = partial(play.relay.command, "init", "--origin", play.relay.url)
-    together(init, *(partial(_keys, play, code) for code in OFFICES))
+    together(init, *(partial(_keys, play, c) for c in OFFICES), partial(audit.witnesses, play))
+    addresses = ", ".join(f'"{w.name}" = "{w.url}"' for w in play.witnesses.values())
+    play.relay.tell("witnesses", f"{{ {addresses} }}")
     pid, _ = together(play.relay.start, partial(_draft, play))
     play.transcript.does(
         "operator", f"starts a relay at {play.relay.url} (process {pid}), with TLS of its own"
+    )
+    play.transcript.does(
+        "each nation", "runs a witness of its own, which will watch the relay's log"
     )
 
 
@@ -82,6 +87,7 @@ def _draft(play: Play) -> None:
     words += [w for code in OFFICES for w in ("--party", str(play.party_file(code)))]
     words += ["--relay", str(play.relay.identity), "-o", str(play.folder / _AGREEMENT)]
     play.people[OFFICES["NOR"]].run(*words)
+    audit.name_witnesses(play, play.folder / _AGREEMENT)
 
 
 def _agree(play: Play) -> dict[str, Any]:
@@ -91,9 +97,12 @@ def _agree(play: Play) -> dict[str, Any]:
     )
     nor.run("agreement", "sign", str(draft), "--party", "NOR", "-o", str(first))
     deu.run("agreement", "sign", str(first), "--party", "DEU", "-o", str(both))
-    state = deu.ask_one("agreement", "check", str(both))
+    state, _ = together(
+        partial(deu.ask_one, "agreement", "check", str(both)),
+        partial(audit.follow, play, nor, both),
+    )
     play.relay.command("agreement", "add", str(both))
-    return state
+    return state  # type: ignore[no-any-return]  # reason: what the first of them answered
 
 
 def device_name(endpoint: str, device: str) -> str:

@@ -24,6 +24,7 @@ from typing import Any, Final
 _BIN: Final = Path(sys.executable).parent
 LIAISON: Final = str(_BIN / "liaison")
 RELAY: Final = str(_BIN / "liaison-relay")
+AUDITOR: Final = str(_BIN / "liaison-auditor")
 _PATIENCE: Final = 60
 """Seconds that one command may take before the demo calls it stuck."""
 
@@ -90,17 +91,13 @@ class Relay:
         """Start serving; return the process id once it says that it listens."""
         command = [RELAY, "serve", "--dev-tls"]
         command += ["--data", str(self.data), "--listen", f"127.0.0.1:{self.port}"]
-        with self.log.open("a") as log:
-            self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()
-            )
-        watchdog = threading.Timer(_PATIENCE, self._process.kill)
-        watchdog.start()
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        line = self._process.stdout.readline()
-        watchdog.cancel()
-        require("listening on" in line, f"the relay did not start; see {self.log}")
+        self._process = _serve(command, self.log)
         return self._process.pid
+
+    def tell(self, setting: str, value: str) -> None:
+        """Write a setting, for the next start."""
+        with (self.data / "liaison-relay.toml").open("a") as file:
+            file.write(f"\n{setting} = {value}\n")
 
     @property
     def pid(self) -> int:
@@ -117,13 +114,69 @@ class Relay:
         self._end(signal.SIGTERM)
 
     def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(how)
-        self._process.wait(_PATIENCE)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        if self._process is not None:
+            _end(self._process, how)
         self._process = None
+
+
+class Witness:
+    """Who runs a party's witness: the `liaison-auditor witness` commands on one folder."""
+
+    def __init__(self, data: Path, name: str) -> None:
+        self.data = data
+        self.name = name
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[str] | None = None
+
+    def command(self, *words: str, expect: int = 0) -> str:
+        """Run one `liaison-auditor witness` command and return what it printed."""
+        command = [AUDITOR, "witness", *words, "--data", str(self.data)]
+        return _run(command, stdin=None, env=_environment(), expect=expect)
+
+    def start(self) -> None:
+        """Start serving; it listens when this returns."""
+        command = [AUDITOR, "witness", "serve", "--data", str(self.data)]
+        command += ["--listen", f"127.0.0.1:{self.port}"]
+        self._process = _serve(command, self.data.parent / f"{self.data.name}.log")
+
+    def stop(self) -> None:
+        """Ask the witness to stop and wait until it did."""
+        if self._process is not None:
+            _end(self._process, signal.SIGTERM)
+        self._process = None
+
+
+def audit(*words: str) -> str:
+    """Run one `liaison-auditor` command, as anybody who has a bundle, and return what it printed."""
+    return _run([AUDITOR, *words], stdin=None, env=_environment(), expect=0)
+
+
+def run_alone(program: Path, *words: str) -> str:
+    """Run a Python file with the standard library only, and return what it printed."""
+    command = [sys.executable, "-I", "-S", str(program), *words]
+    return _run(command, stdin=None, env=_environment(), expect=0)
+
+
+def _serve(command: list[str], file: Path) -> subprocess.Popen[str]:
+    with file.open("a") as log:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()
+        )
+    watchdog = threading.Timer(_PATIENCE, process.kill)
+    watchdog.start()
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    line = process.stdout.readline()
+    watchdog.cancel()
+    require("listening on" in line, f"{Path(command[0]).name} did not start; see {file}")
+    return process
+
+
+def _end(process: subprocess.Popen[str], how: signal.Signals) -> None:
+    process.send_signal(how)
+    process.wait(_PATIENCE)
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 class Person:

@@ -70,7 +70,7 @@ class Theatre:
         return name
 
     def close(self) -> None:
-        self.play.relay.stop()
+        self.play.end()
         self.play.transcript.close()
 
 
