@@ -59,7 +59,7 @@ class Asked:
 
     Args:
         caller: who.
-        action: `send`, `commit`, `propose`, `create`, `attach`, `state`, `exclude`, `amend`.
+        action: `send`, `commit`, `propose`, `create` or `attach`.
         channel: in which channel, or:
         agreement: under which agreement.
     """
