@@ -14,6 +14,8 @@ from typing import Final
 from liaison.crypto import suites
 from liaison.envelope.header import Kind, MessageRef
 from liaison.envelope.release import Part, Release, content_digest
+from liaison.errors import LiaisonError
+from liaison.labels import Label, LabelError
 from liaison.model import ChannelId
 from liaison.policy import labelling
 from liaison.policy.agreement import Agreement
@@ -157,15 +159,14 @@ class Releaser:
     ) -> _Queued:
         record, agreement = self._target(tx, via)
         header = draft.header
-        # The draft is as confidential as the message that it becomes, where both channels
-        # have one language for that.
-        label = labelling.label_of(header)
+        # The draft is as confidential as the message that it becomes.
+        label = label_under(agreement, self._agreement(tx, draft), labelling.label_of(header))
         form = Draft(
             parts=(draft.as_part(),),
             kind=Kind.FORM,
             action=header.action,
             info=header.info,
-            label=label if label.policy == agreement.labels.policy else None,
+            label=label,
             in_reply_to=reply_to,
         )
         composed = composing.compose(self._env, record, agreement, form)
@@ -176,6 +177,40 @@ class Releaser:
         record = committing.open_channel(tx, channel)
         trust = self._env.trust
         return record, trust.agreement(tx, record.agreement_id, record.agreement_version)
+
+
+def label_under(place: Agreement, target: Agreement, label: Label) -> Label | None:
+    """Return the label under which a draft may lie in a channel of another agreement.
+
+    Args:
+        place: the agreement of the channel in which it is signed.
+        target: that of the channel for which it is.
+        label: of the message that it becomes.
+
+    Returns:
+        None for what carries the target's lowest level and no category: the default will do.
+
+    Raises:
+        PolicyRefusedError: the label policies have nothing in common for this label.
+    """
+    from liaison.labels.equivalence import translate  # noqa: PLC0415 - for drafts alone
+
+    here, there = place.label_policy, target.label_policy
+    if here is not None and here.is_named(label.policy):
+        return label
+    try:
+        if here is None or there is None:
+            raise LabelError("the label policy is not known")
+        if there.rank(label.classification) == 0 and not label.categories:
+            return None
+        return translate(label, there, here)
+    except LiaisonError as e:
+        raise PolicyRefusedError(
+            f"a draft marked {label.marking()} can't lie under the labels of"
+            f" {place.agreement_id}: {e.message}",
+            rule="labels.policy",
+            hint="let it be signed in a channel under the agreement that it is for",
+        ) from e
 
 
 def _check_not_sent(tx: Transaction, draft: DraftPart) -> None:
