@@ -34,6 +34,8 @@ from liaison.tlog.fields import EntryType
 from liaison.tlog.tiles import Tile, TileTree
 from liaison.wire.log import FollowedChannel, LogAnswer, LogQuery, ProvenEntry
 
+MAX_ANSWER_BYTES: Final = 4 << 20
+"""Of entries and openings in one answer; a single entry may have more."""
 _KEYS: Final = (EntryType.KEY.value, EntryType.POLICY.value)
 
 
@@ -69,12 +71,13 @@ class _Reader:
 
 @dataclass
 class _Found:
-    """The entries of an answer as they are collected, `limit` of them at most."""
+    """The entries of an answer as they are collected: at most `limit`, and so many bytes."""
 
     limit: int
     rows: dict[int, EntryRow] = field(default_factory=dict)
     missing: list[bytes] = field(default_factory=list)
     more: bool = False
+    size: int = 0
 
     @property
     def room(self) -> int:
@@ -85,10 +88,12 @@ class _Found:
         for row in rows:
             if row.at in self.rows:
                 continue
-            if not self.room:
-                self.more = True
+            size = self.size + len(row.data) + len(row.openings or b"")
+            if not self.room or (self.rows and size > MAX_ANSWER_BYTES):
+                # What comes later is not taken either, so that nothing is left out in between.
+                self.more, self.limit = True, len(self.rows)
                 return
-            self.rows[row.at] = row
+            self.rows[row.at], self.size = row, size
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 
 from liaison.crypto.signing import SigningKey
 from liaison.envelope.header import Kind
+from liaison.mls import group
 from liaison.mls.proposals import Remove
 from liaison.model import ChannelId, PartyCode, Precedence
 from liaison.policy.agreement_rules import Witness
@@ -289,6 +290,27 @@ async def test_the_relays_own_proposals_take_a_place_and_a_removal_says_why(
     await nor.send()
     (after,) = of_type(await logbook.read(relay, ID), EntryType.ACCEPTED)[-1:]
     assert after.audience == frozenset({"NOR", "UN-OCHA"})
+
+
+async def test_who_leaves_is_told_to_have_left_and_to_have_proposed_it(
+    members: tuple[Actor, Actor, Actor], relay: Relay
+) -> None:
+    nor, deu, _ = members
+    deu.group, message = group.propose_self_remove(deu.state, signer=deu.signer)
+    answer = await relay.services.channels.propose(
+        deu.caller, deu.channel, v1.Proposal(proposal=message, state_version=3)
+    )
+    (item,) = await nor.read_all()
+    nor.process(item.payload)
+    await nor.commit(nor.stage())
+
+    told = await logbook.read(relay, ID)
+    (proposal,) = (one for one in told if one.entry.seq == answer.seq)
+    assert (proposal["kind"], proposal["sender"]) == ("proposal", "deu/desk#d1")
+    assert proposal["digest"] == b64(message)
+    gone = of_type(told, EntryType.MEMBER)[-1]
+    assert (gone["change"], gone["reason"]) == ("removed", "left")
+    assert gone.entry.epoch == nor.state.epoch
 
 
 async def test_a_member_that_comes_back_from_outside_has_returned(

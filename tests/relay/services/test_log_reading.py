@@ -11,6 +11,7 @@ from liaison.model import ChannelId, Precedence
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.lifecycle import Event
 from liaison.relay.recording import origin_of
+from liaison.relay.services import log_reading
 from liaison.relay.services.callers import Caller
 from liaison.relay.services.errors import UnknownAgreementError, UnknownLogError, UnknownTileError
 from liaison.relay.services.log_reading import LogReading
@@ -141,6 +142,37 @@ async def test_a_member_follows_its_channel_from_the_first_item_on(
         nor.caller, channels=[FollowedChannel(channel=str(nor.channel), after=after)]
     )
     assert (again.entries, again.more) == ([], False)
+
+
+async def test_a_large_answer_comes_in_parts_that_leave_nothing_out(
+    members: tuple[Actor, Actor, Actor], published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nor, _, _ = members
+    last = [await nor.send() for _ in range(5)][-1].seq
+    await published.publish()
+    monkeypatch.setattr(log_reading, "MAX_ANSWER_BYTES", 1500)
+    after, keys, parts, seen = 0, 0, 0, []
+    for _ in range(100):
+        channel = FollowedChannel(channel=str(nor.channel), after=after)
+        answer = await published.ask(nor.caller, channels=[channel], keys_after=keys)
+        seen += [one.index for one in answer.entries]
+        parts += 1
+        entries = [Entry.decode(one.data) for one in answer.entries]
+        after = max([after, *(one.seq for one in entries if one.seq is not None)])
+        others = [one.index for one in answer.entries if Entry.decode(one.data).seq is None]
+        keys = max([keys, *(index + 1 for index in others)])
+        if not answer.more:
+            break
+
+    whole = await logbook.read(published.relay, ID)
+    wanted = [
+        one.index
+        for one in whole
+        if one.entry.seq is not None or one.type in (EntryType.KEY, EntryType.POLICY)
+    ]
+    assert after == last
+    assert parts > 1
+    assert sorted(seen) == wanted
 
 
 async def test_a_member_is_shown_its_stay_and_the_commit_that_began_it_and_no_more(
