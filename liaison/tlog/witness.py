@@ -17,6 +17,7 @@ from liaison.crypto.signing import Signer
 from liaison.errors import LiaisonError
 from liaison.tlog import merkle, note
 from liaison.tlog.checkpoint import Checkpoint
+from liaison.tlog.entries import MAX_TIME
 from liaison.tlog.errors import (
     CheckpointError,
     ForkError,
@@ -159,16 +160,20 @@ def accept(asked: Note, answer: bytes, keys: Iterable[VerifierKey]) -> Note:
     Args:
         asked: the checkpoint with the signatures so far.
         answer: the body of the witness's answer.
-        keys: of the witness; other signatures in the answer are dropped.
+        keys: of the witness; other signatures in the answer are dropped, and further ones by one key.
 
     Raises:
-        WitnessRequestError: not an answer.
+        WitnessRequestError: not an answer, or one of a time that no calendar has.
         NoteUnsignedError, NoteSignatureError: the witness has not cosigned this checkpoint.
     """
     lines = decode_signatures(answer)
     given = list(keys)
-    mine = tuple(line for line in lines if any(line.is_by(key) for key in given))
-    Note(asked.text, mine).verify(given)
+    # One for each key: a note has room for so many, and one witness must not take all of it.
+    first = {key: line for key in given for line in reversed(lines) if line.is_by(key)}
+    mine = tuple(first.values())
+    for signed in Note(asked.text, mine).verify(given):
+        if (signed.time or 0) > MAX_TIME // 1000:
+            raise WitnessRequestError("the cosignature is of a time after the year 9999")
     return asked.with_signature(*mine)
 
 

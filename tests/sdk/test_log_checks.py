@@ -31,7 +31,7 @@ from liaison_sdk import log_checks
 from liaison_sdk.log_checks import Following, Place, Seen
 from tests.core.policy.documents import NOW
 from tests.core.policy.documents import agreement as plain
-from tests.support.ledger import Ledger, digest_of, with_log
+from tests.support.ledger import DEVICE, Ledger, digest_of, with_log
 
 NOR = PartyCode("NOR")
 CHANNEL = ChannelId(bytes(range(16)))
@@ -116,7 +116,7 @@ def test_without_witnesses_in_the_agreement_the_relays_signature_counts() -> Non
 def test_a_certificate_is_found_by_its_digest() -> None:
     answered = verify(ledger().answer(query()))
 
-    assert log_checks.credentials(answered.entries, [CERTIFICATE]) == {CERTIFICATE: 4}
+    assert log_checks.credentials(answered.entries, {CERTIFICATE: DEVICE}) == {CERTIFICATE: 4}
 
 
 @pytest.mark.parametrize("act", ["revocations", "key_packages", "signature"])
@@ -126,7 +126,21 @@ def test_an_entry_about_another_act_puts_no_certificate_into_the_log(act: str) -
 
     answered = verify(log.answer(query()))
 
-    assert log_checks.credentials(answered.entries, [CERTIFICATE]) == {}
+    assert log_checks.credentials(answered.entries, {CERTIFICATE: DEVICE}) == {}
+
+
+@pytest.mark.parametrize(
+    ("party", "device"), [("NOR", DEVICE), ("XXX", DEVICE), ("DEU", "deu/lno-j3#d2")]
+)
+def test_an_entry_that_the_certificates_registrar_does_not_look_at_puts_it_not_into_the_log(
+    party: str, device: str
+) -> None:
+    log = Ledger(agreement(), NOW, BOTH)
+    log.certificate(CERTIFICATE, device=device, party=party)
+
+    answered = verify(log.answer(query()))
+
+    assert log_checks.credentials(answered.entries, {CERTIFICATE: DEVICE}) == {}
 
 
 def test_what_is_not_cosigned_yet_is_not_shown_and_the_log_is_behind() -> None:

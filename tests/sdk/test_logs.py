@@ -26,10 +26,10 @@ from liaison.trust import log as trusted
 from liaison.wire import v1
 from liaison.wire.frames import Deliver, ItemKind
 from liaison.wire.log import LogAnswer, LogQuery
-from liaison_sdk import Client, EventKind, LogStatus
+from liaison_sdk import Client, EventKind, LogStatus, log_credentials
 from liaison_sdk.channel import Channel
 from liaison_sdk.log_credentials import CredentialUnloggedError
-from liaison_sdk.store import logs
+from liaison_sdk.store import Transaction, channels, logs
 from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, next_message, until
 from tests.support import relay as relays
 from tests.support import witness as witnesses
@@ -463,16 +463,22 @@ class Shadow:
     async def log(self, agreement: str, query: LogQuery) -> LogAnswer:
         """Answer, after logging what is new."""
         del agreement
+        names = await self._client._env.read(self._names)
         for digest in query.credentials:
             if digest not in self._done:
                 self._done.add(digest)
-                self._ledger.certificate(digest)
+                self._ledger.certificate(digest, device=names[digest])
         sql = "SELECT channel, seq, digest FROM items ORDER BY seq"
         for channel, seq, digest in await self._client._env.read(lambda tx: tx.all(sql)):
             if seq not in self._done:
                 self._done.add(seq)
                 self._add(ChannelId(channel), seq, digest)
         return self._ledger.answer(query)
+
+    def _names(self, tx: Transaction) -> dict[bytes, str]:
+        env, found = self._client._env, channels.load_all(tx)
+        groups = [log_credentials.of_group(env, tx, one) for one in found if one.state.is_open]
+        return {digest: name for group in groups for digest, name in group.items()}
 
     def _add(self, channel: ChannelId, seq: int, digest: bytes) -> None:
         shown = digest_of("another") if seq in self._instead else digest

@@ -10,7 +10,7 @@ from typing import Any
 from liaison.crypto import kdf
 from liaison.crypto.secret import random_bytes
 from liaison.crypto.signing import SignatureScheme, Signer, SigningKey
-from liaison.model import ChannelId, PartyCode, Seq
+from liaison.model import ChannelId, DeviceId, PartyCode, Seq
 from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import Witness
 from liaison.policy.keys import VerifyKey
@@ -27,6 +27,8 @@ from liaison.trust import log as trusted
 from liaison.wire.log import LogAnswer, LogQuery, ProvenEntry
 
 SECOND = 1000
+DEVICE = "deu/lno-j3#d1"
+"""Whose certificates are noted where nobody is named."""
 
 
 @cache
@@ -87,9 +89,13 @@ class Ledger:
         """Note that an epoch was ended."""
         return self._item(EntryType.COMMIT, channel, seq, epoch, digest, fields)
 
-    def certificate(self, digest: bytes, act: str = "certificate") -> int:
+    def certificate(
+        self, digest: bytes, act: str = "certificate", *, device: str = DEVICE, party: str = ""
+    ) -> int:
         """Note that a certificate is known."""
-        return self.add(EntryType.KEY, {"act": act, "digest": to_base64(digest)})
+        fields = {"act": act, "digest": to_base64(digest), "subject": device}
+        owner = party or str(DeviceId.parse(device).party)
+        return self.add(EntryType.KEY, {**fields, "party": owner})
 
     def _item(
         self,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from liaison.errors import LiaisonError
-from liaison.model import ChannelId, PartyCode
+from liaison.model import ChannelId, DeviceId, PartyCode
 from liaison.policy.agreement import Agreement
 from liaison.tlog import merkle
 from liaison.tlog.channels import ChannelView
@@ -254,12 +254,12 @@ def compare(place: Place, digest: bytes) -> None:
     )
 
 
-def credentials(entries: Iterable[Proven], asked: Iterable[bytes]) -> dict[bytes, int]:
+def credentials(entries: Iterable[Proven], asked: Mapping[bytes, str]) -> dict[bytes, int]:
     """Return which of the certificates that were asked for are in the log, and where.
 
     Args:
         entries: proven ones.
-        asked: SHA-256 of the certificates' DER.
+        asked: the devices' names, by SHA-256 of the certificates' DER.
     """
     wanted = {to_base64(digest): digest for digest in asked}
     found: dict[bytes, int] = {}
@@ -269,7 +269,12 @@ def credentials(entries: Iterable[Proven], asked: Iterable[bytes]) -> dict[bytes
             continue
         digest = values.get("digest")
         if values.get("act") in CERTIFICATE_ACTS and isinstance(digest, str) and digest in wanted:
-            found[wanted[digest]] = each.index
+            # A registrar watches what is said of its party: under another's name an entry would
+            # count here and be seen by nobody.
+            device = asked[wanted[digest]]
+            party = str(DeviceId.parse(device).party)
+            if (values.get("party"), values.get("subject")) == (party, device):
+                found[wanted[digest]] = each.index
     return found
 
 

@@ -189,6 +189,27 @@ def test_a_line_by_a_namesake_of_the_witness_is_not_taken() -> None:
     assert note == log.cosigned("nor")
 
 
+def test_a_witness_fills_no_note_with_lines_of_its_own() -> None:
+    log = log_of(5)
+    key, signer = log.witnesses["nor"]
+    lines = [
+        witness.cosign(request_of(log, 0), [(key, signer)], NOW + second) for second in range(64)
+    ]
+
+    note = witness.accept(log.signed(), b"".join(lines), [key])
+
+    assert note == log.cosigned("nor")
+
+
+def test_a_cosignature_of_a_time_that_no_calendar_has_is_not_taken() -> None:
+    log = log_of(5)
+    key, signer = log.witnesses["nor"]
+    answer = witness.cosign(request_of(log, 0), [(key, signer)], 2**63 - 1)
+
+    with pytest.raises(WitnessRequestError):
+        witness.accept(log.signed(), answer, [key])
+
+
 @pytest.mark.parametrize("answer", [b"", b"\n", b"sorry", b"\xff\n", bytes(10**6)], ids=len)
 def test_what_is_no_answer_is_refused(answer: bytes) -> None:
     log = log_of(1)
