@@ -17,15 +17,15 @@ from typing import Final, NamedTuple
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.errors import LiaisonError
-from liaison.model import ChannelId, Epoch, Seq
+from liaison.model import ChannelId
 from liaison.relay.errors import LogRefusedError
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import logs
 from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow
-from liaison.tlog import commitment, entries, sequencer
+from liaison.tlog import commitment, entries, sealing, sequencer
 from liaison.tlog.commitment import Value
-from liaison.tlog.entries import Entry, PolicyRef
+from liaison.tlog.entries import PolicyRef
 from liaison.tlog.fields import EntryType
 from liaison.tlog.sequencer import State
 
@@ -243,8 +243,8 @@ class _Batch:
 
     def __init__(self, head: _Head, drafts: Sequence[Draft], now_ms: int, rng: RNG) -> None:
         time = head.state.stamp(now_ms)
-        sealed = [_seal(head.origin, draft, time, rng) for draft in drafts]
-        placed = sequencer.append(head.state, [entry for entry, _ in sealed])
+        written = [_seal(head.origin, draft, time, rng) for draft in drafts]
+        placed = sequencer.append_written(head.state, time, [entry for entry, _ in written])
         self._before = head.state.size
         self.head = _Head(head.key, head.origin, placed.state)
         self.entries = [
@@ -258,7 +258,7 @@ class _Batch:
         self.openings = [
             logs.Openings(head.key, index, logs.audience(draft.audience), opening)
             for index, (draft, (_, opening)) in enumerate(
-                zip(drafts, sealed, strict=True), placed.first
+                zip(drafts, written, strict=True), placed.first
             )
         ]
 
@@ -268,23 +268,24 @@ class _Batch:
         return await logs.advance(tx, self.head.key, self._before, state.size, state.encode())
 
 
-def _seal(origin: str, draft: Draft, time: int, rng: RNG) -> tuple[Entry, bytes]:
-    entry, sealed = entries.seal(
+def _seal(origin: str, draft: Draft, time: int, rng: RNG) -> tuple[bytes, bytes]:
+    return sealing.write(
         draft.type,
         time,
         draft.fields,
         rng,
-        channel=None if draft.channel is None else _pseudonym(origin, draft.channel),
-        seq=None if draft.seq is None else Seq(draft.seq),
-        epoch=None if draft.epoch is None else Epoch(draft.epoch),
+        channel=None if draft.channel is None else _pseudonym(origin, draft.channel.value),
+        seq=draft.seq,
+        epoch=draft.epoch,
         policy=draft.policy,
         size=None if draft.size is None else entries.size_bucket(draft.size),
         period=draft.period,
     )
-    return entry, sealed.encode()
 
 
-_pseudonym = lru_cache(maxsize=4096)(entries.pseudonym)
+@lru_cache(maxsize=4096)
+def _pseudonym(origin: str, channel: bytes) -> bytes:
+    return entries.pseudonym(origin, ChannelId(channel))
 
 
 def _head(row: LogRow) -> _Head:

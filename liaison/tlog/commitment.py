@@ -58,8 +58,13 @@ def field_keys(secret: bytes, count: int) -> list[bytes]:
         secret: of the entry, 32 fresh random bytes.
         count: how many fields its type has.
     """
-    keys = hashlib.shake_256(_KEYS + secret).digest(KEY_BYTES * count)
+    keys = derive_keys(secret, count)
     return [keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES)]
+
+
+def derive_keys(secret: bytes, count: int) -> bytes:
+    """Return `field_keys` in one piece."""
+    return hashlib.shake_256(_KEYS + secret).digest(KEY_BYTES * count)
 
 
 def commit(key: bytes, name: str, value: Value) -> bytes:

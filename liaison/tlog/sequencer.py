@@ -113,7 +113,23 @@ def append(state: State, entries: Sequence[Entry]) -> Appended:
         if entry.time < time:
             raise TimeOrderError(unchanged="nothing was appended")
         time = entry.time
-    data = tuple(entry.encode() for entry in entries)
+    return append_written(state, time, [entry.encode() for entry in entries])
+
+
+def append_written(state: State, time: int, entries: Sequence[bytes]) -> Appended:
+    """Give entries their places that were written already.
+
+    Args:
+        state: before them.
+        time: of all of them, from `State.stamp`.
+        entries: in order, from `Entry.encode` or `sealing.write`.
+
+    Raises:
+        TimeOrderError: they are older than the one before them. Nothing was appended.
+    """
+    if time < state.time:
+        raise TimeOrderError(unchanged="nothing was appended")
+    data = tuple(entries)
     leaf_hashes = tuple(merkle.hash_leaves(data))
     return Appended(State(state.tree.extend(leaf_hashes), time), state.size, data, leaf_hashes)
 
