@@ -7,7 +7,9 @@ relay's 422 and stands beside our own errors for bodies of HTTP requests.
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,6 +18,11 @@ from typing import Any, Final
 import pydantic
 
 from liaison import codec
+from liaison.audit import verify_alone
+from liaison.audit.errors import BundleInvalidError
+from liaison.audit.events import Event
+from liaison.audit.manifest import Manifest
+from liaison.audit.verify import verify
 from liaison.crypto import suites
 from liaison.crypto.secret import random_bytes
 from liaison.crypto.x509 import Certificate, Root
@@ -62,6 +69,7 @@ from liaison.tlog.witness import AddCheckpoint
 from liaison.trust.binding import ChannelBinding
 from liaison.wire import frames, v1
 from liaison.wire.problems import Problem
+from tests.core.audit.support import AuditedLog
 from tests.core.mls.support import NOW, World
 from tests.core.policy import documents
 from tests.core.tlog.support import Log
@@ -381,7 +389,41 @@ def _tlog() -> list[Decoder]:
     ]  # fmt: skip
 
 
+def _audit() -> list[Decoder]:
+    log = AuditedLog()
+    log.grow(4)
+    bundle = log.bundle((2,))
+    with zipfile.ZipFile(io.BytesIO(bundle)) as opened:
+        manifest, events = opened.read("manifest.json"), opened.read("events.jsonl")
+        openings = opened.read("openings.jsonl").splitlines()
+    entry = log.made[0]
+
+    def alone(run: Callable[[bytes], object]) -> Callable[[bytes], object]:
+        def converted(data: bytes) -> object:
+            try:
+                return verify_alone.parsed("it", lambda: run(data))
+            except verify_alone.InvalidError as error:
+                raise BundleInvalidError(error.reason) from error
+
+        return converted
+
+    def shown(data: bytes) -> object:
+        return verify_alone.open_entry(data, 0, entry.type.value, entry.fields)
+
+    return [
+        Decoder("bundle", (bundle,), lambda d: verify(io.BytesIO(d)), 5),
+        Decoder("bundle for verify.py", (bundle,), alone(lambda d: verify_alone.verify(io.BytesIO(d))), 5),
+        Decoder("manifest for verify.py", (manifest,), alone(verify_alone.parse_manifest), 10),
+        Decoder("entry for verify.py", (log.data[0],), alone(verify_alone.parse_entry), 20),
+        Decoder("opening for verify.py", tuple(openings), alone(shown), 20),
+        Decoder("note for verify.py", (log.checkpoint(4).encode(),), alone(verify_alone.Note), 10),
+        Decoder("policy for verify.py", (log.policy.encode(),), alone(verify_alone.Policy), 5),
+        Decoder("bundle manifest", (manifest,), Manifest.decode, 10),
+        Decoder("bundle event", tuple(events.splitlines(keepends=True)), Event.decode, 20),
+    ]  # fmt: skip
+
+
 @cache
 def decoders() -> tuple[Decoder, ...]:
     """Give all decoders; the seeds are made once."""
-    return (*_mls(), *_wire(), *_envelope(), *_labels(), *_policy(), *_tlog())
+    return (*_mls(), *_wire(), *_envelope(), *_labels(), *_policy(), *_tlog(), *_audit())

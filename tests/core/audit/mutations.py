@@ -158,6 +158,23 @@ def bit_of_a_tile(target: Target, rng: random.Random) -> Mutation:
     return Mutation(f"bit of {name}", data, target.index_at(name, at))
 
 
+def bit_by_the_relay(target: Target, rng: random.Random) -> Mutation:
+    """Change one bit of anything that is checked for itself, and sign the manifest anew."""
+    unchecked = {layout.POLICY, layout.REPORT, layout.VERIFIER}
+    names = [n for n, d in target.files.items() if d and not n.startswith("manifest.")]
+    name = rng.choice([n for n in names if n not in unchecked])
+    at = rng.randrange(len(target.files[name]))
+    changed = bytearray(target.files[name])
+    changed[at] ^= 1 << rng.randrange(8)
+    try:
+        data = target.packed({**target.files, name: bytes(changed)}, signed=True)
+    except ValueError:
+        # The line is no JSON any more, so the relay can't count what it discloses.
+        return bit_of_a_tile(target, rng)
+    index = target.first if name == layout.COMPACT else target.index_at(name, at)
+    return Mutation(f"bit of {name} by the relay", data, index)
+
+
 def truncated(target: Target, rng: random.Random) -> Mutation:
     return Mutation("truncated", target.data[: rng.randrange(len(target.data))], None)
 
@@ -355,6 +372,7 @@ KINDS: Final[Mapping[str, Callable[[Target, random.Random], Mutation]]] = {
     for each in (
         bit,
         bit_of_a_tile,
+        bit_by_the_relay,
         truncated,
         cut_out,
         inserted,

@@ -13,7 +13,7 @@ from liaison.audit.verify import verify
 from tests.core.audit.mutations import KINDS, Mutation, Target
 from tests.core.audit.support import AuditedLog
 
-EACH = 8
+EACH = 14
 """Changes of each kind; bench/bundle.py makes ten thousand in all."""
 
 
@@ -24,8 +24,8 @@ def targets() -> list[Target]:
 
 def made_targets() -> list[Target]:
     log = AuditedLog()
-    log.grow(700)
-    whole, part = (1, 100, 256, 300, 512, 700), (256, 400, 700)
+    log.grow(520)
+    whole, part = (1, 100, 256, 300, 512, 520), (256, 400, 520)
     return [
         Target(log, log.bundle(whole[:-1]), whole),
         Target(log, log.bundle(part[:-1], first=256), part),
