@@ -197,6 +197,7 @@ class _Facts:
     seen: dict[int, int] = field(default_factory=dict)
     new: list[Item] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)
+    places: dict[int, Place] = field(default_factory=dict)
 
 
 @dataclass
@@ -370,9 +371,12 @@ def _item(facts: _Facts, row: ChannelRow, op: Append, agreement: Agreement) -> I
 
 
 def _draft(facts: _Facts, row: ChannelRow, op: Append, item: Item, agreement: Agreement) -> Draft:
-    parties = entries.parties_of(facts.audiences[row.key])
+    place = facts.places.get(row.key)
+    if place is None:
+        parties = entries.parties_of(facts.audiences[row.key])
+        place = facts.places[row.key] = Place(agreement, op.send.channel, row.key, parties)
     return entries.message(
-        Place(agreement, op.send.channel, row.key, parties),
+        place,
         op.caller.id,
         op.header,
         seq=item.seq,

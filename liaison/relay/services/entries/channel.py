@@ -8,13 +8,18 @@ from functools import lru_cache
 from typing import Final
 
 from liaison.envelope.header import Header, HeaderLabel, Kind
-from liaison.model import ChannelId, DeviceId, EndpointId, Seq
+from liaison.model import ChannelId, DeviceId, EndpointId, Precedence
 from liaison.policy.agreement import Agreement
 from liaison.relay.recording import Draft
 from liaison.tlog.commitment import Value
 from liaison.tlog.entries import PolicyRef
 from liaison.tlog.fields import EntryType
 from liaison.tlog.text import to_base64
+
+# A log has an entry for each message: what stands in all of them is written once.
+_KINDS: Final = {kind: str(kind) for kind in Kind}
+_LEVELS: Final = {level: level.name for level in Precedence}
+_NONE: Final[tuple[str, ...]] = ()
 
 PROPOSAL: Final = "proposal"
 """The kind of an accepted item that is no message: it takes a place in the channel as they do."""
@@ -45,11 +50,21 @@ def parties_of(endpoints: frozenset[EndpointId]) -> tuple[str, ...]:
 
 def policy_of(agreement: Agreement) -> PolicyRef:
     """Return how an entry names a version of an agreement."""
-    return PolicyRef(agreement.version, agreement.digest())
+    return _policy(agreement.version, agreement.digest())
+
+
+_policy = lru_cache(maxsize=256)(PolicyRef)
+
+
+@lru_cache(maxsize=4096)
+def _names(device: DeviceId) -> tuple[str, str]:
+    return str(device.party), str(device)
 
 
 def compact(label: HeaderLabel) -> str:
     """Write a label in one line: `NATO/RESTRICTED; Releasable to=NOR; Releasable to=DEU`."""
+    if not label.categories:
+        return f"{label.policy}/{label.classification}"
     categories = "".join(f"; {tag}={value}" for tag, value in label.categories)
     return f"{label.policy}/{label.classification}{categories}"
 
@@ -69,17 +84,18 @@ def message(
 ) -> Draft:
     """A message was accepted, or one that is a receipt."""
     reply = header.in_reply_to
+    party, name = _names(sender)
     fields: dict[str, Value] = {
-        "party": str(sender.party),
-        "sender": str(sender),
+        "party": party,
+        "sender": name,
         "message": str(header.message_id),
         "digest": to_base64(digest),
-        "kind": str(header.kind),
-        "action": header.action.name,
-        "info": header.info.name,
+        "kind": _KINDS[header.kind],
+        "action": _LEVELS[header.action],
+        "info": _LEVELS[header.info],
         "dtg": header.dtg,
-        "to": tuple(map(str, header.to)),
-        "copy": tuple(map(str, header.copy)),
+        "to": tuple(map(str, header.to)) if header.to else _NONE,
+        "copy": tuple(map(str, header.copy)) if header.copy else _NONE,
         "label": compact(header.label),
         "reply": None if reply is None else str(reply),
     }
@@ -144,12 +160,12 @@ def _item(
 ) -> Draft:
     agreement = place.agreement
     return Draft(
-        log=agreement.agreement_id,
-        type=type_,
-        fields=fields,
+        agreement.agreement_id,
+        type_,
+        fields,
         channel=place.channel,
         channel_key=place.key,
-        seq=Seq(seq),
+        seq=seq,
         epoch=epoch,
         policy=policy_of(agreement),
         size=size,
