@@ -86,6 +86,7 @@ fuzz: $(STAMP) ## feed every decoder a million changed inputs (LIAISON_FUZZ_INPU
 bench: $(STAMP) ## measure MLS, the log, its bundles and how programs start against their goals, and MLS against mls-rs
 	@$(BIN)/python -m bench.mls
 	@$(BIN)/python -m bench.tlog
+	@$(BIN)/python -m bench.log
 	@$(BIN)/python -m bench.bundle
 	@$(BIN)/python -m bench.start
 
