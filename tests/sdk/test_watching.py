@@ -7,17 +7,21 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from liaison.crypto import x509_issue
 from liaison.crypto.secret import random_bytes
 from liaison.crypto.signing import SignatureScheme, SigningKey
-from liaison.model import DeviceId, PartyCode
+from liaison.model import ChannelId, DeviceId, PartyCode
 from liaison.policy import signing, templates
 from liaison.policy.agreement import AgreementKind
 from liaison.policy.revocation import Reason
+from liaison.relay import identity
+from liaison.relay.files import DataDir
+from liaison.tlog.tiles import encode_entries
 from liaison.wire.log import LogAnswer, LogQuery
 from liaison_sdk.enrol import EnrolmentOptions, enrol
 from liaison_sdk.registrar import authority
@@ -26,10 +30,12 @@ from liaison_sdk.registrar.office import RegistrarOffice
 from liaison_sdk.registrar.store import Role
 from liaison_sdk.registrar.watching import Watched
 from tests.sdk.support import AGREEMENT, CHEAP, PASSPHRASE
+from tests.support.ledger import Ledger, digest_of
 from tests.support.relay import RunningRelay, relay  # noqa: F401 - a fixture
 from tests.support.world import FAST_SUITE, HOUR, YEAR, World
 
 DEVICE = DeviceId.parse("nor/defatt-berlin#d1")
+CHANNEL = ChannelId(bytes(range(16)))
 MANY = 2000
 
 
@@ -215,4 +221,92 @@ async def test_entries_that_are_not_those_of_the_log_are_an_alarm(scene: Scene) 
         (found,) = await scene.desk.watch()
 
     assert found.problem
+    assert [alarm.index for alarm in found.alarms] == [-1]
+
+
+# --- what only a reader of everything can see -------------------------------------------
+
+
+async def dishonest(scene: Scene) -> Ledger:
+    """Return an empty log that the relay signs, and shows the office from now on."""
+    agreement = await scene.desk.agreement(AGREEMENT)
+    keys = await asyncio.to_thread(identity.load, DataDir(scene.relay.data))
+    made, api = Ledger(agreement, int(time.time()), signer=keys.log), cast("Any", scene.desk._api)
+
+    async def log(_agreement: str, query: LogQuery) -> LogAnswer:
+        return made.answer(query)
+
+    async def tile(_agreement: str, _path: str) -> bytes:
+        return encode_entries(entry.encode() for entry, _ in made.rows)
+
+    api.log, api.log_tile = log, tile
+    return made
+
+
+async def test_a_channel_that_stands_in_the_log_twice_is_an_alarm(scene: Scene) -> None:
+    made = await dishonest(scene)
+    for name in ("Norway", "Germany"):
+        made.item(CHANNEL, 1, 0, digest_of("one"))
+        made.commit(CHANNEL, 2, 0, digest_of(f"the commit for {name}"))
+        made.item(CHANNEL, 3, 1, digest_of(f"to {name}"))
+
+    found = await scene.watch()
+
+    (alarm,) = found.alarms
+    assert alarm.index == 3
+    assert "goes on with item 1 of the channel, not 4" in alarm.text
+    assert (await scene.watch()).alarms == found.alarms
+
+
+async def test_a_channel_is_followed_from_one_look_to_the_next(scene: Scene) -> None:
+    made = await dishonest(scene)
+    made.item(CHANNEL, 1, 0, digest_of("one"))
+    assert (await scene.watch()).alarms == ()
+    made.commit(CHANNEL, 2, 0, digest_of("two"))
+    made.item(CHANNEL, 3, 1, digest_of("three"))
+    assert (await scene.watch()).alarms == ()
+    made.commit(CHANNEL, 4, 0, digest_of("another end of the first epoch"))
+
+    (alarm,) = (await scene.watch()).alarms
+
+    assert (alarm.index, "ends epoch 0" in alarm.text) == (3, True)
+
+
+async def test_an_entry_that_is_none_keeps_nobody_from_reading_on(scene: Scene) -> None:
+    made = await dishonest(scene)
+    junk: Any = SimpleNamespace(encode=lambda: b"{}", type=None, channel=None)
+    made.rows.append((junk, junk))
+    made.certificate(digest_of("made up"), device="nor/defatt-berlin#evil")
+
+    found = await scene.watch("certificate")
+
+    assert [alarm.index for alarm in found.alarms] == [0, 1]
+
+
+async def test_a_relay_that_has_always_more_to_say_is_not_asked_for_ever(scene: Scene) -> None:
+    made = await dishonest(scene)
+    made.certificate(digest_of("made up"), device="nor/defatt-berlin#evil")
+    api: Any = scene.desk._api
+
+    async def endless(_agreement: str, query: LogQuery) -> LogAnswer:
+        answer = made.answer(query.model_copy(update={"keys_after": 0}))
+        return answer.model_copy(update={"more": True})
+
+    api.log = endless
+
+    assert len((await scene.watch()).alarms) == 1
+
+
+async def test_what_is_wrong_each_time_is_told_once(scene: Scene) -> None:
+    made = await dishonest(scene)
+    made.item(CHANNEL, 1, 0, digest_of("one"))
+    api: Any = scene.desk._api
+
+    async def other(_agreement: str, _path: str) -> bytes:
+        return encode_entries([b"{}"])
+
+    api.log_tile = other
+    for _ in range(3):
+        (found,) = await scene.desk.watch()
+
     assert [alarm.index for alarm in found.alarms] == [-1]

@@ -106,6 +106,8 @@ class WatchedLog:
         hashes: the compact range over them.
         note: the checkpoint that they were compared with.
         alarms: that nobody has accepted yet.
+        channels: how far each channel was followed, by its pseudonym: the number that comes next,
+            and the epoch.
     """
 
     agreement: str
@@ -113,6 +115,7 @@ class WatchedLog:
     hashes: tuple[bytes, ...] = ()
     note: bytes = b""
     alarms: tuple[WatchAlarm, ...] = ()
+    channels: tuple[tuple[bytes, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +297,7 @@ def _watched(log: WatchedLog) -> dict[str, Any]:
         "hashes": [to_base64(one) for one in log.hashes],
         "note": log.note.decode(),
         "alarms": [[one.index, one.text, one.at] for one in log.alarms],
+        "channels": [[name.hex(), seq, epoch] for name, seq, epoch in log.channels],
     }
 
 
@@ -304,6 +308,7 @@ def _read_watched(node: dict[str, Any]) -> WatchedLog:
         tuple(from_base64(one) for one in node["hashes"]),
         node["note"].encode(),
         tuple(WatchAlarm(*one) for one in node["alarms"]),
+        tuple((bytes.fromhex(name), seq, epoch) for name, seq, epoch in node["channels"]),
     )
 
 

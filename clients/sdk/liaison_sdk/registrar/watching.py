@@ -4,6 +4,9 @@ A stolen root key makes certificates that everyone believes; it can't keep them 
 because members believe only what is there. So the registrar reads every entry of its agreements'
 logs, recomputes their roots, and compares each entry about its party's keys with its own books. The
 relay can't leave one out: the root would be another one, and an entry that it does not open is told.
+
+Whoever reads everything also sees what members can't: that a channel stands in the log twice, once
+for each of those who are shown but one of the two.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from liaison.model import PartyCode
 from liaison.policy.agreement import Agreement
 from liaison.policy.canonical import from_base64
 from liaison.tlog import merkle, tiles
+from liaison.tlog.channels import ChannelView
 from liaison.tlog.commitment import Value
 from liaison.tlog.entries import Entry
 from liaison.tlog.errors import ForkError, QuorumError
@@ -140,13 +144,18 @@ class _Watch:
                 raise
             return Watched(name, known.size, problem=e.message, alarms=known.alarms)
         except LiaisonError as e:
-            alarm = WatchAlarm(-1, e.message, self._now)
-            kept = await self._keep(replace(known, alarms=(*known.alarms, alarm)))
+            # Once is enough of what is wrong each time.
+            told = any(one.index == -1 and one.text == e.message for one in known.alarms)
+            new = () if told else (WatchAlarm(-1, e.message, self._now),)
+            kept = await self._keep(replace(known, alarms=(*known.alarms, *new)[:_MOST_ALARMS]))
             return Watched(name, known.size, problem=e.message, alarms=kept.alarms)
         # The books may have grown while the relay was asked: what is in the log now was booked first.
         state = await asyncio.to_thread(lambda: self._office.state)
-        events, new = _compare(state, self._office.party.code, known.size, read, self._now)
-        kept = await self._keep(replace(after, alarms=(*known.alarms, *new)[:_MOST_ALARMS]))
+        entries, unread = _decoded(known.size, read.entries, self._now)
+        channels, twice = _followed(known, entries, self._now)
+        events, about = _compare(state, self._office.party.code, entries, read.shown, self._now)
+        alarms = (*known.alarms, *unread, *twice, *about)[:_MOST_ALARMS]
+        kept = await self._keep(replace(after, alarms=alarms, channels=channels))
         return Watched(name, kept.size, tuple(events), alarms=kept.alarms)
 
     async def _keep(self, log: WatchedLog) -> WatchedLog:
@@ -166,9 +175,10 @@ class _Watch:
             )
             seen = answered.seen
             shown |= {one.index: one for one in answered.entries}
-            if not answer.more or not answered.entries:
+            reached = max((one.index + 1 for one in answered.entries), default=0)
+            if not answer.more or reached <= first:
                 break
-            first = max(shown) + 1
+            first = reached
         entries = await self._entries(known.size, seen.checkpoint.size)
         return _Read(seen, entries, shown)
 
@@ -209,16 +219,51 @@ def _extended(known: WatchedLog, read: _Read) -> WatchedLog:
     return replace(known, size=after.size, hashes=tuple(after.hashes), note=read.seen.note)
 
 
+def _decoded(
+    first: int, data: Sequence[bytes], now: int
+) -> tuple[list[tuple[int, Entry]], list[WatchAlarm]]:
+    entries, alarms = [], []
+    for index, each in enumerate(data, first):
+        try:
+            entries.append((index, Entry.decode(each)))
+        except LiaisonError as e:
+            # Signed all the same: it must not keep the registrar from what comes after it.
+            alarms.append(WatchAlarm(index, e.message, now))
+    return entries, alarms
+
+
+def _followed(
+    known: WatchedLog, entries: Sequence[tuple[int, Entry]], now: int
+) -> tuple[tuple[tuple[bytes, int, int], ...], list[WatchAlarm]]:
+    """Follow every channel: whoever is shown a part of the log can't see that a place stands twice."""
+    views = {name: ChannelView(name, seq, epoch) for name, seq, epoch in known.channels}
+    alarms = []
+    for index, entry in entries:
+        if entry.channel is None or entry.seq is None or entry.epoch is None:
+            continue
+        view = views.get(entry.channel, ChannelView(entry.channel))
+        try:
+            views[entry.channel] = view.follow(entry)
+        except LiaisonError as e:
+            alarms.append(WatchAlarm(index, f"channel {entry.channel.hex()[:8]}: {e.message}", now))
+            # Told once: from here on it is followed as it goes on.
+            views[entry.channel] = ChannelView(entry.channel, entry.seq).follow(entry)
+    return tuple((v.channel, v.next_seq, v.epoch or 0) for v in views.values()), alarms
+
+
 def _compare(
-    state: OfficeState, party: PartyCode, first: int, read: _Read, now: int
+    state: OfficeState,
+    party: PartyCode,
+    entries: Sequence[tuple[int, Entry]],
+    opened: Mapping[int, Proven],
+    now: int,
 ) -> tuple[list[KeyEvent], list[WatchAlarm]]:
     """Compare every new entry about keys with the books."""
     events, alarms = [], []
-    for index, data in enumerate(read.entries, first):
-        entry = Entry.decode(data)
+    for index, entry in entries:
         if entry.type is not EntryType.KEY:
             continue
-        shown = read.shown.get(index)
+        shown = opened.get(index)
         values = None if shown is None else shown.values
         if values is None or "party" not in values:
             # Of others' keys the relay shows whose they are, so that it can't hide ours there.
