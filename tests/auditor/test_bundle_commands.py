@@ -16,9 +16,10 @@ import pytest
 from liaison.audit import events, verify_alone
 from liaison.audit.verify import read_events
 from liaison.tlog.fields import EntryType
+from liaison.tlog.note import Note
 from liaison_auditor.main import run
 from tests.core.audit.support import MESSAGE, AuditedLog
-from tests.core.tlog.support import key_pair
+from tests.core.tlog.support import NOW, key_pair
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,27 @@ def test_verify_py_takes_a_policy_and_required_witnesses(
     assert verify_alone.main([str(bundle), "--policy", own, "--require", "nor"]) == 0
     assert "--policy" not in capsys.readouterr().out
     assert verify_alone.main([str(bundle), "--policy", own, "--require", "fra"]) == 3
+
+
+class AfterTimeLog(AuditedLog):
+    """A log with witnesses that cosign for the end of all calendars."""
+
+    def checkpoint(self, size: int, time: int = NOW, *parties: str) -> Note:
+        del time
+        return super().checkpoint(size, 2**63 - 1, *parties)
+
+
+def test_a_witness_that_tells_a_time_that_no_calendar_has_keeps_nobody_from_checking(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = AfterTimeLog()
+    log.grow(10)
+    bundle = saved(tmp_path / "late.zip", log.bundle())
+
+    for words in (["verify"], ["verify", "--json"], ["show"]):
+        assert auditor(*words, bundle) == 0
+    assert verify_alone.main([str(bundle)]) == 0
+    assert capsys.readouterr().out.count("second 9223372036854775807, after the year 9999") == 8
 
 
 # --- show -----------------------------------------------------------------------------------------

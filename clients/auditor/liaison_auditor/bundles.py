@@ -78,7 +78,7 @@ def lines(found: Report) -> Iterator[tuple[str, str]]:
     yield "checkpoints", f"{len(found.checkpoints)}; the last of {size} entries"
     for name, seconds in sorted(last.witnesses.items()):
         key = fingerprint(found.policy.witnesses[name].key)
-        yield "witness", f"{name} at {iso(1000 * seconds)}, key {key}"
+        yield "witness", f"{name} at {moment(seconds)}, key {key}"
     if not last.witnesses:
         yield "witness", "none: the log vouches for itself alone"
     for log_key in found.policy.log_keys(facts.origin):
@@ -110,7 +110,7 @@ def record(bundle: Path, found: Report) -> dict[str, Any]:
         "end": facts.end,
         "opened": found.manifest.disclosed,
         "checkpoints": [each.checkpoint.size for each in found.checkpoints],
-        "witnesses": {name: iso(1000 * at) for name, at in sorted(last.witnesses.items())},
+        "witnesses": {name: moment(at) for name, at in sorted(last.witnesses.items())},
         "own_policy": found.is_own_policy,
         "not_checked": list(found.attached),
         "manifest": found.manifest.digest.hex(),
@@ -126,6 +126,14 @@ def party(found: Report, code: str) -> str:
     """Name a party."""
     name = found.manifest.facts.agreement.parties.get(code)
     return code if name is None else f"{code} ({name})"
+
+
+def moment(seconds: int) -> str:
+    """Write the time of a cosignature: of the witness's choice, and not always in a calendar."""
+    from liaison.tlog.entries import MAX_TIME
+
+    known = 1000 * seconds <= MAX_TIME
+    return iso(1000 * seconds) if known else f"second {seconds}, after the year 9999"
 
 
 def iso(time: int) -> str:
