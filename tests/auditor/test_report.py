@@ -8,17 +8,18 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liaison.audit import report
 from liaison.audit.events import Event
-from liaison.audit.report import markup, style
+from liaison.audit.report import markup, sections, style
 from liaison.audit.report.durations import Durations, words
 from liaison.audit.report.page import Checked
-from liaison.audit.report.summary import MAX_ROWS, Summary
+from liaison.audit.report.summary import MAX_NAMES, MAX_ROWS, Summary
 from liaison.tlog.checkpoint import Checkpoint
-from liaison.tlog.fields import EntryType
+from liaison.tlog.entries import MAX_TIME
+from liaison.tlog.fields import SCHEMAS, EntryType, Kind
 from liaison.tlog.note import Note
 from liaison.tlog.policy import Cosigned
 from tests.support import audit_story
@@ -311,9 +312,17 @@ def test_long_tables_end_with_what_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("days", "unit"), [(1, "day"), (45, "day"), (100, "week"), (900, "month"), (4000, "year")]
+    ("days", "unit"),
+    [
+        (1, "day"),
+        (45, "day"),
+        (100, "week"),
+        (900, "month"),
+        (4000, "year"),
+        (2_900_000, "century"),
+    ],
 )
-def test_long_ranges_are_told_by_week_month_or_year(days: int, unit: str) -> None:
+def test_long_ranges_are_told_in_long_units(days: int, unit: str) -> None:
     story = Story()
     story.message("NOR", "FLASH")
     story.now += (days - 1) * DAY
@@ -323,6 +332,56 @@ def test_long_ranges_are_told_by_week_month_or_year(days: int, unit: str) -> Non
 
     rows = page.tables[f"Messages per {unit}, by the sender's party"][1:]
     assert sum(int(row[-1]) for row in rows) == 2
+
+
+@settings(max_examples=20)
+@given(days=st.integers(0, 60_000), first=st.integers(0, 100_000))
+def test_every_day_of_a_range_is_in_one_of_its_units(days: int, first: int) -> None:
+    whole = range(first, first + days + 1)
+
+    calendar = sections.Calendar(whole)
+
+    assert sum(calendar.sums((day, 1) for day in whole)) == len(whole)
+    assert len(calendar.labels) <= 50
+
+
+def test_more_parties_than_there_can_be_are_told_together() -> None:
+    story = Story()
+    for number in range(MAX_NAMES + 5):
+        story.message(f"X{number}", "FLASH")
+
+    rows = _report(story).tables["Messages by the sender's party and precedence"][1:]
+
+    assert len(rows) == MAX_NAMES + 1
+    assert ["others", "5", "5"] in rows
+
+
+_TEXTS = st.one_of(st.text(), st.sampled_from([HOSTILE, "FLASH", "added", "removed", "NOR"]))
+_NUMBERS = st.integers(0, 2**53 - 1)
+_KINDS = {Kind.TEXT: _TEXTS, Kind.NUMBER: _NUMBERS, Kind.TEXTS: st.lists(_TEXTS).map(tuple)}
+
+
+@st.composite
+def _events(draw: st.DrawFn, index: int, time: int) -> Event:
+    type_ = draw(st.sampled_from(EntryType))
+    schema = SCHEMAS[type_]
+    fields = {n: _KINDS[k] for n, k in schema.sealed.items()}
+    values: Any = draw(st.one_of(st.none(), st.fixed_dictionaries({}, optional=fields)))
+    if "seq" not in schema.shown:
+        return Event(index, type_, time, values=values)
+    channel = draw(st.sampled_from(["ab" * 16, "cd" * 16]))
+    return Event(index, type_, time, channel, draw(st.integers(1, 99)), values=values)
+
+
+@given(data=st.data(), times=st.lists(st.integers(0, MAX_TIME), min_size=1, max_size=8))
+@settings(max_examples=25)
+def test_every_log_has_a_report(data: st.DataObject, times: list[int]) -> None:
+    events = [data.draw(_events(n, time)) for n, time in enumerate(sorted(times))]
+
+    page = _read(report.make(audit_story.facts(len(events)), events))
+
+    counted = page.tables["Entries by what they record"][1:]
+    assert sum(int(row[1]) for row in counted) == len(events)
 
 
 def test_a_copy_that_nobody_checked_says_so() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from liaison.audit.report import sections, style
 from liaison.audit.report.markup import Content, Markup, element, join, said, table
 from liaison.audit.report.sections import number, section, text, when
-from liaison.audit.report.summary import Summary
+from liaison.audit.report.summary import MAX_ROWS, Summary
 from liaison.tlog.policy import Cosigned
 
 _PARTS: Final = (
@@ -179,7 +179,7 @@ def _checked(checked: Checked | None, parties: sections.Parties) -> Markup:
         table(
             "Checkpoints and who witnessed them",
             ["Entries", "Root", "Witness", "Party", "Cosigned"],
-            _witnessed(checked, parties),
+            _ends(_witnessed(checked, parties)),
         ),
         table(
             "Keys that were asked for",
@@ -188,6 +188,15 @@ def _checked(checked: Checked | None, parties: sections.Parties) -> Markup:
         ),
         [text(said(note)) for note in checked.notes],
     )
+
+
+def _ends(rows: list[list[str]]) -> list[list[str]]:
+    """Leave out what is in the middle of a long table."""
+    rest, half = len(rows) - MAX_ROWS, MAX_ROWS // 2
+    if rest <= 0:
+        return rows
+    between = element("span", f"{number(rest)} more, checked as well", class_="none")
+    return [*rows[:half], ["…", between, "…", "…", "…"], *rows[-half:]]
 
 
 def _kind(checked: Checked) -> str:

@@ -11,7 +11,16 @@ from liaison.audit.events import Event
 from liaison.audit.report import plots
 from liaison.audit.report.durations import words
 from liaison.audit.report.markup import Content, Markup, clean, element, join, said, table
-from liaison.audit.report.summary import PRECEDENCES, UNKNOWN, Rows, Summary, acts_of
+from liaison.audit.report.summary import (
+    MAX_ROWS,
+    OTHERS,
+    PRECEDENCES,
+    UNKNOWN,
+    Rows,
+    Summary,
+    acts_of,
+)
+from liaison.tlog.entries import MAX_TIME
 from liaison.tlog.fields import EntryType
 
 _EPOCH: Final = date(1970, 1, 1)
@@ -26,6 +35,8 @@ ACT_WORDS: Final = {
     "signature": "signatures under agreements",
     "revocations": "revocation lists",
     "revoked": "certificates revoked",
+    UNKNOWN: _UNKNOWN_WORDS,
+    OTHERS: "others",
 }
 TYPE_WORDS: Final = {
     EntryType.ACCEPTED: "messages and proposals accepted",
@@ -47,6 +58,8 @@ def when(milliseconds: int | None) -> Markup:
     """Return a time of the log, in UTC to the second."""
     if milliseconds is None:
         return element("span", "—", class_="none")
+    if milliseconds > MAX_TIME:
+        return element("span", "after the year 9999", class_="bad")
     time = datetime.fromtimestamp(milliseconds // 1000, UTC)
     return element("time", f"{time:%Y-%m-%d %H:%M:%S}", datetime=f"{time:%Y-%m-%dT%H:%M:%SZ}")
 
@@ -85,24 +98,23 @@ class Parties:
     def full(self, code: str) -> Markup:
         """Return code and name."""
         name = self._names.get(code)
-        if code in {UNKNOWN, ""}:
-            return element("span", _UNKNOWN_WORDS, class_="none")
+        if code in {UNKNOWN, "", OTHERS}:
+            return element("span", self.plain(code), class_="none")
         return said(f"{code} · {name}" if name else code)
 
 
 class Calendar:
-    """Days as the labels of a plot: put together to weeks or months where there are too many."""
+    """Days as the labels of a plot: put together to longer units where there are too many."""
 
     def __init__(self, days: range) -> None:
-        self._days = days
-        self._label: Callable[[int], str] = _day
-        for label in (_day, _week, _month, _year):
-            self._label = label
-            self.labels = list(dict.fromkeys(label(day) for day in days))
-            if len(self.labels) <= _MOST_BARS:
-                break
-        units = {_day: "day", _week: "week", _month: "month", _year: "year"}
-        self.unit = units[self._label]
+        self.unit, self._label, step = next(
+            (unit, label, step)
+            for unit, label, length, step in _UNITS
+            if len(days) <= _MOST_BARS * length
+        )
+        # No unit is shorter than its step, so none is left out.
+        seen = [*days[::step], *days[-1:]]
+        self.labels = list(dict.fromkeys(map(self._label, seen)))
 
     def sums(self, counts: Iterable[tuple[int, int]]) -> list[int]:
         """Return the sum for each label of (day, count)."""
@@ -284,10 +296,11 @@ def refusals(summary: Summary, parties: Parties) -> Markup:
             ["Rule", "Code", "Party", "Refusals"],
             (
                 [said(rule), element("code", said(code)), parties.full(party), number(n)]
-                for (rule, code, party), n in summary.refusals.most_common()
+                for (rule, code, party), n in summary.refusals.most_common(MAX_ROWS)
             ),
             numbers=1,
         ),
+        _left_out(len(summary.refusals)),
     )
 
 
@@ -470,11 +483,12 @@ def gaps(summary: Summary, parties: Parties) -> Markup:
             ["Channel (pseudonym)", "From", "To", "Missing"],
             (
                 [element("code", n), number(c.first), number(c.last), bad(c.missing)]
-                for n, c in broken
+                for n, c in broken[:MAX_ROWS]
             ),
             numbers=3,
             empty="no number is missing.",
         ),
+        _left_out(len(broken)),
         _rows(
             summary.erasures,
             "Erasures",
@@ -510,10 +524,12 @@ def _rows(
     rows: Rows, caption: str, heads: Sequence[str], cells: Callable[[Event], Sequence[str]]
 ) -> Markup:
     shown = table(caption, heads, map(cells, rows.kept), empty="none in this range.")
-    rest = rows.count - len(rows.kept)
-    if not rest:
-        return shown
-    return join([shown, text(f"And {number(rest)} more, in events.csv.")])
+    return join([shown, _left_out(rows.count)])
+
+
+def _left_out(count: int) -> Markup:
+    rest = count - MAX_ROWS
+    return text(f"And {number(rest)} more, in events.csv.") if rest > 0 else Markup()
 
 
 def _number(event: Event, name: str) -> str:
@@ -556,3 +572,17 @@ def _month(day: int) -> str:
 
 def _year(day: int) -> str:
     return _day(day)[:4]
+
+
+def _century(day: int) -> str:
+    return f"{_day(day)[:2]}00s"
+
+
+_UNITS: Final[tuple[tuple[str, Callable[[int], str], int, int], ...]] = (
+    ("day", _day, 1, 1),
+    ("week", _week, 7, 7),
+    ("month", _month, 30, 28),
+    ("year", _year, 365, 365),
+    ("century", _century, 1 << 40, 36_524),
+)
+"""Names, labels, the days that one stands for, and fewer days than the shortest has."""

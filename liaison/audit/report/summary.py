@@ -21,6 +21,10 @@ from liaison.tlog.fields import EntryType
 MAX_ROWS: Final = 500
 DAY: Final = 86_400_000
 """Milliseconds."""
+MAX_NAMES: Final = 40
+"""Parties beyond the agreement's, and acts of keys, that are told apart."""
+OTHERS: Final = "others"
+"""What is beyond that; no code of a party has small letters."""
 UNKNOWN: Final = "?"
 """The party or precedence of what is not opened, or says none."""
 PRECEDENCES: Final = tuple(p.name for p in reversed(Precedence))
@@ -104,7 +108,9 @@ class Summary:
         self.quiet = (0, 0)
         """The longest time without an entry: milliseconds, and when it began."""
         self._waiting: dict[bytes, int] = {}
-        self._parties: dict[str, int] = {}
+        self._bits: dict[str, int] = {}
+        self._acts: set[str] = set(ACTS)
+        self._parties: set[str] = set()
         self._take: dict[EntryType, Callable[[Event], None]] = {
             EntryType.ACCEPTED: self._accepted,
             EntryType.RECEIPT: self._receipt,
@@ -168,6 +174,11 @@ class Summary:
         named = [code for code in self.facts.agreement.parties if code in parties]
         return named + sorted(parties - set(named))
 
+    def _party(self, code: str) -> str:
+        if code in self.facts.agreement.parties:
+            return code
+        return _told_apart(code, self._parties)
+
     def _item(self, channel: str, seq: int) -> None:
         seen = self.channels.get(channel)
         if seen is None:
@@ -184,21 +195,21 @@ class Summary:
         # The action's is how fast the addressees have to be; what is for information has no other.
         named = text("action") or text("info")
         precedence = named if named in _PLACES else UNKNOWN
-        self.messages[event.time // DAY, text("party") or UNKNOWN, precedence] += 1
+        self.messages[event.time // DAY, self._party(text("party")), precedence] += 1
         message, sender = text("message"), text("sender")
         if message and sender and precedence != UNKNOWN:
             self._waiting[_name(f"{message}@{sender}")] = _packed(event.time, precedence)
 
     def _receipt(self, event: Event) -> None:
         text = _reader(event)
-        party = text("party") or UNKNOWN
+        party = self._party(text("party"))
         self.receipts[party] += 1
         name = _name(text("reply"))
         waiting = self._waiting.get(name)
         if waiting is None:
             return
         at, precedence, answered = _unpacked(waiting)
-        bit = 1 << self._parties.setdefault(party, len(self._parties))
+        bit = 1 << self._bits.setdefault(party, len(self._bits))
         if answered & bit:
             return
         self._waiting[name] = _packed(at, precedence, answered | bit)
@@ -208,31 +219,42 @@ class Summary:
     def _delivered(self, event: Event) -> None:
         first, last = event.number("first"), event.number("last")
         if first is not None and last is not None and last >= first:
-            self.delivered[event.text("party") or UNKNOWN] += last - first + 1
+            self.delivered[self._party(event.text("party"))] += last - first + 1
 
     def _refused(self, event: Event) -> None:
         if not event.is_opened:
             return
         count = event.number("count")
-        party = event.text("party") or UNKNOWN
+        party = self._party(event.text("party"))
         key = (event.text("rule") or "—", event.text("code") or UNKNOWN, party)
         self.refusals[key] += 1 if count is None else count
 
     def _member(self, event: Event) -> None:
-        change, party = event.text("change"), event.text("party")
+        change = event.text("change")
         step = (change in _IN) - (change in _OUT)
-        if step and party:
+        if step:
+            party = self._party(event.text("party"))
             self.changes[event.time // DAY, party] += step
             (self.joined if step > 0 else self.left)[party] += 1
 
     def _key(self, event: Event) -> None:
         if not event.is_opened:
             return
-        act = event.text("act") or UNKNOWN
+        act = _told_apart(event.text("act"), self._acts)
         self.keys[event.time // DAY, act] += 1
-        self.acts[event.text("party") or UNKNOWN, act] += 1
+        self.acts[self._party(event.text("party")), act] += 1
         if act in {"revoked", "revocations"}:
             self.revoked.add(event)
+
+
+def _told_apart(name: str, seen: set[str]) -> str:
+    """Return a name, or that of all those for which there is no room."""
+    if not name:
+        return UNKNOWN
+    if name not in seen and len(seen) >= MAX_NAMES:
+        return OTHERS
+    seen.add(name)
+    return name
 
 
 def acts_of(summary: Summary) -> Iterator[str]:
