@@ -282,7 +282,7 @@ def missing(
 class TileTree:
     """The tree of one size, over its tiles: gives nodes, roots and proofs.
 
-    Each tile is read once and kept. The tiles are taken as they are: a proof made of wrong ones
+    Each tile is read and hashed once and kept, however many proofs it is asked for. The tiles are taken as they are: a proof made of wrong ones
     does not verify, and `root` shows whether they are a checkpoint's.
 
     Args:
@@ -293,7 +293,7 @@ class TileTree:
     def __init__(self, size: int, read: ReadTile) -> None:
         self.size = size
         self._read = read
-        self._rows: dict[tuple[int, int], list[bytes]] = {}
+        self._rows: dict[tuple[int, int], list[list[bytes]]] = {}
 
     def node(self, node: Node) -> bytes:
         """Return the hash of a full node of the tree.
@@ -303,12 +303,11 @@ class TileTree:
         """
         level, below = divmod(node.level, HEIGHT)
         first = node.index << below
-        row = self._row(level, first // WIDTH)
-        at = first % WIDTH
-        hashes = row[at : at + (1 << below)]
-        if len(hashes) != 1 << below:
+        row = self._rows_of(level, first // WIDTH)[below]
+        at = (first % WIDTH) >> below
+        if at >= len(row):
             raise TileError(f"a tree of {self.size} leaves has no full {node}")
-        return merkle.hash_full(hashes)
+        return row[at]
 
     def root(self) -> bytes:
         """Return the root."""
@@ -352,12 +351,18 @@ class TileTree:
             raise ValueError(f"the tree has {self.size} leaves, not {size}")
         return size
 
-    def _row(self, level: int, index: int) -> list[bytes]:
+    def _rows_of(self, level: int, index: int) -> list[list[bytes]]:
+        """Return a tile's hashes, and above them those of its full nodes, row by row."""
         kept = self._rows.get((level, index))
         if kept is None:
             width = min(WIDTH, (self.size >> HEIGHT * level) - index * WIDTH)
             if width < 1:
                 raise TileError(f"a tree of {self.size} leaves has no tile {level}/{index}")
             tile = Tile(level, index, width)
-            kept = self._rows[level, index] = decode_hashes(tile, self._read(tile))
+            kept = [decode_hashes(tile, self._read(tile))]
+            for _ in range(HEIGHT):
+                pairs = iter(kept[-1])
+                # One without a sibling is part of no full node.
+                kept.append([*map(merkle.hash_children, pairs, pairs)])
+            self._rows[level, index] = kept
         return kept
