@@ -28,7 +28,7 @@ from liaison.errors import LiaisonError, UnavailableError
 from liaison.relay import log, tilestore
 from liaison.relay.recording import Recorder, Step, nothing
 from liaison.relay.tilestore import TileStore
-from liaison.relay.witnessing import Answer, Cosigning, Requests, WitnessUnreachableError
+from liaison.relay.witnessing import RESTORE, Answer, Cosigning, Requests, WitnessUnreachableError
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import logs, logs_reading
 from liaison.storage.engine import Database
@@ -90,6 +90,7 @@ class Held:
         note: the same with its signature.
         tree: of the tiles that are on the disk.
         is_whole: whether the tiles were looked for that should be there.
+        fresh: entries that were read with the log's row, and the index of the first.
         stored_at: when a checkpoint was last stored in the database, in the loop's time.
         cosigning: its witnesses; None for the relay's own log.
     """
@@ -104,6 +105,7 @@ class Held:
     tree: CompactRange = field(default_factory=CompactRange)
     is_whole: bool = False
     stored_at: float = -PATIENCE
+    fresh: tuple[int, list[bytes]] = (0, [])
     cosigning: Cosigning | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -222,7 +224,7 @@ class Publisher:
         """Publish once: all logs, or those that grew since."""
         keys, self._grown = self._grown, set()
         try:
-            rows = await self._rows(None if everything else keys)
+            rows = await self._rows(None if everything else keys, with_entries=True)
         except Exception as error:  # noqa: BLE001 - logged, and tried again
             self._grown |= keys
             log.logger().error("worker_failed", worker="log", **log.failure(error))
@@ -236,11 +238,16 @@ class Publisher:
         found = await asyncio.gather(*(publish(row) for row in rows))
         await self._keep([held for held in found if held is not None])
 
-    async def _rows(self, keys: set[int] | None) -> list[LogRow]:
-        """Return the newest generations, of all logs or of some."""
+    async def _rows(self, keys: set[int] | None, *, with_entries: bool = False) -> list[LogRow]:
+        """Return the newest generations, of all logs or of some; read what is new in them too."""
         async with self.database.read() as tx:
             rows = await (logs.listing(tx) if keys is None else logs.by_keys(tx, keys))
-        newest = {row.agreement: row for row in rows}
+            newest = {row.agreement: row for row in rows}
+            for row in newest.values() if with_entries else ():
+                held = self._held.get(row.key)
+                if held is not None and 0 < row.size - held.tree.size <= CHUNK:
+                    first = held.tree.size
+                    held.fresh = first, await logs_reading.data(tx, row.key, first, row.size)
         return list(newest.values())
 
     async def _attempt(self, row: LogRow) -> Held | None:
@@ -306,7 +313,10 @@ class Publisher:
         held.tree = before
         if state.size - before.size <= CHUNK:
             since = await self._entries(held, before.size, state.size)
-            sequencer.verify_follows(held.signed, state, held.origin, since, before)
+            try:
+                sequencer.verify_follows(held.signed, state, held.origin, since, before)
+            except ForkError:
+                raise _forked(held) from None
 
     # --- publishing one log ---
 
@@ -355,7 +365,7 @@ class Publisher:
         if held.tree.size < held.signed.size or state.size - held.tree.size > CHUNK:
             await self._check_all(held, state)
         while (at := held.tree.size) < state.size:
-            end = min(at - at % CHUNK + CHUNK, state.size)
+            end = state.size if state.size - at <= CHUNK else at - at % CHUNK + CHUNK
             entries = await self._entries(held, at, end)
             # The last of them gives the state's tree, or nothing of it is written.
             expected = state.tree if end == state.size else None
@@ -387,6 +397,10 @@ class Publisher:
             raise _forked(held)
 
     async def _entries(self, held: Held, first: int, last: int) -> list[bytes]:
+        at, fresh = held.fresh
+        held.fresh = 0, []
+        if at == first and len(fresh) == last - first:
+            return fresh
         async with self.database.read() as tx:
             return await logs_reading.data(tx, held.key, first, last)
 
@@ -472,16 +486,14 @@ def _check_not_shorter(signed: Checkpoint, state: State) -> None:
     if signed.size > state.size:
         raise ShrunkError(
             f"the database has {state.size} entries of the log and {signed.size} were signed",
-            hint="restore the newest backup of the database, or have all parties' authorities sign"
-            " a successor log",
+            hint=RESTORE,
         )
 
 
 def _forked(held: Held) -> ForkError:
     return ForkError(
         f"the database does not go on where the checkpoint of {held.signed.size} entries ended",
-        hint="restore the newest backup of the database, or have all parties' authorities sign a"
-        " successor log",
+        hint=RESTORE,
     )
 
 

@@ -41,6 +41,10 @@ LONGEST_PAUSE: Final = 60.0
 """Seconds until a witness that failed is asked again, at first and at most."""
 PATIENCE: Final = 5.0
 """Seconds for one request to a witness."""
+RESTORE: Final = (
+    "restore the newest backup of the database; where that is lost, the parties' authorities have to"
+    " sign a new agreement, with a log of its own"
+)
 _POLICY_AGE: Final = 1.0
 """Seconds for which a policy is used without looking whether a new version has another."""
 _ATTEMPTS: Final = 3
@@ -403,7 +407,7 @@ class _Exchange:
             raise WitnessRefusalError("the witness has cosigned a newer checkpoint")
         error = ShrunkError(
             f"the log has {held} entries and the witness {self.name} has cosigned {seen}",
-            hint="restore the newest backup, or have all parties' authorities sign a successor log",
+            hint=RESTORE,
         )
         await self._accuse(error, request, answer)
 
@@ -411,8 +415,7 @@ class _Exchange:
         if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
             error = ForkError(
                 f"the witness {self.name} has cosigned another history than the log holds",
-                hint="compare the log with the witness's record; if it is right, restore the newest"
-                " backup, or have all parties' authorities sign a successor log",
+                hint=f"compare the log with the witness's record; if that is right, {RESTORE}",
             )
             await self._accuse(error, request, answer)
 
