@@ -10,13 +10,13 @@ from typing import Final
 
 from aiohttp import web
 
-from liaison.relay.appkeys import SERVICES
+from liaison.relay.appkeys import LIMITS, SERVICES, SESSION
 from liaison.relay.requests import Size, answer, caller, document_digest, number, read
 from liaison.wire.log import LogQuery
 
 routes = web.RouteTableDef()
 
-_TILES: Final = "tile/{tile:[0-9a-z/.]{1,80}}"
+_TILES: Final = "tile/{tile:.+}"
 
 
 @routes.post("/v1/agreements/{id}/log")
@@ -24,7 +24,11 @@ async def query(request: web.Request) -> web.Response:
     """Answer what the caller follows in an agreement's log, with proofs."""
     asking, id_ = caller(request), request.match_info["id"]
     body = await read(request, LogQuery, Size.SMALL)
-    return answer(await request.app[SERVICES].log_reading.query(asking, id_, body))
+    limits, principal = request.app[LIMITS], request[SESSION].principal
+    limits.proofs(principal)
+    found = await request.app[SERVICES].log_reading.query(asking, id_, body)
+    limits.proved(principal, len(found.entries))
+    return answer(found)
 
 
 @routes.get("/v1/agreements/{id}/erasures/{digest}")
@@ -37,7 +41,7 @@ async def erasure(request: web.Request) -> web.Response:
 
 
 @routes.get("/log/{id}/checkpoint")
-@routes.get("/log/{id}/{generation:[0-9]+}/checkpoint")
+@routes.get("/log/{id}/{generation}/checkpoint")
 @routes.get("/root-log/checkpoint")
 async def checkpoint(request: web.Request) -> web.Response:
     """Answer the newest checkpoint, a signed note."""
@@ -46,7 +50,7 @@ async def checkpoint(request: web.Request) -> web.Response:
 
 
 @routes.get("/log/{id}/" + _TILES)
-@routes.get("/log/{id}/{generation:[0-9]+}/" + _TILES)
+@routes.get("/log/{id}/{generation}/" + _TILES)
 @routes.get("/root-log/" + _TILES)
 async def tile(request: web.Request) -> web.Response:
     """Answer a tile or an entry bundle."""
