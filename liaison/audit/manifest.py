@@ -214,10 +214,11 @@ def _manifest(body: dict[str, Any]) -> Manifest:
         _whole(body["made_at"]),
     )
     files = {
-        name: File(_whole(each["size"]), from_base64_hash(each["sha256"]))
+        name: File(_whole(each["size"], MAX_SIZE), from_base64_hash(each["sha256"]))
         for name, each in body["files"].items()
     }
-    return Manifest(facts, _whole(body["counts"]["disclosed"]), files)
+    disclosed = _whole(body["counts"]["disclosed"], facts.end - facts.first)
+    return Manifest(facts, disclosed, files)
 
 
 def _check_text(value: object) -> None:
@@ -225,7 +226,7 @@ def _check_text(value: object) -> None:
         raise ManifestError("a name in a manifest is none")
 
 
-def _whole(value: object) -> int:
-    if type(value) is not int:
-        raise ManifestError("a number of a manifest is none")
+def _whole(value: object, most: int | None = None) -> int:
+    if type(value) is not int or (most is not None and not 0 <= value <= most):
+        raise ManifestError("a number of a manifest is none, or out of bounds")
     return value

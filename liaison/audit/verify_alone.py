@@ -609,7 +609,9 @@ def parse_manifest(data: bytes) -> Manifest:
         found[name] = Digest(number(size, MAX_SIZE), from_base64(digest, 32))
     if number(first) >= number(end) or first % WIDTH or entries != end - first:
         raise ValueError("the range is none")
-    return Manifest(origin, party, first, end, number(disclosed), found, sha256(data).digest())
+    return Manifest(
+        origin, party, first, end, number(disclosed, end - first), found, sha256(data).digest()
+    )
 
 
 def tile_path(level: int | None, index: int, width: int) -> str:

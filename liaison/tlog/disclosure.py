@@ -24,6 +24,7 @@ MAX_DISCLOSURE_BYTES: Final = 2 * 1024 * 1024 + 64 * 1024
 
 KINDS: Final[Mapping[Kind, type]] = {Kind.TEXT: str, Kind.NUMBER: int, Kind.TEXTS: tuple}
 """What the value of a field is, unless it says nothing."""
+_NAMES: Final = frozenset(name for schema in SCHEMAS.values() for name in schema.sealed)
 _FORMAT_ERRORS: Final = (ValueError, KeyError, TypeError, AttributeError, EntryError)
 
 
@@ -187,19 +188,13 @@ def verify(type_: EntryType, fields: bytes, shown: Disclosure | Sealed) -> dict[
             can't have.
     """
     schema = SCHEMAS[type_]
-    whole = shown if isinstance(shown, Sealed) else shown.whole
+    opened, hidden = _parts(type_, shown)
+    if opened.keys() & hidden.keys() or opened.keys() | hidden.keys() != schema.sealed.keys():
+        raise OpeningError(f"an entry of type {type_} has other fields")
     try:
-        if whole is not None:
-            if not whole.values.keys() <= schema.sealed.keys():
-                raise OpeningError("the entry has no such fields")
-            opened, hidden = whole.openings(type_), {}
-        else:
-            opened, hidden = dict(shown.opened), dict(shown.hidden)  # type: ignore[union-attr]
         made = {name: commitment.commit(o.key, name, o.value) for name, o in opened.items()}
     except EntryError as error:
         raise OpeningError(f"no value of a field: {error.message}") from error
-    if made.keys() & hidden.keys() or made.keys() | hidden.keys() != schema.sealed.keys():
-        raise OpeningError(f"an entry of type {type_} has other fields")
     made |= hidden
     if commitment.hash_fields([made[name] for name in schema.sealed]) != fields:
         raise OpeningError("what is shown of the entry does not fit it")
@@ -213,6 +208,18 @@ def fits(schema: Schema, name: str, value: Value) -> bool:
     """Whether a type's field can say this."""
     kind = schema.sealed.get(name)
     return kind is not None and (value is None or isinstance(value, KINDS[kind]))
+
+
+def _parts(
+    type_: EntryType, shown: Disclosure | Sealed
+) -> tuple[Mapping[str, Opening], Mapping[str, bytes]]:
+    """Give what is opened and what is hidden; whether that is the type's is not checked."""
+    if isinstance(shown, Disclosure) and shown.whole is None:
+        return shown.opened, shown.hidden
+    whole = shown if isinstance(shown, Sealed) else shown.whole
+    if whole is None or not whole.values.keys() <= SCHEMAS[type_].sealed.keys():
+        raise OpeningError(f"an entry of type {type_} has other fields")
+    return whole.openings(type_), {}
 
 
 def _values(body: Mapping[str, Any]) -> Mapping[str, Value]:
@@ -231,6 +238,8 @@ def _disclosure(body: Any) -> Disclosure:
         )
     if body.keys() != {"hidden", "opened"}:
         raise ValueError("other members")
+    if not body["opened"].keys() | body["hidden"].keys() <= _NAMES:
+        raise ValueError("no type of entry has such a field")
     opened = {name: commitment.read_opening(each) for name, each in body["opened"].items()}
     hidden = {name: commitment.decode_hash(each) for name, each in body["hidden"].items()}
     return Disclosure(MappingProxyType(opened), MappingProxyType(hidden))

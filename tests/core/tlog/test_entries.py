@@ -366,6 +366,8 @@ def test_a_disclosure_tells_of_every_field_once() -> None:
         Disclosure({**part.opened, "act": part.opened["sender"]}, part.hidden),
         Disclosure(),
         Disclosure(whole=Sealed(sealed.secret, {**sealed.values, "act": "started"})),
+        Disclosure(whole=Sealed(sealed.secret, {**sealed.values, "x" * 300: "y"})),
+        Disclosure({**part.opened, "x" * 300: part.opened["sender"]}, part.hidden),
     ):
         with pytest.raises(OpeningError):
             entry.open(shown)
@@ -418,6 +420,8 @@ HASH = "A" * 43 + "="
         {"hidden": [], "opened": {}},
         {"hidden": {"to": "AA=="}, "opened": {}},
         {"hidden": {"to": 7}, "opened": {}},
+        {"hidden": {"x" * 300: HASH}, "opened": {}},
+        {"hidden": {}, "opened": {"x" * 300: {"key": HASH, "value": 1}}},
         {"hidden": {}, "opened": {"sender": 7}},
         {"hidden": {}, "opened": {"sender": {}}},
         {"hidden": {}, "opened": {"sender": {"key": "AA==", "value": 1}}},
@@ -435,7 +439,7 @@ HASH = "A" * 43 + "="
         {"secret": HASH, "values": {"sender": 2**53}},
         {"secret": HASH, "values": {"sender": "x" * commitment.MAX_VALUE_BYTES}},
     ],
-    ids=[f"body {n}" for n in range(25)],
+    ids=[f"body {n}" for n in range(27)],
 )
 def test_what_is_no_disclosure_is_refused(body: object) -> None:
     with pytest.raises(OpeningFormatError):
