@@ -54,17 +54,19 @@ class AuditedLog:
     Args:
         witness_type: of both witnesses' keys.
         seed: of everything that looks random.
+        origin: of the log.
     """
 
     witness_type: SignatureType = SignatureType.COSIGNATURE_ED25519
     seed: int = 7
+    origin: str = ORIGIN
     data: list[bytes] = field(default_factory=list)
     sealed: list[Sealed] = field(default_factory=list)
     made: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)  # reason: the same log each time
-        self.key, self.signer = key_pair(ORIGIN)
+        self.key, self.signer = key_pair(self.origin)
         self.witnesses: dict[str, tuple[VerifierKey, SigningKey]] = {
             party: key_pair(f"witness.{party}.example", self.witness_type)
             for party in ("nor", "deu")
@@ -90,7 +92,7 @@ class AuditedLog:
         values = MESSAGE
         if commit:
             values = {name: MESSAGE[name] for name in ("party", "sender", "digest")}
-        name = entries.pseudonym(ORIGIN, ChannelId(channel.to_bytes(16)))
+        name = entries.pseudonym(self.origin, ChannelId(channel.to_bytes(16)))
         place = {"channel": name, "seq": Seq(seq), "epoch": Epoch(epoch)}
         self.add(type_, values, **place, policy=POLICY, size=1024)
         self.channels[channel] = seq + 1, epoch + commit
@@ -104,7 +106,7 @@ class AuditedLog:
                 case 1:
                     self.item(self.rng.randrange(5), EntryType.RECEIPT)
                 case 2:
-                    name = entries.pseudonym(ORIGIN, ChannelId(bytes(16)))
+                    name = entries.pseudonym(self.origin, ChannelId(bytes(16)))
                     self.add(EntryType.DELIVERED, DELIVERED, channel=name)
                 case 3:
                     self.add(EntryType.REFUSED, REFUSED, policy=POLICY)
@@ -122,14 +124,14 @@ class AuditedLog:
 
     def checkpoint(self, size: int, time: int = NOW, *parties: str) -> Note:
         root = merkle.root_of(merkle.hash_leaves(self.data[:size]))
-        note = Note(Checkpoint(ORIGIN, size, root).text).signed_by(self.key, self.signer)
+        note = Note(Checkpoint(self.origin, size, root).text).signed_by(self.key, self.signer)
         for party in parties or self.witnesses:
             note = note.signed_by(*self.witnesses[party], time)
         return note
 
     def facts(self, first: int = 0, end: int | None = None) -> Facts:
         end = len(self.data) if end is None else end
-        return Facts(ORIGIN, AGREEMENT, "NOR", first, end, None, 1000 * NOW, 1000 * NOW)
+        return Facts(self.origin, AGREEMENT, "NOR", first, end, None, 1000 * NOW, 1000 * NOW)
 
     def writer(
         self, out: io.BytesIO, facts: Facts, sizes: Sequence[int] = (), *, derived: bool = True

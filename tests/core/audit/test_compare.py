@@ -82,6 +82,15 @@ def test_what_nothing_connects_is_not_compared() -> None:
         compare(io.BytesIO(short.bundle()), io.BytesIO(one.bundle(first=256)))
 
 
+def test_two_logs_are_not_compared() -> None:
+    one, other = AuditedLog(), AuditedLog(origin=f"{ORIGIN}/2")
+    one.grow(3)
+    other.grow(3)
+
+    with pytest.raises(IncomparableError, match="two different logs"):
+        compare(io.BytesIO(one.bundle()), io.BytesIO(other.bundle()))
+
+
 def test_a_bundle_that_is_not_right_is_not_compared() -> None:
     one, other = logs(300, fork=False)
     data = bytearray(one.bundle())
