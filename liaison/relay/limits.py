@@ -19,6 +19,9 @@ from liaison.relay.settings import Settings
 from liaison.wire.handshake import Principal
 
 MAX_BUCKETS: Final = 50_000
+PROOFS_DEVICE: Final = (500.0, 20_000.0)
+PROOFS_PARTY: Final = (1_500.0, 40_000.0)
+"""Entries of logs with their proofs, a second and at once: each takes up to half a millisecond."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -57,6 +60,13 @@ class Buckets(Generic[K]):
             )
         self._keep(key, level - cost, now)
 
+    def owe(self, key: K, cost: float) -> None:
+        """Take tokens for what was done already: who has had much gets nothing for a while."""
+        now = self.clock()
+        level, at = self._levels.get(key, (self.burst, now))
+        level = min(self.burst, level + (now - at) * self.rate)
+        self._keep(key, max(level - cost, -self.burst), now)
+
     def _keep(self, key: K, level: float, now: float) -> None:
         self._levels[key] = (level, now)
         self._levels.move_to_end(key)
@@ -74,6 +84,8 @@ class Limits:
         self._parties: Buckets[str] = Buckets(
             settings.rate_party, settings.burst_party, clock, "party"
         )
+        self._proofs: Buckets[Principal] = Buckets(*PROOFS_DEVICE, clock, "device")
+        self._party_proofs: Buckets[str] = Buckets(*PROOFS_PARTY, clock, "party")
         self._addresses: Buckets[str] = Buckets(
             settings.rate_address, settings.burst_address, clock, "address"
         )
@@ -86,6 +98,20 @@ class Limits:
         """
         self._principals.take(principal)
         self._parties.take(principal.party.code)
+
+    def proofs(self, principal: Principal) -> None:
+        """Count one question to a log.
+
+        Raises:
+            RateExceededError: too much was proved to the device or its party lately.
+        """
+        self._proofs.take(principal)
+        self._party_proofs.take(principal.party.code)
+
+    def proved(self, principal: Principal, count: int) -> None:
+        """Count the entries of its answer: a question is small, and what it asks for may not be."""
+        self._proofs.owe(principal, count)
+        self._party_proofs.owe(principal.party.code, count)
 
     def address(self, address: str) -> None:
         """Count one request without a session.

@@ -112,6 +112,17 @@ async def find_all(
     return {row.agreement: row for row in (LogRow(*found) for found in rows)}
 
 
+async def of_generation(
+    tx: AsyncConnection, agreement: str | None, generation: int
+) -> LogRow | None:
+    """Return one log of an agreement, or of the relay's own for None."""
+    if generation >= 1 << 31 or (agreement is not None and "\0" in agreement):
+        return None
+    whose = _l.agreement.is_(None) if agreement is None else _l.agreement == agreement
+    row = (await tx.execute(_ROW.where(whose, _l.generation == generation))).first()
+    return None if row is None else LogRow(*row)
+
+
 async def by_keys(tx: AsyncConnection, keys: Collection[int]) -> list[LogRow]:
     """Return some logs."""
     query = _ROW.where(_l.key.in_(padded(sorted(keys)))).order_by(_l.key)

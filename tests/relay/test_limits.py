@@ -64,6 +64,25 @@ def test_a_refused_request_takes_nothing_from_others() -> None:
     buckets.take("b")
 
 
+def test_who_was_proved_much_is_proved_nothing_for_a_while() -> None:
+    clock = Clock()
+    found = Limits(Settings(), clock)
+    (rate, burst), (_, party) = limits.PROOFS_DEVICE, limits.PROOFS_PARTY
+    found.proofs(NOR)
+    found.proved(NOR, int(burst))
+
+    with pytest.raises(RateExceededError, match="device"):
+        found.proofs(NOR)
+    found.proofs(NOR2)
+    found.principal(NOR)
+    clock.now += 2 / rate
+    found.proofs(NOR)
+
+    found.proved(NOR2, int(party))
+    with pytest.raises(RateExceededError):
+        found.proofs(NOR2)
+
+
 def test_devices_of_one_party_share_its_rate() -> None:
     found = Limits(Settings(burst_device=10, burst_party=3, rate_party=1), Clock())
     for device in (NOR, NOR2, NOR):

@@ -204,10 +204,10 @@ class LogReading:
         async with self.database.read() as tx:
             if id_ is not None:
                 await _reader(tx, caller, id_)
-            for row in await logs.listing(tx):
-                if (row.agreement, row.generation) == (id_, generation):
-                    return row
-        raise UnknownLogError("the relay has no such log")
+            row = await logs.of_generation(tx, id_, generation)
+        if row is None:
+            raise UnknownLogError("the relay has no such log")
+        return row
 
 
 async def _reader(tx: AsyncConnection, caller: Caller, id_: str) -> _Reader:
