@@ -71,9 +71,8 @@ def bundles(play: Play) -> None:
 
 
 def _export(play: Play, code: str, file: Path) -> None:
-    play.relay.command(
-        "audit", "export", "--partnership", AGREEMENT, "--party", code, "--report", "-o", str(file)
-    )
+    words = ("--partnership", AGREEMENT, "--party", code, "-o", str(file))
+    play.relay.command("audit", "export", *words)
 
 
 def _policy(play: Play, file: Path) -> None:

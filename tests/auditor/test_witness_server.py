@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from liaison.crypto import trial_tls
 from liaison.tlog import witness as protocol
 from liaison.tlog.errors import ForkError
-from liaison_auditor.errors import ConfigurationError
+from liaison_auditor.errors import ConfigurationError, WitnessStateError
 from liaison_auditor.witness import keys, server
 from liaison_auditor.witness.keys import Algorithm
 from liaison_auditor.witness.running import listening
@@ -129,6 +130,20 @@ async def test_too_many_requests_at_once_are_told_to_come_back(
     monkeypatch.setattr(server, "MAX_WAITING", 0)
 
     assert (await _ask(witness, log.request(0).encode()))[0] == 503
+
+
+async def test_nothing_is_cosigned_that_can_not_be_stored(
+    witness: RunningWitness, log: SignedLog
+) -> None:
+    with sqlite3.connect(witness.state) as db:
+        db.execute("DROP TABLE history")
+    db.close()
+
+    status, _, body = await _ask(witness, log.request(0).encode())
+
+    assert status == 500
+    assert b"can't be written" in body
+    assert isinstance(witness.refused[0][1], WitnessStateError)
 
 
 async def test_a_witness_that_was_away_goes_on_where_it_was(log: SignedLog, tmp_path: Path) -> None:

@@ -187,6 +187,27 @@ def test_old_checkpoints_are_forgotten_but_for_one_an_hour(
     assert [size for (size,) in sizes] == [1, 6, 8, 9, 10]
 
 
+def _fill(state: State) -> None:
+    for number in range(100):
+        log = SignedLog(f"relay.example/log/{number:0200}", [b"entry"])
+        state.advance(log.request(0), [log.key], NOW)
+
+
+def test_a_full_disk_is_told_and_changes_nothing(state: State, log: SignedLog) -> None:
+    state.advance(log.request(0, 4), [log.key], NOW)
+    (pages,) = state._db.execute("PRAGMA page_count").fetchone()
+    state._db.execute(f"PRAGMA max_page_count = {pages}")
+
+    with pytest.raises(WitnessStateError, match="full"):
+        _fill(state)
+
+    state._db.execute("PRAGMA max_page_count = 100000")
+    latest = state.latest(log.origin)
+    assert latest is not None
+    assert latest.checkpoint.size == 4
+    state.advance(log.request(4), [log.key], NOW)
+
+
 def test_another_file_is_not_taken_for_a_state(tmp_path: Path) -> None:
     file = tmp_path / "witness.sqlite"
     file.write_bytes(b"no database at all" * 100)

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from liaison_auditor.context import Context, command
-from liaison_auditor.errors import Exit, FileProblemError, UsageProblemError
+from liaison_auditor.errors import (
+    Exit,
+    FileProblemError,
+    UsageProblemError,
+    WitnessStateError,
+)
 
 if TYPE_CHECKING:
     from liaison_auditor.witness.keys import WitnessKey
@@ -124,6 +129,8 @@ async def serve(
         cli.out.note("it follows no log yet; liaison-auditor witness add-log adds one")
 
     def report(origin: str, error: LiaisonError) -> None:
+        if isinstance(error, WitnessStateError):
+            cli.out.error(error)
         if isinstance(error, (ForkError, ProofError)):
             cli.out.failure(
                 error.code,

@@ -33,7 +33,7 @@ BODY_SECONDS: Final = 10
 KEEPALIVE_SECONDS: Final = 75
 
 Report = Callable[[str, LiaisonError], None]
-"""Told the origin and the refusal of what a known log should not have sent."""
+"""Told the origin and the refusal of each request of a known log that is refused."""
 
 
 class Witness:
@@ -44,7 +44,7 @@ class Witness:
         logs: origin -> the log's keys.
         state: what was cosigned; owned by this from now on.
         clock: POSIX seconds.
-        report: told of each refused checkpoint that a known log has signed.
+        report: told of each request about a known log that is refused, and of a failing disk.
     """
 
     def __init__(

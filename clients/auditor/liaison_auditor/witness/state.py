@@ -163,6 +163,7 @@ class State:
         Raises:
             LiaisonError: as `liaison.tlog.witness.judge`; what the log signed and should not have is
                 kept as evidence.
+            WitnessStateError: the disk is full or fails; nothing was stored.
         """
         origin = request.checkpoint.origin
         with self._transaction():
@@ -251,11 +252,19 @@ class State:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        # Immediate: from here on no other process changes what is read.
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            # Immediate: from here on no other process changes what is read.
+            self._db.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            # A full disk has undone it already.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise WitnessStateError(
+                    f"{self._path} can't be written: {error}",
+                    hint="look at the disk; the log will ask again",
+                    unchanged="nothing was cosigned",
+                ) from error
             raise
-        self._db.execute("COMMIT")
