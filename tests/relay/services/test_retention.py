@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from liaison.errors import MalformedError
-from liaison.model import Precedence
+from liaison.model import BlobId, Precedence
 from liaison.policy.errors import PolicyRefusedError
 from liaison.relay.recording import origin_of
 from liaison.relay.services import Limits
@@ -22,7 +23,7 @@ from liaison.tlog.text import from_base64
 from liaison.tlog.vkey import SignatureType, VerifierKey
 from tests.relay.services import logbook
 from tests.relay.services.forum import ID, Forum
-from tests.relay.services.harness import Actor, Relay
+from tests.relay.services.harness import Actor, Relay, digest, fresh_id
 from tests.relay.services.logbook import Told, of_type
 
 _DAY_MS = 86_400_000
@@ -40,12 +41,12 @@ async def all_of(retention: Retention) -> int:
 
 async def report(relay: Relay, told: Told) -> dict[str, Any]:
     """The signed report of an erasure, checked against the log's key and the entry."""
-    digest = from_base64(told["digest"])
+    named = from_base64(told["digest"])
     office = await relay.registrar("DEU")
-    data = await relay.services.log_reading.erasure(office, ID, digest)
+    data = await relay.services.log_reading.erasure(office, ID, named)
     with pytest.raises(UnknownReportError):
         await relay.services.log_reading.erasure(office, ID, bytes(32))
-    assert hashlib.sha256(data).digest() == digest
+    assert hashlib.sha256(data).digest() == named
     note = Note.decode(data)
     note.verify([VerifierKey.of(origin_of("relay.example", ID), SignatureType.ED25519, relay.key)])
     body = json.loads(note.text)
@@ -53,6 +54,17 @@ async def report(relay: Relay, told: Told) -> dict[str, Any]:
         assert body[name] == told[name]
     assert body["messages"] + body["attachments"] == told["contents"]
     return dict(body)
+
+
+async def attach(actor: Actor) -> None:
+    """Upload an attachment."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"ciphertext"
+
+    blob = BlobId(fresh_id())
+    put = actor.relay.services.blobs.put
+    await put(actor.caller, actor.channel, blob, digest(b"ciphertext"), chunks())
 
 
 def age(relay: Relay, forum: Forum) -> None:
@@ -131,6 +143,7 @@ async def test_a_hold_stops_all_erasure_of_its_agreement_and_of_no_other(
     await free.open(other, peer)
     await free.send()
     await nor.send()
+    await attach(nor)
     await relay.services.holds.set(ID, "case 17")
     age(relay, forum)
     await all_of(relay.services.retention)
@@ -141,7 +154,7 @@ async def test_a_hold_stops_all_erasure_of_its_agreement_and_of_no_other(
     await relay.services.holds.release(ID)
     done = await relay.services.retention.expire()
 
-    assert done.messages == 1
+    assert (done.messages, done.attachments) == (1, 1)
     told = await logbook.read(relay, ID)
     acts = [one["act"] for one in of_type(told, EntryType.ADMIN)]
     assert acts == ["agreement.admitted", "hold.set", "hold.released"]
