@@ -6,15 +6,15 @@ reader sees it. A crash between two of these heals when the publisher next looks
 follows from the database; what would not heal is refused: a database that does not go on where the
 last signed checkpoint ended is an old copy or another history, and signing on would show two.
 
-The tree is computed a second time from the stored entries and compared with the recorder's state, so
-that nothing is ever signed that the database does not hold.
+The tree is computed a second time from the entries and compared with the recorder's state. What this
+process has just recorded it need not read again; all else, and every few seconds everything, comes from
+the database.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,17 +25,19 @@ from typing import Final, TypeVar
 
 from liaison.crypto.signing import Signer
 from liaison.errors import LiaisonError, UnavailableError
+from liaison.relay import held as held_log
 from liaison.relay import log, tilestore
-from liaison.relay.recording import Recorder, Step, nothing
+from liaison.relay.held import CHUNK, Held
+from liaison.relay.recording import Growth, Recorder, Step, nothing
 from liaison.relay.tilestore import TileStore
-from liaison.relay.witnessing import RESTORE, Answer, Cosigning, Requests, WitnessUnreachableError
+from liaison.relay.witnessing import Answer, Cosigning, Requests, WitnessUnreachableError
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import logs, logs_reading
 from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow, Signed
 from liaison.tlog import merkle, sequencer
 from liaison.tlog.checkpoint import Checkpoint
-from liaison.tlog.errors import ForkError, ShrunkError, TileError
+from liaison.tlog.errors import ForkError
 from liaison.tlog.merkle import CompactRange
 from liaison.tlog.note import Note
 from liaison.tlog.policy import Policy
@@ -46,10 +48,6 @@ INTERVAL: Final = 0.1
 """Seconds between two checkpoints of a log, at least."""
 LOOK: Final = 5.0
 """Seconds after which all logs are looked at, whether there was news or not."""
-PATIENCE: Final = 1.0
-"""Seconds for which the database's row waits for the witnesses before it is written without them."""
-CHUNK: Final = 4096
-"""Entries that are read at once; a multiple of a tile's width."""
 _AT_ONCE: Final = 4
 _SYNCING: Final = 8
 
@@ -74,45 +72,6 @@ class StoreCheckpoints(Operation[None]):
         await logs.publish(work.tx, [*self.published, *self.cosigned])
         for one in self.cosigned:
             await logs.cosign(work.tx, one, now_ms=self.now_ms)
-
-
-@dataclass
-class Held:
-    """One log, as its files are.
-
-    Args:
-        key: of its row.
-        agreement: None for the relay's own.
-        generation: of the log.
-        vkey: the log's key; its name is the origin.
-        store: the files.
-        signed: the checkpoint that was signed last, on the disk.
-        note: the same with its signature.
-        tree: of the tiles that are on the disk.
-        is_whole: whether the tiles were looked for that should be there.
-        fresh: entries that were read with the log's row, and the index of the first.
-        stored_at: when a checkpoint was last stored in the database, in the loop's time.
-        cosigning: its witnesses; None for the relay's own log.
-    """
-
-    key: int
-    agreement: str | None
-    generation: int
-    vkey: VerifierKey
-    store: TileStore
-    signed: Checkpoint
-    note: Note
-    tree: CompactRange = field(default_factory=CompactRange)
-    is_whole: bool = False
-    stored_at: float = -PATIENCE
-    fresh: tuple[int, list[bytes]] = (0, [])
-    cosigning: Cosigning | None = None
-    tasks: list[asyncio.Task[None]] = field(default_factory=list)
-
-    @property
-    def origin(self) -> str:
-        """Its name."""
-        return self.vkey.name
 
 
 @dataclass
@@ -158,7 +117,7 @@ class Publisher:
 
     async def open(self) -> None:
         """Look at what was signed, and refuse the logs whose database does not go on from there."""
-        self.recorder.listeners.append(self.wake)
+        self.recorder.listeners.append(self._remember)
         for row in await self._rows(None):
             await self._begin(row)
 
@@ -190,6 +149,13 @@ class Publisher:
             await self._requests.close()
         self._working.shutdown(wait=False)
         self._syncing.shutdown(wait=False)
+
+    def _remember(self, grown: Sequence[Growth]) -> None:
+        for one in grown:
+            held = self._held.get(one.log)
+            if held is not None:
+                held.remember(one)
+        self.wake(one.log for one in grown)
 
     def wake(self, keys: Iterable[int]) -> None:
         """Publish these logs soon."""
@@ -223,47 +189,65 @@ class Publisher:
     async def publish(self, *, everything: bool = True) -> None:
         """Publish once: all logs, or those that grew since."""
         keys, self._grown = self._grown, set()
+        known = {} if everything else self._known(keys)
         try:
-            rows = await self._rows(None if everything else keys, with_entries=True)
+            rows = await self._rows(None if everything else keys - known.keys())
         except Exception as error:  # noqa: BLE001 - logged, and tried again
             self._grown |= keys
             log.logger().error("worker_failed", worker="log", **log.failure(error))
             return
         at_once = asyncio.Semaphore(_AT_ONCE)
 
-        async def publish(row: LogRow) -> Held | None:
+        async def publish(key: int, step: Awaitable[Held | None]) -> Held | None:
             async with at_once:
-                return await self._attempt(row)
+                return await self._attempt(key, step)
 
-        found = await asyncio.gather(*(publish(row) for row in rows))
+        found = await asyncio.gather(
+            *(publish(row.key, self._publish(row)) for row in rows),
+            *(publish(key, self._publish_known(*one)) for key, one in known.items()),
+        )
         await self._keep([held for held in found if held is not None])
 
-    async def _rows(self, keys: set[int] | None, *, with_entries: bool = False) -> list[LogRow]:
-        """Return the newest generations, of all logs or of some; read what is new in them too."""
+    def _known(self, keys: set[int]) -> dict[int, tuple[Held, State, list[bytes]]]:
+        """Return what is in memory of those logs that were looked at since the start."""
+        found = {}
+        for key in keys:
+            held = self._held.get(key)
+            if held is not None and held.is_whole and held.agreement not in self.recorder.refused:
+                taken = held.take()
+                if taken is not None:
+                    found[key] = held, *taken
+        return found
+
+    async def _rows(self, keys: set[int] | None) -> list[LogRow]:
+        """Return the newest generations, of all logs or of some."""
+        if keys is not None and not keys:
+            return []
         async with self.database.read() as tx:
             rows = await (logs.listing(tx) if keys is None else logs.by_keys(tx, keys))
-            newest = {row.agreement: row for row in rows}
-            for row in newest.values() if with_entries else ():
-                held = self._held.get(row.key)
-                if held is not None and 0 < row.size - held.tree.size <= CHUNK:
-                    first = held.tree.size
-                    held.fresh = first, await logs_reading.data(tx, row.key, first, row.size)
+        newest = {row.agreement: row for row in rows}
         return list(newest.values())
 
-    async def _attempt(self, row: LogRow) -> Held | None:
+    async def _attempt(self, key: int, step: Awaitable[Held | None]) -> Held | None:
         """Publish one log; return it if there is something to be stored of it."""
         try:
-            held = self._held.get(row.key) or await self._begin(row)
-            if row.agreement in self.recorder.refused:
-                return None
-            return await self._publish(held, row)
+            return await step
         except Exception as error:  # noqa: BLE001 - logged, and tried again in the next pass
             if isinstance(error, LiaisonError) and not isinstance(error, UnavailableError):
-                await self._refuse(self._held[row.key], error, {"database": _told(row)})
+                await self._refuse(self._held[key], error, await self._words_of(key))
                 return None
-            self._grown.add(row.key)
+            self._grown.add(key)
             log.logger().error("worker_failed", worker="log", **log.failure(error))
             return None
+
+    async def _words_of(self, key: int) -> dict[str, bytes]:
+        """Return what the database says of a log, for the evidence."""
+        try:
+            (row,) = await self._rows({key})
+        except UnavailableError:
+            # The refusal does not wait for it.
+            return {}
+        return {"database": held_log.told(row)}
 
     async def _keep(self, new: Sequence[Held]) -> None:
         if not new:
@@ -274,7 +258,7 @@ class Publisher:
         try:
             await self.writer.submit(StoreCheckpoints(signed, own, self.clock()))
             for held in new:
-                held.stored_at = _now()
+                held.stored_at = held_log.now()
             self.step("stored")
         except UnavailableError as error:
             log.logger().error("worker_failed", worker="log", **log.failure(error))
@@ -294,7 +278,7 @@ class Publisher:
             del self._held[row.key]
             raise
         except LiaisonError as error:
-            await self._refuse(held, error, {"database": _told(row)})
+            await self._refuse(held, error, {"database": held_log.told(row)})
         return held
 
     async def _recognise(self, held: Held, row: LogRow) -> None:
@@ -305,8 +289,8 @@ class Publisher:
         held.note.verify([held.vkey])
         held.signed = Checkpoint.parse(held.note.text)
         state = State.decode(row.state)
-        _check_not_shorter(held.signed, state)
-        before = await self._in_thread(partial(_tree_of, held))
+        held_log.check_not_shorter(held.signed, state)
+        before = await self._in_thread(partial(held_log.tree_of, held))
         if before is None:
             # Tiles are lost or damaged: they are derived again before anything else is signed.
             return
@@ -316,29 +300,48 @@ class Publisher:
             try:
                 sequencer.verify_follows(held.signed, state, held.origin, since, before)
             except ForkError:
-                raise _forked(held) from None
+                raise held_log.forked(held) from None
 
     # --- publishing one log ---
 
-    async def _publish(self, held: Held, row: LogRow) -> Held | None:
+    async def _publish(self, row: LogRow) -> Held | None:
+        """Publish what the database has of a log."""
+        held = self._held.get(row.key) or await self._begin(row)
+        if row.agreement in self.recorder.refused:
+            return None
         state = State.decode(row.state)
-        _check_not_shorter(held.signed, state)
+        held_log.check_not_shorter(held.signed, state)
         await self._follow(held, state)
+        self.step("tiles")
         if held.agreement is not None and held.cosigning is None:
             await self._start_cosigning(held, row)
-        if held.cosigning is not None and not held.cosigning.confirmed.is_set():
-            # Nothing is signed before witnesses have said that they have seen no more than this.
-            return None
-        if held.signed.size < state.size:
+        # Nothing is signed before witnesses have said that they have seen no more than this.
+        if held.may_sign and held.signed.size < state.size:
             await self._in_thread(partial(self._sign, held, state))
-            if held.cosigning is not None:
-                held.cosigning.offer(held.note)
-        if row.published_size >= held.signed.size:
+            self._offer(held)
+        return held if row.published_size < held.signed.size and held_log.is_due(held) else None
+
+    async def _publish_known(
+        self, held: Held, state: State, entries: Sequence[bytes]
+    ) -> Held | None:
+        """Publish what was just recorded."""
+
+        def work() -> bool:
+            held.tree = self._grow(held, entries, state.tree)
+            self.step("tiles")
+            if not held.may_sign:
+                return False
+            self._sign(held, state)
+            return True
+
+        if not await self._in_thread(work):
             return None
-        if held.cosigning is not None and _now() - held.stored_at < PATIENCE:
-            # The witnesses are at work: the row is written with what they cosign.
-            return None
-        return held
+        self._offer(held)
+        return held if held_log.is_due(held) else None
+
+    def _offer(self, held: Held) -> None:
+        if held.cosigning is not None:
+            held.cosigning.offer(held.note)
 
     def _sign(self, held: Held, state: State) -> None:
         """Sign a checkpoint whose tiles are on the disk, and put it there too; blocks."""
@@ -359,7 +362,7 @@ class Publisher:
             TileConflictError: a tile has other bytes than the entries give.
         """
         if not held.is_whole:
-            if await self._in_thread(partial(_is_lost, held)):
+            if await self._in_thread(partial(held_log.is_lost, held)):
                 held.tree = CompactRange()
             held.is_whole = True
         if held.tree.size < held.signed.size or state.size - held.tree.size > CHUNK:
@@ -370,14 +373,13 @@ class Publisher:
             # The last of them gives the state's tree, or nothing of it is written.
             expected = state.tree if end == state.size else None
             held.tree = await self._in_thread(partial(self._grow, held, entries, expected))
-        self.step("tiles")
 
     def _grow(
         self, held: Held, entries: Sequence[bytes], expected: CompactRange | None
     ) -> CompactRange:
         grown = held.tree.extend(merkle.hash_leaves(entries))
         if expected is not None and grown != expected:
-            raise _forked(held)
+            raise held_log.forked(held)
         derived = sequencer.publish(held.tree.size, entries, held.store.read)
         held.store.write(derived, self.step)
         return grown
@@ -390,17 +392,13 @@ class Publisher:
             if at < held.signed.size:
                 end = min(end, held.signed.size)
             entries = await self._entries(held, at, end)
-            tree = await self._in_thread(partial(_extended, tree, entries))
+            tree = await self._in_thread(partial(held_log.extended, tree, entries))
             if tree.size == held.signed.size and tree.root != held.signed.root:
-                raise _forked(held)
+                raise held_log.forked(held)
         if tree != state.tree:
-            raise _forked(held)
+            raise held_log.forked(held)
 
     async def _entries(self, held: Held, first: int, last: int) -> list[bytes]:
-        at, fresh = held.fresh
-        held.fresh = 0, []
-        if at == first and len(fresh) == last - first:
-            return fresh
         async with self.database.read() as tx:
             return await logs_reading.data(tx, held.key, first, last)
 
@@ -450,7 +448,7 @@ class Publisher:
         self.step("cosigned")
         signed = Signed(held.key, checkpoint.size, note.encode())
         await self.writer.submit(StoreCheckpoints((), [signed], self.clock()))
-        held.stored_at = _now()
+        held.stored_at = held_log.now()
         self.step("kept")
 
     async def _accused(
@@ -464,7 +462,7 @@ class Publisher:
         error.hint = f"{error.hint}; {_GUIDE}" if error.hint else _GUIDE
         self.recorder.refuse(held.agreement, error)
         kept = {"signed": held.note.encode(), **evidence}
-        names = [f"{error.code}-{name}-{_short(data)}" for name, data in kept.items()]
+        names = [f"{error.code}-{name}-{held_log.short(data)}" for name, data in kept.items()]
         log.logger().error("log_refused", origin=held.origin, code=error.code)
         # Two witnesses may say the same at the same time.
         async with self._refusing:
@@ -476,51 +474,3 @@ class Publisher:
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._working, work)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def _check_not_shorter(signed: Checkpoint, state: State) -> None:
-    if signed.size > state.size:
-        raise ShrunkError(
-            f"the database has {state.size} entries of the log and {signed.size} were signed",
-            hint=RESTORE,
-        )
-
-
-def _forked(held: Held) -> ForkError:
-    return ForkError(
-        f"the database does not go on where the checkpoint of {held.signed.size} entries ended",
-        hint=RESTORE,
-    )
-
-
-def _tree_of(held: Held) -> CompactRange | None:
-    """Read the tree of the checkpoint that was signed last from its tiles; None if it is not there."""
-    try:
-        tree = held.store.tree(held.signed.size).compact_range()
-    except (TileError, OSError):
-        return None
-    return tree if tree.root == held.signed.root else None
-
-
-def _is_lost(held: Held) -> bool:
-    return next(held.store.absent(held.signed.size), None) is not None
-
-
-def _extended(tree: CompactRange, entries: Sequence[bytes]) -> CompactRange:
-    return tree.extend(merkle.hash_leaves(entries))
-
-
-def _told(row: LogRow) -> bytes:
-    """Return what the database says of a log, as a checkpoint that nobody has signed."""
-    try:
-        return State.decode(row.state).checkpoint(row.origin).text.encode()
-    except LiaisonError:
-        return row.state
-
-
-def _short(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:8]

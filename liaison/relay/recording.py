@@ -86,6 +86,22 @@ def origin_of(relay: str, agreement: str | None, generation: int = 1) -> str:
     return name if generation == 1 else f"{name}/{generation}"
 
 
+class Growth(NamedTuple):
+    """What a transaction has added to a log.
+
+    Args:
+        log: key of the log.
+        first: index of the first of the entries.
+        entries: as they are stored.
+        state: of the log, with them.
+    """
+
+    log: int
+    first: int
+    entries: tuple[bytes, ...]
+    state: State
+
+
 class _Head(NamedTuple):
     """Where a log ends."""
 
@@ -109,8 +125,8 @@ class Recorder:
     clock: Callable[[], int]
     rng: RNG
     step: Step = nothing
-    listeners: list[Callable[[Iterable[int]], object]] = field(default_factory=list)
-    """Called after a commit with the keys of the logs that grew; they must not block."""
+    listeners: list[Callable[[Sequence[Growth]], object]] = field(default_factory=list)
+    """Called after a commit with what it has added to logs; they must not block."""
     _heads: dict[str | None, _Head] = field(default_factory=dict)
     _refused: dict[str | None, LiaisonError] = field(default_factory=dict)
 
@@ -161,6 +177,7 @@ class Recorder:
         rng = _pool(self.rng, len(drafts))
         new_entries: list[logs.Entry] = []
         new_openings: list[logs.Openings] = []
+        grown: list[Growth] = []
         for name, some in by_log.items():
             batch = _Batch(heads[name], some, self.clock(), rng)
             while not await batch.advance(tx):
@@ -170,16 +187,16 @@ class Recorder:
             heads[name] = batch.head
             new_entries += batch.entries
             new_openings += batch.openings
+            grown.append(batch.growth)
         await logs.append(tx, new_entries, new_openings)
         self.step("recorded")
-        return lambda: self._committed(heads)
+        return lambda: self._committed(heads, grown)
 
-    def _committed(self, heads: Mapping[str | None, _Head]) -> None:
+    def _committed(self, heads: Mapping[str | None, _Head], grown: Sequence[Growth]) -> None:
         self.step("committed")
         self._heads.update(heads)
-        keys = [head.key for head in heads.values()]
         for listener in self.listeners:
-            listener(keys)
+            listener(grown)
 
     async def open(self, tx: AsyncConnection, agreement: str | None) -> int:
         """Return the key of an agreement's log (the root log for None), made where it is absent.
@@ -247,6 +264,7 @@ class _Batch:
         placed = sequencer.append_written(head.state, time, [entry for entry, _ in written])
         self._before = head.state.size
         self.head = _Head(head.key, head.origin, placed.state)
+        self.growth = Growth(head.key, placed.first, placed.entries, placed.state)
         self.entries = [
             logs.Entry(
                 head.key, index, draft.type, time, draft.channel_key, draft.seq, draft.mark, data

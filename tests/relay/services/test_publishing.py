@@ -10,7 +10,7 @@ import pytest
 
 from liaison.crypto.signing import SigningKey
 from liaison.relay.errors import LogRefusedError
-from liaison.relay.publishing import CHUNK
+from liaison.relay.held import CHUNK
 from liaison.tlog import merkle, tiles
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.note import Note

@@ -14,7 +14,7 @@ from liaison.errors import ConflictError, LiaisonError
 from liaison.model import ChannelId
 from liaison.relay import recording
 from liaison.relay.errors import LogRefusedError
-from liaison.relay.recording import Draft, Recorder
+from liaison.relay.recording import Draft, Growth, Recorder
 from liaison.relay.writer import Batch, Operation, Work, Writer
 from liaison.storage import logs, logs_reading
 from liaison.storage.engine import Database
@@ -240,15 +240,16 @@ async def test_two_nodes_append_to_one_log_without_gaps(
 async def test_listeners_hear_of_a_log_once_its_entries_are_durable(
     database: Database, writer: Writer, recorder: Recorder
 ) -> None:
-    heard: list[list[int]] = []
-    recorder.listeners.append(lambda keys: heard.append(sorted(keys)))
+    heard: list[Sequence[Growth]] = []
+    recorder.listeners.append(heard.append)
     await writer.submit(Act("n1", [admin("one"), admin("two")]))
     await writer.submit(Act("n2", []))
 
     async with database.read() as tx:
         row = await logs.find(tx, "alliance")
     assert row is not None
-    assert heard == [[row.key]]
+    stored = tuple(one.data for one in await entries_of(database))
+    assert heard == [[Growth(row.key, 0, stored, State.decode(row.state))]]
 
 
 async def test_a_refused_log_refuses_what_would_have_to_stand_in_it(
