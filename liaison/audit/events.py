@@ -30,7 +30,9 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 _SHOWN: Final = ("index", "time", "type", "channel", "seq", "epoch", "policy", "size", "period")
 _SEALED: Final = tuple(sorted({name for each in SCHEMAS.values() for name in each.sealed}))
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_FORMULA: Final = ("=", "+", "-", "@")
+_SIGNS: Final = "=+-@\uff1d\uff0b\uff0d\uff20"
+_FORMULA: Final = re.compile(rf"(^|;\s*)([{re.escape(_SIGNS)}])")
+"""At the beginning, or after what separates cells where the comma is for decimals."""
 
 _COLUMN: Final = {name: at for at, name in enumerate(_SEALED, len(_SHOWN) + 1)}
 _EMPTY: Final = [""] * len(_SEALED)
@@ -249,7 +251,7 @@ def _cell(value: str | int | Sequence[str]) -> str:
     if _CONTROL.search(text):
         text = _CONTROL.sub(" ", text)
     # A spreadsheet would take such a text for a formula, and strangers wrote it.
-    return "'" + text if text.startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\1'\2", text) if ";" in text or text[:1] in _SIGNS else text
 
 
 def _event(body: dict[str, Any]) -> Event:

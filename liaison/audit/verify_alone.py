@@ -855,6 +855,8 @@ def iso(time: int) -> str:
 
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
+FORMULA = re.compile(rf"(^|;\s*)([{re.escape(SIGNS)}])")
 COLUMN = {name: at for at, name in enumerate(SEALED, len(SHOWN) + 1)}
 EMPTY = [""] * len(SEALED)
 
@@ -865,7 +867,7 @@ def cell(value: Any) -> str:
     text = value if isinstance(value, str) else "; ".join(value)
     if CONTROL.search(text):
         text = CONTROL.sub(" ", text)
-    return "'" + text if text[:1] in "=+-@" and text else text
+    return FORMULA.sub(r"\1'\2", text) if ";" in text or text[:1] in SIGNS else text
 
 
 def event(index: int, body: dict[str, Any], shown: Shown) -> tuple[bytes, list[str]]:
@@ -1063,7 +1065,9 @@ class Walk:
             self.time = at
 
     def place(self, index: int, channel: bytes, seq: int, epoch: int, *, commit: bool) -> None:
-        view = self.views.setdefault(channel, View(seq, epoch))
+        # What begins after the log's first entry begins with its first item.
+        begin = seq if self.manifest.first else 1
+        view = self.views.setdefault(channel, View(begin, epoch))
         view.follow(index, seq, epoch, commit=commit)
 
     def lines(self, start: int, found: list[Any], bodies: list[dict[str, Any] | None]) -> None:

@@ -34,9 +34,13 @@ class Channels:
     """Follows every channel of a log: dense numbers, one commit for each epoch.
 
     As `liaison.tlog.channels.ChannelView`, for all channels and from anywhere in them.
+
+    Args:
+        first: the entry that it begins with; with the log's first one, all channels begin.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: int) -> None:
+        self._whole = first == 0
         self._views: dict[bytes, tuple[int, int, bool]] = {}
         self.begun: dict[str, int] = {}
         """The first number of each channel whose beginning lies before, by pseudonym."""
@@ -52,8 +56,9 @@ class Channels:
         seq, epoch, commit = entry.seq, entry.epoch, entry.type is EntryType.COMMIT
         if entry.channel not in self._views:
             # The epoch is sure from the channel's beginning, or from its first commit on.
-            self._views[entry.channel] = seq, epoch, seq == 1
-            if seq != 1:
+            sure = self._whole or seq == 1
+            self._views[entry.channel] = 1 if sure else seq, epoch, sure
+            if not sure:
                 self.begun[entry.channel.hex()] = seq
         number, current, sure = self._views[entry.channel]
         if seq != number:
@@ -92,7 +97,7 @@ class Walk:
         self._problem: BundleInvalidError | None = None
         self._time = 0
         self._disclosed = 0
-        self.channels = Channels()
+        self.channels = Channels(manifest.facts.first)
         self._openings = self._stream(layout.OPENINGS)
         has = layout.EVENTS in manifest.files
         self._events = self._stream(layout.EVENTS) if has else None

@@ -142,6 +142,21 @@ def test_a_channel_that_began_before_the_range_is_told(log: AuditedLog) -> None:
     assert verify(io.BytesIO(log.bundle())).begun == ()
 
 
+def test_a_channel_whose_first_items_the_log_never_had_is_found() -> None:
+    log = AuditedLog()
+    log.channels[1] = 5, 0
+    for _ in range(3):
+        log.item(1)
+    bundle = io.BytesIO(log.bundle())
+
+    with pytest.raises(BundleInvalidError, match="goes on with item 5, not 1") as found:
+        verify(bundle)
+    with pytest.raises(verify_alone.InvalidError, match="goes on with item 5, not 1"):
+        verify_alone.verify(bundle)
+
+    assert found.value.index == 0
+
+
 def test_a_gap_that_the_log_has_signed_is_found() -> None:
     log = short(0)
     log.item(1)
@@ -300,6 +315,30 @@ def test_the_table_has_a_row_for_each_entry_that_no_spreadsheet_takes_for_a_form
     )
     assert (row["index"], row["type"], row["opened"]) == ("0", "admin", "yes")
     assert text.count("\n") == 2
+
+
+def test_nor_where_the_semicolon_separates() -> None:
+    log = short(0)
+    values: dict[str, Value] = {
+        "party": "NATO/RESTRICTED; Releasable to=x;=HYPERLINK(A1)",
+        "act": "a; -1;b",
+        "subject": "\uff1d1+1",
+        "digest": "a;b; c",
+    }
+    log.add(EntryType.ADMIN, values)
+    bundle = log.bundle()
+    with zipfile.ZipFile(io.BytesIO(bundle)) as opened:
+        text = opened.read("events.csv").decode()
+
+    (row,) = csv.DictReader(io.StringIO(text, newline=""))
+
+    assert [row[name] for name in ("party", "act", "subject", "digest")] == [
+        "NATO/RESTRICTED; Releasable to=x;'=HYPERLINK(A1)",
+        "a; '-1;b",
+        "'\uff1d1+1",
+        "a;b; c",
+    ]
+    verify_alone.verify(io.BytesIO(bundle))
 
 
 @pytest.mark.parametrize(
