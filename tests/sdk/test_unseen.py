@@ -16,6 +16,7 @@ from liaison.relay.app import Clocks
 from liaison.wire.problems import RemoteError
 from liaison_sdk import Client, Options, duties, plans
 from liaison_sdk.plans import Order, Plan
+from liaison_sdk.store import channels
 from liaison_sdk.store.channels import ChannelState
 from tests.sdk.life import ATTACHE, DESK, OFFICER, Life, meet, members
 from tests.sdk.support import QUICK, Stage, endpoint, next_message, until
@@ -133,6 +134,27 @@ async def test_a_device_that_was_seen_in_time_is_removed_by_nobody(
             await committer.run((await nor.channel(name)).id, removing(OFFICER))
         assert caught.value.rule == "channels.liaison.remove"
         assert await members(nor, name) == {ATTACHE, OFFICER}
+
+
+async def test_a_device_that_is_only_ever_open_for_a_moment_renews_its_keys(
+    life: Life, clock: Clock
+) -> None:
+    stage = life.stage
+    async with (
+        stage.client(ATTACHE, clock.options) as nor,
+        stage.client(OFFICER, clock.options) as deu,
+    ):
+        await meet(nor, deu)
+    for _ in range(3):
+        clock.ahead += HOUR
+        moment = int(clock())
+
+        async with stage.client(OFFICER, clock.options) as deu:
+            await deu.sync(20)
+
+        async with stage.client(OFFICER, clock.options, offline=True) as deu:
+            (record,) = await deu._env.read(channels.load_all)
+        assert record.leaf_at >= moment - 1
 
 
 async def test_a_relay_takes_no_removal_of_a_device_that_was_seen_in_time(

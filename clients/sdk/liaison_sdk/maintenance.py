@@ -39,6 +39,7 @@ class Maintenance:
         self._env: Final = environment
         self._committer: Final = committer
         self._backlog_taken: Final = backlog_taken
+        self._has_renewed = False
         self._low = asyncio.Event()
         self._proposed: asyncio.Queue[ChannelId] = asyncio.Queue()
 
@@ -62,6 +63,7 @@ class Maintenance:
         Raises:
             ConnectionLostError: the relay can't be reached.
         """
+        self._has_renewed = False
         while True:
             await self._try(self._refresh)
             await self._try(lambda: creating.resume(self._env))
@@ -72,6 +74,20 @@ class Maintenance:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ROUND * (0.5 + self._env.options.chance())):
                     await self._low.wait()
+
+    async def owed(self) -> bool:
+        """Tell whether own keys are due that were not looked after on this connection yet."""
+        return not self._has_renewed and await self._env.read(self._is_due)
+
+    def _is_due(self, tx: Transaction) -> bool:
+        env = self._env
+        for record in channels.load_all(tx):
+            if record.state is not ChannelState.ACTIVE:
+                continue
+            version = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
+            if plans.is_leaf_old(env, record, version.channel(record.policy).keys):
+                return True
+        return False
 
     async def resync(self) -> None:
         """Join anew what this store is out of step with, once its backlog is read.
@@ -183,6 +199,8 @@ class Maintenance:
                     await self._try(
                         lambda c=record.channel, p=plan: self._committer.run(c, p)  # type: ignore[misc]  # default arguments bind the loops' values
                     )
+        self._has_renewed = True
+        self._env.changes.notify()
 
     def _pending(self, tx: Transaction) -> list[ChannelId]:
         env = self._env

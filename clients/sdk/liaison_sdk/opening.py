@@ -203,7 +203,7 @@ def _assemble(
         committer=committer,
         maintenance=maintenance,
         follower=follower,
-        waiter=Waiter(env, connection),
+        waiter=Waiter(env, connection, maintenance.owed),
         sender=sender,
         releaser=Releaser(env, sender),
         reader=Reader(env, client),

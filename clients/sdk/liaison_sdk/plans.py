@@ -12,6 +12,7 @@ from liaison.mls.group import Group
 from liaison.mls.proposals import Proposal, Remove
 from liaison.policy import statement
 from liaison.policy.agreement import Agreement
+from liaison.policy.channel_rules import KeyRules
 from liaison_sdk import duties, renewals
 from liaison_sdk.duties import Due
 from liaison_sdk.environment import Environment
@@ -61,6 +62,11 @@ def urgent(env: Environment) -> Plan:
     return plan
 
 
+def is_leaf_old(env: Environment, record: ChannelRecord, keys: KeyRules) -> bool:
+    """Return whether the own keys are due: before the limit, so that nothing has to wait for it."""
+    return env.now - record.leaf_at > keys.leaf_max_age * 3 // 4
+
+
 def aged(env: Environment) -> Plan:
     """Return the plan that gives fresh keys where the policy says that they are too old."""
 
@@ -69,8 +75,7 @@ def aged(env: Environment) -> Plan:
     ) -> Order | None:
         del tx, group
         keys = agreement.channel(record.policy).keys
-        # Before the limit, so that a message never has to wait for it.
-        leaf_is_old = env.now - record.leaf_at > keys.leaf_max_age * 3 // 4
+        leaf_is_old = is_leaf_old(env, record, keys)
         epoch_is_old = env.now - record.epoch_at > keys.epoch_max_age * 3 // 4
         return Order() if leaf_is_old or epoch_is_old else None
 

@@ -202,8 +202,10 @@ class TrustStore:
 
     def _take_in(self, tx: Transaction, agreement: Agreement, served: v1.Document) -> None:
         self._keep(tx, agreement, served.envelope)
-        if served.accepted_ms is not None:
-            name, number = agreement.agreement_id, agreement.version
+        name, number = agreement.agreement_id, agreement.version
+        # What the relay has said first stays: what is asked for again writes nothing.
+        known = documents.load(tx, documents.ADMITTED, name, number)
+        if known is None and served.accepted_ms is not None:
             at = str(served.accepted_ms // 1000).encode()
             documents.save(tx, documents.ADMITTED, name, number, at)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from liaison.errors import LiaisonError
@@ -14,6 +15,7 @@ from liaison_sdk.errors import ConnectionLostError
 from liaison_sdk.store import Transaction, items, outbox
 
 T = TypeVar("T")
+_A_LITTLE: Final = 5.0
 
 
 class Waiter:
@@ -21,11 +23,22 @@ class Waiter:
 
     Without a limit each wait gives up at the first attempt to connect that fails
     after it began; with one, when so many seconds are over.
+
+    Args:
+        environment: the client's surroundings.
+        connection: to the relay.
+        owed: whether own keys are due that nobody has looked after yet.
     """
 
-    def __init__(self, environment: Environment, connection: Connection) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        connection: Connection,
+        owed: Callable[[], Awaitable[bool]],
+    ) -> None:
         self._env: Final = environment
         self._connection: Final = connection
+        self._owed: Final = owed
 
     async def connected(self, limit: float | None) -> None:
         """See `Client.wait_connected`."""
@@ -41,6 +54,17 @@ class Waiter:
             heads = {c.channel: c.head for c in await env.api.channels()}
             await self._until(lambda tx: _has_heads(tx, heads) or None, limit)
         await self._until(lambda tx: outbox.count(tx) == 0 or None, limit)
+        await self._renewed(limit)
+
+    async def _renewed(self, limit: float | None) -> None:
+        """Wait a little while own keys are due: an open moment may be all that there is for it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_A_LITTLE if limit is None else min(limit, _A_LITTLE)):
+                while self._connection.is_up:
+                    change = self._env.changes.next()
+                    if not await self._owed():
+                        return
+                    await change.wait()
 
     async def _wait(self, done: Callable[[], bool], limit: float | None) -> None:
         env, connection = self._env, self._connection
