@@ -206,8 +206,11 @@ def new_file(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], None]]]:
         os.fsync(file.fileno())
         draft.rename(path)
 
+    # What an export that was cut off has left. Never written into: somebody else may have put it
+    # there, to own what is written, or a link to another file.
+    draft.unlink(missing_ok=True)
     # Openings are in it: for nobody but the operator until it is handed on.
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file, finish

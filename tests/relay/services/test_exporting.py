@@ -341,3 +341,17 @@ def test_a_file_gets_its_name_when_it_is_whole_and_never_anothers(tmp_path: Path
 
     assert [one.read_bytes() for one in tmp_path.iterdir()] == [b"whole"]
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_somebody_has_put_in_a_files_place_is_not_written_into(tmp_path: Path) -> None:
+    path, other = tmp_path / "audit.zip", tmp_path / "other"
+    other.write_bytes(b"mine")
+    (tmp_path / ".audit.zip.part").symlink_to(other)
+
+    with exporting.new_file(path) as (file, finish):
+        file.write(b"openings")
+        finish()
+
+    assert other.read_bytes() == b"mine"
+    assert not path.is_symlink()
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"openings", 0o600)
