@@ -381,6 +381,12 @@ async def stays(tx: AsyncConnection, device: int, channel: int | None = None) ->
     return [Stay(*row) for row in await tx.execute(query)]
 
 
+async def all_stays(tx: AsyncConnection, device: int, channel: int) -> list[Stay]:
+    """Return every stay of a device in a channel, oldest first, also those read to their end."""
+    query = _STAY.where(_t.device == device, _t.channel == channel)
+    return [Stay(*row) for row in await tx.execute(query)]
+
+
 _BEYOND = select(beyond.c.member, beyond.c.seq).where(
     beyond.c.member.in_(bindparam("stays", expanding=True))
 )

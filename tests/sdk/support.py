@@ -37,9 +37,11 @@ QUICK = Options(
     commit_jitter=0.02,
     request_timeout=10,
     key_packages=4,
-    log_pause=0.02,
+    log_pause=0.05,
     log_poll=0.2,
 )
+CALM = replace(QUICK, log_pause=3600)
+"""Writes nothing by itself but what it was given or asked to do."""
 
 
 @dataclass

@@ -205,6 +205,19 @@ async def test_whoever_was_removed_knows_the_log_up_to_there(pair: Stage) -> Non
             assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
 
 
+async def test_whoever_is_added_again_goes_on_where_it_came_back(pair: Stage) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        channel = await talk(attache, officer)
+        await channel.remove(endpoint("deu/lno-j3"))
+        await channel.send("not for Germany")
+        await channel.add(endpoint("deu/lno-j3"))
+        await channel.send("three")
+        assert (await next_message(officer)).text == "three"
+
+        for client in (attache, officer):
+            assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
+
+
 # --- witnesses --------------------------------------------------------------------------
 
 
@@ -513,6 +526,22 @@ async def test_whoever_was_given_another_message_than_the_log_has_finds_out(pair
             return await codes(officer) == {"log.channel_fork"}
 
         assert await until(officer, noticed)
+
+
+async def test_an_entry_that_is_kept_back_is_noticed(pair: Stage) -> None:
+    def hiding(query: LogQuery, answer: LogAnswer) -> LogAnswer:
+        del query
+        shown = [one for one in answer.entries if b'"seq":2,' not in one.data]
+        return answer.model_copy(update={"entries": shown})
+
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER, alarms=True) as officer:
+        lying(officer, hiding)
+        await talk(attache, officer)
+
+        async def noticed() -> bool:
+            return await codes(officer) == {"log.channel_gap"}
+
+        assert await until(officer, noticed, 20)
 
 
 async def test_an_item_that_is_logged_and_never_delivered_is_noticed(pair: Stage) -> None:

@@ -20,6 +20,7 @@ from liaison_sdk.store import SQLiteStore, Transaction
 from liaison_sdk.transport import Answer, Socket
 from tests.sdk.support import (
     AGREEMENT,
+    CALM,
     PASSPHRASE,
     POLICY,
     QUICK,
@@ -96,7 +97,7 @@ async def test_a_sender_killed_at_any_write_loses_and_repeats_nothing(
     for step in range(1, 6):
         text = f"step {step}"
         with contextlib.suppress(Crash):
-            async with stage.client(ATTACHE) as nor:
+            async with stage.client(ATTACHE, CALM) as nor:
                 await nor.wait_connected()
                 channel = await nor.channel("duty")
                 with killer.armed(stage.homes[ATTACHE], step, after=after):
@@ -127,7 +128,7 @@ async def test_a_reader_killed_at_any_write_misses_and_repeats_nothing(
             if step == 3:
                 await channel.update()
             with contextlib.suppress(Crash):
-                async with stage.client(OFFICER) as deu:
+                async with stage.client(OFFICER, CALM) as deu:
                     with killer.armed(stage.homes[OFFICER], step, after=after):
                         await asyncio.wait_for(deu.sync(2), 5)
     async with stage.client(OFFICER) as deu:
@@ -145,7 +146,7 @@ async def test_a_member_killed_at_any_write_of_a_commit_leaves_no_fork(
     async with stage.client(OFFICER) as deu:
         for step in range(1, 4):
             with contextlib.suppress(Crash):
-                async with stage.client(ATTACHE) as nor:
+                async with stage.client(ATTACHE, CALM) as nor:
                     await nor.wait_connected()
                     channel = await nor.channel("duty")
                     with killer.armed(stage.homes[ATTACHE], step, after=after):
@@ -168,7 +169,7 @@ async def test_a_channel_whose_registration_was_interrupted_is_registered_later(
     await stage.enrol(ATTACHE)
     killer = Killer(monkeypatch)
     with contextlib.suppress(Crash):
-        async with stage.client(ATTACHE) as nor:
+        async with stage.client(ATTACHE, CALM) as nor:
             await nor.sync(10)
             with killer.armed(stage.homes[ATTACHE], 3, after=False):
                 await nor.create_channel(AGREEMENT, POLICY, "duty")

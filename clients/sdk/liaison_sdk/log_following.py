@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId
+from liaison.tlog.errors import ChannelGapError
 from liaison.wire.problems import RemoteError
 from liaison_sdk import log_credentials, refreshing
 from liaison_sdk.environment import Environment
@@ -25,7 +26,7 @@ from liaison_sdk.store import Transaction, channels
 
 if TYPE_CHECKING:
     from liaison.policy.agreement import Agreement
-    from liaison_sdk.log_keeping import Wanted
+    from liaison_sdk.log_asking import Outcome, Plan, Wanted
 
 _IDLE: Final = 300.0
 """Seconds between looks while nothing is missing: commits that nobody delivered show then."""
@@ -34,6 +35,8 @@ _MOST_ANSWERS: Final = 256
 _ASKS: Final = 4
 """For a certificate before a whole log's silence counts: the next checkpoint takes a moment."""
 _UNAUTHORIZED: Final = 401
+_GAP_PAUSES: Final = 20
+"""For so many pauses, in which all was delivered that waits, a gap may be a new stay's."""
 
 
 @dataclass(slots=True)
@@ -58,6 +61,8 @@ class LogFollower:
         """Whether this process receives, and has taken all that waits at the relay."""
         self._locks: dict[str, asyncio.Lock] = {}
         self._tried: dict[str, _Tried] = {}
+        self._gaps: dict[ChannelId, tuple[int, float]] = {}
+        """Where a channel's entries leave something out, and since when on the loop's clock."""
 
     async def run(self) -> None:
         """Follow for ever.
@@ -154,16 +159,16 @@ class LogFollower:
     async def _look(self) -> None:
         """Ask whatever has something to show, where its time has come."""
         # Loaded when something is asked: that takes longer than most commands do.
-        from liaison_sdk import log_keeping  # noqa: PLC0415 - as said
+        from liaison_sdk import log_asking  # noqa: PLC0415 - as said
 
         env = self._env
-        for agreement in await env.read(lambda tx: log_keeping.agreements(env, tx)):
+        for agreement in await env.read(lambda tx: log_asking.agreements(env, tx)):
             name = agreement.agreement_id
-            before = await env.read(lambda tx, a=agreement: log_keeping.wanted(env, tx, a))  # type: ignore[misc]  # a default argument binds the loop's value
+            before = await env.read(lambda tx, a=agreement: log_asking.wanted(env, tx, a))  # type: ignore[misc]  # a default argument binds the loop's value
             if self._is_due(name, before):
                 await self.follow(name, dict(before.unknown))
                 await self._after(agreement)
-                after = await env.read(lambda tx, a=agreement: log_keeping.wanted(env, tx, a))  # type: ignore[misc]  # a default argument binds the loop's value
+                after = await env.read(lambda tx, a=agreement: log_asking.wanted(env, tx, a))  # type: ignore[misc]  # a default argument binds the loop's value
                 self._note(name, before, after)
 
     def _is_due(self, name: str, wanted: Wanted) -> bool:
@@ -172,7 +177,7 @@ class LogFollower:
 
     def _note(self, name: str, before: Wanted, after: Wanted) -> None:
         options, tried = self._env.options, self._tried.get(name)
-        if not after:
+        if not after and not self._gaps:
             pause = _IDLE
         elif tried is None or after != before or tried.pause > options.log_poll:
             pause = options.log_pause
@@ -196,10 +201,10 @@ class LogFollower:
 
     async def _follow(self, name: str, asked: dict[bytes, str], *, final: bool) -> None:
         from liaison.wire.log import MAX_CHANNELS  # noqa: PLC0415 - as in `_look`
-        from liaison_sdk import log_keeping  # noqa: PLC0415 - as in `_look`
+        from liaison_sdk import log_asking  # noqa: PLC0415 - as in `_look`
 
         env = self._env
-        records = await env.read(lambda tx: log_keeping.followed_channels(tx, name))
+        records = await env.read(lambda tx: log_asking.followed_channels(tx, name))
         places = [record.channel for record in records]
         while True:
             some, places = places[:MAX_CHANNELS], places[MAX_CHANNELS:]
@@ -211,29 +216,30 @@ class LogFollower:
         self, name: str, some: list[ChannelId], asked: dict[bytes, str], *, final: bool
     ) -> dict[bytes, str]:
         """Ask until all is shown; return the certificates that there was no room for."""
-        from liaison_sdk import log_keeping  # noqa: PLC0415 - as in `_look`
+        from liaison_sdk import log_asking, log_keeping  # noqa: PLC0415 - as in `_look`
 
         env, party, refreshed = self._env, self._env.account.device.party, False
         for _ in range(_MOST_ANSWERS):
             plan = await env.read(
-                lambda tx, s=some, q=asked: log_keeping.plan(env, tx, name, s, q)  # type: ignore[misc]  # default arguments bind the loop's values
+                lambda tx, s=some, q=asked: log_asking.plan(env, tx, name, s, q)  # type: ignore[misc]  # default arguments bind the loop's values
             )
             try:
                 answer = await env.api.log(name, plan.query)
             except (RemoteError, RelayBrokenError) as e:
                 if isinstance(e, RemoteError) and e.problem.status == _UNAUTHORIZED:
                     raise ConnectionLostError(e.message) from e
-                nothing = log_keeping.Outcome(problem=e.message)
+                nothing = log_asking.Outcome(problem=e.message)
                 await env.write(
                     lambda tx, p=plan, o=nothing: log_keeping.keep(env, tx, p, o, None, final=final)  # type: ignore[misc]  # default arguments bind the loop's values
                 )
                 return {}
-            outcome = await asyncio.to_thread(log_keeping.judge, plan, party, answer)
+            outcome = await asyncio.to_thread(log_asking.judge, plan, party, answer)
             if outcome.answered is None and not refreshed:
                 # Its keys may have changed with a version that is not here yet.
                 refreshed = True
                 if await self._refreshed(name):
                     continue
+            self._doubt(plan, outcome)
             await env.write(
                 lambda tx, p=plan, o=outcome, a=answer: log_keeping.keep(
                     env, tx, p, o, a, final=final
@@ -245,6 +251,20 @@ class LogFollower:
             if not answer.more:
                 some = []
         return asked
+
+    def _doubt(self, plan: Plan, outcome: Outcome) -> None:
+        """Hold gaps back for a while: a new stay may have begun whose invitation is on its way."""
+        now = self._env.loop.time()
+        for channel, known in plan.following.items():
+            if not isinstance(outcome.forked.get(channel), ChannelGapError):
+                self._gaps.pop(channel, None)
+                continue
+            at, since = self._gaps.get(channel, (known.after, now))
+            if at != known.after or not self.has_all():
+                at, since = known.after, now
+            self._gaps[channel] = at, since
+            if now - since < _GAP_PAUSES * self._env.options.log_pause:
+                del outcome.forked[channel]
 
     async def _refreshed(self, name: str) -> bool:
         try:

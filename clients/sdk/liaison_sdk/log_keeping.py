@@ -1,41 +1,30 @@
-"""What an answer of a log means for the store: asked in one transaction, kept in another.
+"""What an answer of a log means for the store: what is proven, and what is an alarm.
 
-Between the two the relay answers and the answer is checked, which nothing waits for. Where another
-process of the device was faster, its findings stand and these are dropped.
+Where another process of the device was faster, its findings stand and these are dropped.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeAlias
 
 from liaison.crypto import kdf
 from liaison.errors import LiaisonError
-from liaison.model import ChannelId, PartyCode
+from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
-from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.fields import format_duration
-from liaison.tlog.channels import ChannelView
-from liaison.tlog.entries import pseudonym
-from liaison.tlog.errors import ChannelForkError, QuorumError
-from liaison.trust import log as trusted
-from liaison.wire.log import (
-    MAX_CHANNELS,
-    MAX_CREDENTIALS,
-    FollowedChannel,
-    LogAnswer,
-    LogQuery,
-)
+from liaison.tlog.errors import ChannelForkError
+from liaison.wire.log import LogAnswer
 from liaison_sdk import log_checks, log_credentials
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
+from liaison_sdk.log_asking import Outcome, Plan, followed_channels
 from liaison_sdk.log_checks import Answered, Following, Place
-from liaison_sdk.log_credentials import CredentialUnloggedError
-from liaison_sdk.store import Transaction, channels, logs
-from liaison_sdk.store.channels import ChannelRecord, ChannelState
+from liaison_sdk.store import Transaction, logs
+from liaison_sdk.store.channels import ChannelState
 from liaison_sdk.store.logs import FollowRecord, LogRecord, PendingPlace
 
 WITHHELD: Final = "log.item_withheld"
@@ -45,135 +34,6 @@ _DAY: Final = 86_400
 
 _Evidence: TypeAlias = Callable[[], bytes]
 """What the relay has sent, written down only where it is needed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One question to a log, and what its answer is to be compared with.
-
-    Args:
-        agreement: the version in force.
-        versions: it, and later ones that are known.
-        known: how far the log was verified.
-        following: how far its channels were followed, of those that are asked for.
-        asked: the certificates that are asked for, with their devices' names.
-        query: the question.
-    """
-
-    agreement: Agreement
-    versions: tuple[Agreement, ...]
-    known: LogRecord
-    following: Mapping[ChannelId, Following]
-    asked: Mapping[bytes, str]
-    query: LogQuery
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What an answer shows.
-
-    Args:
-        sizes: of the checkpoint that proves it, 0 where there is none, and of the log as the
-            relay tells it.
-        answered: what is proven; None where nothing is.
-        alarm: why nothing of the answer can be believed; None where it can.
-        followed: how far channels were followed, with what was new.
-        forked: the channels that contradict themselves.
-        found: the certificates that are in the log.
-    """
-
-    sizes: tuple[int, int] = (0, 0)
-    answered: Answered | None = None
-    problem: str = ""
-    alarm: LiaisonError | None = None
-    followed: dict[ChannelId, tuple[Following, list[Place]]] = field(default_factory=dict)
-    forked: dict[ChannelId, LiaisonError] = field(default_factory=dict)
-    found: dict[bytes, int] = field(default_factory=dict)
-
-
-# --- asking -----------------------------------------------------------------------------
-
-
-def agreements(env: Environment, tx: Transaction) -> list[Agreement]:
-    """Return the agreements in force here whose relay keeps a log."""
-    found = [env.trust.current(tx, a.agreement_id, env.now) for a in env.trust.agreements(tx)]
-    return [agreement for agreement in found if agreement.relay.log_signers]
-
-
-def followed_channels(tx: Transaction, agreement_id: str) -> list[ChannelRecord]:
-    """Return the channels of an agreement of which the log may have something to show."""
-    return [
-        record
-        for record in channels.load_all(tx)
-        if record.agreement_id == agreement_id
-        and record.state is not ChannelState.CREATING
-        and (record.state.is_open or record.state is ChannelState.REJECTED or _lags(tx, record))
-    ]
-
-
-def plan(
-    env: Environment,
-    tx: Transaction,
-    agreement_id: str,
-    places: Sequence[ChannelId],
-    asked: Mapping[bytes, str],
-) -> Plan:
-    """Return the question for some channels and certificates.
-
-    Args:
-        env: what is known here.
-        tx: the transaction.
-        agreement_id: whose log.
-        places: at most `MAX_CHANNELS`.
-        asked: at most `MAX_CREDENTIALS`.
-    """
-    agreement = env.trust.current(tx, agreement_id, env.now)
-    versions = env.trust.versions(tx, agreement_id)
-    later = [one for one in reversed(versions) if one.version > agreement.version]
-    known = logs.load(tx, agreement_id)
-    origin = trusted.origin(agreement)
-    found = [channels.load(tx, channel) for channel in places[:MAX_CHANNELS]]
-    following = {r.channel: _following(tx, origin, r) for r in found if r is not None}
-    some = dict(list(asked.items())[:MAX_CREDENTIALS])
-    query = LogQuery(
-        size=known.size,
-        channels=[
-            FollowedChannel(channel=str(channel), after=one.after)
-            for channel, one in following.items()
-        ],
-        credentials=list(some),
-    )
-    return Plan(agreement, (agreement, *later), known, following, some, query)
-
-
-def judge(plan: Plan, party: PartyCode, answer: LogAnswer) -> Outcome:
-    """Check an answer; reads and writes nothing, so it may run beside everything else."""
-    outcome, versions = Outcome(), plan.versions
-    seen = log_checks.read_seen(plan.known.note) if plan.known.note else None
-    try:
-        newest = log_checks.signed_newest(versions, answer)
-        outcome.sizes = (0, 0 if newest is None else newest.size)
-        answered = log_checks.verify(versions, party, seen, answer)
-    except QuorumError as error:
-        # Nobody's fault that could be told: the log lacks its witnesses.
-        outcome.problem = error.message
-        return outcome
-    except LiaisonError as error:
-        outcome.alarm = error
-        outcome.problem = error.message
-        return outcome
-    outcome.answered = answered
-    outcome.sizes = (answered.seen.checkpoint.size, answered.newest)
-    outcome.found = log_checks.credentials(answered.entries, plan.asked)
-    for channel, known in plan.following.items():
-        try:
-            outcome.followed[channel] = log_checks.follow(known, answered.entries)
-        except LiaisonError as error:
-            outcome.forked[channel] = error
-    return outcome
-
-
-# --- keeping ----------------------------------------------------------------------------
 
 
 def keep(
@@ -283,78 +143,7 @@ def alarm(
         env.announce(tx, Event(EventKind.ALARM, channel, f"{agreement_id}: {error.message}"))
 
 
-# --- what there is to ask for -----------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a log has not shown yet: equal as long as nothing changes.
-
-    Args:
-        channels: with the last item that has come, how far it was followed, and the epoch.
-        unknown: certificates that the log was not asked about, or does not have.
-        new: whether nothing of the log was ever verified.
-    """
-
-    channels: tuple[tuple[ChannelId, int, int, int], ...]
-    unknown: tuple[tuple[bytes, str], ...]
-    new: bool
-
-    def __bool__(self) -> bool:
-        return self.new or bool(self.channels) or bool(self.unknown)
-
-
-def wanted(env: Environment, tx: Transaction, agreement: Agreement) -> Wanted:
-    """Return what an agreement's log has not shown yet."""
-    name = agreement.agreement_id
-    behind: list[tuple[ChannelId, int, int, int]] = []
-    unknown: dict[bytes, str] = {}
-    for record in followed_channels(tx, name):
-        highest, known = logs.highest_item(tx, record.channel), _next_seq(tx, record)
-        confirmed = logs.is_confirmed(tx, record.channel, record.epoch)
-        if highest >= known or not confirmed or logs.any_pending(tx, record.channel):
-            behind.append((record.channel, highest, known, record.epoch))
-        if record.state.is_open:
-            unknown |= _unknown(env, tx, record, agreement)
-    for credential in logs.open_credentials(tx, name):
-        unknown[credential.digest] = credential.name
-    new = not logs.load(tx, name).note
-    return Wanted(tuple(behind), tuple(sorted(unknown.items())), new)
-
-
 # --- parts ------------------------------------------------------------------------------
-
-
-def _lags(tx: Transaction, record: ChannelRecord) -> bool:
-    known = logs.load_following(tx, record.channel)
-    return known is not None and logs.highest_item(tx, record.channel) >= known.next_seq
-
-
-def _next_seq(tx: Transaction, record: ChannelRecord) -> int:
-    known = logs.load_following(tx, record.channel)
-    return logs.highest_item(tx, record.channel) + 1 if known is None else known.next_seq
-
-
-def _unknown(
-    env: Environment, tx: Transaction, record: ChannelRecord, agreement: Agreement
-) -> dict[bytes, str]:
-    try:
-        return log_credentials.check_group(env, tx, record, agreement)
-    except (CredentialUnloggedError, PolicyRefusedError):
-        # Known not to be there, and asked for again among the open ones.
-        return {}
-    except LiaisonError:
-        # A Welcome that could not be used left no group.
-        return {}
-
-
-def _following(tx: Transaction, origin: str, record: ChannelRecord) -> Following:
-    known = logs.load_following(tx, record.channel)
-    if known is None:
-        last = logs.highest_item(tx, record.channel)
-        return Following.from_here(origin, record.channel, last, record.epoch)
-    view = ChannelView(pseudonym(origin, record.channel), known.next_seq, known.epoch)
-    return Following(view, known.last, known.joined, known.confirmed)
 
 
 def _advanced(env: Environment, known: LogRecord, outcome: Outcome) -> LogRecord:

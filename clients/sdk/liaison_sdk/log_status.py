@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from liaison.model import ChannelId
 from liaison.trust import log as trusted
-from liaison_sdk import log_keeping
+from liaison_sdk import log_asking
 from liaison_sdk.environment import Environment
 from liaison_sdk.store import Transaction, logs
 from liaison_sdk.store.channels import ChannelRecord
@@ -114,10 +114,10 @@ def status(env: Environment, tx: Transaction) -> list[LogStatus]:
     """Return what is known of each log, by the agreements' ids."""
     found = []
     alarms = logs.alarms(tx)
-    for agreement in log_keeping.agreements(env, tx):
+    for agreement in log_asking.agreements(env, tx):
         name = agreement.agreement_id
         known = logs.load(tx, name)
-        records = log_keeping.followed_channels(tx, name)
+        records = log_asking.followed_channels(tx, name)
         found.append(
             LogStatus(
                 agreement_id=name,

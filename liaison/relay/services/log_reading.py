@@ -235,7 +235,7 @@ async def _channel(
     channel = await channels.find(tx, ChannelId.parse(asked.channel).value)
     if channel is None or not isinstance(caller, DeviceCaller):
         return
-    for stay in await members.stays(tx, caller.key, channel.key):
+    for stay in await members.all_stays(tx, caller.key, channel.key):
         rows = await logs_reading.by_place(
             tx,
             row.key,
