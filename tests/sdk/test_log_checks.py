@@ -130,7 +130,7 @@ def test_an_entry_about_another_act_puts_no_certificate_into_the_log(act: str) -
 
 
 @pytest.mark.parametrize(
-    ("party", "device"), [("NOR", DEVICE), ("XXX", DEVICE), ("DEU", "deu/lno-j3#d2")]
+    ("party", "device"), [("NOR", DEVICE), ("SWE", DEVICE), ("DEU", "deu/lno-j3#d2")]
 )
 def test_an_entry_that_the_certificates_registrar_does_not_look_at_puts_it_not_into_the_log(
     party: str, device: str
