@@ -8,7 +8,8 @@ need it. The next round is about the newest checkpoint there is then.
 A witness that has cosigned more than the log holds tells of an old backup. It is believed when it
 is first asked after a start, before anything was signed: `Cosigning.confirmed` is set when a quorum
 has said that what was signed last is the last that it saw. Later it can't be true, because the log
-has only grown since, so it is reported and not believed.
+has only grown since, so it is reported and not believed. Nobody can check a witness's word: those
+that are not needed for a quorum can't have a log refused, or any party could stop all of it.
 
 Source: C2SP tlog-witness.
 """
@@ -131,6 +132,7 @@ class Asked:
     Args:
         size: it has cosigned last, as far as is known here.
         answered: whether it has confirmed, since the start, that the log holds what it saw.
+        accuses: whether it has said that the log does not hold it.
         failures: in a row.
         due: when it may be asked again, in the loop's time.
         problem: code of what went wrong last; empty where nothing did.
@@ -139,6 +141,7 @@ class Asked:
 
     size: int = 0
     answered: bool = False
+    accuses: bool = False
     failures: int = 0
     due: float = 0.0
     problem: str = ""
@@ -297,6 +300,16 @@ class Cosigning:
         if policy.is_quorum(answered) or not reachable:
             self.confirmed.set()
 
+    async def believes_accusers(self) -> bool:
+        """Whether nothing was confirmed yet, and can't be without those that accuse the log."""
+        if self.confirmed.is_set():
+            return False
+        policy = await self.policy()
+        if policy is None:
+            return True
+        accusers = {name for name, asked in self.witnesses.items() if asked.accuses}
+        return not policy.is_quorum(policy.witnesses.keys() - accusers)
+
     def _is_waiting(self) -> bool:
         """Whether a witness that has not failed lately has still to answer."""
         return any(a.task is not None and not a.failures for a in self.witnesses.values())
@@ -360,6 +373,7 @@ class _Exchange:
         try:
             self.gathered.signed[self.key] = await self._cosigned()
             self.asked.failures, self.asked.problem, self.asked.answered = 0, "", True
+            self.asked.accuses = False
         except LiaisonError as error:
             self._failed(error.code, loop.time())
         except Exception as error:  # noqa: BLE001 - logged; the others' answers count without it
@@ -421,6 +435,8 @@ class _Exchange:
 
     async def _accuse(self, error: LiaisonError, request: bytes, answer: Answer) -> None:
         if not self.asked.answered:
-            await self.cosigning.refuse(error, request, answer.body)
+            self.asked.accuses = True
+            if await self.cosigning.believes_accusers():
+                await self.cosigning.refuse(error, request, answer.body)
         # Else the witness has lost or mixed up its own record: the log has only grown since.
         raise error

@@ -416,6 +416,75 @@ async def test_a_witness_with_another_history_is_believed_at_first() -> None:
     assert found.kept == []
 
 
+@pytest.mark.parametrize("lie", [Answer(409, SIZE_TYPE, b"999\n"), Answer(422, "text/plain", b"")])
+async def test_a_witness_that_no_quorum_needs_has_no_log_refused(lie: Answer) -> None:
+    found = Round()
+    for name in ("one", "two", "three"):
+        found.witness(name)
+    cosigning, told = found.cosigning(2), asyncio.Event()
+    honest = found.replies["one"]
+
+    async def lies(_request: AddCheckpoint) -> Answer:
+        told.set()
+        return lie
+
+    async def later(request: AddCheckpoint) -> Answer:
+        await told.wait()
+        return await honest(request)
+
+    found.replies |= {"three": lies, "one": later}
+    found.log.grow(3)
+    async with found.running(cosigning):
+        cosigning.offer(found.log.note())
+        await found.until_kept(3, 2)
+
+    assert found.refused == []
+    assert cosigning.witnesses["three"].problem
+
+
+async def test_nor_one_that_first_speaks_when_a_quorum_has_confirmed_the_log() -> None:
+    found = Round()
+    found.witness("one")
+    found.witness("two")
+    cosigning, spoken = found.cosigning(1), asyncio.Event()
+
+    async def lies(_request: AddCheckpoint) -> Answer:
+        await cosigning.confirmed.wait()
+        spoken.set()
+        return Answer(409, SIZE_TYPE, b"999\n")
+
+    found.replies["two"] = lies
+    found.log.grow(3)
+    async with found.running(cosigning):
+        cosigning.offer(found.log.note())
+        await found.until_kept(3, 1)
+        await spoken.wait()
+        found.log.grow(1)
+        cosigning.offer(found.log.note())
+        await found.until_kept(4, 1)
+
+    assert found.refused == []
+
+
+async def test_as_many_as_a_quorum_needs_are_believed() -> None:
+    found = Round()
+    for name in ("one", "two", "three"):
+        found.witness(name)
+    cosigning = found.cosigning(2)
+
+    async def has_more(_request: AddCheckpoint) -> Answer:
+        return Answer(409, SIZE_TYPE, b"9\n")
+
+    found.replies |= {"one": has_more, "two": has_more}
+    found.log.grow(3)
+    async with found.running(cosigning):
+        cosigning.offer(found.log.note())
+        await found.news.wait()
+
+    assert {type(error) for error, _, _ in found.refused} == {ShrunkError}
+    assert found.kept == []
+
+
 async def test_a_witness_that_has_once_agreed_is_not_believed_that_it_has_seen_more() -> None:
     found = Round()
     one = found.witness("one")
