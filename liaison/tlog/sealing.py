@@ -102,10 +102,10 @@ def write(  # noqa: C901, PLR0912, PLR0913 - one step after the other, without c
                 continue
             if not isinstance(value, kind):
                 raise EntryError(f"a field {name} of an entry can't say this")
-            if isinstance(value, str):
-                encoded = encode_basestring(value).encode()
-                if len(encoded) > MAX_VALUE_BYTES:
-                    raise EntryError(f"a field of an entry has at most {MAX_VALUE_BYTES} bytes")
+            if kind is str:
+                encoded = encode_basestring(value).encode()  # type: ignore[arg-type] # of that kind
+            elif value == ():
+                encoded = b"[]"
             else:
                 encoded = commitment.encode_value(value)
             made.append(new(keys[first:last] + label + encoded).digest())
@@ -113,6 +113,9 @@ def write(  # noqa: C901, PLR0912, PLR0913 - one step after the other, without c
     except UnicodeEncodeError as error:
         raise EntryError("a text in an entry is Unicode") from error
     sealed = secret + b"{" + b",".join(parts) + b"}"
+    if len(sealed) > MAX_VALUE_BYTES:
+        # Seldom: each of the texts is well below, or all of them together would not be.
+        _check_lengths(fields)
     words = []
     if channel is not None:
         if len(channel) != PSEUDONYM_BYTES:
@@ -133,6 +136,11 @@ def write(  # noqa: C901, PLR0912, PLR0913 - one step after the other, without c
     words.append(plan.tail)
     entry = ",".join(words).encode()
     return (entry if channel is not None else b"{" + entry), sealed
+
+
+def _check_lengths(fields: Mapping[str, Value]) -> None:
+    for value in fields.values():
+        commitment.encode_value(value)
 
 
 def _number(value: int, least: int = 0, most: int = MAX_NUMBER) -> int:
