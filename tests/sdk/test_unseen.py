@@ -100,6 +100,13 @@ async def test_whoever_is_there_removes_a_device_that_was_not_seen_for_too_long(
         await (await deu.channel(name)).update()
     clock.ahead += LIMIT // 2 + HOUR
     async with stage.client(ATTACHE, clock.options) as nor:
+        # Away itself until now, it gives the others an hour to come back too.
+        await nor.sync(20)
+        committer, channel = nor._parts.committer, await nor.channel(name)
+        assert not await committer.run(channel.id, plans.unseen(nor._env))
+        assert await members(nor, name) == {ATTACHE, OFFICER, DESK}
+    clock.ahead += HOUR
+    async with stage.client(ATTACHE, clock.options) as nor:
 
         async def alone() -> bool:
             return await members(nor, name) == {ATTACHE, OFFICER}
@@ -208,7 +215,7 @@ async def test_who_came_later_follows_a_removal_of_who_was_not_seen_before(
         stage.client(DESK, clock.options) as swe,
     ):
         name = await meet(nor, swe)
-    clock.ahead += LIMIT - HOUR
+    clock.ahead += LIMIT - HOUR // 2
     async with (
         stage.client(ATTACHE, clock.options) as nor,
         stage.client(OFFICER, clock.options) as deu,
@@ -216,7 +223,7 @@ async def test_who_came_later_follows_a_removal_of_who_was_not_seen_before(
         await (await nor.channel(name)).add(endpoint("deu/lno-j3"))
         await (await nor.channel(name)).send("Welcome.")
         await next_message(deu)
-        clock.ahead += 2 * HOUR
+        clock.ahead += HOUR
 
         assert not await deu._parts.committer.run(
             (await deu.channel(name)).id, plans.unseen(deu._env)

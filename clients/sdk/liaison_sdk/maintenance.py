@@ -195,7 +195,8 @@ class Maintenance:
         await self._backlog_taken()
         for record in await self._env.read(channels.load_all):
             if record.state is ChannelState.ACTIVE:
-                for plan in (plans.aged(self._env), plans.unseen(self._env)):
+                # Own keys last: how old they are tells whether this device was away itself.
+                for plan in (plans.unseen(self._env), plans.aged(self._env)):
                     await self._try(
                         lambda c=record.channel, p=plan: self._committer.run(c, p)  # type: ignore[misc]  # default arguments bind the loops' values
                     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from liaison.mls.effects import QueuedProposal
 from liaison.mls.framing import SenderKind
@@ -19,6 +19,9 @@ from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError
 from liaison_sdk.store import Transaction
 from liaison_sdk.store.channels import ChannelRecord
+
+_GRACE: Final = 3600
+"""Seconds since the own keys were renewed, before others are removed for theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,10 @@ def unseen(env: Environment) -> Plan:
         if duties.due(env, tx, record, group):
             return None
         policy = agreement.channel(record.policy)
+        # After the holidays everybody has been away: who is back first renews its own keys, and
+        # gives the others time to come back too.
+        if not _GRACE <= env.now - record.leaf_at <= policy.keys.unseen_max_age // 2:
+            return None
         # The relay's clock decides, and may be behind this one.
         leaves = renewals.unseen(record, group, policy, env.now - agreement.times.ahead)
         if not leaves:
