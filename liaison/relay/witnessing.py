@@ -17,6 +17,7 @@ Source: C2SP tlog-witness.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -40,6 +41,9 @@ MOMENT: Final = 0.25
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 60.0
 """Seconds until a witness that failed is asked again, at first and at most."""
+FRESH: Final = 1800.0
+"""Seconds until what is still the newest checkpoint is cosigned anew: a reader sees by the time of the
+cosignatures that it is not kept from what came later."""
 PATIENCE: Final = 5.0
 """Seconds for one request to a witness."""
 RESTORE: Final = (
@@ -215,7 +219,9 @@ class Cosigning:
         keeping = asyncio.create_task(self._keep_all(), name=f"cosigned {self.origin}")
         try:
             while True:
-                await self._news.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(FRESH):
+                        await self._news.wait()
                 self._news.clear()
                 if not await self._tried(self._ask_once, "asking"):
                     self._news.set()
@@ -339,6 +345,7 @@ class _Round:
     checkpoint: Checkpoint
     asked: set[VerifierKey] = field(default_factory=set)
     signed: dict[VerifierKey, Note] = field(default_factory=dict)
+    proofs: dict[int, asyncio.Future[tuple[bytes, ...]]] = field(default_factory=dict)
     is_outdated: bool = False
     """Whether a witness has cosigned a newer one already, for another node."""
 
@@ -397,7 +404,7 @@ class _Exchange:
         self.asked.size = min(self.asked.size, new.size)
         for _ in range(_ATTEMPTS):
             old = self.asked.size
-            proof = () if old in (0, new.size) else await self.cosigning.prove(old, new.size)
+            proof = () if old in (0, new.size) else await self._proof(old, new.size)
             request = AddCheckpoint(old, proof, self.gathered.asked_note).encode()
             answer = await self.cosigning.post(f"{self.url}/add-checkpoint", request)
             if answer.status == HTTPStatus.OK:
@@ -412,6 +419,19 @@ class _Exchange:
                 await self._ahead(seen, request, answer)
             self.asked.size = seen
         raise WitnessRefusalError("the witness tells another size each time")
+
+    async def _proof(self, old: int, new: int) -> tuple[bytes, ...]:
+        # Most witnesses have cosigned the same size last.
+        known = self.gathered.proofs.get(old)
+        if known is None:
+            known = self.gathered.proofs[old] = asyncio.ensure_future(
+                self.cosigning.prove(old, new)
+            )
+        try:
+            return await asyncio.shield(known)
+        except Exception:
+            self.gathered.proofs.pop(old, None)
+            raise
 
     async def _ahead(self, seen: int, request: bytes, answer: Answer) -> None:
         held = await self.cosigning.size()

@@ -369,6 +369,24 @@ async def test_the_newest_checkpoint_is_asked_about_and_none_in_between() -> Non
     assert found.asked == ["one"]
 
 
+async def test_a_log_without_news_is_cosigned_anew_from_time_to_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(witnessing, "FRESH", 0.01)
+    found = Round()
+    found.witness("one")
+    cosigning = found.cosigning(1)
+    found.log.grow(3)
+    async with found.running(cosigning):
+        cosigning.offer(found.log.note())
+        while len(found.kept) < 3:
+            found.news.clear()
+            await found.news.wait()
+
+    assert {Checkpoint.parse(note.text).size for note in found.kept} == {3}
+    assert found.refused == []
+
+
 async def test_a_witness_that_knows_another_size_gets_the_proof_from_there() -> None:
     found = Round()
     one = found.witness("one")
