@@ -17,10 +17,11 @@ from liaison.crypto.secret import random_bytes
 from liaison.crypto.signing import SignatureScheme, SigningKey
 from liaison.model import ChannelId, DeviceId, PartyCode
 from liaison.policy import signing, templates
-from liaison.policy.agreement import AgreementKind
+from liaison.policy.agreement import Agreement, AgreementKind
 from liaison.policy.revocation import Reason
 from liaison.relay import identity
 from liaison.relay.files import DataDir
+from liaison.tlog.fields import EntryType
 from liaison.tlog.tiles import encode_entries
 from liaison.wire.log import LogAnswer, LogQuery
 from liaison_sdk.enrol import EnrolmentOptions, enrol
@@ -30,7 +31,7 @@ from liaison_sdk.registrar.office import RegistrarOffice
 from liaison_sdk.registrar.store import Role
 from liaison_sdk.registrar.watching import Watched
 from tests.sdk.support import AGREEMENT, CHEAP, PASSPHRASE
-from tests.support.ledger import Ledger, digest_of
+from tests.support.ledger import Ledger, digest_of, with_log
 from tests.support.relay import RunningRelay, relay  # noqa: F401 - a fixture
 from tests.support.world import FAST_SUITE, HOUR, YEAR, World
 
@@ -310,3 +311,37 @@ async def test_what_is_wrong_each_time_is_told_once(scene: Scene) -> None:
         (found,) = await scene.desk.watch()
 
     assert [alarm.index for alarm in found.alarms] == [-1]
+
+
+async def test_an_old_checkpoint_is_an_alarm(scene: Scene) -> None:
+    made = await dishonest(scene)
+    agreement = replace(made.agreement, witnesses=with_log(made.agreement, "NOR-1").witnesses)
+    made.agreement, made.witnesses = agreement, ("NOR-1",)
+    scene.desk._acts.agreement = lambda *_: soon(agreement)  # type: ignore[method-assign]
+    made.certificate(digest_of("made up"))
+    grace = agreement.log.grace
+
+    fresh = await scene.watch()
+    made.now -= grace + 60
+    for _ in range(2):
+        (found,) = await scene.desk.watch()
+
+    assert fresh.alarms == ()
+    (alarm,) = found.alarms
+    assert alarm.index == -1
+    assert "no checkpoint that a witness has cosigned" in alarm.text
+
+
+async def test_what_an_entry_says_at_length_does_not_fill_the_books(scene: Scene) -> None:
+    made = await dishonest(scene)
+    made.add(EntryType.KEY, {"party": "NOR", "act": "revoked", "subject": "x" * 100_000})
+
+    found = await scene.watch("revoked")
+
+    (event,) = found.events
+    assert len(event.subject) == 200
+    assert len(found.alarms[0].text) < 1000
+
+
+async def soon(agreement: Agreement) -> Agreement:
+    return agreement

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Final
 
 from liaison.errors import LiaisonError
@@ -41,6 +42,10 @@ from liaison_sdk.registrar.state import OfficeState, WatchAlarm, WatchedLog
 
 _NOT_FOUND: Final = 404
 _MOST_ALARMS: Final = 1000
+_MOST_TEXT: Final = 200
+"""Characters of what an entry says that are kept and shown."""
+_FRESH: Final = 2 * 3600
+"""Seconds that a checkpoint may be old at least: relays have theirs cosigned more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +149,7 @@ class _Watch:
                 raise
             return Watched(name, known.size, problem=e.message, alarms=known.alarms)
         except LiaisonError as e:
-            # Once is enough of what is wrong each time.
-            told = any(one.index == -1 and one.text == e.message for one in known.alarms)
-            new = () if told else (WatchAlarm(-1, e.message, self._now),)
+            new = _once(known, e.message, self._now)
             kept = await self._keep(replace(known, alarms=(*known.alarms, *new)[:_MOST_ALARMS]))
             return Watched(name, known.size, problem=e.message, alarms=kept.alarms)
         # The books may have grown while the relay was asked: what is in the log now was booked first.
@@ -154,7 +157,8 @@ class _Watch:
         entries, unread = _decoded(known.size, read.entries, self._now)
         channels, twice = _followed(known, entries, self._now)
         events, about = _compare(state, self._office.party.code, entries, read.shown, self._now)
-        alarms = (*known.alarms, *unread, *twice, *about)[:_MOST_ALARMS]
+        old = _old(self._agreement, self._office.party.code, known, read.seen, self._now)
+        alarms = (*known.alarms, *old, *unread, *twice, *about)[:_MOST_ALARMS]
         kept = await self._keep(replace(after, alarms=alarms, channels=channels))
         return Watched(name, kept.size, tuple(events), alarms=kept.alarms)
 
@@ -219,6 +223,25 @@ def _extended(known: WatchedLog, read: _Read) -> WatchedLog:
     return replace(known, size=after.size, hashes=tuple(after.hashes), note=read.seen.note)
 
 
+def _once(known: WatchedLog, text: str, now: int) -> list[WatchAlarm]:
+    """Tell what is wrong with a whole log; once is enough of what is wrong each time."""
+    told = any(one.index == -1 and one.text == text for one in known.alarms)
+    return [] if told else [WatchAlarm(-1, text, now)]
+
+
+def _old(
+    agreement: Agreement, party: PartyCode, known: WatchedLog, seen: Seen, now: int
+) -> list[WatchAlarm]:
+    """Tell of a checkpoint that is old: the relay may show others more, and this office no more."""
+    own = set(trusted.own_witnesses(agreement, party))
+    times = [at for name, at in seen.witnesses.items() if name in own or not own]
+    if not times or now - max(times) <= max(agreement.log.grace, _FRESH):
+        return []
+    at = datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = f"since {at} the relay has shown no checkpoint that a witness has cosigned"
+    return _once(known, text, now)
+
+
 def _decoded(
     first: int, data: Sequence[bytes], now: int
 ) -> tuple[list[tuple[int, Entry]], list[WatchAlarm]]:
@@ -281,7 +304,11 @@ def _compare(
 def _event(state: OfficeState, index: int, time_ms: int, values: Mapping[str, Value]) -> KeyEvent:
     act, subject = str(values.get("act") or ""), str(values.get("subject") or "")
     problem = _problem(state, act, subject, values)
-    return KeyEvent(index, time_ms, act or "?", subject, str(values.get("serial") or ""), problem)
+    # An entry has room for half a megabyte in each field, and the books are kept whole.
+    act, subject, serial = (
+        text[:_MOST_TEXT] for text in (act or "?", subject, str(values.get("serial") or ""))
+    )
+    return KeyEvent(index, time_ms, act, subject, serial, problem)
 
 
 def _problem(state: OfficeState, act: str, subject: str, values: Mapping[str, Value]) -> str:
