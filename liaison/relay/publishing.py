@@ -1,8 +1,7 @@
 """Publishing: what was recorded becomes tiles, a signed checkpoint, and cosignatures.
 
 The order is the log's promise. Entries are durable before they are read here; their tiles are on
-the disk before a checkpoint is signed; the signed checkpoint is on the disk before a witness or a
-reader sees it. A crash between two of these heals when the publisher next looks, because everything
+the disk before a signed checkpoint is, and that is before a witness or a reader sees it. A crash between two of these heals when the publisher next looks, because everything
 follows from the database; what would not heal is refused: a database that does not go on where the
 last signed checkpoint ended is an old copy or another history, and signing on would show two.
 
@@ -317,8 +316,8 @@ class Publisher:
             await self._start_cosigning(held, row)
         # Nothing is signed before witnesses have said that they have seen no more than this.
         if held.may_sign and held.signed.size < state.size:
-            await self._in_thread(partial(self._sign, held, state))
-            self._offer(held)
+            old = await self._in_thread(partial(self._sign, held, state))
+            await self._offer(held, old)
         return held if row.published_size < held.signed.size and held_log.is_due(held) else None
 
     async def _publish_known(
@@ -326,25 +325,28 @@ class Publisher:
     ) -> Held | None:
         """Publish what was just recorded."""
 
-        def work() -> bool:
+        def work() -> int | None:
             held.tree = self._grow(held, entries, state.tree)
             self.step("tiles")
-            if not held.may_sign:
-                return False
-            self._sign(held, state)
-            return True
+            return self._sign(held, state) if held.may_sign else None
 
-        if not await self._in_thread(work):
+        old = await self._in_thread(work)
+        if old is None:
             return None
-        self._offer(held)
+        await self._offer(held, old)
         return held if held_log.is_due(held) else None
 
-    def _offer(self, held: Held) -> None:
+    async def _offer(self, held: Held, old: int) -> None:
         if held.cosigning is not None:
             held.cosigning.offer(held.note)
+        await self._in_thread(partial(held.store.prune, old, held.signed.size))
 
-    def _sign(self, held: Held, state: State) -> None:
-        """Sign a checkpoint whose tiles are on the disk, and put it there too; blocks."""
+    def _sign(self, held: Held, state: State) -> int:
+        """Sign a checkpoint whose tiles were written, and put it on the disk; blocks.
+
+        Returns:
+            The size of the one before it.
+        """
         old = held.signed.size
         checkpoint = state.checkpoint(held.origin)
         note = Note(checkpoint.text).signed_by(held.vkey, self.signer)
@@ -352,7 +354,7 @@ class Publisher:
         held.store.show(note.encode(), self.step)
         held.signed, held.note = checkpoint, note
         self.step("shown")
-        held.store.prune(old, checkpoint.size)
+        return old
 
     async def _follow(self, held: Held, state: State) -> None:
         """Bring the tiles up to the database's state.

@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +43,7 @@ class TileStore:
     def __init__(self, root: Path, syncing: Executor) -> None:
         self.root = root
         self._syncing = syncing
+        self._folders: list[Future[None]] = []
 
     # --- reading ---
 
@@ -97,7 +98,9 @@ class TileStore:
     # --- writing ---
 
     def write(self, derived: Iterable[tuple[Tile, bytes]], step: Callable[[str], object]) -> None:
-        """Write those of the tiles that are not there; they are on the disk when this returns.
+        """Write those of the tiles that are not there.
+
+        They are on the disk when this returns, under names that are once `show` returns.
 
         Args:
             derived: from the log's entries.
@@ -112,15 +115,22 @@ class TileStore:
         for draft in drafts:
             step("tile")
             draft.replace(_final(draft))
-        list(self._syncing.map(_sync_folder, {draft.parent for draft in drafts}))
+        folders = {draft.parent for draft in drafts}
+        self._folders += [self._syncing.submit(_sync_folder, folder) for folder in folders]
 
     def _missing(self, derived: Iterable[tuple[Tile, bytes]]) -> Iterator[tuple[Tile, bytes]]:
         return tiles.missing(derived, self.stored)
 
     def show(self, note: bytes, step: Callable[[str], object]) -> None:
-        """Make a signed checkpoint the newest; it is on the disk when this returns."""
+        """Make a signed checkpoint the newest; it is on the disk when this returns.
+
+        It takes its name when everything that was written before has its own for good.
+        """
         draft = self._draft(_CHECKPOINT, note)
         _sync(draft)
+        folders, self._folders = self._folders, []
+        for each in folders:
+            each.result()
         step("checkpoint")
         draft.replace(_final(draft))
         _sync_folder(self.root)
