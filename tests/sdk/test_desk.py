@@ -226,6 +226,20 @@ async def test_a_version_begins_when_it_came_in_and_not_when_it_says_that_it_is_
     assert {one.signers for one in history} == {tuple(map(PartyCode, ("DEU", "NOR", "SWE")))}
 
 
+async def test_within_one_second_a_version_comes_before_what_is_said_under_it(
+    scene: Scene,
+) -> None:
+    second = replace(scene.text, version=2, previous=scene.text.digest(), title="Second")
+    scene.relay.versions.append(await asyncio.to_thread(scene.sign, second))
+    scene.relay.admitted_ms = {2: scene.now * 1000}
+    await scene.desk("SWE").declare(ID, Event.SUSPEND, reason="parliament")
+
+    history = await scene.desk("NOR").history(ID)
+
+    assert [one.version for one in history] == [1, 2, None]
+    assert history[1].at == history[2].at
+
+
 async def test_a_lost_answer_is_no_second_statement(scene: Scene) -> None:
     desk = scene.desk("SWE")
     scene.relay.losing = True

@@ -142,7 +142,12 @@ def history_of(
         *(_statement(one, _before(standing, one)) for one in said),
         *(_exclusion(one) for one in standing.exclusions.values()),
     ]
-    return sorted(entries, key=lambda e: (e.at, e.version or 0, str(e.party), e.number or 0))
+    # Within one second versions come first: what is said is said under them.
+    kinds = list(HistoryKind)
+    return sorted(
+        entries,
+        key=lambda e: (e.at, kinds.index(e.kind), e.version or 0, str(e.party), e.number or 0),
+    )
 
 
 def _party(
