@@ -28,6 +28,7 @@ import uvloop
 from bench.mls import RESULTS, Figure
 from liaison.crypto.signing import SigningKey
 from liaison.model import MessageId
+from liaison.relay import interpreter
 from liaison.relay.publishing import Publisher
 from liaison.relay.recording import origin_of
 from liaison.relay.services import messages
@@ -104,12 +105,6 @@ async def stage(folder: Path, *, recorded: bool) -> Stage:
     return Stage(relay, senders, agreement.agreement_id)
 
 
-def settle() -> None:
-    """Do with the garbage collector what a relay does before it serves."""
-    gc.collect()
-    gc.freeze()
-
-
 @asynccontextmanager
 async def publishing(found: Stage, folder: Path, signer: SigningKey) -> AsyncIterator[Timed]:
     """Publish the relay's log to two witnesses until the block ends."""
@@ -163,7 +158,8 @@ async def rates(folder: Path, rounds: int, count: int) -> Iterator[Figure]:
     logged = await stage(folder / "logged", recorded=True)
     shown = await stage(folder / "shown", recorded=True)
     found: dict[str, list[tuple[float, float]]] = {"bare": [], "logged": [], "shown": []}
-    settle()
+    gc.collect()
+    interpreter.settle()
     async with publishing(shown, folder / "shown", new_signer()) as publisher:
         for _ in range(rounds + 1):
             messages._draft = lambda *_: None  # type: ignore[assignment] # noqa: SLF001
@@ -223,7 +219,8 @@ async def size(found: Stage) -> int:
 async def latency(folder: Path, seconds: float) -> Iterator[Figure]:
     """Measure how long it takes until a message's entry is cosigned, at a steady rate."""
     found = await stage(folder / "steady", recorded=True)
-    settle()
+    gc.collect()
+    interpreter.settle()
     async with publishing(found, folder / "steady", new_signer()) as publisher:
         await accept_all(found, RATE)
         await until_cosigned(found, publisher)

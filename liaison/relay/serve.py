@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -23,7 +22,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from liaison.relay import admin, hardening, identity, log, tls
+from liaison.relay import admin, hardening, identity, interpreter, log, tls
 from liaison.relay.app import Clocks, Places, Relay
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import DataDir, exclusive
@@ -146,9 +145,7 @@ async def _until_signalled(ready: Prepared) -> None:
     for number in _SIGNALS:
         loop.add_signal_handler(number, ask_to_stop, number)
     async with serving(ready):
-        # What is there now stays: it is never looked through for garbage.
-        gc.freeze()
-        gc.enable()
+        interpreter.settle()
         logger.info(
             "listening",
             listen=ready.address,
