@@ -26,10 +26,11 @@ from liaison.trust import log as trusted
 from liaison.wire import v1
 from liaison.wire.frames import Deliver, ItemKind
 from liaison.wire.log import LogAnswer, LogQuery
-from liaison_sdk import Client, EventKind, LogStatus, log_credentials
+from liaison_sdk import Client, EventKind, LogStatus, log_credentials, log_keeping
 from liaison_sdk.channel import Channel
 from liaison_sdk.log_credentials import CredentialUnloggedError
 from liaison_sdk.store import Transaction, channels, logs
+from liaison_sdk.store.logs import PendingPlace
 from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, next_message, until
 from tests.support import relay as relays
 from tests.support import witness as witnesses
@@ -470,6 +471,9 @@ class Shadow:
         self._ledger, self._client = ledger, client
         self._commits, self._instead = commits, instead
         self._done: set[bytes | int] = set()
+        self.added: Callable[[], tuple[str, ...] | None] = lambda: (
+            str(client._env.account.device),
+        )
         api: Any = client._env.api
         api.log = self.log
 
@@ -496,7 +500,7 @@ class Shadow:
     def _add(self, channel: ChannelId, seq: int, digest: bytes) -> None:
         shown = digest_of("another") if seq in self._instead else digest
         if seq in self._commits:
-            self._ledger.commit(channel, seq, self._commits[seq], shown)
+            self._ledger.commit(channel, seq, self._commits[seq], shown, added=self.added())
         else:
             self._ledger.item(channel, seq, 1, shown)
 
@@ -567,6 +571,30 @@ async def test_an_item_that_is_logged_and_never_delivered_is_noticed(pair: Stage
             return await codes(officer) == {"log.item_withheld"}
 
         assert await until(officer, noticed)
+
+
+def test_what_was_not_opened_when_it_was_new_does_not_count_as_erased() -> None:
+    waiting = PendingPlace(
+        seq=3, index=7, is_commit=False, epoch=1, digest=None, since=1_790_000_000
+    )
+
+    assert log_keeping._place(waiting).time_ms == 1_790_000_000_000
+
+
+@pytest.mark.parametrize("added", [None, (), ("deu/somebody-else#d1",)])
+async def test_whoever_was_let_in_by_another_commit_than_the_log_has_finds_out(
+    pair: Stage, added: tuple[str, ...] | None
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER, alarms=True) as officer:
+        ledger = await second_log(pair, await attache.agreement(AGREEMENT))
+        Shadow(ledger, officer, {1: 0}, set()).added = lambda: added
+        await talk(attache, officer)
+
+        async def noticed() -> bool:
+            return await codes(officer) == {"log.channel_fork"}
+
+        assert await until(officer, noticed)
+        assert not (await officer.channel("duty")).confirmed
 
 
 def withholding(client: Client) -> None:

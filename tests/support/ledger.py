@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -159,7 +160,8 @@ class Ledger:
     def proven(self, index: int, size: int) -> ProvenEntry:
         """Return an entry with its proof."""
         entry, sealed = self.rows[index]
-        shown = None if index in self.closed else sealed.disclose(entry.type).to_json()
+        opened = sealed.disclose(entry.type).encode()
+        shown = None if index in self.closed else json.loads(opened)
         return ProvenEntry(
             index=index,
             data=entry.encode(),

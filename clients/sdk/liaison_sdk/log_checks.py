@@ -155,7 +155,7 @@ class Place:
         epoch: of the item; for a commit the one that it ended.
         digest: SHA-256 of the item; None where the log shows it no more.
         time_ms: when it was accepted, Unix milliseconds.
-        added: the devices that a commit has brought in.
+        added: the devices that a commit has brought in; None where the log does not show them.
     """
 
     seq: int
@@ -164,7 +164,7 @@ class Place:
     epoch: int
     digest: bytes | None
     time_ms: int
-    added: tuple[str, ...] = ()
+    added: tuple[str, ...] | None = None
 
 
 def verify(
@@ -368,9 +368,9 @@ def _first(known: Following, entry: Entry) -> ChannelView:
     return view
 
 
-def _added(each: Proven) -> tuple[str, ...]:
+def _added(each: Proven) -> tuple[str, ...] | None:
     added = None if each.values is None else each.values.get("added")
-    return added if isinstance(added, tuple) else ()
+    return added if isinstance(added, tuple) else None
 
 
 def _digest(each: Proven) -> bytes | None:

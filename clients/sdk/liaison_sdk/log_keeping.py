@@ -250,7 +250,8 @@ def _settle_welcome(
     evidence: _Evidence,
 ) -> FollowRecord:
     own = str(env.account.device)
-    if place.added and own not in place.added:
+    # A Welcome has no digest to compare; who was brought in is all that there is, and has to be shown.
+    if place.added is None or own not in place.added:
         error = ChannelForkError(
             f"the log's commit at place {place.seq} of the channel has not brought in this device"
         )
@@ -265,8 +266,9 @@ def _erased_before(env: Environment, agreement: Agreement) -> int:
 
 
 def _place(waiting: PendingPlace) -> Place:
-    # When it was accepted is in the message, where there is one; what waited was not erased.
-    return Place(waiting.seq, waiting.index, waiting.is_commit, waiting.epoch, waiting.digest, 0)
+    # What was not shown when it was new was not erased either: it counts from when it was noticed.
+    at = waiting.since * 1000
+    return Place(waiting.seq, waiting.index, waiting.is_commit, waiting.epoch, waiting.digest, at)
 
 
 def _evidence(plan: Plan, answer: LogAnswer | None) -> bytes:
