@@ -9,7 +9,7 @@ import pytest
 
 from liaison.mls.group import Group, Limits
 from liaison.policy.channel_rules import KeyRules
-from liaison_sdk import Client
+from liaison_sdk import Client, plans
 from liaison_sdk.store import Transaction, channels
 from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, until
 
@@ -74,3 +74,24 @@ async def test_old_keys_go_though_nothing_is_said(pair: Stage) -> None:
             return (await group_of(client)).epochs == (group.epoch,)
 
         assert await until(client, forgotten)
+
+
+async def test_who_says_very_much_begins_a_new_epoch_before_readers_lose_keys(
+    pair: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "MOST_IN_EPOCH", 3)
+    texts = [f"position {number}" for number in range(8)]
+    async with pair.client(ATTACHE) as nor:
+        before = (await group_of(nor)).epoch
+        channel = await nor.channel("duty")
+        for text in texts:
+            await channel.send(text)
+        await nor.sync(10)
+        after = await group_of(nor)
+    async with pair.client(OFFICER) as deu:
+        await deu.sync(10)
+        read = [m.text for m in await deu.history()]
+
+    assert after.epoch >= before + 2
+    assert after.sent_generation <= 3
+    assert read == texts

@@ -25,7 +25,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.frames import Accepted, Send
 from liaison.wire.problems import RemoteError
-from liaison_sdk import committing, composing, duties, log_credentials, merging, refreshing
+from liaison_sdk import committing, composing, duties, log_credentials, merging, plans, refreshing
 from liaison_sdk.committing import Committer
 from liaison_sdk.composing import Composed
 from liaison_sdk.connection import Connection
@@ -188,7 +188,7 @@ class Outbound:
         due = duties.due(env, tx, record, group)
         if due.own is not None:
             raise PolicyRefusedError(due.own.reason, rule=due.own.rule)
-        if due:
+        if due or plans.is_spent(group):
             return None
         # Until a fresh word comes it waits, and is encrypted then.
         duties.check_fresh(env, tx, agreement)

@@ -20,6 +20,8 @@ from liaison_sdk.errors import ChannelClosedError
 from liaison_sdk.store import Transaction
 from liaison_sdk.store.channels import ChannelRecord
 
+MOST_IN_EPOCH: Final = 2_048
+"""Messages of one device in one epoch; half of the keys that readers keep (`secret_tree.Limits`)."""
 _GRACE: Final = 3600
 """Seconds since the own keys were renewed, before others are removed for theirs."""
 
@@ -47,7 +49,8 @@ def urgent(env: Environment) -> Plan:
     """Return the plan that commits what must not wait for an encryption.
 
     That is every proposal that waits (RFC 9420 §12.4: no application message
-    while there are proposals), and the removal of everyone who is excluded.
+    while there are proposals), the removal of everyone who is excluded, and the end
+    of an epoch in which this device has said very much.
     """
 
     def plan(
@@ -56,13 +59,22 @@ def urgent(env: Environment) -> Plan:
         del agreement
         due = duties.due(env, tx, record, group)
         # Only others can remove this device, and will.
-        if not due or due.own is not None:
+        if due.own is not None or not (due or is_spent(group)):
             return None
         if own_removal(group):
             raise ChannelClosedError("this device is about to be removed")
         return Order()
 
     return plan
+
+
+def is_spent(group: Group) -> bool:
+    """Whether this device has said as much in an epoch as every reader can keep keys for.
+
+    Who was away gets the urgent messages first and keeps the keys of those that it skips, a limited
+    number for each sender and epoch: beyond that, messages would be lost to it.
+    """
+    return group.sent_generation >= MOST_IN_EPOCH
 
 
 def is_leaf_old(env: Environment, record: ChannelRecord, keys: KeyRules) -> bool:
