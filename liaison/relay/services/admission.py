@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from liaison.fanout import Bus
 from liaison.policy import succession
 from liaison.policy.agreement import Agreement
+from liaison.policy.keys import VerifyKey
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay.services import enforcement
 from liaison.relay.services.book import Book
@@ -31,12 +32,15 @@ def check_relay(agreement: Agreement, identity: RelayIdentity) -> None:
         raise AgreementRefusedError(
             f"the agreement is for the relay {named.origin}, this is {identity.origin}"
         )
-    theirs = (set(named.identity_keys), set(named.sender_keys))
-    if theirs != (set(identity.identity_keys), set(identity.sender_keys)):
+    if _keys(named) != _keys(identity):
         raise AgreementRefusedError(
             "the agreement names other keys of this relay",
             hint="give the parties the output of `liaison-relay identity` and let them sign again",
         )
+
+
+def _keys(identity: RelayIdentity) -> tuple[set[VerifyKey], ...]:
+    return set(identity.identity_keys), set(identity.sender_keys), set(identity.log_keys)
 
 
 def check_follows(agreement: Agreement, life: Life) -> None:

@@ -134,9 +134,13 @@ async def test_an_agreement_for_another_relay_is_refused(relay: Relay, nor: Acto
     (agreement,) = await relay.services.agreements.all()
     stranger = (VerifyKey.of(SigningKey.generate(ED25519)),)
     elsewhere = replace(relay.identity, origin="other.example")
-    other_keys = replace(relay.identity, identity_keys=stranger)
+    other_keys = (
+        replace(relay.identity, identity_keys=stranger),
+        replace(relay.identity, sender_keys=stranger),
+        replace(relay.identity, log_keys=stranger),
+    )
 
-    for identity in (elsewhere, other_keys):
+    for identity in (elsewhere, *other_keys):
         changed = replace(agreement, agreement_id="other", relay=identity)
         with pytest.raises(AgreementRefusedError):
             await relay.services.agreements.admit(signed(relay, changed, "NOR", "DEU"))
