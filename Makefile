@@ -83,11 +83,12 @@ vectors: $(STAMP) ## check the published test vectors, which have to be there (L
 fuzz: $(STAMP) ## feed every decoder a million changed inputs (LIAISON_FUZZ_INPUTS, LIAISON_FUZZ_SEED)
 	@$(BIN)/python -m tests.fuzz.run $${LIAISON_FUZZ_INPUTS:-1000000} $${LIAISON_FUZZ_SEED:-0}
 
-bench: $(STAMP) ## measure MLS, the log, its bundles and how programs start against their goals, and MLS against mls-rs
+bench: $(STAMP) ## measure MLS, the log, its bundles, the relay and how programs start against their goals
 	@$(BIN)/python -m bench.mls
 	@$(BIN)/python -m bench.tlog
 	@$(BIN)/python -m bench.log
 	@$(BIN)/python -m bench.bundle
+	@$(BIN)/python -m bench.relay
 	@$(BIN)/python -m bench.start
 
 lock: ## compile requirements/*.txt anew (needs uv; nothing else here does)

@@ -84,12 +84,14 @@ class Figure:
         return self.value >= self.goal if self.least else self.value < self.goal
 
     def __str__(self) -> str:
-        text = f"{self.name}: {self.value:,.1f} {self.unit}"
+        # Ratios are small numbers, and their goals have decimals.
+        digits = 2 if abs(self.value) < 10 else 1
+        text = f"{self.name}: {self.value:,.{digits}f} {self.unit}"
         if self.goal is None:
             return text
         bound = "at least" if self.least else "under"
         verdict = "reached" if self.holds else "MISSED"
-        return f"{text} (goal: {bound} {self.goal:,.0f}; {verdict})"
+        return f"{text} (goal: {bound} {self.goal:,g}; {verdict})"
 
 
 def cpu(work: Callable[[], object]) -> float:
