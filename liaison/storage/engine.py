@@ -162,7 +162,7 @@ def _sqlite(address: URL, *, writer: bool) -> AsyncEngine:
         # The driver would begin transactions of its own choice; `start` says BEGIN.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {0 if writer else BUSY_TIMEOUT_MS}")
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         if writer:
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
@@ -170,6 +170,10 @@ def _sqlite(address: URL, *, writer: bool) -> AsyncEngine:
         cursor.execute("PRAGMA temp_store = MEMORY")
         if not writer:
             cursor.execute("PRAGMA query_only = ON")
+        else:
+            # Only now: whoever opens the database after a crash may have to wait for another to
+            # recover it. From here on the driver waits for the one lock there is, in a thread.
+            cursor.execute("PRAGMA busy_timeout = 0")
         cursor.close()
 
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
