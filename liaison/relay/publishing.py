@@ -104,6 +104,7 @@ class Publisher:
     _grown: set[int] = field(default_factory=set)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _refusing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _passing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _requests: Requests | None = None
     _working: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_AT_ONCE, "log")
@@ -187,6 +188,11 @@ class Publisher:
 
     async def publish(self, *, everything: bool = True) -> None:
         """Publish once: all logs, or those that grew since."""
+        # Two passes over one log would each grow its tree, and find that the other's is not theirs.
+        async with self._passing:
+            await self._publish_once(everything=everything)
+
+    async def _publish_once(self, *, everything: bool) -> None:
         keys, self._grown = self._grown, set()
         known = {} if everything else self._known(keys)
         try:
@@ -197,13 +203,13 @@ class Publisher:
             return
         at_once = asyncio.Semaphore(_AT_ONCE)
 
-        async def publish(key: int, step: Awaitable[Held | None]) -> Held | None:
+        async def publish(key: int, step: Callable[[], Awaitable[Held | None]]) -> Held | None:
             async with at_once:
                 return await self._attempt(key, step)
 
         found = await asyncio.gather(
-            *(publish(row.key, self._publish(row)) for row in rows),
-            *(publish(key, self._publish_known(*one)) for key, one in known.items()),
+            *(publish(row.key, partial(self._publish, row)) for row in rows),
+            *(publish(key, partial(self._publish_known, *one)) for key, one in known.items()),
         )
         await self._keep([held for held in found if held is not None])
 
@@ -227,10 +233,10 @@ class Publisher:
         newest = {row.agreement: row for row in rows}
         return list(newest.values())
 
-    async def _attempt(self, key: int, step: Awaitable[Held | None]) -> Held | None:
+    async def _attempt(self, key: int, step: Callable[[], Awaitable[Held | None]]) -> Held | None:
         """Publish one log; return it if there is something to be stored of it."""
         try:
-            return await step
+            return await step()
         except Exception as error:  # noqa: BLE001 - logged, and tried again in the next pass
             if isinstance(error, LiaisonError) and not isinstance(error, UnavailableError):
                 await self._refuse(self._held[key], error, await self._words_of(key))

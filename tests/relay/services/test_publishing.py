@@ -228,3 +228,31 @@ async def test_a_checkpoint_by_another_key_is_refused(
     async with opened(database_url, folder, new_signer()) as rig:
         with pytest.raises(LogRefusedError):
             rig.publisher.check()
+
+
+async def test_two_passes_at_once_are_one_after_the_other(rig: LogRig) -> None:
+    await rig.act(3)
+    await asyncio.gather(*(rig.publisher.publish() for _ in range(5)))
+    await rig.act(3)
+    await asyncio.gather(*(rig.publisher.publish(everything=bool(n % 2)) for n in range(5)))
+
+    assert not rig.recorder.refused
+    await check_shown(rig)
+
+
+async def test_a_pass_that_is_cut_off_leaves_no_log_half_begun(
+    rig: LogRig, recwarn: pytest.WarningsRecorder
+) -> None:
+    for number in range(12):
+        await rig.writer.submit(Act(1, agreement=f"alliance-{number}"))
+    reached = asyncio.Event()
+    rig.publisher.step = lambda name: reached.set() if name == "tiles" else None
+    cut_off = asyncio.create_task(rig.publisher.publish())
+    await reached.wait()
+    cut_off.cancel()
+    await asyncio.gather(cut_off, return_exceptions=True)
+
+    await rig.act(3)
+    await rig.publisher.publish()
+    await check_shown(rig)
+    assert not [str(warning.message) for warning in recwarn]
