@@ -5,9 +5,8 @@ the disk before a signed checkpoint is, and that is before a witness or a reader
 follows from the database; what would not heal is refused: a database that does not go on where the
 last signed checkpoint ended is an old copy or another history, and signing on would show two.
 
-The tree is computed a second time from the entries and compared with the recorder's state. What this
-process has just recorded it need not read again; all else, and every few seconds everything, comes from
-the database.
+What this process has just recorded it need not read again; all else, and every few seconds everything,
+comes from the database. How one log's files are brought up to it is in `liaison.relay.tiling`.
 """
 
 from __future__ import annotations
@@ -26,18 +25,17 @@ from liaison.crypto.signing import Signer
 from liaison.errors import LiaisonError, UnavailableError
 from liaison.relay import held as held_log
 from liaison.relay import log, tilestore
-from liaison.relay.held import CHUNK, Held
+from liaison.relay.held import Held
 from liaison.relay.recording import Growth, Recorder, Step, nothing
 from liaison.relay.tilestore import TileStore
+from liaison.relay.tiling import Tiler
 from liaison.relay.witnessing import Answer, Cosigning, Requests, WitnessUnreachableError
 from liaison.relay.writer import Operation, Work, Writer
-from liaison.storage import logs, logs_reading
+from liaison.storage import logs
 from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow, Signed
-from liaison.tlog import merkle, sequencer
+from liaison.tlog import merkle
 from liaison.tlog.checkpoint import Checkpoint
-from liaison.tlog.errors import ForkError
-from liaison.tlog.merkle import CompactRange
 from liaison.tlog.note import Note
 from liaison.tlog.policy import Policy
 from liaison.tlog.sequencer import State
@@ -112,6 +110,10 @@ class Publisher:
     _syncing: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_SYNCING, "log-sync")
     )
+    _tiler: Tiler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tiler = Tiler(self.database, self.signer, self._working, self.step)
 
     # --- the life of the publisher ---
 
@@ -278,34 +280,13 @@ class Publisher:
         held = Held(row.key, row.agreement, row.generation, vkey, store, nothing, note)
         self._held[row.key] = held
         try:
-            await self._recognise(held, row)
+            await self._tiler.recognise(held, row)
         except UnavailableError:
             del self._held[row.key]
             raise
         except LiaisonError as error:
             await self._refuse(held, error, {"database": held_log.told(row)})
         return held
-
-    async def _recognise(self, held: Held, row: LogRow) -> None:
-        data = await self._in_thread(held.store.checkpoint)
-        if data is None:
-            return
-        held.note = Note.decode(data)
-        held.note.verify([held.vkey])
-        held.signed = Checkpoint.parse(held.note.text)
-        state = State.decode(row.state)
-        held_log.check_not_shorter(held.signed, state)
-        before = await self._in_thread(partial(held_log.tree_of, held))
-        if before is None:
-            # Tiles are lost or damaged: they are derived again before anything else is signed.
-            return
-        held.tree = before
-        if state.size - before.size <= CHUNK:
-            since = await self._entries(held, before.size, state.size)
-            try:
-                sequencer.verify_follows(held.signed, state, held.origin, since, before)
-            except ForkError:
-                raise held_log.forked(held) from None
 
     # --- publishing one log ---
 
@@ -316,13 +297,13 @@ class Publisher:
             return None
         state = State.decode(row.state)
         held_log.check_not_shorter(held.signed, state)
-        await self._follow(held, state)
+        await self._tiler.follow(held, state)
         self.step("tiles")
         if held.agreement is not None and held.cosigning is None:
             await self._start_cosigning(held, row)
         # Nothing is signed before witnesses have said that they have seen no more than this.
         if held.may_sign and held.signed.size < state.size:
-            old = await self._in_thread(partial(self._sign, held, state))
+            old = await self._in_thread(partial(self._tiler.sign, held, state))
             await self._offer(held, old)
         return held if row.published_size < held.signed.size and held_log.is_due(held) else None
 
@@ -332,9 +313,9 @@ class Publisher:
         """Publish what was just recorded."""
 
         def work() -> int | None:
-            held.tree = self._grow(held, entries, state.tree)
+            held.tree = self._tiler.grow(held, entries, state.tree)
             self.step("tiles")
-            return self._sign(held, state) if held.may_sign else None
+            return self._tiler.sign(held, state) if held.may_sign else None
 
         old = await self._in_thread(work)
         if old is None:
@@ -346,69 +327,6 @@ class Publisher:
         if held.cosigning is not None:
             held.cosigning.offer(held.note)
         await self._in_thread(partial(held.store.prune, old, held.signed.size))
-
-    def _sign(self, held: Held, state: State) -> int:
-        """Sign a checkpoint whose tiles were written, and put it on the disk; blocks.
-
-        Returns:
-            The size of the one before it.
-        """
-        old = held.signed.size
-        checkpoint = state.checkpoint(held.origin)
-        note = Note(checkpoint.text).signed_by(held.vkey, self.signer)
-        self.step("signed")
-        held.store.show(note.encode(), self.step)
-        held.signed, held.note = checkpoint, note
-        self.step("shown")
-        return old
-
-    async def _follow(self, held: Held, state: State) -> None:
-        """Bring the tiles up to the database's state.
-
-        Raises:
-            ForkError: the database holds other entries than were signed.
-            TileConflictError: a tile has other bytes than the entries give.
-        """
-        if not held.is_whole:
-            if await self._in_thread(partial(held_log.is_lost, held)):
-                held.tree = CompactRange()
-            held.is_whole = True
-        if held.tree.size < held.signed.size or state.size - held.tree.size > CHUNK:
-            await self._check_all(held, state)
-        while (at := held.tree.size) < state.size:
-            end = state.size if state.size - at <= CHUNK else at - at % CHUNK + CHUNK
-            entries = await self._entries(held, at, end)
-            # The last of them gives the state's tree, or nothing of it is written.
-            expected = state.tree if end == state.size else None
-            held.tree = await self._in_thread(partial(self._grow, held, entries, expected))
-
-    def _grow(
-        self, held: Held, entries: Sequence[bytes], expected: CompactRange | None
-    ) -> CompactRange:
-        grown = held.tree.extend(merkle.hash_leaves(entries))
-        if expected is not None and grown != expected:
-            raise held_log.forked(held)
-        derived = sequencer.publish(held.tree.size, entries, held.store.read)
-        held.store.write(derived, self.step)
-        return grown
-
-    async def _check_all(self, held: Held, state: State) -> None:
-        """Check a long way before any of it is written: what was written can't be taken back."""
-        tree = held.tree
-        while (at := tree.size) < state.size:
-            end = min(at - at % CHUNK + CHUNK, state.size)
-            if at < held.signed.size:
-                end = min(end, held.signed.size)
-            entries = await self._entries(held, at, end)
-            tree = await self._in_thread(partial(held_log.extended, tree, entries))
-            if tree.size == held.signed.size and tree.root != held.signed.root:
-                raise held_log.forked(held)
-        if tree != state.tree:
-            raise held_log.forked(held)
-
-    async def _entries(self, held: Held, first: int, last: int) -> list[bytes]:
-        async with self.database.read() as tx:
-            return await logs_reading.data(tx, held.key, first, last)
 
     # --- witnesses ---
 
