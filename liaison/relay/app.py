@@ -25,6 +25,7 @@ from liaison.relay import appkeys, log, middleware, recording, workers
 from liaison.relay.errors import NotReadyError
 from liaison.relay.identity import RelayKeys
 from liaison.relay.limits import Limits
+from liaison.relay.metrics import Metrics
 from liaison.relay.publishing import Publisher
 from liaison.relay.recording import Recorder, Step, nothing
 from liaison.relay.routes import TABLES
@@ -82,6 +83,7 @@ class Relay:
     bus: LocalBus
     services: Services
     streams: Streams
+    metrics: Metrics
     _workers: list[asyncio.Task[None]] = field(default_factory=list)
 
     @classmethod
@@ -115,7 +117,8 @@ class Relay:
             await database.close()
             raise
         recorder = Recorder(keys.public.origin, clocks.now_ms, random_bytes, step)
-        writer, bus = Writer(database, recorder=recorder), LocalBus()
+        metrics = Metrics()
+        writer, bus = Writer(database, recorder=recorder, metrics=metrics), LocalBus()
         publisher = Publisher(
             database=database,
             writer=writer,
@@ -143,9 +146,19 @@ class Relay:
             files=publisher.files,
             log_signer=keys.log,
         )
-        streams = Streams(settings.max_streams, settings.max_streams_per_device)
+        streams = Streams(settings.max_streams, settings.max_streams_per_device, metrics)
         return cls(
-            settings, keys, clocks, database, recorder, publisher, writer, bus, services, streams
+            settings,
+            keys,
+            clocks,
+            database,
+            recorder,
+            publisher,
+            writer,
+            bus,
+            services,
+            streams,
+            metrics,
         )
 
     def start_workers(self) -> None:
@@ -195,6 +208,7 @@ class Relay:
         app[appkeys.SESSIONS] = self._sessions()
         app[appkeys.LIMITS] = Limits(self.settings, self.clocks.monotonic)
         app[appkeys.STREAMS] = self.streams
+        app[appkeys.METRICS] = self.metrics
         app[appkeys.IDENTITY] = self.keys.public
         app[appkeys.LOG] = log.logger()
         app[appkeys.NOW_MS] = self.clocks.now_ms

@@ -13,6 +13,7 @@ from aiohttp import web
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay.limits import Limits
 from liaison.relay.log import Log
+from liaison.relay.metrics import Metrics
 from liaison.relay.services import Services
 from liaison.relay.services.callers import Caller
 from liaison.relay.sessions import Session, Sessions
@@ -24,6 +25,7 @@ SETTINGS: Final = web.AppKey("settings", Settings)
 SESSIONS: Final = web.AppKey("sessions", Sessions)
 LIMITS: Final = web.AppKey("limits", Limits)
 STREAMS: Final = web.AppKey("streams", Streams)
+METRICS: Final = web.AppKey("metrics", Metrics)
 IDENTITY: Final = web.AppKey("identity", RelayIdentity)
 LOG: Final = web.AppKey[Log]("log")
 NOW_MS: Final = web.AppKey[Callable[[], int]]("now_ms")

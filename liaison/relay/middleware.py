@@ -19,6 +19,7 @@ from liaison.relay.appkeys import (
     CALLER,
     LIMITS,
     LOG,
+    METRICS,
     PROBLEM,
     SERVICES,
     SESSION,
@@ -46,13 +47,20 @@ async def log_request(request: web.Request, handler: Handler) -> web.StreamRespo
         status = response.status
     finally:
         session = request.get(SESSION)
+        took = time.monotonic() - begun
+        method = request.method if request.method in _METHODS else "OTHER"
+        route, code = route_name(request), request.get(PROBLEM)
+        metrics = request.app[METRICS]
+        metrics.request(method, route, status, took)
+        if code is not None:
+            metrics.problems[code] += 1
         request.app[LOG].info(
             "request",
-            method=request.method if request.method in _METHODS else "OTHER",
-            route=route_name(request),
+            method=method,
+            route=route,
             status=status,
-            code=request.get(PROBLEM),
-            ms=round((time.monotonic() - begun) * 1000, 1),
+            code=code,
+            ms=round(took * 1000, 1),
             principal=str(session.principal) if session else None,
             address=address(request),
         )

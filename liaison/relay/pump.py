@@ -9,9 +9,11 @@ batch is small: what is urgent and comes later overtakes all that is not yet rea
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final
 
+from liaison.relay.metrics import Metrics
 from liaison.relay.outbox import Outbox
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.delivery import Delivery, Feed
@@ -35,6 +37,7 @@ class Pump:
         batch: items read at once.
         failed: called when an acknowledgement can't be made durable; the items
             will be delivered again, so the connection has to end.
+        metrics: where it counts.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Pump:
         limit: int,
         batch: int,
         failed: Callable[[Exception], None],
+        metrics: Metrics,
     ) -> None:
         self._caller = caller
         self._delivery = delivery
@@ -53,6 +57,7 @@ class Pump:
         self._flow = RelayStream(limit)
         self._batch = batch
         self._failed = failed
+        self._metrics = metrics
         self._room = asyncio.Event()
         self._waiting: list[Delivered] = []
         self._acknowledging: asyncio.Task[None] | None = None
@@ -125,6 +130,8 @@ class Pump:
                     number = self._flow.number(one.delivered(channel))
                     head = frames.deliver_number(number)
                     self._outbox.put(head, one.head(channel), one.item.payload)
+                first = ready[0][1].item
+                self._count(len(ready), first.precedence, first.accepted_at)
             else:
                 return
             await self._outbox.drained()
@@ -136,7 +143,12 @@ class Pump:
             number = self._flow.number(Delivered(item.channel, item.seq, item.kind))
             # The payload is the database's own bytes; only the head is made here.
             self._outbox.put(frames.deliver_head(number, item), item.payload)
+        if items:
+            self._count(len(items), items[0].precedence, items[0].time_ms)
         return bool(items)
+
+    def _count(self, count: int, precedence: int, accepted_ms: int) -> None:
+        self._metrics.batch(count, precedence, time.time() - accepted_ms / 1000)
 
     async def _granted(self) -> int:
         """Wait until something may be sent; return how much at once."""

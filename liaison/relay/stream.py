@@ -82,6 +82,7 @@ class Connection:
         self._settings = settings
         self._limits = limits
         self._streams = streams
+        self._metrics = streams.metrics
         self._now_ms = now_ms
         self._log = logger
         self._ws = web.WebSocketResponse(
@@ -123,11 +124,9 @@ class Connection:
                 await self._shut(self._close)
         finally:
             await self._finish()
-            self._log.info(
-                "stream_closed",
-                device=str(self.caller.id),
-                close=int(self._close or self._ws.close_code or 0),
-            )
+            close = int(self._close or self._ws.close_code or 0)
+            self._metrics.closes[close] += 1
+            self._log.info("stream_closed", device=str(self.caller.id), close=close)
         return self._ws
 
     async def _serve(self) -> None:
@@ -224,6 +223,7 @@ class Connection:
                 limit=hello.limit,
                 batch=self._settings.delivery_batch,
                 failed=self._fail,
+                metrics=self._metrics,
             )
             self._delivering = asyncio.create_task(self._deliver(self._pump))
 
@@ -233,10 +233,13 @@ class Connection:
             return
         match _decode(data):
             case frames.Send() as send:
+                self._metrics.frames_in["send"] += 1
                 await self._send(send)
             case frames.Ack(number):
+                self._metrics.frames_in["ack"] += 1
                 self._delivery_frames().acknowledge(number)
             case frames.Credit(limit):
+                self._metrics.frames_in["credit"] += 1
                 self._delivery_frames().grant(limit)
             case frames.Hello():
                 raise _CloseError(Close.MALFORMED)
@@ -287,9 +290,11 @@ class Connection:
     # --- frames out ---------------------------------------------------------------------
 
     def _put(self, frame: frames.RelayFrame) -> None:
+        self._metrics.frames_out[type(frame).__name__.lower()] += 1
         self._outbox.put(frames.encode(frame))
 
     def _refuse(self, request: int, error: LiaisonError) -> None:
+        self._metrics.problems[error.code] += 1
         self._put(frames.Refused(request, Problem.of(error)))
 
     async def _deliver(self, pump: Pump) -> None:

@@ -21,6 +21,7 @@ from liaison.errors import (
 )
 from liaison.model import DeviceId
 from liaison.relay.errors import TooManyStreamsError
+from liaison.relay.metrics import Metrics
 from liaison.relay.services.callers import DeviceCaller
 from liaison.wire.frames import Close
 
@@ -59,16 +60,23 @@ class Streams:
     Args:
         most: connections in all.
         most_per_device: connections of one device.
+        metrics: where they count.
     """
 
     most: int
     most_per_device: int
+    metrics: Metrics = field(default_factory=Metrics)
     _open: dict[DeviceId, list[Stream]] = field(default_factory=dict)
     _delivering: dict[DeviceId, Stream] = field(default_factory=dict)
     _count: int = 0
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def delivering(self) -> int:
+        """How many of them take deliveries."""
+        return len(self._delivering)
 
     def check_room(self, device: DeviceId) -> None:
         """Check that the device may open one more connection.

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count, groupby
@@ -32,6 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from liaison.errors import LiaisonError, UnavailableError
 from liaison.model import Precedence
 from liaison.relay import log
+from liaison.relay.metrics import Metrics
 from liaison.storage import failures
 from liaison.storage.engine import Database
 
@@ -140,6 +143,7 @@ class _Waiting:
     order: int
     operation: Operation[Any] = field(compare=False)
     result: asyncio.Future[Any] = field(compare=False)
+    since: float = field(compare=False)
 
 
 @dataclass(slots=True)
@@ -167,6 +171,7 @@ class Writer:
         max_waiting_bytes: int = MAX_WAITING_BYTES,
         group: int = GROUP,
         recorder: Recorder | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """Prepare; nothing is written before `start`.
 
@@ -176,9 +181,11 @@ class Writer:
             max_waiting_bytes: what these may keep in memory.
             group: operations in one transaction.
             recorder: writes the log; without one, as in some tests, nothing is recorded.
+            metrics: where it counts.
         """
         self._database = database
         self._recorder = recorder
+        self._metrics = metrics or Metrics()
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
         self._group = group
@@ -193,6 +200,15 @@ class Writer:
     def alive(self) -> bool:
         """Whether operations are being taken."""
         return self._task is not None and not self._task.done() and not self._stopping
+
+    def waiting(self) -> Counter[int]:
+        """Return how many operations wait, by precedence."""
+        return Counter(-one.urgency for one in self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What those that wait keep in memory."""
+        return self._waiting_bytes
 
     async def start(self) -> None:
         """Begin to write."""
@@ -222,7 +238,9 @@ class Writer:
         if full and not operation.is_own:
             raise BusyError(hint="wait a second and send it again")
         result: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(-operation.precedence, next(self._order), operation, result)
+        waiting = _Waiting(
+            -operation.precedence, next(self._order), operation, result, time.monotonic()
+        )
         heapq.heappush(self._waiting, waiting)
         self._waiting_bytes += operation.size
         self._news.set()
@@ -248,6 +266,7 @@ class Writer:
         return _neighbours(taken)
 
     async def _write(self, group: list[_Waiting]) -> None:
+        began = time.monotonic()
         try:
             applied = await self._commit(group)
         except LiaisonError as e:
@@ -260,6 +279,7 @@ class Writer:
         except BaseException as e:
             # Whatever it was, every caller must hear of it; a cancelled writer ends after that.
             _fail(group, e)
+            self._metrics.failed_groups += 1
             if not isinstance(e, Exception):
                 raise
             log.logger().error(
@@ -271,6 +291,8 @@ class Writer:
             _resolve(waiting, outcome)
         for callback in applied.callbacks:
             _call(callback)
+        done = time.monotonic()
+        self._metrics.group(done - began, ((-one.urgency, done - one.since) for one in group))
 
     async def _commit(self, group: list[_Waiting]) -> _Applied:
         for left in reversed(range(_TRIES)):
