@@ -76,6 +76,10 @@ class Settings(BaseSettings):
         (),
         description="Addresses whose `X-Forwarded-For` is believed, for the limits by address.",
     )
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="Names, beside that of the origin, that requests may carry in `Host`.",
+    )
     log_level: str = Field(
         "info", description="Least severity that is logged: `debug`, `info`, `warning`, `error`."
     )
@@ -96,6 +100,52 @@ class Settings(BaseSettings):
         128 << 10, description="Largest body of a request without a session."
     )
     max_blob: Positive = Field(256 << 20, description="Largest ciphertext of one attachment.")
+    max_body_memory: Positive = Field(
+        256 << 20,
+        description="Bodies that are in memory at once, of all requests that have a session.",
+    )
+    max_body_memory_per_device: Positive = Field(
+        56 << 20, description="The same, of the requests of one device or office."
+    )
+    max_attachments_per_channel: Positive = Field(
+        16 << 30, description="Bytes of the attachments that one channel holds."
+    )
+    max_attachments_per_party: Positive = Field(
+        64 << 30, description="Bytes of the attachments that one party's devices have stored."
+    )
+    max_messages_per_channel: Positive = Field(
+        1_000_000,
+        description="Messages that one channel holds; a tenth more is kept for FLASH and above.",
+    )
+    max_bytes_per_channel: Positive = Field(
+        16 << 30,
+        description="Bytes of the messages that one channel holds; a tenth more as above.",
+    )
+    max_channels_per_agreement: Positive = Field(
+        20_000, description="Channels that may be open under one agreement."
+    )
+    max_invitations: Positive = Field(
+        500, description="Invitations of one party that wait for their device or its registrar."
+    )
+    max_connections: Positive = Field(
+        24_000, description="Connections that the relay keeps open at once, streams among them."
+    )
+    max_connections_per_device: Positive = Field(
+        64, description="Connections on which one device or office has shown its session."
+    )
+    max_unproven: Positive = Field(
+        4_096, description="Connections on which nobody has shown a session yet, TLS or not."
+    )
+    max_unproven_per_address: Positive = Field(
+        512, description="The same, from one address (IPv6: a /64); trusted proxies have no bound."
+    )
+    handshake_timeout: Rate = Field(10.0, description="How long the handshake of TLS may take.")
+    unproven_timeout: Rate = Field(
+        60.0, description="How long a connection may stay open on which nobody shows a session."
+    )
+    keepalive_timeout: Rate = Field(
+        75.0, description="How long a connection may wait for the head of its next request."
+    )
     max_streams: Positive = Field(
         20_000, description="WebSocket connections that the relay keeps open at once."
     )
@@ -115,12 +165,24 @@ class Settings(BaseSettings):
     )
     rate_device: Rate = Field(200.0, description="Requests and messages a second of one device.")
     burst_device: Rate = Field(1_000.0, description="How many of them at once.")
+    rate_endpoint: Rate = Field(
+        400.0, description="Requests and messages a second of all devices of one endpoint."
+    )
+    burst_endpoint: Rate = Field(2_000.0, description="How many of them at once.")
     rate_party: Rate = Field(2_000.0, description="Requests and messages a second of one party.")
     burst_party: Rate = Field(10_000.0, description="How many of them at once.")
     rate_address: Rate = Field(
         20.0, description="Requests without a session a second of one address (IPv6: of a /64)."
     )
     burst_address: Rate = Field(200.0, description="How many of them at once.")
+    rate_connections: Rate = Field(
+        100.0, description="New connections a second from one address (IPv6: a /64)."
+    )
+    burst_connections: Rate = Field(1_000.0, description="How many of them at once.")
+    rate_claims: Rate = Field(
+        0.5, description="Key packages a second that one party may take of one endpoint."
+    )
+    burst_claims: Rate = Field(100.0, description="How many of them at once.")
     revocation_poll_ms: Positive = Field(
         500, description="Milliseconds between looks for revocations that other nodes accepted."
     )
