@@ -25,7 +25,6 @@ from liaison.policy.agreement_rules import (
     ClearanceRule,
     ExclusionRule,
     LabelRules,
-    LogRules,
     StatusRules,
     TimeRules,
     Witness,
@@ -34,6 +33,7 @@ from liaison.policy.agreement_rules import (
 from liaison.policy.canonical import JSON
 from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.fields import Node, format_instant
+from liaison.policy.log_rules import LogRules
 from liaison.policy.party import FIELDS as PARTY_FIELDS
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
@@ -118,7 +118,7 @@ class Agreement:
         parties: with their anchors.
         relay: with its keys.
         witnesses: whose cosignatures count.
-        log: what happens while the log lags behind.
+        log: what happens while the log lags behind, and which log it is.
         cipher_suite: of every channel's group.
         labels: confidentiality.
         clearances: who is cleared for what; whoever is in none of them for nothing.
@@ -343,6 +343,9 @@ def _check_together(agreement: Agreement, fields: dict[str, Node]) -> None:
     names = [policy.name for policy in agreement.channels]
     if len(set(names)) != len(names):
         fields["channels"].fail("has two policies of one name")
+    agreement.log.check(agreement.relay.origin, agreement.agreement_id, fields["log"])
+    if agreement.version == 1 and agreement.log.generation > 1:
+        fields["log"].fail("can't follow another log in version 1: an amendment names a successor")
     _check_witnesses(agreement, fields)
     _check_keys(agreement, fields)
     _check_suite(agreement, fields)

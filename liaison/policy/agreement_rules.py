@@ -58,36 +58,6 @@ class Witness:
 
 
 @dataclass(frozen=True, slots=True)
-class LogRules:
-    """What happens while the relay's log lags behind what the relay does.
-
-    Args:
-        report_after: seconds after its acceptance from which a message that is not in the log
-            is reported; at least one.
-        grace: seconds for which members still come in, and new certificates are believed,
-            while the log lacks its witnesses.
-    """
-
-    report_after: int
-    grace: int
-
-    @classmethod
-    def from_node(cls, node: Node) -> Self:
-        """Read them."""
-        fields = node.fields(("report_after", "grace"))
-        if not fields["report_after"].duration():
-            fields["report_after"].fail("must be a second at least")
-        return cls(fields["report_after"].duration(), fields["grace"].duration())
-
-    def document(self) -> dict[str, JSON]:
-        """Return them as they stand in the document."""
-        return {
-            "report_after": format_duration(self.report_after),
-            "grace": format_duration(self.grace),
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class LabelRules:
     """The label policy in force, the highest level allowed, the level when none is chosen.
 

@@ -37,7 +37,8 @@ _TITLES: Final = {
     "times": "How far a message's date-time group may be from its acceptance.",
     "roles": "Names for sets of endpoints.",
     "channels": "Channel policies. Whoever is not in a list may not; an empty list is nobody.",
-    "log": "From when on an unlogged message is reported; how long the log may lack its witnesses.",
+    "log": "From when on an unlogged message is reported; how long the log may lack its witnesses. A log"
+    " that was lost has a successor: generation, and the predecessor's head.",
     "witnesses": "Whose cosignatures on the relay's log count.",
     "parties": "The parties and their anchors, from their party files. Compare fingerprints.",
     "relay": "The relay and its keys, from its public identity document.",

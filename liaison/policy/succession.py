@@ -2,7 +2,8 @@
 
 A version names the digest of the one before it and is signed by everyone in it.
 No party can be dropped on the way: who is missing must have withdrawn or been
-excluded, and who has left does not come back under the same agreement.
+excluded, and who has left does not come back under the same agreement. The log
+stays the same one, or ends and the version names its successor.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable
 from liaison.errors import VerificationError
 from liaison.model import PartyCode
 from liaison.policy.agreement import Agreement
+from liaison.policy.log_rules import LogRules
 from liaison.policy.standing import Standing
 
 
@@ -73,6 +75,20 @@ def _check_chain(previous: Agreement, following: Agreement) -> None:
         )
     if following.relay.origin != previous.relay.origin:
         raise SuccessionError("an amendment can't move to another relay")
+    _check_log(previous.log, following.log)
+
+
+def _check_log(before: LogRules, after: LogRules) -> None:
+    if after.generation not in {before.generation, before.generation + 1}:
+        raise SuccessionError(
+            f"the log's generation {after.generation} does not follow {before.generation}",
+            hint="a version keeps the log, or names the next one",
+        )
+    if after.generation == before.generation and after.predecessor != before.predecessor:
+        raise SuccessionError(
+            f"the version changes what the log of generation {after.generation} follows",
+            hint="that is agreed once; another head needs another generation",
+        )
 
 
 def _named(codes: Iterable[PartyCode]) -> str:

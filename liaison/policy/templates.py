@@ -21,7 +21,6 @@ from liaison.policy.agreement_rules import (
     ClearanceRule,
     ExclusionRule,
     LabelRules,
-    LogRules,
     Overdue,
     StatusRules,
     TimeRules,
@@ -36,6 +35,7 @@ from liaison.policy.channel_rules import (
     WatchHours,
 )
 from liaison.policy.fields import Node
+from liaison.policy.log_rules import LogRules
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.policy.who import Pattern, Who

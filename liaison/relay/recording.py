@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId
+from liaison.policy import log_rules
 from liaison.relay.errors import LogRefusedError
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import logs
@@ -82,8 +83,9 @@ def origin_of(relay: str, agreement: str | None, generation: int = 1) -> str:
         agreement: id of the agreement; None for the relay's root log.
         generation: 1, or more for a log that follows another.
     """
-    name = f"{relay}/root-log" if agreement is None else f"{relay}/log/{agreement}"
-    return name if generation == 1 else f"{name}/{generation}"
+    if agreement is None:
+        return f"{relay}/root-log"
+    return log_rules.origin(relay, agreement, generation)
 
 
 class Growth(NamedTuple):

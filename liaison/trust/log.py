@@ -13,6 +13,7 @@ from typing import Final
 
 from liaison.crypto.signing import SignatureScheme
 from liaison.model import PartyCode
+from liaison.policy import log_rules
 from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import Witness
 from liaison.tlog import quorum
@@ -29,15 +30,15 @@ _TYPES: Final = {
 }
 
 
-def origin(agreement: Agreement, generation: int = 1) -> str:
+def origin(agreement: Agreement, generation: int | None = None) -> str:
     """Return the name of an agreement's log.
 
     Args:
         agreement: any version of it.
-        generation: 1 for the first log, higher for its successors.
+        generation: 1 for the first log, higher for its successors; the version's own for None.
     """
-    name = f"{agreement.relay.origin}/log/{agreement.agreement_id}"
-    return name if generation == 1 else f"{name}/{generation}"
+    counted = agreement.log.generation if generation is None else generation
+    return log_rules.origin(agreement.relay.origin, agreement.agreement_id, counted)
 
 
 def root_origin(relay_origin: str) -> str:
@@ -50,7 +51,7 @@ def has_log(agreement: Agreement) -> bool:
     return bool(agreement.relay.log_signers)
 
 
-def policy(agreement: Agreement, generation: int = 1) -> Policy:
+def policy(agreement: Agreement, generation: int | None = None) -> Policy:
     """Return the trust policy of an agreement's log.
 
     Each party that has witnesses is a group, of which more than half must have cosigned, so that
@@ -83,7 +84,7 @@ def verify(
     note: bytes,
     *,
     party: PartyCode | None = None,
-    generation: int = 1,
+    generation: int | None = None,
     not_after: int | None = None,
 ) -> Cosigned:
     """Check a signed checkpoint of an agreement's log.

@@ -161,6 +161,10 @@ def _terms(agreement: Agreement) -> Iterator[str]:
     late, grace = map(format_duration, (agreement.log.report_after, agreement.log.grace))
     yield f"log          an unlogged message is reported after {late};"
     yield f"             without its witnesses members come in for {grace}"
+    if agreement.log.predecessor is not None:
+        before = agreement.log.predecessor
+        yield f"             generation {agreement.log.generation}; follows the first {before.size} entries of"
+        yield f"             {before.origin}, root {before.root.hex()}"
     for key in agreement.relay.log_keys:
         yield f"             key {key.key_id} ({key.scheme.value})"
     if not agreement.witnesses:

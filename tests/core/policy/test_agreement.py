@@ -19,10 +19,11 @@ from liaison.policy.agreement import (
     UnknownChannelPolicyError,
     UnknownPartyError,
 )
-from liaison.policy.agreement_rules import LogRules, Witness
+from liaison.policy.agreement_rules import Witness
 from liaison.policy.errors import DocumentError, DocumentTooLargeError
 from liaison.policy.fields import Node
 from liaison.policy.keys import VerifyKey
+from liaison.policy.log_rules import LogRules
 from tests.core.policy.documents import (
     ATTACHE,
     DAY,
