@@ -1,6 +1,7 @@
 """What a log and a witness say to each other, and what a witness checks before it cosigns.
 
-The bodies of `add-checkpoint`, and the decision. Whoever runs a witness keeps, for each origin, the
+The bodies of `add-checkpoint`, and the decision. `show-checkpoint` is ours beside it: a log that was
+refused asks for what the witness has cosigned, because nobody should have to take its word for it. Whoever runs a witness keeps, for each origin, the
 checkpoint cosigned last; `judge` must be called, and what it returns stored, as one step, and the
 cosignature leaves only when the checkpoint is on disk.
 
@@ -36,6 +37,11 @@ from liaison.tlog.vkey import VerifierKey
 
 MAX_HASHES: Final = 63
 MAX_REQUEST_BYTES: Final = MAX_NOTE_BYTES + 64 * 50
+ADD: Final = "add-checkpoint"
+"""A log's request for a cosignature: `AddCheckpoint`, answered with signature lines."""
+SHOW: Final = "show-checkpoint"
+"""A log's question what was cosigned: one of its checkpoints, answered with one that contradicts it where
+there is such a one, else with the newest; both are notes that the log has signed."""
 SIZE_TYPE: Final = "text/x.tlog.size"
 """Content type of the answer that tells another size (409)."""
 
@@ -122,11 +128,7 @@ def judge(
 
     Source: C2SP tlog-witness, "add-checkpoint".
     """
-    new = request.checkpoint
-    keys = [key for key in log_keys if key.name == new.origin]
-    if not keys:
-        raise OriginError(f"no log {new.origin[:80]!r} is known to this witness")
-    request.note.verify(keys)
+    new = signed_by_log(request.note, log_keys)
     size = 0 if latest is None else latest.size
     if request.old_size != size:
         raise WitnessBehindError(f"this witness has cosigned size {size} last", size=size)
@@ -138,6 +140,27 @@ def judge(
         raise ForkError(f"the log has shown two roots for its first {size} entries")
     merkle.verify_consistency(size, new.size, request.proof, latest.root, new.root)
     return new
+
+
+def signed_by_log(note: Note, log_keys: Sequence[VerifierKey]) -> Checkpoint:
+    """Return a note's checkpoint if the log that it names has signed it.
+
+    Args:
+        note: from anyone.
+        log_keys: of the log with the checkpoint's origin; none if it is unknown.
+
+    Raises:
+        CheckpointError: the note is of something else.
+        OriginError: a log whose keys these are not.
+        NoteUnsignedError, NoteSignatureError: the log has not signed it.
+    """
+    found = Checkpoint.parse(note.text)
+    # A relay signs all its logs with one key: whose checkpoint it is, the text says.
+    keys = [key for key in log_keys if key.name == found.origin]
+    if not keys:
+        raise OriginError(f"no log {found.origin[:80]!r} is known here")
+    note.verify(keys)
+    return found
 
 
 def cosign(request: AddCheckpoint, keys: Iterable[tuple[VerifierKey, Signer]], time: int) -> bytes:

@@ -43,10 +43,12 @@ async def witness(
         yield made
 
 
-async def _ask(witness: RunningWitness, body: bytes) -> tuple[int, str, bytes]:
+async def _ask(
+    witness: RunningWitness, body: bytes, what: str = protocol.ADD
+) -> tuple[int, str, bytes]:
     async with (
         aiohttp.ClientSession() as session,
-        session.post(f"{witness.url}/add-checkpoint", data=body) as answer,
+        session.post(f"{witness.url}/{what}", data=body) as answer,
     ):
         return answer.status, answer.content_type, await answer.read()
 
@@ -88,6 +90,39 @@ async def test_a_proof_that_does_not_hold_is_refused(
     status, _, _ = await _ask(witness, log.forked([b"x"] * 9).request(5).encode())
 
     assert status == 422
+
+
+async def test_what_was_cosigned_is_shown_to_the_log(
+    witness: RunningWitness, log: SignedLog
+) -> None:
+    for old, size in ((0, 4), (4, 7)):
+        await _ask(witness, log.request(old, size).encode())
+    fork = log.forked([b"other"] * 9)
+
+    for asked, shown in (
+        (log.note(2), log.note(7)),
+        (log.note(4), log.note(7)),
+        (fork.note(9), log.note(7)),
+        # The one that anybody can see contradicts it, though a newer one was cosigned.
+        (fork.note(4), log.note(4)),
+    ):
+        status, _, body = await _ask(witness, asked.encode(), protocol.SHOW)
+        assert (status, body) == (200, shown.encode())
+
+
+async def test_it_is_not_shown_to_who_has_nothing_that_the_log_has_signed(
+    witness: RunningWitness, log: SignedLog
+) -> None:
+    stranger = SignedLog(log.origin, log.entries)
+    unknown = SignedLog("relay.example/log/2", log.entries, log.signer)
+
+    for body, status in (
+        (log.note(4).encode(), 404),
+        (stranger.note(4).encode(), 403),
+        (unknown.note(4).encode(), 404),
+        (b"size?", 400),
+    ):
+        assert (await _ask(witness, body, protocol.SHOW))[0] == status
 
 
 async def test_an_unknown_log_and_a_strangers_signature_are_refused(

@@ -1,6 +1,7 @@
 """`add-checkpoint` over HTTP: read, judge and store, and only then cosign.
 
-Whoever reaches the port may ask; only what a known log has signed is cosigned. What a request costs is
+`show-checkpoint` beside it answers a log that was refused with what was cosigned: proof, where an
+answer of another size is a word. Whoever reaches the port may ask; only what a known log has signed is cosigned. What a request costs is
 bounded: its size, its time, and how many wait at once.
 
 Source: C2SP tlog-witness, "add-checkpoint".
@@ -12,20 +13,30 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
 from liaison.errors import LiaisonError
 from liaison.tlog import witness
-from liaison.tlog.errors import WitnessBehindError
+from liaison.tlog.checkpoint import Checkpoint
+from liaison.tlog.errors import (
+    CheckpointError,
+    NoteError,
+    OriginError,
+    WitnessBehindError,
+    WitnessRequestError,
+)
+from liaison.tlog.note import Note
 from liaison.tlog.vkey import VerifierKey
 from liaison.tlog.witness import MAX_REQUEST_BYTES, SIZE_TYPE, STATUS, AddCheckpoint
 from liaison_auditor.errors import WitnessStateError
 from liaison_auditor.witness.keys import WitnessKey
 from liaison_auditor.witness.state import State
 
-PATH: Final = "/add-checkpoint"
+PATH: Final = f"/{witness.ADD}"
+SHOW_PATH: Final = f"/{witness.SHOW}"
 MAX_WAITING: Final = 64
 """Requests at once; more are told to come back."""
 BODY_SECONDS: Final = 10
@@ -67,7 +78,8 @@ class Witness:
     def application(self) -> web.Application:
         """Return the HTTP application; it ends the witness when it is cleaned up."""
         app = web.Application(client_max_size=MAX_REQUEST_BYTES)
-        app.router.add_post(PATH, self._add_checkpoint)
+        app.router.add_post(PATH, partial(self._answer, self.cosign))
+        app.router.add_post(SHOW_PATH, partial(self._answer, self.show))
         app.on_cleanup.append(self._close)
         return app
 
@@ -88,7 +100,23 @@ class Witness:
         # The order is the witness's whole worth: what it has signed, it remembers.
         return witness.cosign(request, self._keys, at)
 
-    async def _add_checkpoint(self, request: web.Request) -> web.Response:
+    def show(self, body: bytes) -> bytes:
+        """Answer with what was cosigned; blocks.
+
+        Raises:
+            LiaisonError: refused, as in `cosign`.
+        """
+        try:
+            note = Note.decode(body)
+            origin = Checkpoint.parse(note.text).origin
+        except (NoteError, CheckpointError) as error:
+            raise WitnessRequestError(f"not a checkpoint: {error}") from error
+        shown = self._state.show(note, self._logs.get(origin, ()))
+        if shown is None:
+            raise OriginError("nothing of this log was cosigned yet")
+        return shown
+
+    async def _answer(self, work: Callable[[bytes], bytes], request: web.Request) -> web.Response:
         if self._waiting >= MAX_WAITING:
             return _refused(503, "too many requests at once", {"Retry-After": "1"})
         self._waiting += 1
@@ -96,7 +124,7 @@ class Witness:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await request.read()
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._worker, self.cosign, body)
+            answer = await loop.run_in_executor(self._worker, work, body)
         except TimeoutError:
             return _refused(408, "the request did not come in time", {"Connection": "close"})
         except WitnessBehindError as error:

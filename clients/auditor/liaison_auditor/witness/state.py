@@ -23,6 +23,7 @@ from typing import Final
 from liaison.tlog import witness
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.errors import ForkError, ProofError, WitnessBehindError
+from liaison.tlog.note import Note
 from liaison.tlog.vkey import VerifierKey
 from liaison.tlog.witness import AddCheckpoint
 from liaison_auditor.errors import WitnessStateError
@@ -148,6 +149,30 @@ class State:
             "SELECT size, root, note, time FROM cosigned WHERE origin = ?", (origin,)
         ).fetchone()
         return None if row is None else Cosigned(Checkpoint(origin, row[0], row[1]), row[2], row[3])
+
+    def show(self, note: Note, log_keys: Sequence[VerifierKey]) -> bytes | None:
+        """Return a note that the log has signed and that was cosigned here; None for none yet.
+
+        It is one that contradicts the given note, where there is such a one, else the newest.
+
+        Args:
+            note: a checkpoint of the log, signed by it: who has none learns nothing of the log.
+            log_keys: of the log, from the settings.
+
+        Raises:
+            LiaisonError: as `liaison.tlog.witness.signed_by_log`.
+            WitnessStateError: the disk fails.
+        """
+        asked = witness.signed_by_log(note, log_keys)
+        with self._transaction():
+            other = self._db.execute(
+                "SELECT note FROM history WHERE origin = ? AND size = ? AND root != ?",
+                (asked.origin, asked.size, asked.root),
+            ).fetchone()
+            last = self.latest(asked.origin)
+        if other is not None:
+            return bytes(other[0])
+        return None if last is None else last.note
 
     def advance(self, request: AddCheckpoint, log_keys: Sequence[VerifierKey], now: int) -> int:
         """Judge a request and store what is to be cosigned; on disk when this returns.
