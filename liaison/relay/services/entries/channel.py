@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
 
-from liaison.envelope.header import Header, HeaderLabel, Kind
-from liaison.model import ChannelId, DeviceId, EndpointId, Precedence
+from liaison.envelope.header import Header
+from liaison.model import ChannelId, DeviceId, EndpointId
 from liaison.policy.agreement import Agreement
 from liaison.relay.recording import Draft
 from liaison.tlog.commitment import Value
 from liaison.tlog.entries import PolicyRef
 from liaison.tlog.fields import EntryType
-from liaison.tlog.text import to_base64
-
-# A log has an entry for each message: what stands in all of them is written once.
-_KINDS: Final = {kind: str(kind) for kind in Kind}
-_LEVELS: Final = {level: level.name for level in Precedence}
-_NONE: Final[tuple[str, ...]] = ()
-
-PROPOSAL: Final = "proposal"
-"""The kind of an accepted item that is no message: it takes a place in the channel as they do."""
+from liaison.trust import log_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +47,6 @@ def policy_of(agreement: Agreement) -> PolicyRef:
 _policy = lru_cache(maxsize=256)(PolicyRef)
 
 
-@lru_cache(maxsize=4096)
-def _names(device: DeviceId) -> tuple[str, str]:
-    return str(device.party), str(device)
-
-
-def compact(label: HeaderLabel) -> str:
-    """Write a label in one line: `NATO/RESTRICTED; Releasable to=NOR; Releasable to=DEU`."""
-    if not label.categories:
-        return f"{label.policy}/{label.classification}"
-    categories = "".join(f"; {tag}={value}" for tag, value in label.categories)
-    return f"{label.policy}/{label.classification}{categories}"
-
-
 # --- items ------------------------------------------------------------------------------
 
 
@@ -83,24 +61,8 @@ def message(
     digest: bytes,
 ) -> Draft:
     """A message was accepted, or one that is a receipt."""
-    reply = header.in_reply_to
-    party, name = _names(sender)
-    fields: dict[str, Value] = {
-        "party": party,
-        "sender": name,
-        "message": str(header.message_id),
-        "digest": to_base64(digest),
-        "kind": _KINDS[header.kind],
-        "action": _LEVELS[header.action],
-        "info": _LEVELS[header.info],
-        "dtg": header.dtg,
-        "to": tuple(map(str, header.to)) if header.to else _NONE,
-        "copy": tuple(map(str, header.copy)) if header.copy else _NONE,
-        "label": compact(header.label),
-        "reply": None if reply is None else str(reply),
-    }
-    type_ = EntryType.RECEIPT if header.kind is Kind.RECEIPT else EntryType.ACCEPTED
-    return _item(place, type_, fields, seq=seq, epoch=epoch, size=size)
+    fields = log_items.message(sender, header, digest)
+    return _item(place, log_items.type_of(header), fields, seq=seq, epoch=epoch, size=size)
 
 
 def commit(
@@ -126,13 +88,7 @@ def commit(
         added: the devices that came in; one that came back by itself is added and removed.
         removed: the devices whose leaves went.
     """
-    fields: dict[str, Value] = {
-        "party": str(sender.party),
-        "sender": str(sender),
-        "digest": to_base64(digest),
-        "added": tuple(sorted(map(str, added))),
-        "removed": tuple(sorted(map(str, removed))),
-    }
+    fields = log_items.commit(sender, digest, added=added, removed=removed)
     return _item(place, EntryType.COMMIT, fields, seq=seq, epoch=epoch, size=size)
 
 
@@ -140,12 +96,7 @@ def proposal(
     place: Place, sender: DeviceId | None, *, seq: int, epoch: int, size: int, digest: bytes
 ) -> Draft:
     """A proposal waits for a commit; the relay's own has no sender."""
-    fields: dict[str, Value] = {
-        "party": None if sender is None else str(sender.party),
-        "sender": None if sender is None else str(sender),
-        "digest": to_base64(digest),
-        "kind": PROPOSAL,
-    }
+    fields = log_items.proposal(sender, digest)
     return _item(place, EntryType.ACCEPTED, fields, seq=seq, epoch=epoch, size=size)
 
 
