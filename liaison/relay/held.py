@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from liaison.errors import LiaisonError
+from liaison.relay.asking import RESTORE
 from liaison.relay.recording import Growth
 from liaison.relay.tilestore import TileStore
-from liaison.relay.witnessing import RESTORE, Cosigning
+from liaison.relay.witnessing import Cosigning
 from liaison.storage.logs import LogRow
-from liaison.tlog import merkle
+from liaison.tlog import merkle, witness
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.errors import ForkError, ShrunkError, TileError
 from liaison.tlog.merkle import CompactRange
@@ -136,6 +137,25 @@ def tree_of(held: Held) -> CompactRange | None:
     except (TileError, OSError):
         return None
     return tree if tree.root == held.signed.root else None
+
+
+def root_of(held: Held, size: int) -> bytes | None:
+    """Return the root of the log's first entries, from its tiles; None where they are fewer."""
+    tree = held.store.tree(held.tree.size)
+    return tree.root_at(size) if size <= tree.size else None
+
+
+def newest_note(held: Held, row: LogRow) -> Note:
+    """Return the newest checkpoint that was signed, by whichever node.
+
+    The database's counts where it is of what is here: another node may have gone on, and our files may
+    have been lost.
+    """
+    if row.published is None or row.published_size <= held.signed.size:
+        return held.note
+    note = Note.decode(row.published)
+    checkpoint = witness.signed_by_log(note, [held.vkey])
+    return note if root_of(held, checkpoint.size) == checkpoint.root else held.note
 
 
 def is_lost(held: Held) -> bool:

@@ -25,11 +25,12 @@ from liaison.crypto.signing import Signer
 from liaison.errors import LiaisonError, UnavailableError
 from liaison.relay import held as held_log
 from liaison.relay import log, tilestore
+from liaison.relay.asking import Answer, Requests, Subject, WitnessUnreachableError
 from liaison.relay.held import Held
 from liaison.relay.recording import Growth, Recorder, Step, nothing
 from liaison.relay.tilestore import TileStore
 from liaison.relay.tiling import Tiler
-from liaison.relay.witnessing import Answer, Cosigning, Requests, WitnessUnreachableError
+from liaison.relay.witnessing import Cosigning
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import logs
 from liaison.storage.engine import Database
@@ -301,6 +302,8 @@ class Publisher:
         self.step("tiles")
         if held.agreement is not None and held.cosigning is None:
             await self._start_cosigning(held, row)
+        elif held.cosigning is not None and not held.may_sign:
+            held.cosigning.offer(await self._in_thread(partial(held_log.newest_note, held, row)))
         # Nothing is signed before witnesses have said that they have seen no more than this.
         if held.may_sign and held.signed.size < state.size:
             old = await self._in_thread(partial(self._tiler.sign, held, state))
@@ -332,19 +335,22 @@ class Publisher:
 
     async def _start_cosigning(self, held: Held, row: LogRow) -> None:
         agreement = held.agreement or ""
-        cosigning = Cosigning(
-            origin=held.origin,
-            policy=lambda: self.policies(agreement, held.generation),
-            urls=self.urls,
+        subject = Subject(
+            key=held.vkey,
             post=self._post,
             prove=partial(self._prove, held),
             size=partial(self._size, held),
+            root=partial(self._root, held),
+            refuse=partial(self._refuse, held),
+        )
+        cosigning = Cosigning(
+            subject=subject,
+            policy=lambda: self.policies(agreement, held.generation),
+            urls=self.urls,
             keep=partial(self._keep_cosigned, held),
-            refuse=partial(self._accused, held),
-            clock=self.clock,
             known=row.cosigned_size,
         )
-        await cosigning.begin(held.note)
+        await cosigning.begin(await self._in_thread(partial(held_log.newest_note, held, row)))
         held.cosigning = cosigning
         held.tasks += [
             asyncio.create_task(cosigning.run(), name=f"cosigning {held.origin}"),
@@ -361,12 +367,16 @@ class Publisher:
         return await self._requests.post(url, body)
 
     async def _prove(self, held: Held, old: int, new: int) -> tuple[bytes, ...]:
-        proof = await self._in_thread(lambda: held.store.tree(new).prove_consistency(old))
-        return tuple(proof)
+        # From the whole tree: one that another node has published has no tiles of its own here.
+        tree = held.store.tree(held.tree.size)
+        return tuple(await self._in_thread(partial(tree.prove_consistency, old, new)))
 
     async def _size(self, held: Held) -> int:
         (row,) = await self._rows({held.key})
         return row.size
+
+    async def _root(self, held: Held, size: int) -> bytes | None:
+        return await self._in_thread(partial(held_log.root_of, held, size))
 
     async def _keep_cosigned(self, held: Held, checkpoint: Checkpoint, note: Note) -> None:
         if not checkpoint.size:
@@ -376,11 +386,6 @@ class Publisher:
         await self.writer.submit(StoreCheckpoints((), [signed], self.clock()))
         held.stored_at = held_log.now()
         self.step("kept")
-
-    async def _accused(
-        self, held: Held, error: LiaisonError, request: bytes, answer: bytes
-    ) -> None:
-        await self._refuse(held, error, {"request": request, "answer": answer})
 
     # --- logs that are damaged ---
 

@@ -188,7 +188,7 @@ async def test_witnesses_tell_a_relay_that_all_of_it_was_restored(
                 await log.news.wait()
         answer = await nobody.get("/readyz")
         assert answer.status == 503
-        assert "has cosigned" in answer.json["detail"]
+        assert "a witness has seen" in answer.json["detail"]
 
 
 def test_the_operator_sees_how_the_logs_stand_while_the_relay_is_stopped(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +11,10 @@ import pytest
 
 from liaison.crypto.signing import SigningKey
 from liaison.errors import LiaisonError
-from liaison.relay import witnessing
+from liaison.relay import asking, witnessing
+from liaison.relay.asking import Answer, Asked, Subject, WitnessUnreachableError
 from liaison.relay.errors import LogRefusedError
-from liaison.relay.witnessing import Answer, Cosigning, WitnessUnreachableError
+from liaison.relay.witnessing import Cosigning
 from liaison.tlog import merkle
 from liaison.tlog import witness as tlog_witness
 from liaison.tlog.checkpoint import Checkpoint
@@ -31,8 +32,8 @@ from tests.support.witness import RunningWitness
 
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(witnessing, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(witnessing, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(asking, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(asking, "LONGEST_PAUSE", 0.05)
     monkeypatch.setattr(witnessing, "MOMENT", 0.01)
 
 
@@ -208,9 +209,7 @@ async def test_where_everything_was_restored_the_witness_still_knows_more(
         async with scene(old, backup, signer, one, two, 2) as found:
             await found.rig.act(1, "other")
             await found.rig.until_refused()
-            with pytest.raises(
-                LogRefusedError, match=r"has [34] entries and the witness .* cosigned 6"
-            ):
+            with pytest.raises(LogRefusedError, match=r"has [34] entries and a witness has seen 6"):
                 await found.rig.act()
 
             assert "signed" not in found.steps
@@ -221,6 +220,7 @@ async def test_where_everything_was_restored_the_witness_still_knows_more(
 
 
 Reply = Callable[[AddCheckpoint], Awaitable[Answer]]
+NOTHING = Answer(404, "text/plain", b"")
 
 
 @dataclass
@@ -231,10 +231,12 @@ class Honest:
     signer: SigningKey
     log_key: VerifierKey
     latest: Checkpoint | None = None
+    note: Note | None = None
 
     async def __call__(self, request: AddCheckpoint) -> Answer:
         try:
             self.latest = tlog_witness.judge(request, [self.log_key], self.latest)
+            self.note = request.note
         except WitnessBehindError as error:
             return Answer(409, SIZE_TYPE, tlog_witness.encode_size(error.size))
         except LiaisonError as error:
@@ -249,10 +251,12 @@ class Round:
 
     log: SignedLog = field(default_factory=lambda: SignedLog(ORIGIN))
     replies: dict[str, Reply] = field(default_factory=dict)
+    shown: dict[str, Note] = field(default_factory=dict)
     kept: list[Note] = field(default_factory=list)
-    refused: list[tuple[LiaisonError, bytes, bytes]] = field(default_factory=list)
+    refused: list[tuple[LiaisonError, Mapping[str, bytes]]] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[str] = field(default_factory=list)
+    posted: asyncio.Event = field(default_factory=asyncio.Event)
     policy: Policy | None = None
 
     def witness(self, name: str) -> Honest:
@@ -266,26 +270,32 @@ class Round:
     def cosigning(self, threshold: int, known: int = 0) -> Cosigning:
         keys = [(name, w.key) for name, w in self.replies.items() if isinstance(w, Honest)]
         self.policy = policy_of(keys, threshold)
-        return Cosigning(
-            origin=ORIGIN,
-            policy=self._policy,
-            urls={name: f"https://{name}" for name, _ in keys},
-            post=self._post,
-            prove=self._prove,
-            size=self._size,
-            keep=self._keep,
-            refuse=self._refuse,
-            clock=lambda: 0,
-            known=known,
+        subject = Subject(
+            self.log.key, self._post, self._prove, self._size, self._root, self._refuse
         )
+        urls = {name: f"https://{name}" for name, _ in keys}
+        return Cosigning(subject, self._policy, urls, self._keep, known)
 
     async def _policy(self) -> Policy | None:
         return self.policy
 
     async def _post(self, url: str, body: bytes) -> Answer:
-        name = url.removeprefix("https://").removesuffix("/add-checkpoint")
+        name, what = url.removeprefix("https://").split("/")
+        if what == tlog_witness.SHOW:
+            return self._show(name, Note.decode(body))
         self.asked.append(name)
+        self.posted.set()
         return await self.replies[name](AddCheckpoint.decode(body))
+
+    def _show(self, name: str, asked: Note) -> Answer:
+        tlog_witness.signed_by_log(asked, [self.log.key])
+        witness = self.replies[name]
+        note = self.shown.get(name, witness.note if isinstance(witness, Honest) else None)
+        return NOTHING if note is None else Answer(200, "text/plain", note.encode())
+
+    async def _root(self, size: int) -> bytes | None:
+        hashes = merkle.hash_leaves(self.log.entries[:size])
+        return merkle.root_of(hashes) if len(hashes) == size else None
 
     async def _prove(self, old: int, new: int) -> tuple[bytes, ...]:
         hashes = merkle.hash_leaves(self.log.entries[:new])
@@ -303,9 +313,20 @@ class Round:
         self.kept.append(note)
         self.news.set()
 
-    async def _refuse(self, error: LiaisonError, request: bytes, answer: bytes) -> None:
-        self.refused.append((error, request, answer))
+    async def _refuse(self, error: LiaisonError, evidence: Mapping[str, bytes]) -> None:
+        self.refused.append((error, evidence))
         self.news.set()
+
+    async def until_problem(self, cosigning: Cosigning, name: str, code: str) -> None:
+        """Wait until a witness has this problem, and was asked once more since."""
+        while cosigning.witnesses.get(name, Asked()).problem != code:
+            await self.until_asked()
+        await self.until_asked()
+
+    async def until_asked(self) -> None:
+        """Wait until some witness is asked."""
+        self.posted.clear()
+        await self.posted.wait()
 
     @asynccontextmanager
     async def running(self, cosigning: Cosigning) -> AsyncIterator[None]:
@@ -402,44 +423,141 @@ async def test_a_witness_that_knows_another_size_gets_the_proof_from_there() -> 
             await found.until_kept(7, 1)
 
 
-async def test_a_witness_that_has_seen_more_than_there_is_is_believed_at_first() -> None:
+# --- witnesses that say that they have seen more, or other -----------------------------------
+
+
+async def test_a_witness_that_shows_more_than_there_is_has_the_log_refused() -> None:
     found = Round()
     one = found.witness("one")
     found.log.grow(9)
     await one(AddCheckpoint(0, (), found.log.note()))
+    signed = found.log.note()
     found.log.entries = found.log.entries[:5]
     cosigning = found.cosigning(1)
     async with found.running(cosigning):
         cosigning.offer(found.log.note())
         await found.news.wait()
 
-    ((error, request, answer),) = found.refused
+    ((error, evidence),) = found.refused
     assert isinstance(error, ShrunkError)
-    assert AddCheckpoint.decode(request).checkpoint.size == 5
-    assert answer == b"9\n"
+    assert AddCheckpoint.decode(evidence["request"]).checkpoint.size == 5
+    assert evidence["answer"] == b"9\n"
+    assert Note.decode(evidence["shown"]) == signed
     assert not cosigning.confirmed.is_set()
 
 
-async def test_a_witness_with_another_history_is_believed_at_first() -> None:
+@pytest.mark.parametrize("known", [0, 3])
+@pytest.mark.parametrize("grown", [3, 8])
+async def test_a_witness_that_shows_another_history_has_the_log_refused(
+    known: int, grown: int
+) -> None:
     found = Round()
     one = found.witness("one")
     found.log.grow(3)
+    asked = found.log.note()
     await one(AddCheckpoint(0, (), found.log.forked([b"other"] * 3).note()))
-    cosigning = found.cosigning(1, known=3)
+    # As after a start without witnesses: what was recorded since hides nothing.
+    found.log.grow(grown - 3)
+    cosigning = found.cosigning(1, known=known)
     async with found.running(cosigning):
-        cosigning.offer(found.log.note())
+        cosigning.offer(asked)
         await found.news.wait()
 
-    assert [type(error) for error, _, _ in found.refused] == [ForkError]
+    ((error, _),) = found.refused
+    assert isinstance(error, ForkError)
     assert found.kept == []
 
 
-@pytest.mark.parametrize("lie", [Answer(409, SIZE_TYPE, b"999\n"), Answer(422, "text/plain", b"")])
-async def test_a_witness_that_no_quorum_needs_has_no_log_refused(lie: Answer) -> None:
+async def test_a_database_that_went_on_from_an_old_copy_is_another_history() -> None:
+    found = Round()
+    one = found.witness("one")
+    found.log.grow(3)
+    asked = found.log.note()
+    true = found.log.forked(found.log.entries)
+    true.grow(3, "true")
+    await one(AddCheckpoint(0, (), true.note()))
+    # While the witness was away it grew beyond what was signed before.
+    found.log.grow(6, "other")
+    cosigning = found.cosigning(1)
+    async with found.running(cosigning):
+        cosigning.offer(asked)
+        await found.news.wait()
+
+    ((error, _),) = found.refused
+    assert isinstance(error, ForkError)
+
+
+async def test_proof_counts_although_a_quorum_has_confirmed_the_log() -> None:
+    found = Round()
+    found.witness("one")
+    two = found.witness("two")
+    cosigning, free = found.cosigning(1), asyncio.Event()
+    other = found.log.forked([b"other"] * 9)
+    await two(AddCheckpoint(0, (), other.note()))
+
+    async def late(request: AddCheckpoint) -> Answer:
+        await free.wait()
+        return await two(request)
+
+    found.replies["two"], found.shown["two"] = late, other.note()
+    found.log.grow(3)
+    async with found.running(cosigning):
+        cosigning.offer(found.log.note())
+        await found.until_kept(3, 1)
+        free.set()
+        while not found.refused:
+            found.news.clear()
+            await found.news.wait()
+
+    ((error, _),) = found.refused
+    assert isinstance(error, ShrunkError)
+
+
+LIES = {
+    "more": Answer(409, SIZE_TYPE, b"999\n"),
+    "other": Answer(422, "text/plain", b""),
+    "other root": Answer(409, SIZE_TYPE, b"3\n"),
+    "other root, no size": Answer(409, "text/plain", b""),
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+async def test_a_word_without_proof_refuses_nothing_and_the_log_waits_for_the_witness(
+    lie: Answer,
+) -> None:
+    found = Round()
+    one = found.witness("one")
+    found.log.grow(3)
+    cosigning = found.cosigning(1, known=3)
+    stranger = SignedLog(ORIGIN, [b"other"] * 9)
+    another = SignedLog("relay.example/log/another", [b"other"] * 9, found.log.signer)
+    words = (found.log.note(2), stranger.note(), another.note(), None)
+
+    async def lies(_request: AddCheckpoint) -> Answer:
+        return lie
+
+    async with found.running(cosigning):
+        cosigning.offer(found.log.note())
+        for shown in words:
+            found.replies["one"], found.shown = lies, {} if shown is None else {"one": shown}
+            await found.until_problem(cosigning, "one", "log.witness_unproven")
+        assert not cosigning.confirmed.is_set()
+        assert cosigning.witnesses["one"].is_accusing
+
+        found.replies["one"] = one
+        await found.until_kept(3, 1)
+
+    assert found.refused == []
+    assert cosigning.confirmed.is_set()
+    assert not cosigning.witnesses["one"].is_accusing
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+async def test_a_witness_that_no_quorum_needs_delays_nothing_by_its_word(lie: Answer) -> None:
     found = Round()
     for name in ("one", "two", "three"):
         found.witness(name)
-    cosigning, told = found.cosigning(2), asyncio.Event()
+    cosigning, told = found.cosigning(2, known=3), asyncio.Event()
     honest = found.replies["one"]
 
     async def lies(_request: AddCheckpoint) -> Answer:
@@ -460,66 +578,38 @@ async def test_a_witness_that_no_quorum_needs_has_no_log_refused(lie: Answer) ->
     assert cosigning.witnesses["three"].problem
 
 
-async def test_nor_one_that_first_speaks_when_a_quorum_has_confirmed_the_log() -> None:
+async def test_a_newer_checkpoint_of_the_same_database_confirms_the_log_if_it_is_shown() -> None:
     found = Round()
-    found.witness("one")
-    found.witness("two")
-    cosigning, spoken = found.cosigning(1), asyncio.Event()
-
-    async def lies(_request: AddCheckpoint) -> Answer:
-        await cosigning.confirmed.wait()
-        spoken.set()
-        return Answer(409, SIZE_TYPE, b"999\n")
-
-    found.replies["two"] = lies
+    one = found.witness("one")
     found.log.grow(3)
+    asked = found.log.note()
+    # Another node has published more.
+    found.log.grow(4)
+    await one(AddCheckpoint(0, (), found.log.note()))
+    cosigning = found.cosigning(1)
     async with found.running(cosigning):
-        cosigning.offer(found.log.note())
-        await found.until_kept(3, 1)
-        await spoken.wait()
-        found.log.grow(1)
-        cosigning.offer(found.log.note())
-        await found.until_kept(4, 1)
+        cosigning.offer(asked)
+        await cosigning.confirmed.wait()
 
     assert found.refused == []
 
 
-async def test_as_many_as_a_quorum_needs_are_believed() -> None:
-    found = Round()
-    for name in ("one", "two", "three"):
-        found.witness(name)
-    cosigning = found.cosigning(2)
-
-    async def has_more(_request: AddCheckpoint) -> Answer:
-        return Answer(409, SIZE_TYPE, b"9\n")
-
-    found.replies |= {"one": has_more, "two": has_more}
-    found.log.grow(3)
-    async with found.running(cosigning):
-        cosigning.offer(found.log.note())
-        await found.news.wait()
-
-    assert {type(error) for error, _, _ in found.refused} == {ShrunkError}
-    assert found.kept == []
-
-
-async def test_a_witness_that_has_once_agreed_is_not_believed_that_it_has_seen_more() -> None:
+async def test_a_witness_that_shows_nothing_confirms_what_was_signed_by_the_other_node() -> None:
     found = Round()
     one = found.witness("one")
-    cosigning = found.cosigning(1)
-    lies = iter([Answer(409, SIZE_TYPE, b"999\n"), Answer(422, "text/plain", b"")])
-
-    async def lie(request: AddCheckpoint) -> Answer:
-        return next(lies, None) or await one(request)
-
     found.log.grow(3)
+    asked = found.log.note()
+    found.log.grow(4)
+    await one(AddCheckpoint(0, (), found.log.note()))
+    one.note = None
+    cosigning = found.cosigning(1)
     async with found.running(cosigning):
+        cosigning.offer(asked)
+        await found.until_problem(cosigning, "one", "log.witness_refused")
+        assert not cosigning.confirmed.is_set()
+
         cosigning.offer(found.log.note())
-        await found.until_kept(3, 1)
-        found.replies["one"] = lie
-        found.log.grow(1)
-        cosigning.offer(found.log.note())
-        await found.until_kept(4, 1)
+        await found.until_kept(7, 1)
 
     assert found.refused == []
 
