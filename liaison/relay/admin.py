@@ -19,7 +19,7 @@ from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.policy.agreement import Agreement
-from liaison.relay import adminsocket, log, log_status
+from liaison.relay import adminsocket, log, log_status, monitor
 from liaison.relay.adminsocket import JSON, Request
 from liaison.relay.app import Places, Relay
 from liaison.relay.errors import BodyError
@@ -37,6 +37,8 @@ async def perform_on(relay: Relay, request: Request) -> JSON:
     """Do what the operator asks of a relay, its logs' state included; see `perform`."""
     if request.get("do") == "log.status":
         return await log_status.status(relay.publisher)
+    if request.get("do") == "metrics":
+        return (await (await monitor.load(relay))()).decode()
     return await perform(relay.services, request)
 
 

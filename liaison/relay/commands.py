@@ -282,6 +282,19 @@ def log_status(data: Data = None, as_json: AsJSON = False) -> None:  # noqa: FBT
         raise typer.Exit(1)
 
 
+@app.command()
+def metrics(data: Data = None) -> None:
+    """Print what the running relay counts, as Prometheus reads it."""
+    from liaison.relay import adminsocket
+    from liaison.relay.errors import AdminError
+
+    found = _relay(data)
+    text = adminsocket.ask(found, {"do": "metrics"})
+    if text is None:
+        raise AdminError("the relay is not running", hint="only a running relay counts")
+    typer.echo(text, nl=False)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit status.
 

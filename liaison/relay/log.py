@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections import Counter
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -59,6 +60,19 @@ _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 Log = structlog.typing.FilteringBoundLogger
 
+counts: Final[Counter[tuple[str, str]]] = Counter()
+"""Warnings and errors of this process, by event and level."""
+_COUNTED: Final = ("warning", "error", "critical")
+
+
+def counted(
+    _logger: object, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Count the lines that tell of something wrong; an event's name is constant."""
+    if method in _COUNTED:
+        counts[str(event.get("event")), method] += 1
+    return event
+
 
 def only_known_fields(
     _logger: object, _method: str, event: MutableMapping[str, Any]
@@ -89,6 +103,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             only_known_fields,
+            counted,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),

@@ -70,6 +70,7 @@ class Metrics:
             all of one transaction count with the wait of the one that came first.
         ages: by precedence, from when the relay accepted an item until it was handed to a device's
             connection, of the first item of each batch.
+        certificate_ends: when the certificate that is served ends, Unix seconds; None for none.
     """
 
     requests: dict[tuple[str, str], Histogram] = field(default_factory=dict)
@@ -83,6 +84,7 @@ class Metrics:
     failed_groups: int = 0
     waits: dict[int, Histogram] = field(default_factory=dict)
     ages: dict[int, Histogram] = field(default_factory=dict)
+    certificate_ends: int | None = None
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that has ended.

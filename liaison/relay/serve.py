@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from liaison.relay import admin, hardening, identity, interpreter, log, tls
+from liaison.relay import admin, hardening, identity, interpreter, log, monitor, tls
 from liaison.relay.app import Clocks, Places, Relay
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import DataDir, exclusive
@@ -47,6 +47,7 @@ class Prepared:
     places: Places
     listener: socket.socket
     admin: socket.socket
+    metrics: socket.socket | None
     context: ssl.SSLContext | None = field(repr=False)
 
     @property
@@ -75,17 +76,22 @@ def prepared(data: DataDir, settings: Settings) -> Iterator[Prepared]:
         places = Places(
             data.database_url(settings.database_url), data.logs, tls.witness_context(settings)
         )
-        listener = stack.enter_context(_listener(settings))
+        listener = stack.enter_context(_listener(settings.listen))
+        metrics = None
+        if settings.metrics_listen:
+            metrics = stack.enter_context(_listener(settings.metrics_listen))
         socket_ = stack.enter_context(admin.bound(data))
-        yield Prepared(settings, keys, places, listener, socket_, context)
+        yield Prepared(settings, keys, places, listener, socket_, metrics, context)
 
 
-def _listener(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _listener(where: str) -> socket.socket:
+    host, _, port = where.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        return socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
     except OSError as e:
-        raise SettingsError(f"can't listen on {settings.listen}: {e.strerror}") from None
+        raise SettingsError(f"can't listen on {where}: {e.strerror}") from None
 
 
 @contextlib.asynccontextmanager
@@ -112,7 +118,10 @@ async def serving(
             runner, prepared.listener, ssl_context=prepared.context, backlog=BACKLOG
         )
         await site.start()
-        async with admin.listening(prepared.admin, relay):
+        async with (
+            monitor.listening(prepared.metrics, relay),
+            admin.listening(prepared.admin, relay),
+        ):
             yield relay
     finally:
         try:

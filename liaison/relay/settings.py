@@ -190,6 +190,11 @@ class Settings(BaseSettings):
         60.0,
         description="Time between runs that erase expired messages, attachments and invitations.",
     )
+    metrics_listen: str = Field(
+        "",
+        description="Loopback address and port where `GET /metrics` gives Prometheus the relay's "
+        "numbers, without TLS; empty: nowhere.",
+    )
     witnesses: Mapping[str, str] = Field(
         {},
         description="Where the witnesses of agreements' logs are: a table of names, as agreements "
@@ -217,6 +222,15 @@ class Settings(BaseSettings):
         match = _LISTEN.fullmatch(value)
         if match is None or int(match[2]) > 65535:
             raise ValueError("an address and a port, such as 127.0.0.1:8443 or [::1]:8443")
+        return value
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _metrics_listen(cls, value: str) -> str:
+        if value:
+            cls._listen(value)
+            if not is_loopback(value.rpartition(":")[0].strip("[]")):
+                raise ValueError("a loopback address: the numbers are for this host alone")
         return value
 
     @field_validator("log_level")

@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from sqlalchemy import URL, event, make_url, select, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from liaison.storage import failures, sqlite_direct, tables
 from liaison.storage.errors import SchemaError
@@ -117,6 +117,18 @@ class Database:
             found.append(
                 "synchronous_standby_names is empty: a failover can lose acknowledged messages"
             )
+        return found
+
+    def connections(self) -> list[tuple[tuple[str, str], int]]:
+        """Return how many connections each pool has, by the pool's use and their state."""
+        engines = {"write": self._writing, "read": self._reading}
+        if self._reading is self._writing:
+            engines = {"shared": self._writing}
+        found = []
+        for use, engine in engines.items():
+            pool = cast("QueuePool", engine.pool)
+            found.append(((use, "busy"), pool.checkedout()))
+            found.append(((use, "idle"), pool.checkedin()))
         return found
 
     async def close(self) -> None:

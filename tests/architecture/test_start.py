@@ -15,6 +15,7 @@ HEAVY = {
     "hypothesis",
     "keyring",
     "lxml",
+    "prometheus_client",
     "pytest",
     "rich",
     "sqlalchemy",
