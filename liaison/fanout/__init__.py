@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from liaison.fanout.bus import Bus, Subscription
 from liaison.fanout.local import LocalBus
+from liaison.fanout.nats import NatsBus
 
-__all__ = ["Bus", "LocalBus", "Subscription"]
+__all__ = ["Bus", "LocalBus", "NatsBus", "Subscription"]

@@ -22,6 +22,10 @@ class Bus(Protocol):
         """Begin to listen; what comes from now on is not missed."""
         ...
 
+    def start(self) -> None:
+        """Connect to the other nodes, as soon as they can be reached; returns at once."""
+        ...
+
     async def close(self) -> None:
         """Let go of connections; subscriptions hear nothing more."""
         ...

@@ -24,6 +24,13 @@ class LocalBus:
             subscription.add(topic)
         return subscription
 
+    def start(self) -> None:
+        """There is nobody else to reach."""
+
+    def topics(self) -> tuple[str, ...]:
+        """Return what somebody listens to."""
+        return tuple(self._listeners)
+
     async def close(self) -> None:
         """Drop every subscription."""
         self._listeners.clear()
