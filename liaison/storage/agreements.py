@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import and_, func, insert, select, update
+from sqlalchemy import and_, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
+from liaison.storage.quick import Quick
 from liaison.storage.tables import agreement_changes, agreement_parties, agreements
 
 
@@ -142,11 +143,13 @@ async def set_enforced(tx: AsyncConnection, id_: str, now: int) -> None:
     )
 
 
+_CHANGES = Quick(select(_c.id, _c.changes).where(_c.id.in_(bindparam("ids", expanding=True))))
+
+
 async def changes(tx: AsyncConnection, wanted: Iterable[str]) -> dict[str, int]:
     """Return how often each of these agreements has changed; those that are not here are left out."""
     known = [id_ for id_ in wanted if "\0" not in id_]
-    query = select(_c.id, _c.changes).where(_c.id.in_(padded(known)))
-    return {row.id: row.changes for row in await tx.execute(query)}
+    return dict(await _CHANGES.rows(tx, {"ids": padded(known)}))
 
 
 async def hold(tx: AsyncConnection, id_: str) -> int:

@@ -10,6 +10,7 @@ from sqlalchemy import Select, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
+from liaison.storage.quick import Quick
 from liaison.storage.tables import agreements, channels, groups, removals
 
 
@@ -47,14 +48,14 @@ async def by_keys(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Channel
     return {row.key: ChannelRow(*row) for row in rows}
 
 
-_BY_IDS = _ROW.where(_t.id.in_(bindparam("ids", expanding=True)))
-_LOCK = _BY_IDS.order_by(_t.key).with_for_update()
+_THESE = _ROW.where(_t.id.in_(bindparam("ids", expanding=True)))
+_BY_IDS = Quick(_THESE)
+_LOCK = Quick(_THESE.order_by(_t.key).with_for_update())
 
 
 async def by_ids(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, ChannelRow]:
     """Return channels by their ids."""
-    rows = await tx.execute(_BY_IDS, {"ids": padded(ids)})
-    return {row.id: ChannelRow(*row) for row in rows}
+    return _by_id(await _BY_IDS.rows(tx, {"ids": padded(ids)}))
 
 
 async def lock(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, ChannelRow]:
@@ -64,7 +65,12 @@ async def lock(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, Channel
     never wait for each other in a circle; SQLite has one writer anyway. Whoever
     gives out a sequence number holds this lock: that is why there are no gaps.
     """
-    return {row.id: ChannelRow(*row) for row in await tx.execute(_LOCK, {"ids": padded(ids)})}
+    return _by_id(await _LOCK.rows(tx, {"ids": padded(ids)}))
+
+
+def _by_id(rows: Iterable[Any]) -> dict[bytes, ChannelRow]:
+    found = [ChannelRow(*row) for row in rows]
+    return {row.id: row for row in found}
 
 
 async def add(tx: AsyncConnection, **values: Any) -> int:
@@ -73,16 +79,15 @@ async def add(tx: AsyncConnection, **values: Any) -> int:
     return int(row.scalar_one())
 
 
-_SET_HEAD = (
+_SET_HEAD = Quick(
     update(channels).where(_t.key == bindparam("channel_key")).values(head=bindparam("new_head"))
 )
 
 
 async def set_heads(tx: AsyncConnection, heads: dict[int, int]) -> None:
     """Set the last sequence number of channels that the caller has locked."""
-    if heads:
-        rows = [{"channel_key": key, "new_head": head} for key, head in heads.items()]
-        await tx.execute(_SET_HEAD, rows)
+    rows = [{"channel_key": key, "new_head": head} for key, head in heads.items()]
+    await _SET_HEAD.change_many(tx, rows)
 
 
 async def change(tx: AsyncConnection, key: int, **values: Any) -> None:

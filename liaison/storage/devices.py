@@ -12,6 +12,7 @@ from sqlalchemy import Row, Select, and_, bindparam, func, insert, select, updat
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import any_of, batches, padded, values_of
+from liaison.storage.quick import Quick
 from liaison.storage.tables import certificates, devices
 
 
@@ -159,14 +160,14 @@ class Standing(NamedTuple):
     not_after: int
 
 
-_STANDING = select(_c.key, _c.revoked_at, _c.not_after).where(
-    _c.key.in_(bindparam("keys", expanding=True))
+_STANDING = Quick(
+    select(_c.key, _c.revoked_at, _c.not_after).where(_c.key.in_(bindparam("keys", expanding=True)))
 )
 
 
 async def standing(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Standing]:
     """Return the standing of certificates, read in the caller's transaction."""
-    rows = await tx.execute(_STANDING, {"keys": padded(keys)})
+    rows = await _STANDING.rows(tx, {"keys": padded(keys)})
     return {key: Standing(revoked_at, not_after) for key, revoked_at, not_after in rows}
 
 
@@ -175,7 +176,7 @@ async def state_version(tx: AsyncConnection, device: int) -> int:
     return int(await tx.scalar(select(_d.state_version).where(_d.key == device)) or 0)
 
 
-_SEEN = (
+_SEEN = Quick(
     update(devices)
     .where(and_(_d.key == bindparam("device_key"), _d.state_version < bindparam("seen")))
     .values(state_version=bindparam("seen"))
@@ -187,7 +188,7 @@ async def saw_state_versions(tx: AsyncConnection, seen: Mapping[int, int]) -> No
     if seen:
         # In the order of keys: two nodes that lock the same rows never wait in a circle.
         rows = [{"device_key": key, "seen": version} for key, version in sorted(seen.items())]
-        await tx.execute(_SEEN, rows)
+        await _SEEN.change_many(tx, rows)
 
 
 async def still_good(tx: AsyncConnection, pairs: Iterable[tuple[int, str]]) -> set[tuple[int, str]]:

@@ -14,7 +14,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
-    insert,
     literal,
     or_,
     select,
@@ -24,11 +23,12 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import any_of, batches, padded, values_of
+from liaison.storage.quick import Quick, insert_rows
 from liaison.storage.tables import GAP, HANDSHAKE_LANE, MESSAGE, beyond, devices, items
 
 
 class Item(NamedTuple):
-    """One item; `size` is that of the payload as it was accepted."""
+    """One item, in the order of the table's columns; `size` is of the payload as it was accepted."""
 
     channel: int
     seq: int
@@ -46,13 +46,11 @@ class Item(NamedTuple):
 
 
 _t = items.c
-_INSERT = insert(items)
 
 
 async def append(tx: AsyncConnection, new: Sequence[Item]) -> None:
     """Store items under numbers that the caller took from the channels that it has locked."""
-    if new:
-        await tx.execute(_INSERT, [item._asdict() for item in new])
+    await insert_rows(tx, items, new)
 
 
 class Stored(NamedTuple):
@@ -70,10 +68,12 @@ _IDENTS: Final = 64
 Ident = tuple[int, int, bytes]
 """Channel, sender, message id: unique."""
 _IDENT = (_t.channel, _t.sender, _t.message_id)
-_FIND = select(*_IDENT, _t.seq, _t.epoch, _t.accepted_at, _t.digest).where(
-    _t.channel == bindparam("channel"),
-    _t.sender.in_(bindparam("senders", expanding=True)),
-    _t.message_id.in_(bindparam("ids", expanding=True)),
+_FIND = Quick(
+    select(*_IDENT, _t.seq, _t.epoch, _t.accepted_at, _t.digest).where(
+        _t.channel == bindparam("channel"),
+        _t.sender.in_(bindparam("senders", expanding=True)),
+        _t.message_id.in_(bindparam("ids", expanding=True)),
+    )
 )
 
 
@@ -91,7 +91,7 @@ async def find(tx: AsyncConnection, idents: Collection[Ident]) -> dict[Ident, St
                 "senders": padded({sender for _, sender, _ in some}),
                 "ids": padded(ident for _, _, ident in some),
             }
-            for row in await tx.execute(_FIND, among):
+            for row in await _FIND.rows(tx, among):
                 found[row[0], row[1], row[2]] = Stored(*row[3:])
     return {ident: found[ident] for ident in found.keys() & set(idents)}
 

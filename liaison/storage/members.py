@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Select, and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.channels import channels_under
 from liaison.storage.padding import any_of, batches, padded, values_of
+from liaison.storage.quick import Quick
 from liaison.storage.tables import (
     HANDSHAKE_LANE,
     beyond,
@@ -165,9 +166,9 @@ async def find(tx: AsyncConnection, channel: int, device: int) -> MemberRow | No
 
 
 @cache
-def _pairs(count: int, *, present: bool) -> Select[Any]:
+def _pairs(count: int, *, present: bool) -> Quick:
     query = _ROW.where(any_of((_t.channel, _t.device), count))
-    return query.where(_PRESENT) if present else query.order_by(_t.key).with_for_update()
+    return Quick(query.where(_PRESENT) if present else query.order_by(_t.key).with_for_update())
 
 
 async def find_pairs(
@@ -176,8 +177,9 @@ async def find_pairs(
     """Return the present stays of (channel, device) pairs."""
     found: dict[tuple[int, int], MemberRow] = {}
     for some in batches(pairs):
-        for row in await tx.execute(_pairs(len(some), present=True), values_of(some)):
-            found[row.channel, row.device] = MemberRow(*row)
+        for row in await _pairs(len(some), present=True).rows(tx, values_of(some)):
+            one = MemberRow(*row)
+            found[one.channel, one.device] = one
     return found
 
 
@@ -387,15 +389,17 @@ async def all_stays(tx: AsyncConnection, device: int, channel: int) -> list[Stay
     return [Stay(*row) for row in await tx.execute(query)]
 
 
-_BEYOND = select(beyond.c.member, beyond.c.seq).where(
-    beyond.c.member.in_(bindparam("stays", expanding=True))
+_BEYOND = Quick(
+    select(beyond.c.member, beyond.c.seq).where(
+        beyond.c.member.in_(bindparam("stays", expanding=True))
+    )
 )
 
 
 async def acknowledged_beyond(tx: AsyncConnection, stays_: Iterable[int]) -> dict[int, set[int]]:
     """Return, by stay, the numbers that are acknowledged beyond the cursor."""
     found: dict[int, set[int]] = {}
-    for member, seq in await tx.execute(_BEYOND, {"stays": padded(stays_)}):
+    for member, seq in await _BEYOND.rows(tx, {"stays": padded(stays_)}):
         found.setdefault(member, set()).add(seq)
     return found
 
@@ -406,12 +410,15 @@ async def of_pairs(
     """Return all stays of (channel, device) pairs, locked, oldest first."""
     found: dict[tuple[int, int], list[MemberRow]] = {}
     for some in batches(sorted(pairs)):
-        for row in await tx.execute(_pairs(len(some), present=False), values_of(some)):
-            found.setdefault((row.channel, row.device), []).append(MemberRow(*row))
+        for row in await _pairs(len(some), present=False).rows(tx, values_of(some)):
+            one = MemberRow(*row)
+            found.setdefault((one.channel, one.device), []).append(one)
     return found
 
 
-_SET_CURSOR = update(members).where(_t.key == bindparam("stay")).values(cursor=bindparam("reached"))
+_SET_CURSOR = Quick(
+    update(members).where(_t.key == bindparam("stay")).values(cursor=bindparam("reached"))
+)
 
 
 async def set_cursors(tx: AsyncConnection, cursors: dict[int, int]) -> None:
@@ -420,7 +427,7 @@ async def set_cursors(tx: AsyncConnection, cursors: dict[int, int]) -> None:
         return
     # In the order of keys, as `of_pairs` locks them: two nodes never wait in a circle.
     rows = [{"stay": key, "reached": cursor} for key, cursor in sorted(cursors.items())]
-    await tx.execute(_SET_CURSOR, rows)
+    await _SET_CURSOR.change_many(tx, rows)
 
 
 _PASSED = delete(beyond).where(

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar, cast
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util.concurrency import await_
 
 DRIVER: Final = "sqlite+direct"
@@ -70,6 +71,36 @@ class DirectConnection(AdaptedConnection):
         cursor = self.cursor()
         cursor.execute(statement, parameters)
         return cursor
+
+    async def ask(self, words: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run one statement past SQLAlchemy; return its rows.
+
+        Raises:
+            DBAPIError: as SQLAlchemy would have it.
+        """
+        try:
+            return self._sqlite.execute(words, values).fetchall()
+        except sqlite3.Error as error:
+            raise _told(error) from error
+
+    async def run(self, words: str, values: Sequence[Any], *, much: bool = False) -> int:
+        """Run one statement past SQLAlchemy; return how many rows it has changed.
+
+        Args:
+            words: in SQLite's language.
+            values: of its parameters.
+            much: whether it is for the thread, however small its values are.
+
+        Raises:
+            DBAPIError: as SQLAlchemy would have it.
+        """
+        work = partial(self._sqlite.execute, words, values)
+        try:
+            if much or _is_large(values):
+                return (await self._finished(work)).rowcount
+            return self._sqlite.execute(words, values).rowcount
+        except sqlite3.Error as error:
+            raise _told(error) from error
 
     def commit(self) -> None:
         """Make what was written durable, in the thread."""
@@ -203,6 +234,11 @@ class DirectCursor:
 
 async def _at_once() -> None:
     """Be awaited without a pause: SQLAlchemy takes a driver that never awaits for one that blocks."""
+
+
+def _told(error: sqlite3.Error) -> BaseException:
+    # Neither statement nor values: what members have sent is not for the text of an exception.
+    return DBAPIError.instance(None, None, error, sqlite3.Error, hide_parameters=True)
 
 
 def _is_large(values: Sequence[Any]) -> bool:

@@ -223,3 +223,34 @@ def test_a_kind_has_a_name_in_agreements(kind: Kind) -> None:
 def test_an_unknown_kind_is_answered_with_the_known_ones() -> None:
     with pytest.raises(HeaderError, match="text, receipt, notice"):
         Kind.parse("TEXT")
+
+
+@given(headers(), ids, st.integers(0, 2**33), st.binary(min_size=32, max_size=32), st.data())
+def test_what_was_remembered_of_one_header_changes_nothing_about_another(
+    first: Header, ident: MessageId, dtg: int, digest: bytes, data: st.DataObject
+) -> None:
+    assert Header.decode(first.encode()) == first
+    # Times at which the encoding gets another length, too.
+    dtg = data.draw(st.sampled_from([dtg, 23, 24, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32]))
+    expires = None if first.expires is None else max(first.expires, dtg + 1)
+    label = replace(first.label, digest=digest)
+    other = replace(first, message_id=ident, dtg=dtg, label=label, expires=expires)
+
+    assert Header.decode(other.encode()) == other
+
+    # Whatever is changed in its bytes is refused or has that one encoding.
+    changed = bytearray(other.encode())
+    changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(HeaderError):
+        assert Header.decode(bytes(changed)).encode() == bytes(changed)
+
+
+def test_a_text_that_looks_like_the_digest_is_not_taken_for_it() -> None:
+    label = replace(PLAIN.label, classification="X then 32 more characters and some")
+    first = replace(PLAIN, label=label)
+    for digest in (bytes(32), b"1" * 32):
+        other = replace(first, label=replace(label, digest=digest))
+        assert Header.decode(other.encode()) == other
+    named = replace(label, classification="X then 32 other characters follow.")
+    other = replace(first, label=named)
+    assert Header.decode(other.encode()) == other
