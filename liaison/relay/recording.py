@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -84,7 +85,8 @@ def origin_of(relay: str, agreement: str | None, generation: int = 1) -> str:
         generation: 1, or more for a log that follows another.
     """
     if agreement is None:
-        return f"{relay}/root-log"
+        name = f"{relay}/root-log"
+        return name if generation == 1 else f"{name}/{generation}"
     return log_rules.origin(relay, agreement, generation)
 
 
@@ -108,8 +110,16 @@ class _Head(NamedTuple):
     """Where a log ends."""
 
     key: int
+    generation: int
     origin: str
     state: State
+
+
+class _Refusal(NamedTuple):
+    """Why a log takes nothing more."""
+
+    generation: int
+    why: LiaisonError
 
 
 @dataclass
@@ -130,18 +140,30 @@ class Recorder:
     listeners: list[Callable[[Sequence[Growth]], object]] = field(default_factory=list)
     """Called after a commit with what it has added to logs; they must not block."""
     _heads: dict[str | None, _Head] = field(default_factory=dict)
-    _refused: dict[str | None, LiaisonError] = field(default_factory=dict)
+    _refused: dict[str | None, _Refusal] = field(default_factory=dict)
+    _begun: dict[str | None, int] = field(default_factory=dict)
 
     # --- logs that can't be trusted any more ---
 
     @property
     def refused(self) -> Mapping[str | None, LiaisonError]:
         """Why nothing more is recorded in some logs, by agreement."""
-        return self._refused
+        return {log: refusal.why for log, refusal in self._refused.items()}
 
-    def refuse(self, log: str | None, why: LiaisonError) -> None:
-        """Record nothing more in a log, and so refuse what would have to be."""
-        self._refused.setdefault(log, why)
+    def refuse(self, log: str | None, why: LiaisonError, generation: int = 1) -> None:
+        """Record nothing more in a log, and so refuse what would have to be.
+
+        A log that has a successor is not asked for any more.
+        """
+        if generation >= self._begun.get(log, 1):
+            self._refused.setdefault(log, _Refusal(generation, why))
+
+    def succeeded(self, log: str | None, generation: int) -> None:
+        """Take note of a log's successor: what was wrong with those before it stops nothing."""
+        self._begun[log] = max(generation, self._begun.get(log, 1))
+        refusal = self._refused.get(log)
+        if refusal is not None and refusal.generation < generation:
+            del self._refused[log]
 
     def check(self, log: str | None) -> None:
         """Check that a log takes entries.
@@ -149,22 +171,28 @@ class Recorder:
         Raises:
             LogRefusedError: it does not.
         """
-        why = self._refused.get(log)
-        if why is not None:
+        refusal = self._refused.get(log)
+        if refusal is not None:
             raise LogRefusedError(
-                f"the log of {log or 'this relay'} is damaged: {why.message}",
-                hint=why.hint,
+                f"the log of {log or 'this relay'} is damaged: {refusal.why.message}",
+                hint=refusal.why.hint,
                 unchanged="nothing was accepted",
             )
 
     # --- recording ---
 
-    async def write(self, tx: AsyncConnection, drafts: Sequence[Draft]) -> Callable[[], object]:
+    async def write(
+        self,
+        tx: AsyncConnection,
+        drafts: Sequence[Draft],
+        successors: Mapping[str | None, int] = MappingProxyType({}),
+    ) -> Callable[[], object]:
         """Record drafts at the end of a transaction.
 
         Args:
             tx: what the drafts tell of is in it.
             drafts: in the order in which it happened.
+            successors: generations of the logs that the transaction begins in others' places.
 
         Returns:
             What is to be called once the transaction is durable, and not otherwise.
@@ -175,7 +203,8 @@ class Recorder:
         by_log: dict[str | None, list[Draft]] = {}
         for draft in drafts:
             by_log.setdefault(draft.log, []).append(draft)
-        heads = await self._read(tx, by_log)
+        new = {log: await self._succeed(tx, log, each) for log, each in successors.items()}
+        heads = await self._read(tx, by_log.keys() - new.keys()) | new
         rng = _pool(self.rng, len(drafts))
         new_entries: list[logs.Entry] = []
         new_openings: list[logs.Openings] = []
@@ -197,6 +226,9 @@ class Recorder:
     def _committed(self, heads: Mapping[str | None, _Head], grown: Sequence[Growth]) -> None:
         self.step("committed")
         self._heads.update(heads)
+        for log, head in heads.items():
+            if head.generation > 1:
+                self.succeeded(log, head.generation)
         for listener in self.listeners:
             listener(grown)
 
@@ -208,10 +240,21 @@ class Recorder:
         found = await logs.find(tx, agreement)
         return (await self._create(tx, agreement)).key if found is None else found.key
 
-    async def _create(self, tx: AsyncConnection, agreement: str | None) -> _Head:
-        state, origin = State(), origin_of(self.relay, agreement)
-        key = await logs.create(tx, origin, agreement, 1, state.encode(), now_ms=self.clock())
-        return _Head(key, origin, state)
+    async def _succeed(self, tx: AsyncConnection, log: str | None, generation: int) -> _Head:
+        # Locked: another node that is writing into the old one ends first.
+        found = (await logs.find_all(tx, [log], lock=True)).get(log)
+        if found is not None and found.generation >= generation:
+            return _head(found)
+        return await self._create(tx, log, generation)
+
+    async def _create(
+        self, tx: AsyncConnection, agreement: str | None, generation: int = 1
+    ) -> _Head:
+        state, origin = State(), origin_of(self.relay, agreement, generation)
+        key = await logs.create(
+            tx, origin, agreement, generation, state.encode(), now_ms=self.clock()
+        )
+        return _Head(key, generation, origin, state)
 
     async def _read(
         self, tx: AsyncConnection, names: Iterable[str | None]
@@ -265,7 +308,7 @@ class _Batch:
         written = [_seal(head.origin, draft, time, rng) for draft in drafts]
         placed = sequencer.append_written(head.state, time, [entry for entry, _ in written])
         self._before = head.state.size
-        self.head = _Head(head.key, head.origin, placed.state)
+        self.head = _Head(head.key, head.generation, head.origin, placed.state)
         self.growth = Growth(head.key, placed.first, placed.entries, placed.state)
         self.entries = [
             logs.Entry(
@@ -309,7 +352,7 @@ def _pseudonym(origin: str, channel: bytes) -> bytes:
 
 
 def _head(row: LogRow) -> _Head:
-    return _Head(row.key, row.origin, State.decode(row.state))
+    return _Head(row.key, row.generation, row.origin, State.decode(row.state))
 
 
 def _pool(rng: RNG, count: int) -> RNG:

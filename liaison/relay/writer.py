@@ -66,6 +66,16 @@ class Work:
     _recorder: Recorder | None = None
     _drafts: list[Draft] = field(default_factory=list)
     _callbacks: list[Callable[[], object]] = field(default_factory=list)
+    _successors: dict[str | None, int] = field(default_factory=dict)
+
+    def succeed(self, log_: str | None, generation: int) -> None:
+        """Begin the log that follows one: what is recorded from here on goes into that.
+
+        Args:
+            log_: id of the agreement; None for the relay's root log.
+            generation: of the new one; again changes nothing.
+        """
+        self._successors[log_] = generation
 
     def record(self, *drafts: Draft) -> None:
         """Have the log tell of what this operation does, in the same transaction.
@@ -78,7 +88,7 @@ class Work:
         """
         if self._recorder is None:
             return
-        for log_ in {draft.log for draft in drafts}:
+        for log_ in {draft.log for draft in drafts} - self._successors.keys():
             self._recorder.check(log_)
         self._drafts += drafts
 
@@ -153,11 +163,13 @@ class _Applied:
     outcomes: list[tuple[_Waiting, Any]] = field(default_factory=list)
     callbacks: list[Callable[[], object]] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)
+    successors: dict[str | None, int] = field(default_factory=dict)
 
     def take(self, work: Work) -> None:
         """Keep what an operation that was not undone has left."""
         self.callbacks += work._callbacks  # noqa: SLF001 - Work belongs to this module
         self.drafts += work._drafts  # noqa: SLF001 - as above
+        self.successors |= work._successors  # noqa: SLF001 - as above
 
 
 class Writer:
@@ -300,7 +312,9 @@ class Writer:
                 async with self._database.write() as tx:
                     applied = await _apply(tx, self._recorder, group)
                     if self._recorder is not None and applied.drafts:
-                        recorded = await self._recorder.write(tx, applied.drafts)
+                        recorded = await self._recorder.write(
+                            tx, applied.drafts, applied.successors
+                        )
                         applied.callbacks.insert(0, recorded)
             except DBAPIError as e:
                 # Undone whole: nothing was written and nobody was told.

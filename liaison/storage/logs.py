@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Table, bindparam, insert, or_, select, update
+from sqlalchemy import Table, bindparam, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
@@ -156,11 +156,22 @@ _ADVANCE = (
     .where(_l.key == bindparam("log"), _l.size == bindparam("old"))
     .values(size=bindparam("new"), state=bindparam("next"))
 )
+_later = logs.alias("later")
+# A node that waited for the row's lock does not see the successor that was made meanwhile.
+_ADVANCE_NEWEST = _ADVANCE.where(
+    ~exists().where(
+        _later.c.agreement.is_not_distinct_from(_l.agreement), _later.c.generation > _l.generation
+    )
+)
 
 
 async def advance(tx: AsyncConnection, log: int, old: int, new: int, state: bytes) -> bool:
-    """Swap a log's size and state; False if it has another size than `old`: nothing was changed."""
-    swapped = await tx.execute(_ADVANCE, {"log": log, "old": old, "new": new, "next": state})
+    """Swap a log's size and state.
+
+    False if it has another size than `old`, or a successor: nothing was changed.
+    """
+    query = _ADVANCE if tx.dialect.name == "sqlite" else _ADVANCE_NEWEST
+    swapped = await tx.execute(query, {"log": log, "old": old, "new": new, "next": state})
     return swapped.rowcount == 1
 
 

@@ -88,7 +88,7 @@ SCHEMAS: Final[Mapping[EntryType, Schema]] = MappingProxyType(
         EntryType.KEY: _schema("", "party subject act digest serial suite not_after#"),
         EntryType.EXPORT: _schema("", "party first# last# filters* count# digest"),
         EntryType.ERASURE: _schema("", "party first# last# rule contents# openings# digest"),
-        EntryType.CHECKPOINT: _schema("period", "origin size# root"),
+        EntryType.CHECKPOINT: _schema("", "origin size# root", "period policy"),
     }
 )
 """Which fields each type has."""

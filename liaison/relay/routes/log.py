@@ -43,6 +43,7 @@ async def erasure(request: web.Request) -> web.Response:
 @routes.get("/log/{id}/checkpoint")
 @routes.get("/log/{id}/{generation}/checkpoint")
 @routes.get("/root-log/checkpoint")
+@routes.get("/root-log/{generation}/checkpoint")
 async def checkpoint(request: web.Request) -> web.Response:
     """Answer the newest checkpoint, a signed note."""
     note = await request.app[SERVICES].log_reading.checkpoint(caller(request), *_log(request))
@@ -52,6 +53,7 @@ async def checkpoint(request: web.Request) -> web.Response:
 @routes.get("/log/{id}/" + _TILES)
 @routes.get("/log/{id}/{generation}/" + _TILES)
 @routes.get("/root-log/" + _TILES)
+@routes.get("/root-log/{generation:[0-9]+}/" + _TILES)
 async def tile(request: web.Request) -> web.Response:
     """Answer a tile or an entry bundle."""
     id_, generation = _log(request)

@@ -11,7 +11,7 @@ from liaison.policy import succession
 from liaison.policy.agreement import Agreement
 from liaison.policy.keys import VerifyKey
 from liaison.policy.relay_identity import RelayIdentity
-from liaison.relay.services import enforcement
+from liaison.relay.services import enforcement, log_successors
 from liaison.relay.services.book import Book
 from liaison.relay.services.entries import administration, keys
 from liaison.relay.services.entries import agreements as entries
@@ -112,7 +112,10 @@ class Admit(Operation[Activated]):
         if life.newest is not None:
             now = self.now_ms // 1000
             succession.check(life.newest.agreement, self.agreement, life.standing, now)
-        await self._record(work, life)
+        if await log_successors.is_next(work, self.agreement):
+            await self._record_successor(work)
+        else:
+            await self._record(work, life)
         await self._write(work)
         life = await self.book.read_life(work.tx, id_)
         return Activated(await enforcement.enforce(work, life, id_, self.now_ms))
@@ -137,6 +140,14 @@ class Admit(Operation[Activated]):
                 key = (await self.book.party(work.tx, one.code)).key
                 known = await devices.of_parties(work.tx, [key])
                 work.record(*keys.known(id_, one.code, known))
+
+    async def _record_successor(self, work: Work) -> None:
+        """Tell it in the log that the version begins, now or when its day comes; the old one is over."""
+        agreement = self.agreement
+        subject = f"{agreement.agreement_id} version {agreement.version}"
+        work.record(*administration.done("agreement.admitted", subject, agreement.digest()))
+        if agreement.valid_from <= self.now_ms // 1000:
+            await log_successors.begin(work, self.book, agreement, self.envelope)
 
     async def _write(self, work: Work) -> None:
         agreement = self.agreement

@@ -11,7 +11,7 @@ from liaison.policy import signing
 from liaison.policy.agreement import Agreement
 from liaison.policy.errors import SignatureMissingError
 from liaison.policy.relay_identity import RelayIdentity
-from liaison.relay.services import admission
+from liaison.relay.services import admission, log_successors
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import Caller
 from liaison.relay.services.errors import UnknownAgreementError
@@ -33,6 +33,7 @@ class Agreements:
     removals: Removals
     clock: Callable[[], int]
     identity: RelayIdentity
+    successors: log_successors.Check = log_successors.no_check
 
     async def admit(self, envelope: bytes) -> Agreement:
         """Admit an agreement, or its next version; by the operator. Again changes nothing.
@@ -41,13 +42,15 @@ class Agreements:
             DocumentError: not an agreement.
             SignatureMissingError: a party's authority has not signed.
             UnknownPartyError: a party was not admitted.
-            AgreementRefusedError: it names other keys of a party, or another relay.
+            AgreementRefusedError: it names other keys of a party, another relay, or a log's successor
+                that the log does not need.
             AgreementVersionError: it does not follow the newest version here.
             SuccessionError: it drops a party that takes part, or changes what can't be.
         """
         # A large agreement takes a second to read: others are not to wait for that.
         agreement = await asyncio.to_thread(_signed_by_all, envelope)
         admission.check_relay(agreement, self.identity)
+        await self.successors(agreement)
         done = await self.writer.submit(
             admission.Admit(self.book, self.bus, agreement, envelope, self.clock())
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from liaison.crypto.signing import SignatureScheme, Signer
 from liaison.fanout import Bus
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay.services import log_successors
 from liaison.relay.services.agreements import Agreements
 from liaison.relay.services.blobs import Blobs
 from liaison.relay.services.book import Book
@@ -80,6 +81,7 @@ class Services:
         judge: Judge = JUDGE,
         files: Callable[[str], Tiles] | None = None,
         log_signer: Signer | None = None,
+        successors: log_successors.Check = log_successors.no_check,
     ) -> Services:
         """Make the services of a relay.
 
@@ -90,6 +92,7 @@ class Services:
             judge: tests put another one here; what serves has the agreement's.
             files: gives the files of a log by its origin; tests that read none leave it out.
             log_signer: the relay's log key; tests that look at no signed report leave it out.
+            successors: see `log_successors.Check`; tests that publish nothing leave it out.
         """
         limits = limits or Limits()
         book, tail = Book(), Tail(limits.tail_bytes)
@@ -102,8 +105,12 @@ class Services:
             registry=Registry(database, writer, book, clock),
             enrolment=Enrolment(database, writer, book, clock, limits),
             revocation=Revocation(database, writer, book, bus, removals, clock),
-            agreements=Agreements(database, writer, book, bus, removals, clock, identity),
-            proposals=Proposals(database, writer, book, bus, removals, clock, identity, limits),
+            agreements=Agreements(
+                database, writer, book, bus, removals, clock, identity, successors
+            ),
+            proposals=Proposals(
+                database, writer, book, bus, removals, clock, identity, limits, successors
+            ),
             participation=Participations(database, writer, book, bus, removals, clock, limits),
             calendar=Calendar(database, writer, book, bus, removals, clock),
             key_packages=KeyPackages(database, writer, book, bus, clock, limits),

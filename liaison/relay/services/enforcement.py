@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Final
 
 from liaison.fanout import Bus, topics
-from liaison.relay.services import lives
+from liaison.relay.services import lives, log_successors
 from liaison.relay.services.book import Book
 from liaison.relay.services.entries import agreements as entries
 from liaison.relay.services.lives import Life
@@ -94,5 +94,9 @@ class Enforce(Operation[list[bytes]]):
         # Every node enforces what is due, and the first one tells it.
         since = (await agreements.enforced(work.tx))[self.agreement]
         newest = life.in_force(self.now_ms // 1000)
-        if newest is not None and newest != life.in_force(since):
+        if newest is None or newest == life.in_force(since):
+            return
+        if await log_successors.is_next(work, newest.agreement):
+            await log_successors.begin(work, self.book, newest.agreement, newest.envelope)
+        else:
             tell_log(work, [entries.in_force(newest.agreement)])

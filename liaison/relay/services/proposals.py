@@ -19,7 +19,7 @@ from liaison.model import PartyCode
 from liaison.policy import dsse, signing
 from liaison.policy.agreement import Agreement
 from liaison.policy.relay_identity import RelayIdentity
-from liaison.relay.services import admission, signatures
+from liaison.relay.services import admission, log_successors, signatures
 from liaison.relay.services.admission import Activated
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import OfficeCaller
@@ -103,6 +103,7 @@ class Proposals:
     clock: Callable[[], int]
     identity: RelayIdentity
     limits: Limits
+    successors: log_successors.Check = log_successors.no_check
     _statuses: _Statuses = field(default_factory=_Statuses)
 
     async def propose(self, office: OfficeCaller, envelope: bytes) -> v1.ProposalStatus:
@@ -122,6 +123,7 @@ class Proposals:
             signatures.check_all, envelope, signing.PAYLOAD_TYPE, agreement.parties
         )
         admission.check_relay(agreement, self.identity)
+        await self.successors(agreement)
         status, closed = await self.writer.submit(
             _Propose(self.book, self.bus, self.limits, office, agreement, envelope, self.clock())
         )
@@ -217,7 +219,9 @@ class _Propose(Operation[tuple[v1.ProposalStatus, list[bytes]]]):
         whole = self.envelope
         if waiting is not None:
             whole = signatures.united(waiting.envelope, self.envelope)
-        if life.newest is not None:
+        # A version that gives up the log is told in the one that it begins, with all signatures.
+        goes_on = not await log_successors.is_next(work, agreement)
+        if life.newest is not None and goes_on:
             self._record(work, None if waiting is None else waiting.envelope)
         status = self._status(whole, active=False)
         if agreement.version > 1 and not status.missing:

@@ -18,7 +18,7 @@ def done(
 
     Args:
         act: `party.admitted`, `agreement.admitted`, `proposal.retracted`,
-            `exclusion.retracted`, `hold.set`, `hold.released`, `export`.
+            `exclusion.retracted`, `hold.set`, `hold.released`, `export`, `log.succeeded`.
         subject: what it was done to.
         digest: of the document, 32 bytes.
         party: whom it concerns.
@@ -88,6 +88,12 @@ def erased(
         "digest": to_base64(digest),
     }
     return Draft(log=log, type=EntryType.ERASURE, fields=fields)
+
+
+def succeeds(origin: str, size: int, root: bytes) -> Draft:
+    """The root log begins in the place of another one: its first entry."""
+    fields: dict[str, Value] = {"origin": origin, "size": size, "root": to_base64(root)}
+    return Draft(log=None, type=EntryType.CHECKPOINT, fields=fields)
 
 
 def checkpoint(origin: str, size: int, root: bytes, period: int) -> Draft:

@@ -33,6 +33,19 @@ def in_force(agreement: Agreement) -> Draft:
     return _version(agreement, "in_force", None)
 
 
+def succeeds(agreement: Agreement) -> Draft:
+    """A log begins in the place of another one, whose head the version names; its first entry.
+
+    Only for a version that names a predecessor.
+    """
+    before = agreement.log.predecessor
+    fields: dict[str, Value] = {}
+    if before is not None:
+        fields = {"origin": before.origin, "size": before.size, "root": to_base64(before.root)}
+    id_, policy = agreement.agreement_id, policy_of(agreement)
+    return Draft(log=id_, type=EntryType.CHECKPOINT, fields=fields, policy=policy)
+
+
 def _version(agreement: Agreement, step: str, party: PartyCode | None) -> Draft:
     return _policy(
         agreement.agreement_id,
