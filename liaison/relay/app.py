@@ -21,7 +21,7 @@ from aiohttp import web
 from liaison.crypto.secret import random_bytes
 from liaison.errors import LiaisonError
 from liaison.fanout import LocalBus
-from liaison.relay import appkeys, log, middleware, recording, workers
+from liaison.relay import appkeys, log, log_status, middleware, recording, workers
 from liaison.relay.errors import NotReadyError
 from liaison.relay.identity import RelayKeys
 from liaison.relay.limits import Limits
@@ -186,17 +186,18 @@ class Relay:
             ),
         ]
 
-    async def check_ready(self) -> None:
-        """Check that messages could be accepted now.
+    async def check_ready(self) -> list[str]:
+        """Check that messages could be accepted now; return what is wrong for some partnership.
 
         Raises:
-            LiaisonError: the database or its schema is unfit, a log is damaged, or the writer has
-                ended.
+            LiaisonError: the database or its schema is unfit, no log takes entries, or the writer
+                has ended.
         """
         if not self.writer.alive:
             raise NotReadyError("the writer has ended")
-        self.publisher.check()
+        log_status.check(self.publisher)
         await self.database.check()
+        return log_status.problems(self.publisher)
 
     def application(self) -> web.Application:
         """Return the application that serves this relay."""

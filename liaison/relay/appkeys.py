@@ -29,7 +29,7 @@ METRICS: Final = web.AppKey("metrics", Metrics)
 IDENTITY: Final = web.AppKey("identity", RelayIdentity)
 LOG: Final = web.AppKey[Log]("log")
 NOW_MS: Final = web.AppKey[Callable[[], int]]("now_ms")
-READY: Final = web.AppKey[Callable[[], Awaitable[None]]]("ready")
+READY: Final = web.AppKey[Callable[[], Awaitable[list[str]]]]("ready")
 
 CALLER: Final = web.RequestKey[Caller]("caller")
 SESSION: Final = web.RequestKey("session", Session)

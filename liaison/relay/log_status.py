@@ -1,21 +1,56 @@
-"""What the operator is told of the logs; `log_words` has it for people."""
+"""How the logs are: all of it for the operator, and for anybody whether the relay can serve.
+
+`log_words` has the operator's part for people.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from liaison.relay.errors import LogRefusedError
 from liaison.relay.publishing import Publisher
 from liaison.storage import logs, logs_reading
 from liaison.storage.logs import LogRow
 
 JSON = dict[str, Any]
+UNCONFIRMED: Final = "log.unconfirmed"
+"""No quorum has said yet that it has seen no more of a log than is here: nothing of it is signed."""
+_HINT: Final = "`liaison-relay log status` says what was found; see docs/operating/log.md"
+
+
+def check(publisher: Publisher) -> None:
+    """Check that some log takes entries, so that the relay is of use to somebody.
+
+    The words name no partnership: whoever reaches the relay may read them.
+
+    Raises:
+        LogRefusedError: the relay's own is refused, so that the database is an old copy or another's;
+            or all others are.
+    """
+    refused = publisher.recorder.refused
+    if None in refused:
+        raise LogRefusedError("the relay's own log is refused", hint=_HINT)
+    if publisher.agreements and publisher.agreements <= refused.keys():
+        raise LogRefusedError("the logs of all partnerships are refused", hint=_HINT)
+
+
+def problems(publisher: Publisher) -> list[str]:
+    """Return codes of what is wrong with some partnership's log, without naming it."""
+    found = set()
+    for agreement in publisher.agreements:
+        held = publisher.held(agreement)
+        if agreement in publisher.recorder.refused:
+            found.add(LogRefusedError.code)
+        elif held is not None and held.cosigning is not None and not held.may_sign:
+            found.add(UNCONFIRMED)
+    return sorted(found)
 
 
 async def status(publisher: Publisher) -> list[JSON]:
     """Return the state of all logs, the relay's own first.
 
-    `witnesses` has what this process has heard of them since it started; a command that reads
-    for a stopped relay knows of none.
+    `confirmed` and `witnesses` have what this process has heard of them since it started; a command
+    that reads for a stopped relay knows of none.
     """
     async with publisher.database.read() as tx:
         rows = await logs.listing(tx)
@@ -36,11 +71,20 @@ def _one(publisher: Publisher, row: LogRow, oldest_ms: int | None) -> JSON:
         "signed": row.published_size,
         "cosigned": row.cosigned_size,
         "waiting_seconds": waits,
+        "confirmed": _confirmed(publisher, row),
         "refused": None
         if refused is None
         else {"code": refused.code, "message": refused.message, "hint": refused.hint},
         "witnesses": _witnesses(publisher, row),
     }
+
+
+def _confirmed(publisher: Publisher, row: LogRow) -> bool | None:
+    """Whether what was signed last is the last that a quorum saw; None where nobody was asked."""
+    held = publisher.held(row.agreement)
+    if held is None or held.key != row.key or held.cosigning is None:
+        return None
+    return held.may_sign
 
 
 def _witnesses(publisher: Publisher, row: LogRow) -> list[JSON]:

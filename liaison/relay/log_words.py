@@ -5,29 +5,49 @@ Apart from `log_status`, because the command that a running relay answers needs 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 JSON = dict[str, Any]
+_INDENT: Final = " " * 13
+_UNPROVEN: Final = "log.witness_unproven"
+_NOT_SHOWN: Final = (
+    "says that it has seen more, or other, and shows no proof: compare its record with this"
+)
 
 
 def lines(found: list[JSON]) -> list[str]:
     """Write a status for people."""
     written = []
     for one in found:
-        state = "refused" if one["refused"] else "waiting" if one["waiting_seconds"] else "ok"
         written.append(
-            f"{state:9}{one['log']}  entries {one['entries']}  signed {one['signed']}"
+            f"{state(one):13}{one['log']}  entries {one['entries']}  signed {one['signed']}"
             f"  cosigned {one['cosigned']}"
         )
-        if one["waiting_seconds"]:
-            written.append(
-                f"         the oldest that is not cosigned is {one['waiting_seconds']} s old"
-            )
-        written.append(f"         key {one['vkey']}")
-        for each in one["witnesses"]:
-            size = "not yet" if each["cosigned"] is None else f"cosigned {each['cosigned']}"
-            problem = f"  {each['problem']}" if each["problem"] else ""
-            written.append(f"         witness {each['name']}  {size}{problem}")
-        if one["refused"]:
-            written += [f"         {one['refused'][part]}" for part in ("message", "hint")]
+        written += [f"{_INDENT}{line}" for line in _below(one)]
     return written
+
+
+def state(one: JSON) -> str:
+    """Return the word for one log's state: `ok`, `waiting`, `unconfirmed` or `refused`."""
+    if one["refused"]:
+        return "refused"
+    if one["confirmed"] is False:
+        return "unconfirmed"
+    return "waiting" if one["waiting_seconds"] else "ok"
+
+
+def _below(one: JSON) -> list[str]:
+    written = []
+    if one["waiting_seconds"]:
+        written.append(f"the oldest that is not cosigned is {one['waiting_seconds']} s old")
+    written.append(f"key {one['vkey']}")
+    for each in one["witnesses"]:
+        size = "not yet" if each["cosigned"] is None else f"cosigned {each['cosigned']}"
+        problem = f"  {each['problem']}" if each["problem"] else ""
+        written.append(f"witness {each['name']}  {size}{problem}")
+    if one["refused"]:
+        return written + [one["refused"][part] for part in ("message", "hint")]
+    if one["confirmed"] is False:
+        written.append("nothing is signed until a quorum says that it has seen no more than this")
+    silent = [each["name"] for each in one["witnesses"] if each["problem"] == _UNPROVEN]
+    return written + [f"{name} {_NOT_SHOWN}" for name in silent]

@@ -178,14 +178,10 @@ class Publisher:
         found = [held for held in self._held.values() if held.agreement == agreement]
         return max(found, key=lambda held: held.generation, default=None)
 
-    def check(self) -> None:
-        """Check that no log is damaged.
-
-        Raises:
-            LogRefusedError: one is; the message says which and what to do.
-        """
-        for agreement in self.recorder.refused:
-            self.recorder.check(agreement)
+    @property
+    def agreements(self) -> frozenset[str]:
+        """The agreements whose logs are published here."""
+        return frozenset(h.agreement for h in self._held.values() if h.agreement is not None)
 
     # --- one pass over the logs that grew ---
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from liaison.policy import signing
 from liaison.policy.agreement import Agreement
@@ -19,6 +20,7 @@ from liaison.relay.files import DataDir
 from liaison.storage import logs
 from liaison.storage.logs import LogRow
 from liaison.tlog.vkey import SignatureType, VerifierKey
+from liaison.tlog.witness import SIZE_TYPE
 from liaison.trust import log as trust_log
 from tests.support import witness
 from tests.support.people import people_of
@@ -161,11 +163,12 @@ async def test_a_relay_on_an_old_copy_is_not_ready_and_says_what_to_do(
         answer = await nobody.get("/readyz")
         assert answer.status == 503
         assert answer.json["type"].endswith("log.refused")
-        assert "were signed" in answer.json["detail"]
-        assert "restore the newest backup" in answer.json["hint"]
+        assert answer.json["detail"] == "the relay's own log is refused"
+        assert "liaison-relay log status" in answer.json["hint"]
         told = "\n".join(log_words.lines(await log_status.status(relay.app.publisher)))
         assert re.search(r"refused +127\.0\.0\.1:\d+/root-log", told)
-        assert answer.json["hint"] in told
+        assert "were signed" in told
+        assert "restore the newest backup" in told
 
 
 async def test_witnesses_tell_a_relay_that_all_of_it_was_restored(
@@ -188,7 +191,50 @@ async def test_witnesses_tell_a_relay_that_all_of_it_was_restored(
                 await log.news.wait()
         answer = await nobody.get("/readyz")
         assert answer.status == 503
-        assert "a witness has seen" in answer.json["detail"]
+        # Strangers are told nothing of a partnership.
+        assert AGREEMENT.encode() not in answer.body
+        told = "\n".join(log_words.lines(await log_status.status(relay.app.publisher)))
+        assert "a witness has seen" in told
+
+
+async def test_a_witness_that_only_says_so_stops_no_messages(
+    tmp_path: Path, world: World, witnesses: tuple[RunningWitness, RunningWitness], log: Log
+) -> None:
+    asked = asyncio.Event()
+
+    async def says_so(request: web.Request) -> web.Response:
+        if request.path.endswith("/show-checkpoint"):
+            asked.set()
+            return web.Response(status=404)
+        return web.Response(status=409, body=b"999999\n", content_type=SIZE_TYPE)
+
+    app, honest = web.Application(), witnesses[0]
+    app.router.add_post("/{what}", says_so)
+    liar = web.AppRunner(app)
+    await liar.setup()
+    port = free_port()
+    await web.TCPSite(liar, "127.0.0.1", port).start()
+    other = witness.new("liar.example", folder=tmp_path)
+    other.url = f"http://127.0.0.1:{port}"
+    async with (
+        serving(tmp_path / "relay", free_port(), (honest, other), log) as relay,
+        relay.client() as nobody,
+    ):
+        await admit(relay, world, honest, other)
+        async with asyncio.timeout(SECONDS):
+            await asked.wait()
+        before = await row_of(relay)
+        async with people_of(relay, world) as people:
+            await people.enrol("nor/desk#1")
+
+        assert (await row_of(relay)).size > before.size
+        assert (await row_of(relay)).published_size == 0
+        ready = await nobody.get("/readyz")
+        assert (ready.status, ready.json["problems"]) == (200, ["log.unconfirmed"])
+        told = "\n".join(log_words.lines(await log_status.status(relay.app.publisher)))
+        assert f"unconfirmed  {relay.identity.origin}/log/{AGREEMENT}" in told
+        assert "liar.example says that it has seen more, or other, and shows no proof" in told
+    await liar.cleanup()
 
 
 def test_the_operator_sees_how_the_logs_stand_while_the_relay_is_stopped(tmp_path: Path) -> None:
@@ -199,7 +245,7 @@ def test_the_operator_sees_how_the_logs_stand_while_the_relay_is_stopped(tmp_pat
     (own,) = json.loads(relay.run("log", "status", "--json").stdout)
 
     origin = f"127.0.0.1:{relay.port}/root-log"
-    assert words.startswith(f"ok       {origin}  entries 0  signed 0  cosigned 0\n")
+    assert words.startswith(f"ok           {origin}  entries 0  signed 0  cosigned 0\n")
     assert VerifierKey.parse(own["vkey"]).name == own["log"] == origin
 
 

@@ -20,6 +20,11 @@ async def healthz(_request: web.Request) -> web.Response:
 @routes.get("/readyz")
 @without_session
 async def readyz(request: web.Request) -> web.Response:
-    """Answer 200 when database, schema and writer are fit for work, else 503."""
-    await request.app[READY]()
-    return web.json_response({"status": "ready"})
+    """Answer 200 when database, schema and writer are fit for work, else 503.
+
+    `problems` has the codes of what is wrong for some partnership, while others are served.
+    """
+    found = await request.app[READY]()
+    return web.json_response(
+        {"status": "ready", "problems": found} if found else {"status": "ready"}
+    )

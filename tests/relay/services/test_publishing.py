@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from liaison.crypto.signing import SigningKey
+from liaison.relay import log_status
 from liaison.relay.errors import LogRefusedError
 from liaison.relay.held import CHUNK
 from liaison.tlog import merkle, tiles
 from liaison.tlog.checkpoint import Checkpoint
+from liaison.tlog.errors import ShrunkError
 from liaison.tlog.note import Note
 from liaison.tlog.tiles import Tile
 from tests.support.databases import copied
-from tests.support.logrig import Act, LogRig, new_signer, opened
+from tests.support.logrig import AGREEMENT, Act, LogRig, new_signer, opened
 
 
 @pytest.fixture
@@ -156,7 +158,7 @@ async def test_a_changed_tile_stops_the_log(
         with pytest.raises(LogRefusedError, match="is not what the log's entries give"):
             await rig.act()
         with pytest.raises(LogRefusedError):
-            rig.publisher.check()
+            log_status.check(rig.publisher)
     assert await asyncio.to_thread(path.read_bytes) == bytes(len(before))
 
 
@@ -227,7 +229,31 @@ async def test_a_checkpoint_by_another_key_is_refused(
 
     async with opened(database_url, folder, new_signer()) as rig:
         with pytest.raises(LogRefusedError):
-            rig.publisher.check()
+            log_status.check(rig.publisher)
+
+
+async def test_one_refused_log_stops_its_partnership_and_no_other(rig: LogRig) -> None:
+    for agreement in (None, AGREEMENT, "other"):
+        await rig.writer.submit(Act(1, agreement=agreement))
+    await rig.publisher.publish()
+    assert log_status.problems(rig.publisher) == []
+
+    rig.recorder.refuse(AGREEMENT, ShrunkError())
+    log_status.check(rig.publisher)
+    assert log_status.problems(rig.publisher) == ["log.refused"]
+
+    rig.recorder.refuse("other", ShrunkError())
+    with pytest.raises(LogRefusedError, match="the logs of all partnerships are refused"):
+        log_status.check(rig.publisher)
+
+
+async def test_a_relay_whose_own_log_is_refused_serves_nobody(rig: LogRig) -> None:
+    await rig.act()
+    await rig.publisher.publish()
+    rig.recorder.refuse(None, ShrunkError())
+
+    with pytest.raises(LogRefusedError, match="the relay's own log is refused"):
+        log_status.check(rig.publisher)
 
 
 async def test_two_passes_at_once_are_one_after_the_other(rig: LogRig) -> None:
