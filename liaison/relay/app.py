@@ -22,6 +22,7 @@ from liaison.crypto.secret import random_bytes
 from liaison.errors import LiaisonError
 from liaison.fanout import LocalBus
 from liaison.relay import appkeys, log, log_status, middleware, recording, workers
+from liaison.relay.connections import Connections
 from liaison.relay.errors import NotReadyError
 from liaison.relay.identity import RelayKeys
 from liaison.relay.limits import Limits
@@ -84,6 +85,7 @@ class Relay:
     services: Services
     streams: Streams
     metrics: Metrics
+    connections: Connections
     _workers: list[asyncio.Task[None]] = field(default_factory=list)
 
     @classmethod
@@ -147,6 +149,7 @@ class Relay:
             log_signer=keys.log,
         )
         streams = Streams(settings.max_streams, settings.max_streams_per_device, metrics)
+        connections = Connections(settings, clocks.monotonic)
         return cls(
             settings,
             keys,
@@ -159,6 +162,7 @@ class Relay:
             services,
             streams,
             metrics,
+            connections,
         )
 
     def start_workers(self) -> None:
@@ -202,7 +206,12 @@ class Relay:
     def application(self) -> web.Application:
         """Return the application that serves this relay."""
         app = web.Application(
-            middlewares=[middleware.log_request, middleware.problems, middleware.authenticate],
+            middlewares=[
+                middleware.log_request,
+                middleware.problems,
+                middleware.guard,
+                middleware.authenticate,
+            ],
         )
         app[appkeys.SERVICES] = self.services
         app[appkeys.SETTINGS] = self.settings

@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from liaison.policy.relay_identity import RelayIdentity
-from liaison.relay.limits import Limits
+from liaison.relay.limits import Held, Limits
 from liaison.relay.log import Log
 from liaison.relay.metrics import Metrics
 from liaison.relay.services import Services
@@ -33,5 +33,6 @@ READY: Final = web.AppKey[Callable[[], Awaitable[list[str]]]]("ready")
 
 CALLER: Final = web.RequestKey[Caller]("caller")
 SESSION: Final = web.RequestKey("session", Session)
+HELD: Final = web.RequestKey("held", Held)
 PROBLEM: Final = web.RequestKey("problem", str)
 """Code of the problem that the request was answered with, for its log line."""

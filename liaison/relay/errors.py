@@ -52,6 +52,42 @@ class TooManyStreamsError(LimitError):
     code = "rate.streams"
 
 
+class TooManyConnectionsError(LimitError):
+    """The device or office has as many connections open as it may."""
+
+    code = "rate.connections"
+
+
+class TooManyBodiesError(LimitError):
+    """The device or office has as much under way as the relay keeps in memory for it."""
+
+    code = "rate.bodies"
+
+
+class CrowdedError(UnavailableError):
+    """More is under way than the relay keeps in memory."""
+
+    retry_after: ClassVar[int] = 1
+
+
+class HTTPError(MalformedError):
+    """This is no HTTP request, or its head is larger than the relay reads."""
+
+    code = "malformed.http"
+
+
+class HostError(MalformedError):
+    """The request is for another host than this relay."""
+
+    code = "malformed.host"
+
+
+class OriginError(RefusedError):
+    """The request comes from a web page, and no page has anything to do here."""
+
+    code = "request.origin"
+
+
 class EncodedBodyError(MalformedError):
     """The body has a content encoding; the relay takes plain bodies only."""
 

@@ -1,4 +1,4 @@
-"""Token buckets: how often a device, a party or an address may ask.
+"""How often a device, an endpoint, a party or an address may ask, and how much may be in memory.
 
 A bucket holds up to `burst` tokens and gains `rate` a second. State is bounded:
 when there are too many buckets, the one used longest ago goes, which is as good
@@ -14,7 +14,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from liaison.relay.errors import RateExceededError
+from liaison.model import DeviceId, EndpointId, PartyCode
+from liaison.relay.errors import CrowdedError, RateExceededError, TooManyBodiesError
 from liaison.relay.settings import Settings
 from liaison.wire.handshake import Principal
 
@@ -22,6 +23,9 @@ MAX_BUCKETS: Final = 50_000
 PROOFS_DEVICE: Final = (500.0, 20_000.0)
 PROOFS_PARTY: Final = (1_500.0, 40_000.0)
 """Entries of logs with their proofs, a second and at once: each takes up to half a millisecond."""
+OPEN_BODIES: Final = 32 << 20
+OPEN_BODIES_EACH: Final = 2 << 20
+"""Bodies of requests without a session that are in memory at once, in all and from one address."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -74,13 +78,88 @@ class Buckets(Generic[K]):
             self._levels.popitem(last=False)
 
 
+@dataclass(slots=True)
+class Bodies:
+    """How many bytes of requests' bodies are in memory.
+
+    Args:
+        most: of all requests.
+        most_each: of those of one key.
+    """
+
+    most: int
+    most_each: int
+    total: int = 0
+    _each: dict[Hashable, int] = field(default_factory=dict)
+
+    def take(self, key: Hashable, size: int) -> None:
+        """Count bytes that are about to be read.
+
+        Raises:
+            TooManyBodiesError: the key would have too many; none were counted.
+            CrowdedError: all together would have too many; none were counted.
+        """
+        mine = self._each.get(key, 0)
+        if mine + size > self.most_each:
+            raise TooManyBodiesError(
+                "too many large requests of yours are under way",
+                hint="send it again when one of them was answered",
+                unchanged="nothing was stored",
+            )
+        if self.total + size > self.most:
+            raise CrowdedError(
+                "too many large requests are under way",
+                hint="wait a second and send it again",
+                unchanged="nothing was stored",
+            )
+        self._each[key] = mine + size
+        self.total += size
+
+    def give_back(self, key: Hashable, size: int) -> None:
+        """Count them no more."""
+        self.total -= size
+        left = self._each.get(key, 0) - size
+        if left > 0:
+            self._each[key] = left
+        else:
+            self._each.pop(key, None)
+
+
+@dataclass(slots=True)
+class Held:
+    """What one request's body takes of the memory; given back when it was answered."""
+
+    bodies: Bodies
+    key: Hashable
+    size: int = 0
+
+    def grow(self, size: int) -> None:
+        """Take as much more; raises as `Bodies.take`."""
+        self.bodies.take(self.key, size)
+        self.size += size
+
+    def end(self) -> None:
+        """Give all of it back."""
+        if self.size:
+            self.bodies.give_back(self.key, self.size)
+            self.size = 0
+
+
 class Limits:
-    """All of the relay's rates."""
+    """All of the relay's rates, and the memory for bodies."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._principals: Buckets[Principal] = Buckets(
             settings.rate_device, settings.burst_device, clock, "device"
         )
+        self._endpoints: Buckets[EndpointId] = Buckets(
+            settings.rate_endpoint, settings.burst_endpoint, clock, "endpoint"
+        )
+        self._claims: Buckets[tuple[str, EndpointId]] = Buckets(
+            settings.rate_claims, settings.burst_claims, clock, "party's claims of one endpoint"
+        )
+        self.bodies = Bodies(settings.max_body_memory, settings.max_body_memory_per_device)
+        self.open_bodies = Bodies(OPEN_BODIES, OPEN_BODIES_EACH)
         self._parties: Buckets[str] = Buckets(
             settings.rate_party, settings.burst_party, clock, "party"
         )
@@ -91,13 +170,23 @@ class Limits:
         )
 
     def principal(self, principal: Principal) -> None:
-        """Count one request or message of a device or an office, and of its party.
+        """Count one request or message of a device or an office, of its endpoint and its party.
 
         Raises:
-            RateExceededError: one of the two has used up its rate.
+            RateExceededError: one of them has used up its rate.
         """
         self._principals.take(principal)
+        if isinstance(principal, DeviceId):
+            self._endpoints.take(principal.endpoint)
         self._parties.take(principal.party.code)
+
+    def claim(self, party: PartyCode, endpoint: EndpointId) -> None:
+        """Count one claim of an endpoint's key packages, by any device of a party.
+
+        Raises:
+            RateExceededError: the party has taken many of this endpoint's lately.
+        """
+        self._claims.take((party.code, endpoint))
 
     def proofs(self, principal: Principal) -> None:
         """Count one question to a log.

@@ -1,8 +1,8 @@
 """Around every request: its log line, its errors, its limits, its session.
 
 The order matters. The log line is outermost, so that it tells of every request;
-errors become problem documents inside it; the rate of an address is taken before
-anything is computed for it; the session comes last, so that a handler that runs
+errors become problem documents inside it; headers are looked at and the rate of an address
+is taken before anything is computed for it; the session comes last, so that a handler that runs
 has one unless it was marked `without_session`.
 """
 
@@ -14,9 +14,10 @@ from typing import Final
 from aiohttp import web
 
 from liaison.errors import LiaisonError, UnavailableError
-from liaison.relay import log, requests
+from liaison.relay import connections, log, requests
 from liaison.relay.appkeys import (
     CALLER,
+    HELD,
     LIMITS,
     LOG,
     METRICS,
@@ -27,6 +28,7 @@ from liaison.relay.appkeys import (
     SETTINGS,
 )
 from liaison.relay.errors import MethodError, NoTokenError, RouteUnknownError
+from liaison.relay.limits import Held, network_of
 from liaison.relay.requests import Handler
 from liaison.storage.errors import DatabaseError
 from liaison.wire.problems import Problem
@@ -109,6 +111,28 @@ def _answer(request: web.Request, document: Problem) -> web.StreamResponse:
 
 
 @web.middleware
+async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what no client of ours sends, and give back at the end what the request held.
+
+    Raises:
+        HostError: it is for another host.
+        OriginError: it comes from a web page of somewhere else.
+        EncodedBodyError: its body is encoded.
+    """
+    limits, network = request.app[LIMITS], network_of(address(request))
+    try:
+        requests.check_headers(request)
+    except LiaisonError:
+        limits.address(network)
+        raise
+    request[HELD] = Held(limits.open_bodies, network)
+    try:
+        return await handler(request)
+    finally:
+        request[HELD].end()
+
+
+@web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Find out who asks, and whether they may ask now.
 
@@ -132,6 +156,8 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         limits.address(address(request))
         raise
     request[SESSION] = session
+    request[HELD] = Held(limits.bodies, session.principal)
+    connections.prove(request, session.principal)
     # Before the database is asked: over the limit a request costs nothing.
     limits.principal(session.principal)
     # At every request: a certificate may have been revoked since the token was made.
@@ -153,8 +179,10 @@ def address(request: web.Request) -> str:
 async def security_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Set what every answer carries; nothing here is to be cached or shown as a page."""
     headers = response.headers
-    headers["Cache-Control"] = "no-store"
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Server"] = "liaison"
+    headers.update(requests.EVERYWHERE)
+    if isinstance(request.protocol, connections.Handler) and request.protocol.place.is_late:
+        # Said, not only done: a polite client opens another for its next request.
+        response.force_close()
+        headers["Connection"] = "close"
     if request.secure:
         headers["Strict-Transport-Security"] = "max-age=31536000"

@@ -17,8 +17,15 @@ import pydantic
 from aiohttp import web
 
 from liaison.model import BlobId, ChannelId, MessageId
-from liaison.relay.appkeys import CALLER, SETTINGS
-from liaison.relay.errors import BodyError, EncodedBodyError, ParameterError, WrongPrincipalError
+from liaison.relay.appkeys import CALLER, HELD, IDENTITY, SETTINGS
+from liaison.relay.errors import (
+    BodyError,
+    EncodedBodyError,
+    HostError,
+    OriginError,
+    ParameterError,
+    WrongPrincipalError,
+)
 from liaison.relay.services.callers import Caller, DeviceCaller, OfficeCaller
 from liaison.wire import v1
 from liaison.wire.problems import CONTENT_TYPE, OversizeError, Problem
@@ -27,6 +34,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 B = TypeVar("B", bound=v1.Body)
 
 REGISTRAR: Final = "registrar"
+EVERYWHERE: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Server": "liaison",
+}
+"""What every answer carries."""
+_ANY_HOST: Final = frozenset({"/healthz", "/readyz"})
+"""What asks on the same machine whether the relay is up knows only an address."""
 _OPEN: Final = "liaison_needs_no_session"
 _DIGEST_SIZE: Final = 32
 _HEX_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -51,18 +66,50 @@ def needs_session(handler: object) -> bool:
     return not getattr(handler, _OPEN, False)
 
 
+def check_headers(request: web.Request) -> None:
+    """Check what a request says of itself before anything is done for it.
+
+    Raises:
+        HostError: its `Host` is neither the relay's name nor one that the operator has set.
+        OriginError: a page of another origin has sent it.
+        EncodedBodyError: its body is encoded.
+    """
+    headers = request.headers
+    if "Content-Encoding" in headers:
+        raise EncodedBodyError
+    origin = request.app[IDENTITY].url
+    if any(found != origin for found in headers.getall("Origin", ())):
+        raise OriginError
+    if request.path in _ANY_HOST:
+        return
+    named = headers.getall("Host", ())
+    if len(named) != 1 or _name_of(named[0]) not in {
+        _name_of(request.app[IDENTITY].origin),
+        *request.app[SETTINGS].hosts,
+    }:
+        raise HostError(hint="ask for it by the name in its origin, or let its operator set hosts")
+
+
+def _name_of(host: str) -> str:
+    """Return the name in `name:port` or `[address]:port`; the port says nothing of whom is meant."""
+    name, colon, port = host.rpartition(":")
+    has_port = colon and port.isdigit() and (name[:1] != "[" or name[-1:] == "]")
+    return (name if has_port else host).lower()
+
+
 async def read(request: web.Request, model: type[B], size: Size = Size.SMALL) -> B:
     """Read and parse the body.
 
     Raises:
         OversizeError: it is larger than its kind may be; the rest was not read.
+        TooManyBodiesError, CrowdedError: there is no memory for it now; it was not read.
         BodyError: it is no JSON of this model, or did not arrive in time.
     """
     settings = request.app[SETTINGS]
     limit: int = getattr(settings, size.value)
     try:
         async with asyncio.timeout(settings.request_timeout):
-            data = b"".join([chunk async for chunk in body_chunks(request, limit)])
+            data = await _whole(request, limit)
     except TimeoutError:
         raise BodyError("the body did not arrive in time") from None
     try:
@@ -71,15 +118,27 @@ async def read(request: web.Request, model: type[B], size: Size = Size.SMALL) ->
         raise BodyError(_words(e)) from None
 
 
+async def _whole(request: web.Request, limit: int) -> bytes:
+    held = request[HELD]
+    announced = request.content_length
+    if announced is not None and announced <= limit:
+        # All of it before the first byte: two halves of two bodies help nobody.
+        held.grow(announced)
+    chunks = []
+    async for chunk in body_chunks(request, limit):
+        if announced is None:
+            held.grow(len(chunk))
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
 async def body_chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
     """Read the body piece by piece, up to `limit` bytes.
 
     Raises:
         OversizeError: it is larger.
-        EncodedBodyError: it is compressed; its size would say nothing.
+        BodyError: a piece of it did not arrive in time.
     """
-    if "Content-Encoding" in request.headers:
-        raise EncodedBodyError
     if (request.content_length or 0) > limit:
         raise _oversize(limit)
     patience = request.app[SETTINGS].request_timeout

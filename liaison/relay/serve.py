@@ -24,6 +24,7 @@ from aiohttp import web
 
 from liaison.relay import admin, hardening, identity, interpreter, log, monitor, tls
 from liaison.relay.app import Clocks, Places, Relay
+from liaison.relay.connections import Door
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import DataDir, exclusive
 from liaison.relay.identity import RelayKeys
@@ -109,15 +110,14 @@ async def serving(
         access_log=None,
         handle_signals=False,
         shutdown_timeout=settings.shutdown_grace,
-        lingering_time=LINGER,
     )
     try:
         relay.start_workers()
         await runner.setup()
-        site = web.SockSite(
-            runner, prepared.listener, ssl_context=prepared.context, backlog=BACKLOG
+        door = Door(
+            runner, prepared.listener, prepared.context, relay.connections, lingering=LINGER
         )
-        await site.start()
+        await door.start()
         async with (
             monitor.listening(prepared.metrics, relay),
             admin.listening(prepared.admin, relay),

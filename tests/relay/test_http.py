@@ -237,6 +237,85 @@ async def test_a_compressed_body_is_refused(relay: RunningRelay) -> None:
     assert (answer.status, answer.code) == (400, "malformed.encoding")
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+async def test_an_encoded_body_is_refused_wherever_it_comes(
+    relay: RunningRelay, method: str
+) -> None:
+    async with relay.client() as client:
+        answer = await client.request(method, "/v1/relay", b"x", {"Content-Encoding": "deflate"})
+
+    assert (answer.status, answer.code) == (400, "malformed.encoding")
+
+
+async def test_no_answer_is_compressed(relay: RunningRelay) -> None:
+    async with relay.client() as client:
+        answer = await client.request("GET", "/v1/relay", headers={"Accept-Encoding": "gzip"})
+
+    assert "Content-Encoding" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:1", 200),
+        ("alias.example:8443", 200),
+        ("ALIAS.example", 200),
+        ("evil.example", 400),
+        ("[::1]:8443", 400),
+        ("127.0.0.1.evil.example", 400),
+        ("", 400),
+    ],
+)
+async def test_only_the_relays_own_names_are_answered_to(
+    tmp_path: Path, host: str, status: int
+) -> None:
+    async with (
+        running(tmp_path / "relay", hosts=["alias.example"]) as relay,
+        relay.client() as client,
+    ):
+        answer = await client.request("GET", "/v1/relay", headers={"Host": host})
+        health = await client.request("GET", "/healthz", headers={"Host": "localhost"})
+
+    assert answer.status == status
+    assert status == 200 or answer.code == "malformed.host"
+    assert health.status == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1"])
+async def test_no_web_page_of_elsewhere_can_use_the_relay(relay: RunningRelay, origin: str) -> None:
+    async with relay.client() as client:
+        answer = await client.request("GET", "/v1/relay", headers={"Origin": origin})
+        own = await client.request("GET", "/v1/relay", headers={"Origin": relay.identity.url})
+
+    assert (answer.status, answer.code) == (403, "request.origin")
+    assert own.status == 200
+
+
+async def test_bodies_of_one_device_share_a_bound_on_memory(tmp_path: Path, world: World) -> None:
+    async with (
+        running(tmp_path / "relay", max_body_memory_per_device=1000) as relay,
+        people_of(relay, world) as people,
+    ):
+        client = await people.device(NAME)
+        gate = asyncio.Event()
+
+        async def slowly() -> Any:
+            yield bytes(900)
+            await gate.wait()
+
+        first = asyncio.create_task(client.request("POST", "/v1/channels", slowly()))
+        async with asyncio.timeout(10):
+            while (answer := await client.post("/v1/channels", bytes(200))).status != 429:
+                pass
+        gate.set()
+        ended = await first
+        after = await client.post("/v1/channels", bytes(900))
+
+    assert answer.code == "rate.bodies"
+    assert {(each.status, each.code) for each in (ended, after)} == {(400, "malformed")}
+
+
 async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
     async with running(tmp_path / "relay", request_timeout=0.05) as relay, relay.client() as client:
         gate = asyncio.Event()

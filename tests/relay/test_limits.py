@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from liaison.model import DeviceId
 from liaison.relay import limits
-from liaison.relay.errors import RateExceededError
-from liaison.relay.limits import Buckets, Limits
+from liaison.relay.errors import CrowdedError, RateExceededError, TooManyBodiesError
+from liaison.relay.limits import Bodies, Buckets, Held, Limits
 from liaison.relay.settings import Settings
 from liaison.wire.problems import Problem
 
@@ -90,6 +90,51 @@ def test_devices_of_one_party_share_its_rate() -> None:
 
     with pytest.raises(RateExceededError, match="party"):
         found.principal(NOR2)
+
+
+def test_devices_of_one_endpoint_share_its_rate() -> None:
+    found = Limits(Settings(burst_device=10, burst_endpoint=2, rate_endpoint=1), Clock())
+    second = DeviceId.parse("nor/defatt-berlin#d2")
+    found.principal(NOR)
+    found.principal(second)
+
+    with pytest.raises(RateExceededError, match="endpoint"):
+        found.principal(NOR)
+    found.principal(NOR2)
+
+
+def test_one_party_cannot_take_all_of_an_endpoints_key_packages() -> None:
+    clock = Clock()
+    found = Limits(Settings(burst_claims=2, rate_claims=1), clock)
+    party, other = NOR.party, DeviceId.parse("deu/lno-j3#d1").party
+    for _ in range(2):
+        found.claim(party, NOR2.endpoint)
+
+    with pytest.raises(RateExceededError):
+        found.claim(party, NOR2.endpoint)
+    found.claim(other, NOR2.endpoint)
+    found.claim(party, NOR.endpoint)
+    clock.now += 1
+    found.claim(party, NOR2.endpoint)
+
+
+def test_bodies_have_a_bound_together_and_each_its_own() -> None:
+    bodies = Bodies(most=10, most_each=6)
+    first, second, third = Held(bodies, "a"), Held(bodies, "b"), Held(bodies, "a")
+    first.grow(5)
+    second.grow(4)
+
+    with pytest.raises(TooManyBodiesError):
+        third.grow(2)
+    with pytest.raises(CrowdedError) as caught:
+        second.grow(2)
+    assert Problem.of(caught.value).retry_after == 1
+    first.end()
+    first.end()
+    third.grow(6)
+    third.end()
+    second.end()
+    assert bodies.total == 0
 
 
 def test_memory_stays_bounded_under_very_many_addresses(monkeypatch: pytest.MonkeyPatch) -> None:

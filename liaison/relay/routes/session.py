@@ -6,6 +6,7 @@ from aiohttp import web
 
 from liaison.errors import UnknownError
 from liaison.policy.keys import VerifyKey
+from liaison.relay import connections
 from liaison.relay.appkeys import NOW_MS, SERVICES, SESSION, SESSIONS
 from liaison.relay.requests import Size, answer, read, without_session
 from liaison.relay.services.callers import DeviceCaller
@@ -48,6 +49,7 @@ async def open_session(request: web.Request) -> web.Response:
         # Whoever can't sign must not learn who is registered, nor that a key is another's.
         raise HandshakeError from None
     token, session = sessions.prove(opened, VerifyKey(found.scheme, found.public), body.signature)
+    connections.prove(request, session.principal)
     known = 0
     if isinstance(found.caller, DeviceCaller):
         known = await registry.state_version(found.caller)
