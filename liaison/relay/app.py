@@ -20,8 +20,8 @@ from aiohttp import web
 
 from liaison.crypto.secret import random_bytes
 from liaison.errors import LiaisonError
-from liaison.fanout import LocalBus
-from liaison.relay import appkeys, log, log_status, middleware, recording, workers
+from liaison.fanout import Bus
+from liaison.relay import appkeys, buses, log, log_status, middleware, recording, workers
 from liaison.relay.connections import Connections
 from liaison.relay.errors import NotReadyError
 from liaison.relay.identity import RelayKeys
@@ -32,11 +32,13 @@ from liaison.relay.recording import Recorder, Step, nothing
 from liaison.relay.routes import TABLES
 from liaison.relay.services import Limits as ServiceLimits
 from liaison.relay.services import Services
+from liaison.relay.services.book import Book
 from liaison.relay.services.judging import JUDGE, Judge
 from liaison.relay.services.log_grace import LogPolicies
 from liaison.relay.sessions import Sessions
 from liaison.relay.settings import Settings
 from liaison.relay.streams import Streams
+from liaison.relay.succeeding import Successors
 from liaison.relay.writer import Writer
 from liaison.storage.engine import Database
 from liaison.wire.frames import Close
@@ -63,11 +65,13 @@ class Places:
         database_url: of the database.
         logs: folder of the logs' files.
         witness_context: whom to trust as a witness's host; None for the system's authorities.
+        bus_context: whom to trust as a NATS server; None for the system's authorities.
     """
 
     database_url: str
     logs: Path
     witness_context: SSLContext | None = field(default=None, repr=False)
+    bus_context: SSLContext | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
@@ -81,7 +85,7 @@ class Relay:
     recorder: Recorder
     publisher: Publisher
     writer: Writer
-    bus: LocalBus
+    bus: Bus
     services: Services
     streams: Streams
     metrics: Metrics
@@ -120,7 +124,8 @@ class Relay:
             raise
         recorder = Recorder(keys.public.origin, clocks.now_ms, random_bytes, step)
         metrics = Metrics()
-        writer, bus = Writer(database, recorder=recorder, metrics=metrics), LocalBus()
+        writer = Writer(database, recorder=recorder, metrics=metrics)
+        bus = buses.of(settings.nats_servers, keys.public.origin, places.bus_context)
         publisher = Publisher(
             database=database,
             writer=writer,
@@ -147,6 +152,7 @@ class Relay:
             judge=judge,
             files=publisher.files,
             log_signer=keys.log,
+            successors=Successors(publisher, Book()).check,
         )
         streams = Streams(settings.max_streams, settings.max_streams_per_device, metrics)
         connections = Connections(settings, clocks.monotonic)
@@ -168,6 +174,7 @@ class Relay:
     def start_workers(self) -> None:
         """Start what runs beside requests; `close` ends it."""
         settings, logger = self.settings, log.logger()
+        self.bus.start()
         poll = settings.revocation_poll_ms / 1000
         self._workers += [
             asyncio.create_task(self.publisher.run(), name="log"),

@@ -75,7 +75,10 @@ def prepared(data: DataDir, settings: Settings) -> Iterator[Prepared]:
         keys = identity.load(data)
         context = tls.server_context(data, settings, int(time.time()))
         places = Places(
-            data.database_url(settings.database_url), data.logs, tls.witness_context(settings)
+            data.database_url(settings.database_url),
+            data.logs,
+            tls.witness_context(settings),
+            tls.bus_context(settings),
         )
         listener = stack.enter_context(_listener(settings.listen))
         metrics = None

@@ -31,6 +31,9 @@ from liaison.relay.files import ENV_DATA, SETTINGS_FILE
 ENV_PREFIX: Final = "LIAISON_RELAY_"
 _ORIGIN = re.compile(r"https://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
 _WITNESS = re.compile(r"(https?)://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
+_NATS = re.compile(
+    r"(tls|nats)://([^\s/@:]+(:[^\s/@]*)?@)?(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?"
+)
 _LISTEN = re.compile(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):([0-9]{1,5})")
 
 Positive = Annotated[int, Field(gt=0)]
@@ -206,6 +209,17 @@ class Settings(BaseSettings):
         description="PEM file with the authorities of the witnesses' TLS; none: the system's.",
     )
 
+    nats_servers: tuple[str, ...] = Field(
+        (),
+        description="NATS servers that carry wake-ups between the nodes of this relay, such as "
+        '`["tls://relay:password@nats.example:4222"]`; none: this process is the whole relay.',
+        repr=False,
+    )
+    nats_ca: Path | None = Field(
+        None,
+        description="PEM file with the authorities of the NATS servers' TLS; none: the system's.",
+    )
+
     @field_validator("witnesses")
     @classmethod
     def _witnesses(cls, value: Mapping[str, str]) -> Mapping[str, str]:
@@ -215,6 +229,18 @@ class Settings(BaseSettings):
             if found is None or not (found[1] == "https" or is_loopback(found[2].strip("[]"))):
                 raise ValueError("a witness's address is https://host[:port][/path]")
         return {name: url.rstrip("/") for name, url in value.items()}
+
+    @field_validator("nats_servers")
+    @classmethod
+    def _nats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        found = [_NATS.fullmatch(url) for url in value]
+        for match in found:
+            # The password is in the address; it goes over a network encrypted.
+            if match is None or not (match[1] == "tls" or is_loopback(match[4].strip("[]"))):
+                raise ValueError("a NATS server's address is tls://[user:password@]host[:port]")
+        if len({match[1] for match in found if match}) > 1:
+            raise ValueError("all NATS servers with tls:// or all without")
+        return value
 
     @field_validator("listen")
     @classmethod

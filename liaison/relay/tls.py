@@ -65,14 +65,25 @@ def witness_context(settings: Settings) -> ssl.SSLContext | None:
     Raises:
         SettingsError: the file of authorities can't be used.
     """
-    if settings.witness_ca is None:
+    return _authorities(settings.witness_ca)
+
+
+def bus_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return whom to trust as a NATS server; None for the system's authorities.
+
+    Raises:
+        SettingsError: the file of authorities can't be used.
+    """
+    return _authorities(settings.nats_ca)
+
+
+def _authorities(file: Path | None) -> ssl.SSLContext | None:
+    if file is None:
         return None
     try:
-        return ssl.create_default_context(cafile=settings.witness_ca)
+        return ssl.create_default_context(cafile=file)
     except (OSError, ssl.SSLError) as e:
-        raise SettingsError(
-            f"the authorities in {settings.witness_ca} can't be used: {e}"
-        ) from None
+        raise SettingsError(f"the authorities in {file} can't be used: {e}") from None
 
 
 def _trial(data: DataDir, settings: Settings, now: int) -> tuple[Path, Path]:

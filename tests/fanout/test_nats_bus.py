@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -16,9 +15,6 @@ from liaison.fanout.nats import AT_ONCE, EVERYTHING, WakeFormatError, decode, en
 from tests.support import nats
 from tests.support.nats import SECONDS, NatsServer
 
-_numbers = itertools.count(1_000)
-AGAIN = 0.5
-"""Seconds after which a test says something once more."""
 SUBJECT = subject_of("relay.example")
 
 
@@ -81,21 +77,8 @@ async def woken(subscription: Subscription, wake: tuple[str, str]) -> None:
 
 
 async def told(sender: Node, subscription: Subscription, topic: str) -> None:
-    """Wait until all that a node has sent so far was heard by another's subscriber.
-
-    What a node says when it connects wakes every topic, without a note. A server may lose what is
-    sent in the moment in which the other subscribes, so it is said until it is heard.
-    """
-    sent = set()
-    async with asyncio.timeout(SECONDS):
-        while True:
-            sent.add((topic, f"n{next(_numbers)}"))
-            sender.bus.wake(*max(sent))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN):
-                    while not sent & await subscription.wait():
-                        pass
-                    return
+    """Wait until all that a node has sent so far was heard by another's subscriber."""
+    await nats.heard(sender.bus, subscription, topic)
 
 
 async def test_a_wake_on_one_node_is_one_on_the_other(server: NatsServer) -> None:

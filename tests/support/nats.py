@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -12,8 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from liaison.fanout import Bus, Subscription
+
 SECONDS = 30
 """How long a test waits for what has to come."""
+AGAIN = 0.5
+"""Seconds after which a test says something once more."""
+_numbers = itertools.count(1_000)
 _BINARY = Path(sys.executable).parent / "nats-server"
 
 
@@ -77,3 +83,21 @@ async def running(*options: str) -> AsyncIterator[NatsServer]:
         yield server
     finally:
         await server.stop()
+
+
+async def heard(sender: Bus, subscription: Subscription, topic: str) -> None:
+    """Wait until all that a node has sent so far was heard by another's subscriber.
+
+    What a node says when it connects wakes every topic, without a note. A server may lose what is
+    sent in the moment in which the other subscribes, so it is said until it is heard.
+    """
+    sent = set()
+    async with asyncio.timeout(SECONDS):
+        while True:
+            sent.add((topic, f"n{next(_numbers)}"))
+            sender.wake(*max(sent))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN):
+                    while not sent & await subscription.wait():
+                        pass
+                    return

@@ -10,7 +10,7 @@ from itertools import count
 from liaison.crypto.secret import random_bytes
 from liaison.crypto.signing import SigningKey
 from liaison.envelope.header import Header, HeaderLabel, Kind
-from liaison.fanout import LocalBus
+from liaison.fanout import Bus, LocalBus
 from liaison.mls import external, group, welcome
 from liaison.mls.commit import StagedCommit
 from liaison.mls.credentials import Credential
@@ -63,7 +63,7 @@ class Relay:
     def __init__(self, database: Database, limits: Limits | None = None) -> None:
         self.database = database
         self.clock = Clock()
-        self.bus = LocalBus()
+        self.bus: Bus = LocalBus()
         self.recorder = Recorder("relay.example", self.clock, random_bytes)
         self.writer = Writer(database, recorder=self.recorder)
         self.key = SigningKey.generate(ED25519)
