@@ -1,0 +1,29 @@
+"""Which bus a relay uses: its own process's, or NATS where it is one of several nodes."""
+
+from __future__ import annotations
+
+from ssl import SSLContext
+
+from liaison.fanout import Bus, LocalBus, NatsBus
+from liaison.fanout.nats import subject_of
+from liaison.relay import log
+
+
+def of(servers: tuple[str, ...], origin: str, context: SSLContext | None) -> Bus:
+    """Return the bus of a node; it connects when it is started.
+
+    Args:
+        servers: NATS servers; none where this process is the whole relay.
+        origin: of the relay.
+        context: whom to trust as a server; None for the system's authorities.
+    """
+    if not servers:
+        return LocalBus()
+
+    def report(event: str, why: str) -> None:
+        if event == "bus_connected":
+            log.logger().info(event)
+        else:
+            log.logger().warning(event, error=why)
+
+    return NatsBus(servers, subject_of(origin), context, report)
