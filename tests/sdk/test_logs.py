@@ -22,15 +22,16 @@ from liaison.tlog import merkle
 from liaison.tlog.disclosure import Disclosure
 from liaison.tlog.entries import Entry
 from liaison.tlog.proof import TlogProof
+from liaison.tlog.text import to_base64
 from liaison.trust import log as trusted
 from liaison.wire import v1
 from liaison.wire.frames import Deliver, ItemKind
 from liaison.wire.log import LogAnswer, LogQuery
-from liaison_sdk import Client, EventKind, LogStatus, log_credentials, log_keeping
+from liaison_sdk import Client, EventKind, LogStatus, log_credentials
 from liaison_sdk.channel import Channel
 from liaison_sdk.log_credentials import CredentialUnloggedError
-from liaison_sdk.store import Transaction, channels, logs
-from liaison_sdk.store.logs import PendingPlace
+from liaison_sdk.store import Transaction, channels, items, logs
+from liaison_sdk.store.items import Told
 from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, next_message, until
 from tests.support import relay as relays
 from tests.support import witness as witnesses
@@ -461,7 +462,7 @@ class Shadow:
     Args:
         ledger: the log that it shows.
         client: whose items it logs as they come.
-        commits: the places of commits, and the epochs that they ended.
+        commits: the places of commits that came as Welcomes, and the epochs that they ended.
         instead: places of which it logs something else.
     """
 
@@ -474,6 +475,10 @@ class Shadow:
         self.added: Callable[[], tuple[str, ...] | None] = lambda: (
             str(client._env.account.device),
         )
+        self.false: dict[int, dict[str, Any]] = {}
+        """Fields that it makes up, by the item's place."""
+        self.told: dict[int, Told] = {}
+        """What the items say of themselves."""
         api: Any = client._env.api
         api.log = self.log
 
@@ -485,11 +490,10 @@ class Shadow:
             if digest not in self._done:
                 self._done.add(digest)
                 self._ledger.certificate(digest, device=names[digest])
-        sql = "SELECT channel, seq, digest FROM items ORDER BY seq"
-        for channel, seq, digest in await self._client._env.read(lambda tx: tx.all(sql)):
+        for channel, seq, digest, told in await self._client._env.read(self._items):
             if seq not in self._done:
                 self._done.add(seq)
-                self._add(ChannelId(channel), seq, digest)
+                self._add(channel, seq, digest, told)
         return self._ledger.answer(query)
 
     def _names(self, tx: Transaction) -> dict[bytes, str]:
@@ -497,12 +501,24 @@ class Shadow:
         groups = [log_credentials.of_group(env, tx, one) for one in found if one.state.is_open]
         return {digest: name for group in groups for digest, name in group.items()}
 
-    def _add(self, channel: ChannelId, seq: int, digest: bytes) -> None:
-        shown = digest_of("another") if seq in self._instead else digest
-        if seq in self._commits:
-            self._ledger.commit(channel, seq, self._commits[seq], shown, added=self.added())
+    def _items(self, tx: Transaction) -> list[tuple[ChannelId, int, bytes, Told | None]]:
+        rows = tx.all("SELECT channel, seq, digest FROM items ORDER BY seq")
+        return [
+            (ChannelId(channel), seq, digest, items.told(tx, ChannelId(channel), seq))
+            for channel, seq, digest in rows
+        ]
+
+    def _add(self, channel: ChannelId, seq: int, digest: bytes, told: Told | None) -> None:
+        fields = dict(self.false.get(seq, {}))
+        if seq in self._instead:
+            fields["digest"] = to_base64(digest_of("another"))
+        if told is not None:
+            self.told[seq] = told
+            self._ledger.told(channel, seq, told, **fields)
+        elif seq in self._commits:
+            self._ledger.commit(channel, seq, self._commits[seq], digest, added=self.added())
         else:
-            self._ledger.item(channel, seq, 1, shown)
+            self._ledger.item(channel, seq, 1, digest, **fields)
 
 
 async def test_whoever_was_given_another_commit_than_the_log_has_finds_out(pair: Stage) -> None:
@@ -530,6 +546,39 @@ async def test_whoever_was_given_another_message_than_the_log_has_finds_out(pair
             return await codes(officer) == {"log.channel_fork"}
 
         assert await until(officer, noticed)
+
+
+@pytest.mark.parametrize(
+    ("place", "field", "value"),
+    [
+        (2, "sender", "nor/defatt-berlin#d2"),
+        (3, "action", "OVERRIDE"),
+        (4, "removed", ()),
+        (4, "added", ("deu/lno-j3#d1", "deu/somebody-else#d1")),
+    ],
+)
+async def test_what_the_log_makes_up_about_an_item_is_noticed(
+    pair: Stage, place: int, field: str, value: Any
+) -> None:
+    async with pair.client(ATTACHE, alarms=True) as attache, pair.client(OFFICER) as officer:
+        ledger = await second_log(pair, await attache.agreement(AGREEMENT))
+        relay = Shadow(ledger, attache, {}, set())
+        relay.false[place] = {field: value}
+        channel = await talk(attache, officer)
+        await channel.remove(endpoint("deu/lno-j3"))
+
+        async def noticed() -> bool:
+            logged = {message.text: message.logged for message in await attache.history()}
+            return (
+                await codes(attache) == {"log.false_entry"}
+                and logged == {"one": place != 2, "two": place != 3}
+                and (await attache.channel("duty")).confirmed is (place != 4)
+            )
+
+        assert await until(attache, noticed)
+        (alarm,) = (await status(attache)).alarms
+        assert f"item {place} of the channel another {field} " in alarm.text
+        assert json.loads(alarm.evidence)["answered"]["entries"]
 
 
 async def test_an_entry_that_is_kept_back_is_noticed(pair: Stage) -> None:
@@ -571,14 +620,6 @@ async def test_an_item_that_is_logged_and_never_delivered_is_noticed(pair: Stage
             return await codes(officer) == {"log.item_withheld"}
 
         assert await until(officer, noticed)
-
-
-def test_what_was_not_opened_when_it_was_new_does_not_count_as_erased() -> None:
-    waiting = PendingPlace(
-        seq=3, index=7, is_commit=False, epoch=1, digest=None, since=1_790_000_000
-    )
-
-    assert log_keeping._place(waiting).time_ms == 1_790_000_000_000
 
 
 @pytest.mark.parametrize("added", [None, (), ("deu/somebody-else#d1",)])

@@ -13,7 +13,7 @@ import pytest
 from liaison.model import ChannelId, DeviceId, MessageId, Precedence
 from liaison_sdk.errors import NewerStoreError, SealBrokenError, StoreError
 from liaison_sdk.keystore import Keystore
-from liaison_sdk.store import SQLiteStore, Transaction, channels, messages, meta, outbox
+from liaison_sdk.store import SQLiteStore, Transaction, channels, messages, meta, outbox, schema
 from liaison_sdk.store.channels import ChannelRecord, ChannelState, GroupBlobs
 from liaison_sdk.store.messages import MessageRecord, MessageState
 from liaison_sdk.store.outbox import OutboxRecord, OutboxState
@@ -278,3 +278,28 @@ async def test_a_disk_that_is_full_at_the_end_hinders_nobody_from_closing(
     store._connection = real
 
     assert full.closed
+
+
+def test_a_store_of_the_version_before_is_brought_up_to_date() -> None:
+    old, new = (sqlite3.connect(":memory:") for _ in range(2))
+    for statement in schema._STATEMENTS[: -len(schema._TOLD)]:
+        old.execute(statement)
+    old.execute("PRAGMA user_version = 3")
+    for channel in (b"follows on", b"waits"):
+        old.execute("INSERT INTO log_channels (channel, body) VALUES (?, x'00')", (channel,))
+    old.execute(
+        "INSERT INTO log_pending (channel, seq, place, is_commit, epoch, digest, since) "
+        "VALUES (?, 5, 9, 0, 1, NULL, 7)",
+        (b"waits",),
+    )
+    old.execute("INSERT INTO items (channel, seq, digest) VALUES (x'01', 1, x'02')")
+
+    for connection in (old, new):
+        schema.prepare(connection)
+
+    assert old.execute("SELECT channel FROM log_channels").fetchall() == [(b"follows on",)]
+    assert old.execute("SELECT told FROM items").fetchall() == [(None,)]
+    columns = (
+        "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c ORDER BY 1, 2"
+    )
+    assert old.execute(columns).fetchall() == new.execute(columns).fetchall()

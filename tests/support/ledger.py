@@ -18,7 +18,7 @@ from liaison.policy.keys import VerifyKey
 from liaison.tlog import entries, merkle
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.disclosure import Sealed
-from liaison.tlog.entries import Entry, PolicyRef, pseudonym
+from liaison.tlog.entries import Entry, PolicyRef, pseudonym, size_bucket
 from liaison.tlog.fields import EntryType
 from liaison.tlog.merkle import Node
 from liaison.tlog.note import Note
@@ -26,6 +26,7 @@ from liaison.tlog.text import to_base64
 from liaison.tlog.vkey import SignatureType, VerifierKey
 from liaison.trust import log as trusted
 from liaison.wire.log import LogAnswer, LogQuery, ProvenEntry
+from liaison_sdk.store.items import Told
 
 SECOND = 1000
 DEVICE = "deu/lno-j3#d1"
@@ -85,6 +86,19 @@ class Ledger:
     def item(self, channel: ChannelId, seq: int, epoch: int, digest: bytes, **fields: Any) -> int:
         """Note that a message was accepted."""
         return self._item(EntryType.ACCEPTED, channel, seq, epoch, digest, fields)
+
+    def told(self, channel: ChannelId, seq: int, told: Told, **fields: Any) -> int:
+        """Note what an item says of itself, or something else in some of its fields."""
+        version = told.version or self.agreement.version
+        return self.add(
+            EntryType(told.type),
+            {**told.fields, **fields},
+            channel=pseudonym(trusted.origin(self.agreement), channel),
+            seq=Seq(seq),
+            epoch=told.epoch,
+            policy=PolicyRef(version, self.agreement.digest()),
+            size=size_bucket(told.size),
+        )
 
     def commit(self, channel: ChannelId, seq: int, epoch: int, digest: bytes, **fields: Any) -> int:
         """Note that an epoch was ended."""

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from liaison.crypto import suites
+from liaison.crypto import kdf, suites
 from liaison.crypto.signing import SignatureScheme
 from liaison.errors import LiaisonError
 from liaison.mls import external
@@ -33,6 +33,7 @@ from liaison_sdk import (
     joining,
     judgement,
     key_packages,
+    log_told,
     merging,
     plans,
     reasons,
@@ -203,6 +204,7 @@ class Committer:
             blobs=blobs_of(staged.group),
             fresh_leaf=True,
             state_version=meta.next_state_version(tx),
+            told=_told(group, staged),
         )
         commits.save(tx, fresh)
         return _Found(fresh) if alone else _Fresh(fresh)
@@ -284,6 +286,7 @@ class Committer:
                 blobs=blobs_of(joined.group),
                 fresh_leaf=True,
                 state_version=meta.next_state_version(tx),
+                told=_told(None, joined),
             )
             commits.save(tx, staged)
             return staged
@@ -374,6 +377,12 @@ def _check_own(
 ) -> None:
     """Ask of an own commit what every receiver will ask; then nobody has to reject it."""
     judgement.judge_commit(env, tx, record, agreement, group, staged.effect, env.now)
+
+
+def _told(before: Group | None, staged: StagedCommit) -> bytes:
+    """Return what an own commit will have to say in the log."""
+    digest, size = kdf.sha256(staged.commit), len(staged.commit)
+    return log_told.of_commit(before, staged.effect, digest, size=size).encode()
 
 
 def _join_anew(

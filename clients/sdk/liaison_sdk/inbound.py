@@ -35,7 +35,15 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import SendMessage
 from liaison.policy.requests import Decision
 from liaison.wire.frames import Deliver, ItemKind
-from liaison_sdk import drafts, judgement, log_credentials, merging, receipts, refreshing
+from liaison_sdk import (
+    drafts,
+    judgement,
+    log_credentials,
+    log_told,
+    merging,
+    receipts,
+    refreshing,
+)
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError, ChannelRejectedError
 from liaison_sdk.events import Event, EventKind
@@ -45,6 +53,7 @@ from liaison_sdk.log_following import LogFollower
 from liaison_sdk.store import Transaction, channels, commits, items, messages
 from liaison_sdk.store import receipts as receipt_table
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
+from liaison_sdk.store.items import Told
 from liaison_sdk.store.messages import MessageRecord, MessageState
 from liaison_sdk.trust_store import device_of
 
@@ -147,20 +156,22 @@ class Inbound:
         if item.kind is ItemKind.GAP:
             items.take(tx, item.channel, item.seq, digest)
             return
+        record = channels.load(tx, item.channel)
+        told: Told | None = None
         if items.is_repeated(tx, item.channel, digest):
             # The relay sequenced the same bytes twice; what they say is known.
-            items.take(tx, item.channel, item.seq, digest)
+            told = log_told.of_unread(record, item, digest)
+            items.take(tx, item.channel, item.seq, digest, told)
             return
-        record = channels.load(tx, item.channel)
         match item.kind:
             case ItemKind.MESSAGE:
-                self._message(tx, record, item)
+                told = self._message(tx, record, item, digest)
             case ItemKind.COMMIT if record is not None:
-                self._commit(tx, record, item, digest)
+                told = self._commit(tx, record, item, digest)
             case ItemKind.PROPOSAL if record is not None:
-                self._proposal(tx, record, item)
+                told = self._proposal(tx, record, item, digest)
         # After what may find that something lacks for it, and before the transaction ends.
-        items.take(tx, item.channel, item.seq, digest)
+        items.take(tx, item.channel, item.seq, digest, told)
 
     def _time(self, item: Deliver) -> int:
         """The relay's time of acceptance, which can't lie far in the future.
@@ -172,14 +183,17 @@ class Inbound:
 
     # --- messages -----------------------------------------------------------------------
 
-    def _message(self, tx: Transaction, record: ChannelRecord | None, item: Deliver) -> None:
+    def _message(
+        self, tx: Transaction, record: ChannelRecord | None, item: Deliver, digest: bytes
+    ) -> Told | None:
+        """Store what follows from a message; return what it has to say in the log."""
         try:
             opened, record = self._decrypt(tx, record, item)
         except LiaisonError as e:
             self._fail(tx, record, item, e)
             if isinstance(e, FutureEpochError):
                 self._note_gap(tx, item)
-            return
+            return log_told.of_unread(record, item, digest)
         env, at = self._env, self._time(item)
         sender = device_of(opened.sender.leaf_node.credential)
         agreement = env.trust.agreement(tx, record.agreement_id, record.version_at(opened.epoch))
@@ -191,7 +205,7 @@ class Inbound:
         except LiaisonError as e:
             record = env.groups.save_message(tx, record, opened.group)
             self._fail(tx, record, item, e, sender=sender)
-            return
+            return log_told.of_unread(record, item, digest)
         audience = env.groups.audience_of(item.channel, opened.group, opened.epoch)
         size = len(item.payload)
         decision = judgement.judge_message(
@@ -227,6 +241,15 @@ class Inbound:
             reason="" if decision.allow else decision.reason,
         )
         self._keep(tx, record, stored, header, content)
+        return log_told.of_message(
+            sender,
+            header,
+            digest,
+            epoch=opened.epoch,
+            size=size,
+            time_ms=item.time_ms,
+            version=agreement.version,
+        )
 
     def _decrypt(
         self, tx: Transaction, record: ChannelRecord | None, item: Deliver
@@ -358,43 +381,55 @@ class Inbound:
 
     # --- handshakes ---------------------------------------------------------------------
 
-    def _proposal(self, tx: Transaction, record: ChannelRecord, item: Deliver) -> None:
+    def _proposal(
+        self, tx: Transaction, record: ChannelRecord, item: Deliver, digest: bytes
+    ) -> Told | None:
+        """Keep a proposal; return what it has to say in the log."""
         env = self._env
         if not record.state.is_open:
-            return
+            return None
         group = env.groups.load(tx, record)
         agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
         now = self._time(item)
+        told = log_told.of_proposal(record, item, digest, None, known=False)
         try:
             stored = process(group, item.payload, now=now, validator=env.trust.validator(agreement))
             if not isinstance(stored, ProposalStored):
                 raise WrongItemError("the relay delivered something else as a proposal")
+            who = log_told.proposer(group, stored.queued)
+            told = log_told.of_proposal(record, item, digest, who)
             judgement.judge_proposal(env, tx, record, agreement, group, stored.queued, now)
-        except (StaleEpochError, OwnMessageError):
-            # Its epoch is over, or it is our own and was stored before it was sent.
-            return
+        except OwnMessageError:
+            # It was stored before it was sent.
+            return log_told.of_proposal(record, item, digest, env.account.device)
+        except StaleEpochError:
+            return told
         except LiaisonError as e:
             self._require_news(item)
             # A proposal that is not kept is never committed here, and a commit
             # that contains it is not followed.
             env.announce(tx, Event(EventKind.PROBLEM, record.channel, e.message))
-            return
+            return told
         env.groups.save_epoch(tx, record, stored.group)
         env.announce(tx, Event(EventKind.PROPOSAL, record.channel))
+        return told
 
-    def _commit(self, tx: Transaction, record: ChannelRecord, item: Deliver, digest: bytes) -> None:
+    def _commit(
+        self, tx: Transaction, record: ChannelRecord, item: Deliver, digest: bytes
+    ) -> Told | None:
+        """Follow a commit; return what it has to say in the log, as far as it could be read."""
         env = self._env
         staged = commits.load(tx, record.channel)
         if staged is not None and staged.digest == digest:
             merging.merge(env, tx, staged, item.seq, item.time_ms)
-            return
+            return None
         if not record.state.is_open:
-            return
+            return None
         try:
             group = env.groups.load(tx, record)
         except ChannelClosedError:
             # A Welcome that could not be used: there is no group to follow it with.
-            return
+            return None
         agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
         now = self._time(item)
         try:
@@ -402,31 +437,34 @@ class Inbound:
             if isinstance(result, OwnCommitEcho):
                 # Accepted, and what it led to is not here: this store is an old copy.
                 merging.mark_stale(env, tx, record, "an own commit is not in this store")
-                return
+                return None
             if not isinstance(result, CommitStaged):
                 raise WrongItemError("the relay delivered something else as a commit")
         except StaleEpochError:
-            return
+            return None
         except LiaisonError as e:
             # Whether only we can't follow or nobody can, we can't tell: joining
             # anew is possible in the first case and fails harmlessly in the second.
             if record.state is ChannelState.STALE:
-                return
+                return None
             merging.mark_stale(env, tx, record, f"a commit can't be followed: {e.message}")
-            return
+            return None
+        size = len(item.payload)
+        told = log_told.of_commit(group, result.effect, digest, size=size, time_ms=item.time_ms)
         try:
             judgement.judge_commit(env, tx, record, agreement, group, result.effect, now)
         except LiaisonError as e:
             self._require_news(item)
             merging.reject(env, tx, record, e)
-            return
+            return told
         commits.delete(tx, record.channel)
         if result.group is None:
             merging.leave(env, tx, record)
-            return
+            return told
         at = item.time_ms // 1000
         merging.save_next_epoch(env, tx, record, group, result.group, at)
         merging.announce_members(env, tx, record, result.effect)
+        return told
 
 
 def _needs_no_relay(item: Deliver) -> bool:

@@ -227,4 +227,4 @@ def _following(tx: Transaction, origin: str, record: ChannelRecord) -> Following
         last = logs.highest_item(tx, record.channel)
         return Following.from_here(origin, record.channel, last, record.epoch)
     view = ChannelView(pseudonym(origin, record.channel), known.next_seq, known.epoch)
-    return Following(view, known.last, known.joined, known.confirmed)
+    return Following(view, known.last, known.confirmed)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from liaison.errors import LiaisonError
+from liaison.errors import LiaisonError, VerificationError
 from liaison.model import ChannelId, DeviceId, PartyCode
 from liaison.policy.agreement import Agreement
 from liaison.tlog import merkle
@@ -21,7 +21,7 @@ from liaison.tlog.channels import ChannelView
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.commitment import Value
 from liaison.tlog.disclosure import Disclosure
-from liaison.tlog.entries import Entry, pseudonym
+from liaison.tlog.entries import Entry, PolicyRef, pseudonym, size_bucket
 from liaison.tlog.errors import (
     ChannelForkError,
     ForkError,
@@ -31,17 +31,33 @@ from liaison.tlog.errors import (
     QuorumError,
     ShrunkError,
 )
-from liaison.tlog.fields import EntryType
+from liaison.tlog.fields import SCHEMAS, EntryType
 from liaison.tlog.note import Note
 from liaison.tlog.policy import Cosigned
 from liaison.tlog.proof import TlogProof
 from liaison.tlog.text import from_base64, to_base64
 from liaison.trust import log as trusted
 from liaison.wire.log import LogAnswer, ProvenEntry
+from liaison_sdk.store.items import Told
 
 PROOF_FORMAT: Final = "liaison.log-proof/1"
+MAX_APART: Final = 3_600_000
+"""Milliseconds between an item's acceptance, as its sender or reader was told, and its entry: both
+are by the relay's clock, but the log's never goes back where that one is set."""
+MAX_DTG_AHEAD: Final = 86_400_000
+"""Milliseconds by which a drafter's clock may be ahead of the relay's."""
+_SECOND: Final = 1000
 CERTIFICATE_ACTS: Final = frozenset({"certificate", "known"})
 """What a key entry says that puts a certificate into the log."""
+
+
+class FalseEntryError(VerificationError):
+    """The log says something of an item that the item does not say of itself.
+
+    Auditors are told the same. What the item says is signed by its sender, and was not changed.
+    """
+
+    code = "log.false_entry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +117,11 @@ class Following:
     Args:
         view: what has to come next.
         last: index of the last entry that was followed; -1 before the first.
-        joined: the commit that began this stay, where nothing of the stay was followed yet and
-            the relay may show that commit or not; None otherwise.
         confirmed: the highest epoch whose beginning the log has shown to be the one known here.
     """
 
     view: ChannelView
     last: int = -1
-    joined: int | None = None
     confirmed: int = -1
 
     @classmethod
@@ -124,7 +137,8 @@ class Following:
         name = pseudonym(origin, channel)
         if seq == 0:
             return cls(ChannelView(name, 1, epoch), confirmed=epoch)
-        return cls(ChannelView(name, seq, epoch - 1), joined=seq)
+        # The commit itself has to show: it is what confirms the first epoch.
+        return cls(ChannelView(name, seq, epoch - 1))
 
     @classmethod
     def from_here(cls, origin: str, channel: ChannelId, seq: int, epoch: int) -> Following:
@@ -149,22 +163,50 @@ class Place:
     """What the log says about one item of a channel.
 
     Args:
-        seq: the item's place.
-        index: the entry's.
-        is_commit: whether the item ended an epoch.
-        epoch: of the item; for a commit the one that it ended.
-        digest: SHA-256 of the item; None where the log shows it no more.
-        time_ms: when it was accepted, Unix milliseconds.
-        added: the devices that a commit has brought in; None where the log does not show them.
+        index: the entry's place in the log.
+        entry: itself; it has a `seq` and an `epoch`.
+        values: of its fields; None where the log shows them no more.
     """
 
-    seq: int
     index: int
-    is_commit: bool
-    epoch: int
-    digest: bytes | None
-    time_ms: int
-    added: tuple[str, ...] | None = None
+    entry: Entry
+    values: Mapping[str, Value] | None
+
+    @property
+    def seq(self) -> int:
+        """The item's place in the channel."""
+        return self.entry.seq or 0
+
+    @property
+    def epoch(self) -> int:
+        """Of the item; for a commit the one that it ended."""
+        return self.entry.epoch or 0
+
+    @property
+    def is_commit(self) -> bool:
+        """Whether the item ended an epoch."""
+        return self.entry.type is EntryType.COMMIT
+
+    @property
+    def digest(self) -> bytes | None:
+        """SHA-256 of the item; None where the log does not show it.
+
+        Raises:
+            ChannelForkError: the log shows something that is none.
+        """
+        value = None if self.values is None else self.values.get("digest")
+        if not isinstance(value, str):
+            return None
+        try:
+            return from_base64(value)
+        except ValueError as error:
+            raise ChannelForkError("the log tells a digest that is none") from error
+
+    @property
+    def added(self) -> tuple[str, ...] | None:
+        """The devices that a commit has brought in; None where the log does not show them."""
+        added = None if self.values is None else self.values.get("added")
+        return added if isinstance(added, tuple) else None
 
 
 def verify(
@@ -216,26 +258,18 @@ def follow(known: Following, entries: Iterable[Proven]) -> tuple[Following, list
         entry = each.entry
         if entry.channel != known.view.channel or entry.seq is None or entry.epoch is None:
             continue
-        view = _first(known, entry) if known.joined is not None else known.view
-        view = view.follow(entry)
+        view = known.view.follow(entry)
         if each.index <= known.last:
             raise ChannelForkError(
                 f"item {entry.seq} of the channel stands before the one that it follows"
             )
-        if known.joined not in (None, entry.seq) and known.view.epoch is not None:
-            # The commit is not shown; what follows it is of the epoch that it began.
-            known = replace(known, confirmed=known.view.epoch + 1)
-        known = replace(known, view=view, last=each.index, joined=None)
-        is_commit = entry.type is EntryType.COMMIT
-        digest = _digest(each)
-        if is_commit and digest is None:
+        known = replace(known, view=view, last=each.index)
+        place = Place(each.index, entry, each.values)
+        if place.digest is None and place.is_commit:
             raise ChannelForkError(
                 f"the log does not show which commit ended epoch {entry.epoch} of the channel"
             )
-        added = _added(each)
-        places.append(
-            Place(entry.seq, each.index, is_commit, entry.epoch, digest, entry.time, added)
-        )
+        places.append(place)
     return known, places
 
 
@@ -252,6 +286,52 @@ def compare(place: Place, digest: bytes) -> None:
         f"the log has another {what} at place {place.seq} of the channel than this device was given",
         hint="tell the other members by another way; the evidence is kept",
     )
+
+
+def compare_told(place: Place, told: Told, policy: PolicyRef | None) -> None:
+    """Check that the log says of an item what the item says of itself.
+
+    Args:
+        place: what the log says.
+        told: what this device derived.
+        policy: the version that it was accepted under; None where that is not known here.
+
+    Raises:
+        FalseEntryError: it says something else, or keeps a part of it back.
+    """
+    entry, where = place.entry, f"item {place.seq} of the channel"
+    shown = {
+        "type": entry.type.value,
+        "epoch": place.epoch,
+        "size": entry.size,
+        "policy": entry.policy,
+    }
+    wanted = {
+        "type": told.type,
+        "epoch": told.epoch,
+        "size": size_bucket(told.size),
+        "policy": policy or entry.policy,
+    }
+    for name, value in wanted.items():
+        if shown[name] != value:
+            raise FalseEntryError(f"the log gives {where} another {name} than it has")
+    _check_time(place, told)
+    if place.values is None:
+        return
+    for name in SCHEMAS[entry.type].sealed:
+        if name not in place.values:
+            raise FalseEntryError(f"the log keeps the {name} of {where} back")
+        if name not in told.unknown and place.values[name] != told.fields.get(name):
+            raise FalseEntryError(f"the log gives {where} another {name} than it has")
+
+
+def _check_time(place: Place, told: Told) -> None:
+    at, dtg = place.entry.time, told.fields.get("dtg")
+    late = isinstance(dtg, int) and at < dtg * _SECOND - MAX_DTG_AHEAD
+    if late or abs(at - told.time_ms) > MAX_APART:
+        raise FalseEntryError(
+            f"the log has item {place.seq} of the channel at another time than it was accepted"
+        )
 
 
 def credentials(entries: Iterable[Proven], asked: Mapping[bytes, str]) -> dict[bytes, int]:
@@ -357,27 +437,3 @@ def _proven(checkpoint: Checkpoint, each: ProvenEntry) -> Proven:
     if each.disclosure is None:
         return Proven(each.index, entry, None)
     return Proven(each.index, entry, entry.open(Disclosure.from_json(each.disclosure)))
-
-
-def _first(known: Following, entry: Entry) -> ChannelView:
-    """Return the view that a stay begins with, by the first entry that is shown of it."""
-    seq, view = entry.seq or 0, known.view
-    if seq == view.next_seq + 1 and view.epoch is not None:
-        # The commit that brought this device in is not shown to it.
-        return replace(view, next_seq=seq, epoch=view.epoch + 1)
-    return view
-
-
-def _added(each: Proven) -> tuple[str, ...] | None:
-    added = None if each.values is None else each.values.get("added")
-    return added if isinstance(added, tuple) else None
-
-
-def _digest(each: Proven) -> bytes | None:
-    digest = None if each.values is None else each.values.get("digest")
-    if not isinstance(digest, str):
-        return None
-    try:
-        return from_base64(digest)
-    except ValueError as error:
-        raise ChannelForkError("the log tells a digest that is none") from error

@@ -16,15 +16,17 @@ from liaison.errors import LiaisonError
 from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
 from liaison.policy.fields import format_duration
+from liaison.tlog.entries import Entry, PolicyRef
 from liaison.tlog.errors import ChannelForkError
 from liaison.wire.log import LogAnswer
 from liaison_sdk import log_checks, log_credentials
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.log_asking import Outcome, Plan, followed_channels
-from liaison_sdk.log_checks import Answered, Following, Place
-from liaison_sdk.store import Transaction, logs
+from liaison_sdk.log_checks import Answered, FalseEntryError, Following, Place
+from liaison_sdk.store import Transaction, items, logs
 from liaison_sdk.store.channels import ChannelState
+from liaison_sdk.store.items import Told
 from liaison_sdk.store.logs import FollowRecord, LogRecord, PendingPlace
 
 WITHHELD: Final = "log.item_withheld"
@@ -196,7 +198,6 @@ def _keep_places(
         following.view.next_seq,
         following.view.epoch,
         following.last,
-        following.joined,
         following.confirmed,
         start,
         before is not None and before.welcomed,
@@ -206,9 +207,7 @@ def _keep_places(
         if settled is not None:
             known = settled
             continue
-        pending = PendingPlace(
-            place.seq, place.index, place.is_commit, place.epoch, place.digest, env.now
-        )
+        pending = PendingPlace(place.seq, place.index, place.entry.encode(), place.values, env.now)
         logs.add_pending(tx, channel, pending)
     logs.save_following(tx, known)
 
@@ -228,17 +227,43 @@ def _settle(
     digest = logs.item_digest(tx, channel, place.seq)
     if digest is None:
         return None
+    told = items.told(tx, channel, place.seq)
     try:
         if digest != _NOTHING:
             log_checks.compare(place, digest)
-    except ChannelForkError as error:
+        if told is not None:
+            log_checks.compare_told(place, told, _policy(env, tx, agreement, told))
+    except (ChannelForkError, FalseEntryError) as error:
         alarm(env, tx, agreement.agreement_id, channel, error, evidence)
         return known
+    items.forget_told(tx, channel, place.seq)
     if place.is_commit:
         return replace(known, confirmed=max(known.confirmed, place.epoch + 1))
-    if place.digest is not None or place.time_ms < _erased_before(env, agreement):
+    if place.digest is not None or _is_erased(env, agreement, place, told):
         logs.mark_logged(tx, channel, place.seq, place.index)
     return known
+
+
+def _policy(
+    env: Environment, tx: Transaction, agreement: Agreement, told: Told
+) -> PolicyRef | None:
+    """Return how an entry names the version that an item was accepted under."""
+    if told.version is None:
+        return None
+    try:
+        version = env.trust.agreement(tx, agreement.agreement_id, told.version)
+    except LiaisonError:
+        # A version from before this device came in.
+        return None
+    return PolicyRef(version.version, version.digest())
+
+
+def _is_erased(env: Environment, agreement: Agreement, place: Place, told: Told | None) -> bool:
+    """Tell whether what opens an entry can have been erased by now.
+
+    That the entry says so counts only where the item itself is as old.
+    """
+    return told is not None and place.entry.time < _erased_before(env, agreement)
 
 
 def _settle_welcome(
@@ -266,9 +291,7 @@ def _erased_before(env: Environment, agreement: Agreement) -> int:
 
 
 def _place(waiting: PendingPlace) -> Place:
-    # What was not shown when it was new was not erased either: it counts from when it was noticed.
-    at = waiting.since * 1000
-    return Place(waiting.seq, waiting.index, waiting.is_commit, waiting.epoch, waiting.digest, at)
+    return Place(waiting.index, Entry.decode(waiting.entry), waiting.values)
 
 
 def _evidence(plan: Plan, answer: LogAnswer | None) -> bytes:

@@ -24,6 +24,7 @@ from liaison_sdk.groups import limits_of
 from liaison_sdk.store import Transaction, channels, commits, items, logs, meta
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.commits import StagedRecord
+from liaison_sdk.store.items import Told
 from liaison_sdk.trust_store import device_of
 
 _MOST_AHEAD: Final = 1 << 32
@@ -55,7 +56,8 @@ def merge(env: Environment, tx: Transaction, staged: StagedRecord, seq: int, tim
         record = replace(record, state=ChannelState.ACTIVE)
     save_next_epoch(env, tx, replace(record, reason=""), before, new, time_ms // 1000)
     commits.delete(tx, staged.channel)
-    items.take(tx, staged.channel, seq, staged.digest)
+    told = replace(Told.decode(staged.told), time_ms=time_ms) if staged.told else None
+    items.take(tx, staged.channel, seq, staged.digest, told)
     if staged.external:
         logs.begin(tx, staged.channel, seq, new.epoch)
     return True

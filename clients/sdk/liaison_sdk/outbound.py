@@ -25,7 +25,16 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.frames import Accepted, Send
 from liaison.wire.problems import RemoteError
-from liaison_sdk import committing, composing, duties, log_credentials, merging, plans, refreshing
+from liaison_sdk import (
+    committing,
+    composing,
+    duties,
+    log_credentials,
+    log_told,
+    merging,
+    plans,
+    refreshing,
+)
 from liaison_sdk.committing import Committer
 from liaison_sdk.composing import Composed
 from liaison_sdk.connection import Connection
@@ -41,6 +50,7 @@ from liaison_sdk.log_credentials import CredentialUnloggedError
 from liaison_sdk.log_following import LogFollower
 from liaison_sdk.store import Transaction, channels, items, messages, meta, outbox, refusals
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
+from liaison_sdk.store.items import Told
 from liaison_sdk.store.messages import MessageState
 from liaison_sdk.store.outbox import OutboxRecord, OutboxState
 
@@ -286,7 +296,7 @@ class Outbound:
             text = "the relay says that it stored something else under this message's id"
             refuse(self._env, tx, row, "message.digest_mismatch", text)
             return
-        _accept(tx, row, answer)
+        _accept(self._env, tx, row, answer)
         self._env.ruled(tx, row.number)
 
     async def _refused(self, row: OutboxRecord, error: RemoteError) -> float:
@@ -385,15 +395,31 @@ def refuse(env: Environment, tx: Transaction, row: OutboxRecord, code: str, reas
     env.announce(tx, Event(EventKind.REFUSED, row.channel, reason))
 
 
-def _accept(tx: Transaction, row: OutboxRecord, answer: Accepted) -> None:
+def _accept(env: Environment, tx: Transaction, row: OutboxRecord, answer: Accepted) -> None:
     outbox.delete(tx, row.number)
-    items.take(tx, row.channel, answer.seq, answer.digest)
+    items.take(tx, row.channel, answer.seq, answer.digest, _told(env, row, answer))
     message = messages.find_own(tx, row.channel, row.message_id)
     if message is not None:
         accepted = replace(
             message, state=MessageState.ACCEPTED, seq=answer.seq, time_ms=answer.time_ms
         )
         messages.save_outcome(tx, accepted)
+
+
+def _told(env: Environment, row: OutboxRecord, answer: Accepted) -> Told | None:
+    """Return what an own message has to say in the log; None for an earlier ciphertext of it."""
+    if row.epoch is None or answer.digest != row.digest:
+        return None
+    header = Header.decode(row.header)
+    return log_told.of_message(
+        env.account.device,
+        header,
+        answer.digest,
+        epoch=row.epoch,
+        size=len(row.ciphertext),
+        time_ms=answer.time_ms,
+        version=header.agreement_version,
+    )
 
 
 def _mark(tx: Transaction, row: OutboxRecord, state: MessageState) -> None:

@@ -24,6 +24,7 @@ class StagedRecord:
         blobs: the new epoch's group. Secret.
         fresh_leaf: whether it gives the own leaf a new key.
         state_version: the store's, when it was staged.
+        told: what it has to say in the log, encoded; empty where that was not noted.
     """
 
     channel: ChannelId
@@ -35,6 +36,7 @@ class StagedRecord:
     blobs: GroupBlobs
     fresh_leaf: bool
     state_version: int
+    told: bytes = b""
 
     @property
     def digest(self) -> bytes:
@@ -48,7 +50,7 @@ def load(tx: Transaction, channel: ChannelId) -> StagedRecord | None:
     if row is None:
         return None
     item: Any = cbor.decode(tx.unseal(_label(channel), row[1]))
-    external, commit, welcome, group_info, epoch_blob, ratchets, fresh_leaf, version = item
+    external, commit, welcome, group_info, epoch_blob, ratchets, fresh_leaf, version, *told = item
     return StagedRecord(
         channel=channel,
         epoch=row[0],
@@ -59,6 +61,8 @@ def load(tx: Transaction, channel: ChannelId) -> StagedRecord | None:
         blobs=GroupBlobs(epoch_blob, ratchets),
         fresh_leaf=fresh_leaf,
         state_version=version,
+        # One that an earlier program has staged has nothing there.
+        told=told[0] if told else b"",
     )
 
 
@@ -73,6 +77,7 @@ def save(tx: Transaction, record: StagedRecord) -> None:
         record.blobs.ratchets,
         record.fresh_leaf,
         record.state_version,
+        record.told,
     ]
     tx.execute(
         "INSERT OR REPLACE INTO commits (channel, epoch, digest, body) VALUES (?, ?, ?, ?)",

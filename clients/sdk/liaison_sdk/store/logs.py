@@ -6,7 +6,7 @@ the seal, so that nobody can put an older state in their place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -14,9 +14,12 @@ from typing import Any, Final
 from liaison.envelope import cbor
 from liaison.model import ChannelId
 from liaison_sdk.store.base import Row, Transaction
+from liaison_sdk.store.items import Value
 
 MAX_ALARMS: Final = 1000
 """Kept; later ones are not, the first tell enough."""
+_WITH_JOINED: Final = 8
+"""Parts of a channel's record as earlier programs wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,6 @@ class FollowRecord:
     next_seq: int
     epoch: int | None
     last: int
-    joined: int | None
     confirmed: int
     start: int
     welcomed: bool
@@ -64,13 +66,20 @@ class FollowRecord:
 
 @dataclass(frozen=True, slots=True)
 class PendingPlace:
-    """What the log says of an item that has not come yet."""
+    """What the log says of an item that has not come yet.
+
+    Args:
+        seq: the item's place in the channel.
+        index: the entry's in the log.
+        entry: its bytes.
+        values: of its fields; None where they were not shown.
+        since: when it was noticed, Unix seconds.
+    """
 
     seq: int
     index: int
-    is_commit: bool
-    epoch: int
-    digest: bytes | None
+    entry: bytes
+    values: Mapping[str, Value] | None
     since: int
 
 
@@ -170,6 +179,8 @@ def load_following(tx: Transaction, channel: ChannelId) -> FollowRecord | None:
     if row is None:
         return None
     item: Any = cbor.decode(tx.unseal(f"log channel {channel}", row[0]))
+    if len(item) == _WITH_JOINED:
+        del item[3]
     return FollowRecord(channel, *item)
 
 
@@ -179,7 +190,6 @@ def save_following(tx: Transaction, record: FollowRecord) -> None:
         record.next_seq,
         record.epoch,
         record.last,
-        record.joined,
         record.confirmed,
         record.start,
         record.welcomed,
@@ -203,9 +213,9 @@ def begin(
         welcomed: whether a Welcome stands for that commit here, not the commit itself.
     """
     if seq == 0:
-        record = FollowRecord(channel, 1, epoch, -1, None, epoch, 0, welcomed)
+        record = FollowRecord(channel, 1, epoch, -1, epoch, 0, welcomed)
     else:
-        record = FollowRecord(channel, seq, epoch - 1, -1, seq, -1, seq, welcomed)
+        record = FollowRecord(channel, seq, epoch - 1, -1, -1, seq, welcomed)
     save_following(tx, record)
     # Of an earlier stay nothing more will come.
     tx.execute("DELETE FROM log_pending WHERE channel = ?", (channel.value,))
@@ -219,29 +229,31 @@ def is_confirmed(tx: Transaction, channel: ChannelId, epoch: int) -> bool:
 
 def add_pending(tx: Transaction, channel: ChannelId, place: PendingPlace) -> None:
     """Keep what the log says of an item that has not come yet."""
+    values = None
+    if place.values is not None:
+        values = {n: list(v) if isinstance(v, tuple) else v for n, v in place.values.items()}
+    item: list[Any] = [place.index, place.entry, values]
+    sealed = tx.seal(f"log pending {channel} {place.seq}", cbor.encode(item))
     tx.execute(
-        "INSERT OR REPLACE INTO log_pending (channel, seq, place, is_commit, epoch, digest, since) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            channel.value,
-            place.seq,
-            place.index,
-            place.is_commit,
-            place.epoch,
-            place.digest,
-            place.since,
-        ),
+        "INSERT OR REPLACE INTO log_pending (channel, seq, since, body) VALUES (?, ?, ?, ?)",
+        (channel.value, place.seq, place.since, sealed),
     )
 
 
 def pending(tx: Transaction, channel: ChannelId) -> list[PendingPlace]:
     """Return what waits for its item, in the channel's order."""
-    rows = tx.all(
-        "SELECT seq, place, is_commit, epoch, digest, since FROM log_pending "
-        "WHERE channel = ? ORDER BY seq",
-        (channel.value,),
-    )
-    return [PendingPlace(s, i, bool(c), e, d, since) for s, i, c, e, d, since in rows]
+    sql = "SELECT seq, since, body FROM log_pending WHERE channel = ? ORDER BY seq"
+    return [_pending(tx, channel, *row) for row in tx.all(sql, (channel.value,))]
+
+
+def _pending(
+    tx: Transaction, channel: ChannelId, seq: int, since: int, body: bytes
+) -> PendingPlace:
+    item: Any = cbor.decode(tx.unseal(f"log pending {channel} {seq}", body))
+    index, entry, values = item
+    if values is not None:
+        values = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+    return PendingPlace(seq, index, entry, values, since)
 
 
 def drop_pending(tx: Transaction, channel: ChannelId, seq: int) -> None:

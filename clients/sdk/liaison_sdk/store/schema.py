@@ -8,7 +8,7 @@ from typing import Final
 
 from liaison_sdk.errors import NewerStoreError
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 # `about` is the device that sent the message: two devices may give two messages one id.
 _RECEIPTS: Final = """
@@ -85,6 +85,31 @@ _LOGS: Final = (
     # Whether it was reported as missing there.
     "ALTER TABLE messages ADD COLUMN late INTEGER NOT NULL DEFAULT 0",
     "CREATE INDEX messages_by_place ON messages (channel, seq)",
+)
+
+# What items have to say in the log, and what the log says, whole: so that all of it is compared.
+_TOLD: Final = (
+    # Sealed; NULL where it was compared already, or nothing is known but the digest.
+    "ALTER TABLE items ADD COLUMN told BLOB",
+    # What waited had only its digest with it: these channels are followed anew from where they are.
+    "DELETE FROM log_channels WHERE channel IN (SELECT channel FROM log_pending)",
+    "DROP TABLE log_pending",
+    """
+    CREATE TABLE log_pending (
+        channel BLOB NOT NULL,
+        seq INTEGER NOT NULL,
+        since INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (channel, seq)
+    ) WITHOUT ROWID, STRICT
+    """,
+    # How far the logs were read entry by entry.
+    """
+    CREATE TABLE log_walks (
+        agreement TEXT PRIMARY KEY,
+        body BLOB NOT NULL
+    ) WITHOUT ROWID, STRICT
+    """,
 )
 
 _STATEMENTS: Final = (
@@ -186,6 +211,7 @@ _STATEMENTS: Final = (
     "CREATE INDEX outbox_waiting ON outbox (precedence DESC, number)",
     _RECEIPTS,
     *_LOGS,
+    *_TOLD,
 )
 
 # What brings a store of an earlier version to the next one.
@@ -201,6 +227,7 @@ _STEPS: Final = {
         "DROP TABLE receipts_1",
     ),
     2: _LOGS,
+    3: _TOLD,
 }
 
 
