@@ -13,6 +13,7 @@ Source: RFC 6455 §5.2.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 from aiohttp.abc import AbstractStreamWriter
@@ -41,7 +42,7 @@ class Outbox:
         loop: the running loop.
     """
 
-    __slots__ = ("_loop", "_parts", "_scheduled", "_transport", "_writer")
+    __slots__ = ("_loop", "_parts", "_scheduled", "_size", "_transport", "_writer")
 
     def __init__(
         self,
@@ -54,30 +55,51 @@ class Outbox:
         self._writer = writer
         self._loop = loop
         self._parts: list[bytes] = []
+        self._size = 0
         self._scheduled: asyncio.Handle | None = None
 
     def put(self, *parts: bytes) -> None:
         """Add one frame, given in parts, to what leaves at the end of this loop turn."""
-        self._parts.append(header(sum(map(len, parts))))
+        size = sum(map(len, parts))
+        self.put_framed((header(size), *parts), size)
+
+    def put_framed(self, parts: Iterable[bytes], size: int) -> None:
+        """Add whole frames that have their headers already.
+
+        Args:
+            parts: of the frames, in order.
+            size: of all of them, roughly.
+        """
         self._parts.extend(parts)
+        self._size += size
         if self._scheduled is None:
             self._scheduled = self._loop.call_soon(self.flush)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `drained` may have to wait."""
+        size = self._size
+        return size >= HIGH_WATER or size + self._transport.get_write_buffer_size() > HIGH_WATER
 
     def flush(self) -> None:
         """Hand everything to the transport now."""
         if self._scheduled is not None:
             self._scheduled.cancel()
             self._scheduled = None
-        parts, self._parts = self._parts, []
+        parts, self._parts, self._size = self._parts, [], 0
         if parts and not self._transport.is_closing():
             self._transport.write(b"".join(parts))
 
     async def drained(self) -> None:
         """Wait until the client has read enough for more to be worth making.
 
+        What is little stays for the end of the loop turn, when it leaves with what comes until then.
+
         Raises:
             ConnectionResetError: the client went away meanwhile.
         """
+        if not self.is_full:
+            return
         self.flush()
         if self._transport.get_write_buffer_size() > HIGH_WATER:
             await self._writer.drain()

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from liaison.relay.metrics import Metrics
-from liaison.relay.outbox import Outbox
+from liaison.relay.outbox import Outbox, header
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.delivery import Delivery, Feed
+from liaison.relay.services.tail import Ready
 from liaison.wire import frames
 from liaison.wire.stream import Delivered, RelayStream
 
@@ -126,15 +127,23 @@ class Pump:
                 if not await self._from_feed(feed, room):
                     return
             elif ready:
-                for channel, one in ready:
-                    number = self._flow.number(one.delivered(channel))
-                    head = frames.deliver_number(number)
-                    self._outbox.put(head, one.head(channel), one.item.payload)
-                first = ready[0][1].item
-                self._count(len(ready), first.precedence, first.accepted_at)
+                self._put(ready)
             else:
                 return
             await self._outbox.drained()
+
+    def _put(self, ready: Sequence[tuple[bytes, Ready]]) -> None:
+        """Deliver what is in memory; most of each frame is made already."""
+        begin = self._flow.number_all([one.delivered(channel) for channel, one in ready])
+        parts: list[bytes] = []
+        size = 0
+        for number, (channel, one) in enumerate(ready, begin):
+            payload = one.item.payload
+            parts += (one.head(channel, number, header), payload)
+            size += len(payload)
+        self._outbox.put_framed(parts, size)
+        first = ready[0][1].item
+        self._count(len(ready), first.precedence, first.accepted_at)
 
     async def _from_feed(self, feed: Feed, room: int) -> bool:
         """Deliver the next batch; whether there was one."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import WSMsgType, web
@@ -26,6 +27,7 @@ from liaison.relay.outbox import Outbox
 from liaison.relay.pump import Pump
 from liaison.relay.services import Services
 from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.refusals import TOLD
 from liaison.relay.settings import Settings
 from liaison.relay.streams import Streams, code_for
 from liaison.wire import frames
@@ -52,6 +54,47 @@ class _CloseError(Exception):
     def __init__(self, code: Close) -> None:
         super().__init__(code)
         self.code = code
+
+
+class Slots:
+    """Room for so many messages that wait for their acknowledgement.
+
+    Args:
+        most: of them.
+    """
+
+    __slots__ = ("_changed", "_most", "_taken")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be taken."""
+        return self._taken < self._most
+
+    def take(self) -> None:
+        """Begin one."""
+        self._taken += 1
+
+    def leave(self) -> None:
+        """End one."""
+        self._taken -= 1
+        self._changed.set()
+
+    async def room(self) -> None:
+        """Wait until one more may be taken."""
+        while self._taken >= self._most:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def empty(self) -> None:
+        """Wait until all have ended."""
+        while self._taken:
+            self._changed.clear()
+            await self._changed.wait()
 
 
 class Connection:
@@ -95,7 +138,7 @@ class Connection:
         self._transport: asyncio.Transport | None = None
         self._pump: Pump | None = None
         self._delivering: asyncio.Task[None] | None = None
-        self._slots = asyncio.Semaphore(settings.max_in_flight)
+        self._slots = Slots(settings.max_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
         self._over_rate = 0
         self._close: Close | None = None
@@ -133,8 +176,10 @@ class Connection:
         try:
             await self._greet()
             while (data := await self._receive()) is not None:
-                await self._handle(data)
-                await self._outbox.drained()
+                if not self._handle(data):
+                    await self._slots.room()
+                if self._outbox.is_full:
+                    await self._outbox.drained()
         except _CloseError as error:
             self.stop(error.code)
         except FlowError:
@@ -155,6 +200,8 @@ class Connection:
                 *(task for task in (self._delivering, self._closing, *self._tasks) if task),
                 return_exceptions=True,
             )
+            await self._slots.empty()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             if self._pump is not None:
                 await self._pump.settled()
         finally:
@@ -227,14 +274,16 @@ class Connection:
             )
             self._delivering = asyncio.create_task(self._deliver(self._pump))
 
-    async def _handle(self, data: bytes) -> None:
+    def _handle(self, data: bytes) -> bool:
+        """Take one frame; whether another may be taken at once."""
         if len(data) > frames.MAX_FRAME:
             self._refuse_oversize(data)
-            return
+            return True
         match _decode(data):
             case frames.Send() as send:
                 self._metrics.frames_in["send"] += 1
-                await self._send(send)
+                self._send(send)
+                return self._slots.has_room
             case frames.Ack(number):
                 self._metrics.frames_in["ack"] += 1
                 self._delivery_frames().acknowledge(number)
@@ -243,6 +292,7 @@ class Connection:
                 self._delivery_frames().grant(limit)
             case frames.Hello():
                 raise _CloseError(Close.MALFORMED)
+        return True
 
     def _delivery_frames(self) -> Pump:
         if self._pump is None:
@@ -258,7 +308,7 @@ class Connection:
             error = OversizeError(f"a message has at most {frames.MAX_FRAME} bytes with its head")
             self._refuse(head.request, error)
 
-    async def _send(self, send: frames.Send) -> None:
+    def _send(self, send: frames.Send) -> None:
         try:
             self._limits.principal(self.caller.id)
         except RateExceededError as error:
@@ -268,19 +318,45 @@ class Connection:
             self._refuse(send.request, error)
             return
         self._over_rate = 0
-        await self._slots.acquire()
-        self._spawn(self._accept(send))
+        self._slots.take()
+        try:
+            begun = self._services.messages.put(self.caller, send, partial(self._answer, send))
+        except Exception as error:  # noqa: BLE001 - told to the client by `_answer`
+            self._answer(send, error)
+            return
+        if not begun:
+            self._spawn(self._accept(send))
 
     async def _accept(self, send: frames.Send) -> None:
         try:
-            self._put(await self._services.messages.accept(self.caller, send))
-        except LiaisonError as error:
-            self._refuse(send.request, error)
-        except Exception as error:  # noqa: BLE001 - told to the operator and to the client
-            self._log.error("accept_failed", device=str(self.caller.id), **log.failure(error))
+            self._tell(send, await self._services.messages.accept(self.caller, send))
+        except Exception as error:  # noqa: BLE001 - told to the client by `_tell`
+            self._tell(send, error)
+
+    def _answer(self, send: frames.Send, outcome: frames.Accepted | Exception) -> None:
+        """Answer a message, once the log knows of its refusal where it has to."""
+        if isinstance(outcome, TOLD):
+            self._spawn(self._refused(send, outcome))
+        else:
+            self._tell(send, outcome)
+
+    async def _refused(self, send: frames.Send, refusal: LiaisonError) -> None:
+        try:
+            await self._services.messages.refused(self.caller, send, refusal)
+        except Exception as error:  # noqa: BLE001 - told to the client by `_tell`
+            self._tell(send, error)
+        else:
+            self._tell(send, refusal)
+
+    def _tell(self, send: frames.Send, outcome: frames.Accepted | Exception) -> None:
+        self._slots.leave()
+        if isinstance(outcome, frames.Accepted):
+            self._put(outcome)
+        elif isinstance(outcome, LiaisonError):
+            self._refuse(send.request, outcome)
+        else:
+            self._log.error("accept_failed", device=str(self.caller.id), **log.failure(outcome))
             self._put(frames.Refused(send.request, _INTERNAL))
-        finally:
-            self._slots.release()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -25,8 +25,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count, groupby
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -147,13 +148,13 @@ class Batch(Protocol[_O_contra, _R_co]):
         ...
 
 
-@dataclass(order=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
+    # Compared by these two, of which no two have the same.
     urgency: int
     order: int
-    operation: Operation[Any] = field(compare=False)
-    result: asyncio.Future[Any] = field(compare=False)
-    since: float = field(compare=False)
+    operation: Operation[Any]
+    done: Callable[[Any], object]
+    since: float
 
 
 @dataclass(slots=True)
@@ -243,20 +244,33 @@ class Writer:
                 database failed; it is not known to be written, and may be sent again.
             LiaisonError: the operation's own refusal.
         """
+        result: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
+        self.put(operation, partial(_settle, result))
+        return await result
+
+    def put(self, operation: Operation[_R], done: Callable[[_R | Exception], object]) -> None:
+        """Have it written; what comes of it is told to a callback instead of being waited for.
+
+        Args:
+            operation: to be written.
+            done: called once, with the result when it is durable, or with the error that `submit`
+                would raise. It must not block or raise.
+
+        Raises:
+            UnavailableError: nothing was taken, and `done` is not called.
+        """
         if not self.alive:
             raise UnavailableError("the relay is stopping and takes nothing more")
         too_much = self._waiting_bytes + operation.size > self._max_waiting_bytes
         full = len(self._waiting) >= self._max_waiting or (too_much and self._waiting)
         if full and not operation.is_own:
             raise BusyError(hint="wait a second and send it again")
-        result: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
         waiting = _Waiting(
-            -operation.precedence, next(self._order), operation, result, time.monotonic()
+            -operation.precedence, next(self._order), operation, done, time.monotonic()
         )
         heapq.heappush(self._waiting, waiting)
         self._waiting_bytes += operation.size
         self._news.set()
-        return await result
 
     async def _run(self) -> None:
         try:
@@ -335,9 +349,12 @@ def _call(callback: Callable[[], object]) -> None:
 def _neighbours(group: list[_Waiting]) -> list[_Waiting]:
     """Bring what is equally urgent and written together side by side."""
     kinds: dict[int, int] = {}
-    for waiting in group:
-        kinds.setdefault(id(waiting.operation.batch()), len(kinds))
-    return sorted(group, key=lambda w: (w.urgency, kinds[id(w.operation.batch())], w.order))
+    ranked = [
+        (w.urgency, kinds.setdefault(id(w.operation.batch()), len(kinds)), w.order, w)
+        for w in group
+    ]
+    ranked.sort()
+    return [waiting for *_, waiting in ranked]
 
 
 async def _apply(tx: AsyncConnection, recorder: Recorder | None, group: list[_Waiting]) -> _Applied:
@@ -400,9 +417,13 @@ def _fail(group: list[_Waiting], error: BaseException | None) -> None:
 
 
 def _resolve(waiting: _Waiting, outcome: Any) -> None:
-    if waiting.result.done():
+    _call(partial(waiting.done, outcome))
+
+
+def _settle(result: asyncio.Future[Any], outcome: Any) -> None:
+    if result.done():
         return  # the caller was cancelled
     if isinstance(outcome, BaseException):
-        waiting.result.set_exception(outcome)
+        result.set_exception(outcome)
     else:
-        waiting.result.set_result(outcome)
+        result.set_result(outcome)

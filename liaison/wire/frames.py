@@ -193,6 +193,10 @@ _REFUSED: Final = struct.Struct("!BI")
 _DELIVER: Final = struct.Struct("!BQBB16sQQQ")
 _DELIVER_FIELDS: Final = struct.Struct("!BB16sQQQ")
 
+DELIVER_TYPE: Final = b"\x84"
+DELIVER_BYTES: Final = _DELIVER.size
+"""Of a Deliver frame before its payload."""
+
 
 def encode(frame: ClientFrame | RelayFrame) -> bytes:
     """Return the frame's bytes."""
@@ -231,15 +235,13 @@ def deliver_head(number: int, item: Deliver) -> bytes:
     )  # fmt: skip
 
 
-def deliver_number(number: int) -> bytes:
-    """Return the part of a Deliver frame that differs between its readers: the first 9 bytes."""
-    return _NUMBER.pack(0x84, number)
-
-
 def deliver_fields(
     kind: int, precedence: int, channel: bytes, seq: int, epoch: int, time_ms: int
 ) -> bytes:
-    """Return what stands between a Deliver frame's number and its payload."""
+    """Return what stands between a Deliver frame's number and its payload.
+
+    The number is the only field of which each reader has another: 8 bytes after the type.
+    """
     return _DELIVER_FIELDS.pack(kind, precedence, channel, seq, epoch, time_ms)
 
 

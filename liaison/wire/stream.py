@@ -9,6 +9,7 @@ that a FLASH that was read before a hundred ROUTINE acknowledges nothing else.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -65,6 +66,19 @@ class RelayStream:
         self.sent += 1
         self._pending.append(item)
         return self.sent
+
+    def number_all(self, items: Sequence[Delivered]) -> int:
+        """Give the next numbers to items; return the first of them.
+
+        Raises:
+            FlowError: the client granted fewer; the caller has to wait.
+        """
+        if self.credit < len(items):
+            raise FlowError("the client has not granted these deliveries")
+        first = self.sent + 1
+        self.sent += len(items)
+        self._pending.extend(items)
+        return first
 
     def grant(self, limit: int) -> None:
         """Raise the limit.

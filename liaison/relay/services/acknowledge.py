@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from liaison.errors import LiaisonError
@@ -13,19 +13,41 @@ from liaison.storage import channels, members
 from liaison.storage.items import Item
 from liaison.storage.members import MemberRow
 from liaison.storage.tables import HANDSHAKE_LANE
+from liaison.wire.frames import ItemKind
+from liaison.wire.stream import Delivered
 
-Done = tuple[bytes, int, bool]
-"""Channel id, number, whether it was the Welcome."""
+Numbers = dict[bytes, list[int]]
+"""By channel id."""
 
 
 @dataclass
 class Acknowledge(Operation[None]):
-    """One device has stored these deliveries."""
+    """One device has stored these deliveries.
+
+    Args:
+        together: who stores them.
+        device: its key.
+        done: numbers of items.
+        welcomes: the numbers that Welcomes came with.
+    """
 
     together: Acknowledgements
     device: int
-    done: tuple[Done, ...]
+    done: Numbers
+    welcomes: Numbers
     precedence: int = Precedence.ROUTINE
+
+    @classmethod
+    def of(
+        cls, together: Acknowledgements, device: int, delivered: Iterable[Delivered]
+    ) -> Acknowledge:
+        """Sort what a device has acknowledged."""
+        done: Numbers = {}
+        welcomes: Numbers = {}
+        for one in delivered:
+            numbers = welcomes if one.kind is ItemKind.WELCOME else done
+            numbers.setdefault(one.channel.value, []).append(one.seq)
+        return cls(together, device, done, welcomes)
 
     def batch(self) -> Acknowledgements:
         """Acknowledgements of many devices are stored together."""
@@ -46,14 +68,17 @@ class Acknowledgements(Batch[Acknowledge, None]):
         self, work: Work, operations: Sequence[Acknowledge]
     ) -> Sequence[LiaisonError | None]:
         """Move cursors; what is acknowledged twice, or no longer concerns a stay, is ignored."""
-        ids = {id_ for operation in operations for id_, _, _ in operation.done}
+        ids = {id_ for one in operations for id_ in (*one.done, *one.welcomes)}
         rows = await channels.by_ids(work.tx, ids)
         told: dict[tuple[int, int], _Told] = {}
         for operation in operations:
-            for id_, seq, welcome in operation.done:
-                if id_ in rows:
-                    pair = (rows[id_].key, operation.device)
-                    told.setdefault(pair, _Told(rows[id_].head)).add(seq, welcome=welcome)
+            for id_ in operation.done.keys() | operation.welcomes.keys():
+                row = rows.get(id_)
+                if row is None:
+                    continue
+                what = told.setdefault((row.key, operation.device), _Told(row.head))
+                what.seqs.update(operation.done.get(id_, ()))
+                what.welcomes.update(operation.welcomes.get(id_, ()))
         await _store(work, told, self.tail)
         return [None] * len(operations)
 
@@ -65,9 +90,6 @@ class _Told:
         self.head = head
         self.seqs: set[int] = set()
         self.welcomes: set[int] = set()
-
-    def add(self, seq: int, *, welcome: bool) -> None:
-        (self.welcomes if welcome else self.seqs).add(seq)
 
 
 async def _store(work: Work, told: dict[tuple[int, int], _Told], tail: Tail) -> None:
@@ -124,9 +146,17 @@ async def _reached(work: Work, move: _Move, tail: Tail) -> int:
     """Move on over what the device need not acknowledge: its own messages, for instance."""
     if move.cursor >= move.end:
         return move.end
-    following = tail.payload(move.stay.channel, move.cursor + 1)
-    if following is not None and _is_for(move.stay, following):
-        return move.cursor
+    if not move.has_beyond and (newest := tail.newest(move.stay.channel)) is not None:
+        cursor = move.cursor
+        while cursor < move.end:
+            following = tail.payload(move.stay.channel, cursor + 1)
+            if following is None or _is_for(move.stay, following):
+                break
+            cursor += 1
+        # Beyond the newest comes only what is written in this very transaction. Some of it may be
+        # the device's own: its next acknowledgement moves on over that.
+        if cursor >= min(newest, move.end) or following is not None:
+            return cursor
     unread = await members.first_unread(work.tx, move.stay, move.cursor)
     return move.end if unread is None else min(unread - 1, move.end)
 

@@ -30,7 +30,7 @@ from liaison.storage.engine import Database
 from liaison.storage.items import Item, Waiting
 from liaison.storage.members import Stay
 from liaison.storage.tables import HANDSHAKE_LANE
-from liaison.wire.frames import Deliver, ItemKind
+from liaison.wire.frames import Deliver
 from liaison.wire.stream import Delivered
 
 MAX_BYTES: Final = 1 << 20
@@ -80,8 +80,8 @@ class Delivery:
     async def acknowledge(self, caller: DeviceCaller, delivered: Sequence[Delivered]) -> None:
         """Remember that the device has these for good; durable when this returns."""
         if delivered:
-            done = tuple((d.channel.value, d.seq, d.kind is ItemKind.WELCOME) for d in delivered)
-            await self.writer.submit(Acknowledge(self.acknowledgements, caller.key, done))
+            operation = Acknowledge.of(self.acknowledgements, caller.key, delivered)
+            await self.writer.submit(operation)
 
 
 class Feed:

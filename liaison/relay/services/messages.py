@@ -84,6 +84,37 @@ class Messages:
         asked = Asked(caller, "send", channel=send.channel)
         return await self.refusals.watch(asked, self.writer.submit(append))
 
+    def put(
+        self,
+        caller: DeviceCaller,
+        send: frames.Send,
+        done: Callable[[frames.Accepted | Exception], object],
+    ) -> bool:
+        """Begin to accept a message, as `accept` does.
+
+        Args:
+            caller: the device.
+            send: the message.
+            done: called once with the answer, or with what it was refused for; where that is one
+                of `refusals.TOLD`, `refused` has to be awaited before the sender hears of it.
+
+        Returns:
+            Whether it was begun. Otherwise it takes more than a callback: await `accept`.
+
+        Raises:
+            MessageInvalidError: not an application message with a readable header.
+            UnavailableError: nothing was taken.
+        """
+        append = read(caller, send, self.appends)
+        if append.header.release is not None:
+            return False
+        self.writer.put(append, done)
+        return True
+
+    async def refused(self, caller: DeviceCaller, send: frames.Send, refusal: LiaisonError) -> None:
+        """Tell the log of a refusal, before the sender hears of it."""
+        await self.refusals.tell(Asked(caller, "send", channel=send.channel), refusal)
+
     async def _released(self, op: Append) -> tuple[int, tuple[Released, ...] | LiaisonError]:
         """Return who has released a message by which version, or why the signatures do not hold.
 

@@ -96,8 +96,12 @@ class Refusals:
         try:
             return await work
         except TOLD as refusal:
-            await self._tell(_kind(asked, refusal))
+            await self.tell(asked, refusal)
             raise
+
+    async def tell(self, asked: Asked, refusal: LiaisonError) -> None:
+        """Tell of a refusal that is one of `TOLD`; what is told singly is durable after that."""
+        await self._tell(_kind(asked, refusal))
 
     async def flush(self) -> None:
         """Tell what was counted.

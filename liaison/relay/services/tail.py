@@ -8,7 +8,7 @@ is not whole is not used, and the reader asks the database.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -29,11 +29,11 @@ class Ready:
         item: durable.
     """
 
-    __slots__ = ("_delivered", "_head", "item")
+    __slots__ = ("_begin", "_delivered", "_fields", "item")
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self._head = b""
+        self._begin = self._fields = b""
         self._delivered: Delivered | None = None
 
     def delivered(self, channel: bytes) -> Delivered:
@@ -47,14 +47,22 @@ class Ready:
             self._delivered = Delivered(ChannelId(channel), Seq(item.seq), ItemKind(item.kind))
         return self._delivered
 
-    def head(self, channel: bytes) -> bytes:
-        """Return what stands between a Deliver frame's number and its payload; made once."""
-        if not self._head:
+    def head(self, channel: bytes, number: int, frame: Callable[[int], bytes]) -> bytes:
+        """Return all of a Deliver frame that stands before its payload.
+
+        Args:
+            channel: the channel's id, 16 bytes.
+            number: the delivery's; the rest is the same for all readers, and made once.
+            frame: makes the header of the transport's frame of a size.
+        """
+        if not self._begin:
             item = self.item
-            self._head = frames.deliver_fields(
+            self._fields = frames.deliver_fields(
                 item.kind, item.precedence, channel, item.seq, item.epoch, item.accepted_at
             )
-        return self._head
+            size = frames.DELIVER_BYTES + len(item.payload)
+            self._begin = frame(size) + frames.DELIVER_TYPE
+        return self._begin + number.to_bytes(8) + self._fields
 
 
 class Tail:
@@ -87,6 +95,11 @@ class Tail:
         new = list(islice(reversed(stretch), stretch[-1].item.seq - seq))
         new.reverse()
         return new
+
+    def newest(self, channel: int) -> int | None:
+        """Return the number of the newest item of a channel in memory; None where none is."""
+        stretch = self._channels.get(channel)
+        return stretch[-1].item.seq if stretch else None
 
     def payload(self, channel: int, seq: int) -> Item | None:
         """Return one item if it is in memory."""

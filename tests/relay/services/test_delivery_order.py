@@ -20,7 +20,7 @@ from liaison.relay.writer import Writer
 from liaison.storage import items, members, tables
 from liaison.storage.engine import Database
 from liaison.storage.items import Item
-from liaison.wire.frames import Deliver, ItemKind, decode_relay, deliver_number
+from liaison.wire.frames import Deliver, ItemKind, decode_relay
 from liaison.wire.stream import Delivered
 from tests.relay.services.harness import fresh_id
 from tests.support.rows import Row, add_channel, add_device, add_items, add_member
@@ -406,7 +406,7 @@ async def pumped(feed: Feed, limit: int) -> list[tuple[int, bytes]]:
             found += [(item.seq, item.payload) for item in batch]
         elif ready:
             for channel, one in ready:
-                frame = deliver_number(0) + one.head(channel) + one.item.payload
+                frame = one.head(channel, 0, lambda _size: b"") + one.item.payload
                 item = decode_relay(frame)
                 assert isinstance(item, Deliver)
                 assert one.delivered(channel) == Delivered(item.channel, item.seq, item.kind)
