@@ -26,8 +26,10 @@ from liaison.relay.errors import BodyError
 from liaison.relay.files import DataDir, exclusive
 from liaison.relay.identity import RelayKeys
 from liaison.relay.services import Services
+from liaison.relay.services.book import Book
 from liaison.relay.services.exports import Export
 from liaison.relay.settings import Settings
+from liaison.relay.succeeding import Head, Successors
 from liaison.wire.problems import OversizeError, Problem
 
 # --- the work ---------------------------------------------------------------------------
@@ -37,6 +39,12 @@ async def perform_on(relay: Relay, request: Request) -> JSON:
     """Do what the operator asks of a relay, its logs' state included; see `perform`."""
     if request.get("do") == "log.status":
         return await log_status.status(relay.publisher)
+    if request.get("do") == "log.successor":
+        return await _successor(relay, request)
+    if request.get("do") == "log.begin_root":
+        successors = Successors(relay.publisher, Book())
+        head = await successors.begin_root()
+        return _followed(relay, successors, head)
     if request.get("do") == "metrics":
         return (await (await monitor.load(relay))()).decode()
     return await perform(relay.services, request)
@@ -57,6 +65,21 @@ async def perform(services: Services, request: Request) -> JSON:
     if work is None:
         raise BodyError(f"there is no command {request.get('do', '')[:40]!r}")
     return await work(services, request)
+
+
+async def _successor(relay: Relay, request: Request) -> JSON:
+    successors = Successors(relay.publisher, Book())
+    return _followed(relay, successors, await successors.head(request.get("agreement", "")))
+
+
+def _followed(relay: Relay, successors: Successors, head: Head) -> JSON:
+    origin = successors.next_origin(head)
+    return {
+        "log": origin,
+        "vkey": str(relay.publisher.vkey(origin)),
+        "generation": head.row.generation + 1,
+        "predecessor": head.predecessor.document(),
+    }
 
 
 async def _add_party(services: Services, request: Request) -> JSON:

@@ -37,7 +37,7 @@ PATIENCE: Final = 5.0
 """Seconds for one request to a witness."""
 RESTORE: Final = (
     "restore the newest backup of the database; where that is lost, the parties' authorities have to"
-    " sign a new agreement, with a log of its own"
+    " sign an amendment that names a successor log (`liaison-relay log successor`)"
 )
 _ATTEMPTS: Final = 3
 """Requests in one exchange: sizes may change under way."""

@@ -282,6 +282,31 @@ def log_status(data: Data = None, as_json: AsJSON = False) -> None:  # noqa: FBT
         raise typer.Exit(1)
 
 
+@log.command("successor")
+def log_successor(
+    partnership: Annotated[str, typer.Option(metavar="ID", help="The agreement's id.")],
+    data: Data = None,
+    as_json: AsJSON = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Print what an amendment has to say so that a new log follows one that can't go on."""
+    from liaison.relay import log_words
+
+    found = _admin(data, {"do": "log.successor", "agreement": partnership})
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        for line in log_words.successor(found):
+            typer.echo(line)
+
+
+@log.command("begin-root")
+def log_begin_root(data: Data = None) -> None:
+    """Begin a new root log in the place of one that is refused; the old one stays as it is."""
+    found = _admin(data, {"do": "log.begin_root"})
+    before = found["predecessor"]
+    typer.echo(f"{found['log']} follows the first {before['size']} entries of {before['origin']}")
+
+
 @app.command()
 def metrics(data: Data = None) -> None:
     """Print what the running relay counts, as Prometheus reads it."""

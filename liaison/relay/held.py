@@ -58,6 +58,8 @@ class Held:
     stored_at: float = -PATIENCE
     cosigning: Cosigning | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    is_over: bool = False
+    """Whether another log follows: nothing more is published of this one."""
     _grown: list[Growth] = field(default_factory=list)
     _waiting: int = 0
 
@@ -73,6 +75,12 @@ class Held:
             return True
         return self.cosigning is not None and self.cosigning.confirmed.is_set()
 
+    def end(self) -> None:
+        """Publish nothing more, and ask no witness."""
+        self.is_over = True
+        for task in self.tasks:
+            task.cancel()
+
     def remember(self, growth: Growth) -> None:
         """Keep what was recorded until it is published; of much, the database has to be read."""
         self._waiting += len(growth.entries)
@@ -84,6 +92,8 @@ class Held:
     def take(self) -> tuple[State, list[bytes]] | None:
         """Return what was recorded since the tiles, and the state with it; None to read it."""
         grown, self._grown, self._waiting = self._grown, [], 0
+        if self.is_over:
+            return None
         entries: list[bytes] = []
         state: State | None = None
         for one in grown:

@@ -54,18 +54,23 @@ async def status(publisher: Publisher) -> list[JSON]:
     """
     async with publisher.database.read() as tx:
         rows = await logs.listing(tx)
+        newest = {row.agreement: row.key for row in rows}
         waiting = {
-            row.key: await logs_reading.time_of(tx, row.key, row.cosigned_size) for row in rows
+            key: await logs_reading.time_of(tx, key, row.cosigned_size)
+            for row in rows
+            if (key := row.key) == newest[row.agreement]
         }
-    return [_one(publisher, row, waiting[row.key]) for row in rows]
+    return [_one(publisher, row, row.key in waiting, waiting.get(row.key)) for row in rows]
 
 
-def _one(publisher: Publisher, row: LogRow, oldest_ms: int | None) -> JSON:
-    refused = publisher.recorder.refused.get(row.agreement)
+def _one(publisher: Publisher, row: LogRow, goes_on: bool, oldest_ms: int | None) -> JSON:  # noqa: FBT001 - a fact of the row
+    refused = publisher.recorder.refused.get(row.agreement) if goes_on else None
     waits = None if oldest_ms is None else max(0, publisher.clock() - oldest_ms) // 1000
     return {
         "log": row.origin,
         "agreement": row.agreement,
+        "generation": row.generation,
+        "ended": not goes_on,
         "vkey": str(publisher.vkey(row.origin)),
         "entries": row.size,
         "signed": row.published_size,

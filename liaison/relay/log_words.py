@@ -27,8 +27,24 @@ def lines(found: list[JSON]) -> list[str]:
     return written
 
 
+def successor(found: JSON) -> list[str]:
+    """Write what an amendment says of the log that is to follow, as YAML."""
+    return [
+        "# in the amendment's section log:",
+        f"generation: {found['generation']}",
+        "predecessor:",
+        f"  origin: {found['predecessor']['origin']}",
+        f"  size: {found['predecessor']['size']}",
+        f"  root: {found['predecessor']['root']}",
+        f"# {found['log']} has this key, for its witnesses:",
+        f"# {found['vkey']}",
+    ]
+
+
 def state(one: JSON) -> str:
-    """Return the word for one log's state: `ok`, `waiting`, `unconfirmed` or `refused`."""
+    """Return the word for one log's state: `ok`, `waiting`, `unconfirmed`, `refused` or `ended`."""
+    if one["ended"]:
+        return "ended"
     if one["refused"]:
         return "refused"
     if one["confirmed"] is False:
@@ -38,6 +54,8 @@ def state(one: JSON) -> str:
 
 def _below(one: JSON) -> list[str]:
     written = []
+    if one["ended"]:
+        return ["another log follows; what it has stays readable"]
     if one["waiting_seconds"]:
         written.append(f"the oldest that is not cosigned is {one['waiting_seconds']} s old")
     written.append(f"key {one['vkey']}")

@@ -275,6 +275,7 @@ class Publisher:
         nothing = Checkpoint(row.origin, 0, merkle.EMPTY_ROOT)
         note = Note(nothing.text).signed_by(vkey, self.signer)
         held = Held(row.key, row.agreement, row.generation, vkey, store, nothing, note)
+        self._end_before(held)
         self._held[row.key] = held
         try:
             await self._tiler.recognise(held, row)
@@ -285,12 +286,19 @@ class Publisher:
             await self._refuse(held, error, {"database": held_log.told(row)})
         return held
 
+    def _end_before(self, held: Held) -> None:
+        """Publish nothing more of the logs that this one follows, whichever node began it."""
+        self.recorder.succeeded(held.agreement, held.generation)
+        for one in self._held.values():
+            if one.agreement == held.agreement and one.generation < held.generation:
+                one.end()
+
     # --- publishing one log ---
 
     async def _publish(self, row: LogRow) -> Held | None:
         """Publish what the database has of a log."""
         held = self._held.get(row.key) or await self._begin(row)
-        if row.agreement in self.recorder.refused:
+        if held.is_over or row.agreement in self.recorder.refused:
             return None
         state = State.decode(row.state)
         held_log.check_not_shorter(held.signed, state)
@@ -387,7 +395,7 @@ class Publisher:
 
     async def _refuse(self, held: Held, error: LiaisonError, evidence: Mapping[str, bytes]) -> None:
         error.hint = f"{error.hint}; {_GUIDE}" if error.hint else _GUIDE
-        self.recorder.refuse(held.agreement, error)
+        self.recorder.refuse(held.agreement, error, held.generation)
         kept = {"signed": held.note.encode(), **evidence}
         names = [f"{error.code}-{name}-{held_log.short(data)}" for name, data in kept.items()]
         log.logger().error("log_refused", origin=held.origin, code=error.code)

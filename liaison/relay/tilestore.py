@@ -152,6 +152,14 @@ class TileStore:
             _sync_folder(path.parent)
         return path
 
+    def evidence(self) -> list[bytes]:
+        """Return what was kept as evidence, in the order of the names."""
+        try:
+            found = sorted((self.root / _EVIDENCE).iterdir())
+        except FileNotFoundError:
+            return []
+        return [path.read_bytes() for path in found if path.suffix != _DRAFT]
+
     def _draft(self, path: str, data: bytes) -> Path:
         draft = self.root / f"{path}{_DRAFT}"
         self._make_folder(draft.parent)

@@ -14,8 +14,10 @@ from aiohttp import web
 
 from liaison.policy import signing
 from liaison.policy.agreement import Agreement
-from liaison.relay import identity, log_status, log_words
-from liaison.relay.errors import KeyFileError
+from liaison.policy.fields import Node
+from liaison.policy.log_rules import LogRules
+from liaison.relay import admin, identity, log_status, log_words
+from liaison.relay.errors import KeyFileError, LogRefusedError
 from liaison.relay.files import DataDir
 from liaison.storage import logs
 from liaison.storage.logs import LogRow
@@ -43,9 +45,13 @@ async def admit(relay: RunningRelay, world: World, *witnesses: RunningWitness) -
             one.in_agreement(code) for one, code in zip(witnesses, ("NOR", "DEU"), strict=False)
         ),
     )
-    envelope = signing.sign(agreement, world.party("NOR").authority_key)
-    await relay.admit_agreement(signing.add_signature(envelope, world.party("DEU").authority_key))
+    await relay.admit_agreement(signed_by_both(world, agreement))
     return agreement
+
+
+def signed_by_both(world: World, agreement: Agreement) -> bytes:
+    envelope = signing.sign(agreement, world.party("NOR").authority_key)
+    return signing.add_signature(envelope, world.party("DEU").authority_key)
 
 
 async def row_of(relay: RunningRelay, agreement: str | None = AGREEMENT) -> LogRow:
@@ -255,3 +261,65 @@ def test_a_relay_without_its_log_key_does_not_start(tmp_path: Path) -> None:
 
     with pytest.raises(KeyFileError, match=r"log\.ed25519\.key"):
         identity.load(DataDir(data.path))
+
+
+async def test_after_an_old_backup_the_parties_sign_a_successor_and_the_relay_goes_on(
+    tmp_path: Path, world: World, witnesses: tuple[RunningWitness, RunningWitness], log: Log
+) -> None:
+    port, data, backup = free_port(), tmp_path / "relay", tmp_path / "backup"
+    async with serving(data, port, witnesses, log) as relay:
+        agreement = await admit(relay, world, *witnesses)
+        await log.until_cosigned(relay)
+    await asyncio.to_thread(shutil.copytree, data, backup)
+    async with serving(data, port, witnesses, log) as relay, people_of(relay, world) as people:
+        await people.enrol("nor/desk#1")
+        await relay.admit_party(world.party("SWE").document)
+        await log.until_cosigned(relay, None)
+        lost = await log.until_cosigned(relay)
+    await asyncio.to_thread(shutil.copy, backup / "relay.db", data / "relay.db")
+
+    async with serving(data, port, witnesses, log) as relay, people_of(relay, world) as people:
+        assert relay.app.recorder.refused.keys() == {None, AGREEMENT}
+        with pytest.raises(LogRefusedError):
+            await relay.admit_party(world.party("SWE").document)
+        # Its own log is the operator's to go on with, the agreement's the parties'.
+        root = await admin.perform_on(relay.app, {"do": "log.begin_root"})
+        assert root["log"] == f"{relay.identity.origin}/root-log/2"
+        found = await admin.perform_on(relay.app, {"do": "log.successor", "agreement": AGREEMENT})
+        assert found["predecessor"]["size"] == lost.cosigned_size
+        told = {name: found[name] for name in ("generation", "predecessor")}
+        new = replace(
+            agreement,
+            version=2,
+            previous=agreement.digest(),
+            log=LogRules.from_node(Node.of({**agreement.log.document(), **told})),
+        )
+        await relay.admit_agreement(signed_by_both(world, new))
+        assert not relay.app.recorder.refused
+        for one in witnesses:
+            one.follow(VerifierKey.parse(found["vkey"]))
+
+        row = await log.until_cosigned(relay)
+
+        assert row.generation == 2
+        assert row.cosigned is not None
+        cosigned = trust_log.verify(new, row.cosigned)
+        assert set(cosigned.witnesses) == {one.name for one in witnesses}
+        states = [
+            (one["log"], one["ended"]) for one in await log_status.status(relay.app.publisher)
+        ]
+        assert sorted(states) == sorted(
+            (f"{relay.identity.origin}{name}", name[-2:] != "/2")
+            for name in ("/root-log", "/root-log/2", f"/log/{AGREEMENT}", f"/log/{AGREEMENT}/2")
+        )
+        # What the old one has is there as it was, and more is never signed in its name.
+        office = await people.registrar("NOR")
+        tile = f"tile/entries/000.p/{lost.cosigned_size}"
+        for path in (f"/log/{AGREEMENT}/checkpoint", f"/log/{AGREEMENT}/{tile}"):
+            assert (await office.get(path)).status == 200, path
+        assert (await office.get(f"/log/{AGREEMENT}/2/checkpoint")).body == row.cosigned
+    # A start finds the old ones as they are, and goes on with the new ones.
+    async with serving(data, port, witnesses, log) as relay:
+        assert not relay.app.recorder.refused
+        await relay.admit_party(world.party("SWE").document)
+        assert (await log.until_cosigned(relay, None)).origin == root["log"]
