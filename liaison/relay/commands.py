@@ -128,6 +128,56 @@ def check(data: Data = None) -> None:
         raise typer.Exit(1)
 
 
+@app.command(name="backup")
+def backup_command(
+    folder: Annotated[Path, typer.Argument(help="A new folder; it gets no private key.")],
+    data: Data = None,
+) -> None:
+    """Back the relay up and check the copy; the relay may be running."""
+    import time
+
+    from liaison.relay import backup
+
+    found = _relay(data)
+    made = backup.make(found, _settings(found), folder, time.time_ns() // 1_000_000)
+    size = sum(kept.size for kept in made.files.values())
+    typer.echo(f"wrote {folder}: {size >> 10} KiB, {len(made.logs)} logs, checked")
+    if not made.was_stopped:
+        typer.echo(
+            "liaison-relay: hint: the relay is running: what it accepts from now on is not in it",
+            err=True,
+        )
+
+
+@app.command(name="restore")
+def restore_command(
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="What `backup` wrote.")
+    ],
+    data: Data = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="A copy of the relay's keys/."),
+    ] = None,
+) -> None:
+    """Make a data directory of a backup, whose files and logs are checked first."""
+    import time
+
+    from liaison.relay import restoring, times
+
+    found = DataDir.find(data)
+    done = restoring.restore(folder, found, keys, time.time_ns() // 1_000_000)
+    typer.echo(
+        f"restored {done.manifest.origin} as it was at {times.iso(done.manifest.made_ms)}"
+        f" into {found.path}"
+    )
+    if done.missing_keys:
+        typer.echo(f"liaison-relay: hint: put its keys into {found.keys}", err=True)
+    typer.echo(
+        f"liaison-relay: hint: see what liaison-relay check --data {found.path} says", err=True
+    )
+
+
 @app.command()
 def identity(data: Data = None) -> None:
     """Print the public identity document."""

@@ -22,6 +22,7 @@ FIELDS: Final = frozenset({
     "address",  # of the peer: a network address
     "agreement",
     "at",  # where in our sources
+    "backup",  # when it was made
     "bytes",
     "channel",
     "close",  # WebSocket close code

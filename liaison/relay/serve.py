@@ -22,7 +22,17 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from liaison.relay import admin, hardening, identity, interpreter, log, monitor, tls
+from liaison.relay import (
+    admin,
+    hardening,
+    identity,
+    interpreter,
+    log,
+    monitor,
+    restored,
+    times,
+    tls,
+)
 from liaison.relay.app import Clocks, Places, Relay
 from liaison.relay.connections import Door
 from liaison.relay.errors import SettingsError
@@ -141,6 +151,9 @@ def run(data: DataDir, settings: Settings) -> None:
     """
     log.configure(settings.log_level)
     hardening.forbid_core_dumps()
+    mark = restored.Mark.read(data)
+    if mark is not None:
+        log.logger().warning("restored_copy", backup=times.iso(mark.made_ms))
     with prepared(data, settings) as ready:
         _run_loop(_until_signalled(ready))
 

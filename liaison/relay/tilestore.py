@@ -32,6 +32,14 @@ def folder(logs: Path, origin: str) -> Path:
     return logs / hashlib.sha256(origin.encode()).hexdigest()[:_NAME_DIGITS]
 
 
+def checkpoint(root: Path) -> bytes | None:
+    """Return the newest signed checkpoint in a log's folder; None where nothing was published."""
+    try:
+        return (root / _CHECKPOINT).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
 class TileStore:
     """The files of one log.
 
@@ -90,10 +98,7 @@ class TileStore:
 
     def checkpoint(self) -> bytes | None:
         """Return the newest signed checkpoint, as a note; None where nothing was published."""
-        try:
-            return (self.root / _CHECKPOINT).read_bytes()
-        except FileNotFoundError:
-            return None
+        return checkpoint(self.root)
 
     # --- writing ---
 

@@ -1,0 +1,155 @@
+"""Restoring a backup, and knowing a restored relay for what it is.
+
+A backup of a running relay is old the moment it is made: what the relay signed after it, witnesses
+and clients have seen. So a restored copy carries a mark, `restored.json`; the relay says so when
+it starts, and `liaison-relay check` while the logs are not confirmed. Where the lost relay's `log/` is
+still there, a backup that has less than was signed is refused here; otherwise the witnesses tell the relay
+before it signs anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from liaison.errors import LiaisonError
+from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay import backup, files, identity, log_audit, settings
+from liaison.relay.backup import DATABASE, IDENTITY, BackupExistsError, Manifest
+from liaison.relay.errors import KeyFileError
+from liaison.relay.files import DataDir
+from liaison.relay.restored import MARK, Mark
+from liaison.relay.settings import Settings
+from liaison.storage.engine import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What became of a restore.
+
+    Args:
+        manifest: of the backup.
+        missing_keys: why the relay's keys can't be used as they are; empty where they can.
+    """
+
+    manifest: Manifest
+    missing_keys: str
+
+
+def restore(source: Path, data: DataDir, keys: Path | None, now_ms: int) -> Restored:
+    """Make a data directory of a backup. Blocks.
+
+    What may be there already: `keys/`, and `log/` of the relay that was lost, with which the backup is
+    compared.
+
+    Args:
+        source: the backup.
+        data: where the relay is to be.
+        keys: a copy of the relay's `keys/`, to be put in place too.
+        now_ms: Unix milliseconds.
+
+    Raises:
+        BackupError, BackupDamagedError: it is no backup, or not what was written.
+        BackupExistsError: there is another relay, or a database, in the directory.
+        ShrunkError, ForkError: what is in `log/` was signed after the backup, or is of another relay.
+        LiaisonError: the backup's logs do not hold together.
+    """
+    manifest = backup.read(source)
+    public = (source / IDENTITY).read_bytes()
+    files.make_private_directory(data.path)
+    with files.exclusive(data):
+        place = backup.database_file(data, _settings(source, data))
+        _check_free(data, public, place)
+        backup.verify(source)
+        _check_newest(source, data, public)
+        _copy(source, data, manifest)
+        _copy_database(source, place)
+        if keys is not None:
+            _copy_keys(keys, data)
+        mark = Mark(manifest.made_ms, now_ms, manifest.was_stopped)
+        files.write_private(data.path / MARK, mark.encode())
+        # Last: while it is absent there is no relay here.
+        files.write_public(data.identity, public)
+    return Restored(manifest, _missing_keys(data))
+
+
+def _settings(source: Path, data: DataDir) -> Settings:
+    # Those that are there already count.
+    return settings.load(data.path if data.settings.exists() else source)
+
+
+def _check_free(data: DataDir, public: bytes, place: Path) -> None:
+    if data.identity.exists() and data.identity.read_bytes() != public:
+        raise BackupExistsError(
+            f"there is another relay in {data.path}", unchanged="nothing was restored"
+        )
+    if place.exists():
+        raise BackupExistsError(
+            f"{place} is there already",
+            hint="restore into a new folder, or move it away first",
+            unchanged="nothing was restored",
+        )
+
+
+def _check_newest(source: Path, data: DataDir, public: bytes) -> None:
+    """Compare the backup with what the lost relay has signed, where that is still there."""
+    if not data.logs.is_dir():
+        return
+    database = Database.open(f"sqlite:///{source / DATABASE}")
+
+    async def compare() -> None:
+        try:
+            keys = RelayIdentity.parse(public).log_keys
+            await log_audit.verify(database, data.logs, keys)
+        finally:
+            await database.close()
+
+    try:
+        asyncio.run(compare())
+    except LiaisonError as error:
+        error.unchanged = "nothing was restored"
+        raise
+
+
+def _copy(source: Path, data: DataDir, manifest: Manifest) -> None:
+    for name in manifest.files:
+        target = data.path / name
+        if name in (DATABASE, IDENTITY):
+            continue
+        if name.startswith("log/"):
+            files.make_private_directory(data.logs)
+            files.make_private_directory(target.parent)
+            # What is there is newer, as was just checked.
+            if not target.exists():
+                files.write_private(target, (source / name).read_bytes())
+        elif not target.exists():
+            files.write_public(target, (source / name).read_bytes())
+
+
+def _copy_database(source: Path, place: Path) -> None:
+    # What lies beside a database that was moved away would be taken for a part of this one.
+    for suffix in ("-wal", "-shm", "-journal"):
+        place.with_name(f"{place.name}{suffix}").unlink(missing_ok=True)
+    draft = place.with_name(f"{place.name}.new")
+    shutil.copyfile(source / DATABASE, draft)
+    draft.chmod(0o600)
+    files.sync(draft)
+    draft.replace(place)
+    files.sync_directory(place.parent)
+
+
+def _copy_keys(keys: Path, data: DataDir) -> None:
+    files.make_private_directory(data.keys)
+    for path in sorted(keys.glob("*.key")):
+        if not (data.keys / path.name).exists():
+            files.write_private(data.keys / path.name, path.read_bytes())
+
+
+def _missing_keys(data: DataDir) -> str:
+    try:
+        identity.load(data)
+    except KeyFileError as error:
+        return error.message
+    return ""
