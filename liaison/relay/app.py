@@ -148,7 +148,7 @@ class Relay:
             clock=clocks.now_ms,
             identity=keys.public,
             senders=keys.senders,
-            limits=ServiceLimits(max_blob=settings.max_blob),
+            limits=_service_limits(settings),
             judge=judge,
             files=publisher.files,
             log_signer=keys.log,
@@ -259,3 +259,15 @@ class Relay:
         await self.writer.stop()
         await self.bus.close()
         await self.database.close()
+
+
+def _service_limits(settings: Settings) -> ServiceLimits:
+    return ServiceLimits(
+        max_blob=settings.max_blob,
+        invitations=settings.max_invitations,
+        channels=settings.max_channels_per_agreement,
+        messages=settings.max_messages_per_channel,
+        message_bytes=settings.max_bytes_per_channel,
+        channel_attachments=settings.max_attachments_per_channel,
+        party_attachments=settings.max_attachments_per_party,
+    )

@@ -114,6 +114,7 @@ async def erase_expired(
     async def erase() -> None:
         while (await services.retention.expire()).more:
             pass
+        await services.fullness.count()
 
     while True:
         await sleep(interval)

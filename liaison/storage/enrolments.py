@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.tables import enrolments
@@ -52,6 +52,16 @@ async def of_party(tx: AsyncConnection, party: int) -> list[EnrolmentRow]:
     return [EnrolmentRow(*row) for row in rows]
 
 
+async def count_open(tx: AsyncConnection, party: int, *, now_ms: int) -> int:
+    """Return how many of a party's enrolments wait for their device or its registrar."""
+    query = select(func.count()).where(
+        _t.party == party,
+        _t.state.in_([State.INVITED, State.REQUESTED]),
+        _t.expires_at > now_ms,
+    )
+    return int((await tx.execute(query)).scalar_one())
+
+
 async def add(
     tx: AsyncConnection, lookup: bytes, party: int, device: str, *, expires_at: int, now_ms: int
 ) -> None:
@@ -73,6 +83,13 @@ async def set_state(
 ) -> None:
     """Move on; `sealed` sets `sealed_request` or `sealed_reply`."""
     await tx.execute(update(enrolments).where(_t.lookup == lookup).values(state=state, **sealed))
+
+
+async def forget(tx: AsyncConnection, *, before_ms: int, limit: int) -> int:
+    """Delete enrolments whose time was over before then; return how many."""
+    old = select(_t.lookup).where(_t.expires_at <= before_ms).limit(limit)
+    done = await tx.execute(delete(enrolments).where(_t.lookup.in_(old.scalar_subquery())))
+    return int(done.rowcount)
 
 
 async def expire(tx: AsyncConnection, *, now_ms: int, limit: int) -> int:

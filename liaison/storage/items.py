@@ -250,7 +250,7 @@ async def payloads(tx: AsyncConnection, channel: int, seqs: Iterable[int]) -> di
 
 async def expire(
     tx: AsyncConnection, *, now_ms: int, limit: int, held: Select[tuple[int]] | None = None
-) -> list[tuple[int, int]]:
+) -> list[tuple[int, int, int]]:
     """Turn messages whose time is over into gaps: the number stays, the bytes go.
 
     Args:
@@ -259,17 +259,18 @@ async def expire(
         held: channels of which nothing is erased.
 
     Returns:
-        Channel and number of each.
+        Channel, number and size of each.
     """
-    due = select(_t.channel, _t.seq).where(
+    due = select(_t.channel, _t.seq, _t.size).where(
         _t.expires_at.is_not(None), _t.expires_at <= now_ms, _t.kind == MESSAGE
     )
     if held is not None:
         due = due.where(_t.channel.not_in(held))
     due = due.order_by(_t.expires_at).limit(limit)
-    keys = [(row.channel, row.seq) for row in await tx.execute(due)]
+    gone = [(row.channel, row.seq, row.size) for row in await tx.execute(due)]
+    keys = [(channel, seq) for channel, seq, _ in gone]
     gap = update(items).values(kind=GAP, payload=literal(b""), expires_at=None)
     for some in batches(keys):
         which = any_of((_t.channel, _t.seq), len(some))
         await tx.execute(gap.where(which, _t.kind == MESSAGE), values_of(some))
-    return keys
+    return gone

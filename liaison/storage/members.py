@@ -320,6 +320,22 @@ async def tree(tx: AsyncConnection, channel: int, epoch: int) -> bytes | None:
     return await tx.scalar(select(_j.tree).where(_j.channel == channel, _j.epoch == epoch))
 
 
+async def expire_welcomes(tx: AsyncConnection, *, before_ms: int, limit: int) -> int:
+    """Forget Welcomes that were accepted before then and that nobody took; return how many.
+
+    Their devices stay members, and come back by external commit.
+    """
+    query = (
+        select(_w.member)
+        .join_from(welcomes, joins, and_(_w.channel == _j.channel, _w.epoch == _j.epoch))
+        .where(_j.accepted_at < before_ms)
+        .limit(limit)
+    )
+    stays_ = list((await tx.execute(query)).scalars())
+    await drop_welcomes(tx, stays_)
+    return len(stays_)
+
+
 async def drop_welcomes(tx: AsyncConnection, stays_: Iterable[int]) -> None:
     """Forget that Welcomes wait for these stays, and what no other device waits for."""
     keys = list(stays_)

@@ -19,7 +19,9 @@ async def put(request: web.Request) -> web.Response:
     owner, channel, blob = device(request), channel_id(request), blob_id(request)
     announced = digest(request)
     chunks = body_chunks(request, request.app[SETTINGS].max_blob)
-    stored = await request.app[SERVICES].blobs.put(owner, channel, blob, announced, chunks)
+    stored = await request.app[SERVICES].blobs.put(
+        owner, channel, blob, announced, chunks, request.content_length
+    )
     return answer(stored, 201)
 
 

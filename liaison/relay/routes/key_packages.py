@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from liaison.relay.appkeys import SERVICES
+from liaison.model import EndpointId
+from liaison.relay.appkeys import LIMITS, SERVICES
 from liaison.relay.requests import Size, answer, device, read
 from liaison.wire import v1
 
@@ -30,4 +31,5 @@ async def claim(request: web.Request) -> web.Response:
     """Take one package of each device of an endpoint; each is given out once."""
     claimer = device(request)
     body = await read(request, v1.Claim)
+    request.app[LIMITS].claim(claimer.party, EndpointId.parse(body.endpoint))
     return answer(await request.app[SERVICES].key_packages.claim(claimer, body), 201)

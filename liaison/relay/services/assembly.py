@@ -19,6 +19,7 @@ from liaison.relay.services.delivery import Delivery
 from liaison.relay.services.enrolment import Enrolment
 from liaison.relay.services.errors import UnknownLogError
 from liaison.relay.services.exports import Exports
+from liaison.relay.services.fullness import Fullness
 from liaison.relay.services.handshakes import Tools
 from liaison.relay.services.holds import Holds
 from liaison.relay.services.judging import JUDGE, Judge
@@ -58,6 +59,7 @@ class Services:
     messages: Messages
     delivery: Delivery
     blobs: Blobs
+    fullness: Fullness
     retention: Retention
     removals: Removals
     refusals: Refusals
@@ -97,6 +99,7 @@ class Services:
         limits = limits or Limits()
         book, tail = Book(), Tail(limits.tail_bytes)
         sequencer, states = Sequencer(bus, tail), States(database, book)
+        fullness = Fullness(database, limits, clock)
         tools = Tools(sequencer, states)
         reports = Reports(identity.origin, log_signer or senders[SignatureScheme.ED25519])
         refusals = Refusals(writer, book, clock)
@@ -128,11 +131,17 @@ class Services:
                 refusals,
             ),
             messages=Messages(
-                database, writer, book, clock, Appends(sequencer, book, clock, judge), refusals
+                database,
+                writer,
+                book,
+                clock,
+                Appends(sequencer, book, clock, judge, fullness),
+                refusals,
             ),
             delivery=Delivery(database, writer, bus, tail, clock),
             blobs=Blobs(database, writer, book, clock, limits, refusals),
-            retention=Retention(database, writer, book, tail, clock, limits, reports),
+            fullness=fullness,
+            retention=Retention(database, writer, book, tail, fullness, clock, limits, reports),
             removals=removals,
             refusals=refusals,
             deliveries=Deliveries(database, writer, book),

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.errors import UnavailableError
 from liaison.model import BlobId, ChannelId, Precedence
-from liaison.policy import lifecycle
+from liaison.policy import lifecycle, sending
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.lifecycle import Participation
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
+    AttachmentsFullError,
     BlobConflictError,
     BlobDigestError,
     BlobTooLargeError,
     NotMemberError,
+    TooManyUploadsError,
     UnknownBlobError,
 )
 from liaison.relay.services.limits import Limits
@@ -26,7 +32,7 @@ from liaison.relay.services.refusals import Asked, Refusals
 from liaison.relay.services.registry import check_standing
 from liaison.relay.services.states import find_for_member
 from liaison.relay.writer import Operation, Work, Writer
-from liaison.storage import blobs, devices, members
+from liaison.storage import blobs, devices, members, usage
 from liaison.storage.blobs import BlobRow
 from liaison.storage.engine import Database
 from liaison.wire import v1
@@ -57,6 +63,11 @@ class Blobs:
     clock: Callable[[], int]
     limits: Limits
     refusals: Refusals
+    room: _Room = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have one place that knows of all uploads under way."""
+        object.__setattr__(self, "room", _Room(self.limits))
 
     async def put(
         self,
@@ -65,22 +76,29 @@ class Blobs:
         blob: BlobId,
         digest: bytes,
         chunks: AsyncIterator[bytes],
+        size: int | None = None,
     ) -> v1.Blob:
         """Store an attachment; the same bytes again change nothing.
 
         Args:
             digest: SHA-256 that the bytes must have.
             chunks: the ciphertext in pieces of any size.
+            size: how much will come, where that was announced.
 
         Raises:
             UnknownChannelError, NotMemberError: not there, or not for the caller.
-            PolicyRefusedError: the caller's party does not take part.
+            PolicyRefusedError: the caller's party does not take part, or the caller may not send
+                attachments.
+            TooManyUploadsError: the caller has enough uploads under way.
+            AttachmentsFullError: the channel or the party has as much stored as it may.
             BlobTooLargeError: over the policy's or the relay's limit.
             BlobDigestError: the bytes do not have the digest. Nothing is kept.
             BlobConflictError: another attachment has this id.
         """
         asked = Asked(caller, "attach", channel=channel)
-        return await self.refusals.watch(asked, self._put(caller, channel, blob, digest, chunks))
+        return await self.refusals.watch(
+            asked, self._put(caller, channel, blob, digest, chunks, size)
+        )
 
     async def _put(
         self,
@@ -89,12 +107,14 @@ class Blobs:
         blob: BlobId,
         digest: bytes,
         chunks: AsyncIterator[bytes],
+        size: int | None,
     ) -> v1.Blob:
         async with self.database.read() as tx:
             row = await find_for_member(tx, channel, caller)
             agreement = (await self.book.agreement(tx, row.agreement)).agreement
             standing = (await self.book.life(tx, agreement.agreement_id)).standing
             known = await blobs.find(tx, row.key, blob.value)
+            stored = await _stored(tx, row.key, caller.party_key)
         if known is not None:
             return _same(blob, known, digest)
         state = standing.participation(caller.party, self.clock() // 1000)
@@ -103,7 +123,11 @@ class Blobs:
                 f"{caller.party} {lifecycle.in_words(state)}", rule=f"party.{state.value}"
             )
         policy = agreement.channel(row.policy)
+        sending.attach(caller.id.endpoint, agreement, policy).require()
         allowed = policy.attachments.max_bytes
+        most = min(self.limits.max_blob, allowed + allowed // 1000 + _OVERHEAD)
+        if (size or 0) > most:
+            raise _too_large(most)
         upload = _Upload(
             self.writer,
             self.clock,
@@ -111,11 +135,12 @@ class Blobs:
             row.key,
             blob,
             digest,
-            most=min(self.limits.max_blob, allowed + allowed // 1000 + _OVERHEAD),
+            most=most,
             keep_ms=policy.retention_days * _DAY_MS,
             erase_at_once=self.limits.erase_at_once,
         )
-        return await upload.run(chunks)
+        with self.room.taken(caller, row.key, most if size is None else size, stored):
+            return await upload.run(chunks)
 
     async def get(self, caller: DeviceCaller, channel: ChannelId, blob: BlobId) -> BlobStream:
         """Return an attachment, read chunk by chunk.
@@ -139,6 +164,71 @@ class Blobs:
             if data is None:
                 raise UnknownBlobError("the attachment expired while it was read")
             yield data
+
+
+async def _stored(tx: AsyncConnection, channel: int, party: int) -> tuple[int, int]:
+    in_channel = await usage.attachments_of_channel(tx, channel)
+    return in_channel, await usage.attachments_of_party(tx, party)
+
+
+def _too_large(most: int) -> BlobTooLargeError:
+    return BlobTooLargeError(f"an attachment here has at most {most} bytes")
+
+
+@dataclass
+class _Room:
+    """What uploads that are under way will take, beside what is stored."""
+
+    limits: Limits
+    _channels: Counter[int] = field(default_factory=Counter)
+    _parties: Counter[int] = field(default_factory=Counter)
+    _devices: Counter[int] = field(default_factory=Counter)
+
+    @contextlib.contextmanager
+    def taken(
+        self, caller: DeviceCaller, channel: int, size: int, stored: tuple[int, int]
+    ) -> Iterator[None]:
+        """Keep room for an upload until it has ended.
+
+        Args:
+            caller: who uploads.
+            channel: its key.
+            size: bytes at most.
+            stored: bytes of the channel, and of the caller's party.
+        """
+        self._check(caller, channel, size, stored)
+        kept = (
+            (self._channels, channel, size),
+            (self._parties, caller.party_key, size),
+            (self._devices, caller.key, 1),
+        )
+        for counts, key, more in kept:
+            counts[key] += more
+        try:
+            yield
+        finally:
+            for counts, key, more in kept:
+                counts[key] -= more
+                if not counts[key]:
+                    del counts[key]
+
+    def _check(
+        self, caller: DeviceCaller, channel: int, size: int, stored: tuple[int, int]
+    ) -> None:
+        if self._devices[caller.key] >= self.limits.uploads:
+            raise TooManyUploadsError(
+                f"{self.limits.uploads} uploads of this device are under way",
+                hint="begin the next one when one has ended",
+            )
+        hint = "it takes more as old ones expire"
+        if stored[0] + self._channels[channel] + size > self.limits.channel_attachments:
+            raise AttachmentsFullError(
+                f"the channel has {stored[0]} bytes of attachments", hint=hint
+            )
+        if stored[1] + self._parties[caller.party_key] + size > self.limits.party_attachments:
+            raise AttachmentsFullError(
+                f"{caller.party} has {stored[1]} bytes of attachments here", hint=hint
+            )
 
 
 def _same(blob: BlobId, known: BlobRow, digest: bytes) -> v1.Blob:
@@ -190,7 +280,7 @@ class _Upload:
         async for piece in chunks:
             size += len(piece)
             if size > self.most:
-                raise BlobTooLargeError(f"an attachment here has at most {self.most} bytes")
+                raise _too_large(self.most)
             hashed.update(piece)
             waiting += piece
             while len(waiting) >= CHUNK:

@@ -74,6 +74,7 @@ class Channels:
             UnknownAgreementError, AgreementNotActiveError: so is its agreement.
             PolicyRefusedError: the agreement does not let the caller open it.
             ChannelExistsError: the id is taken.
+            TooManyChannelsError: the agreement has as many as the relay keeps.
         """
         binding = new_groups.read_binding(body.group_info)
 
@@ -108,6 +109,7 @@ class Channels:
                 past_epochs=policy.keys.past_epochs,
                 group_info=body.group_info,
                 digest=hashlib.sha256(body.group_info).digest(),
+                most=self.limits.channels,
                 now_ms=now,
             )
         )

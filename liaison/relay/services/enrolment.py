@@ -26,6 +26,7 @@ from liaison.relay.services.errors import (
     EnrolmentPendingError,
     EnrolmentStateError,
     ForeignPartyError,
+    TooManyInvitationsError,
     UnknownEnrolmentError,
 )
 from liaison.relay.services.limits import Limits
@@ -58,6 +59,7 @@ class Enrolment:
             MalformedError: the device is not one of the registrar's party, or the
                 time is in the past or too far ahead.
             EnrolmentExistsError: another invitation has this lookup id.
+            TooManyInvitationsError: the party has too many open.
         """
         office.require_registrar()
         device = DeviceId.parse(invitation.device)
@@ -70,7 +72,10 @@ class Enrolment:
                 f"an invitation ends within {self.limits.enrolment_days} days from now"
             )
         lookup = bytes.fromhex(invitation.lookup)
-        await self.writer.submit(_Invite(office, lookup, str(device), invitation.expires_ms, now))
+        most = self.limits.invitations
+        await self.writer.submit(
+            _Invite(office, lookup, str(device), invitation.expires_ms, now, most)
+        )
 
     async def listing(self, office: OfficeCaller) -> v1.Enrolments:
         """List the registrar's enrolments, with the sealed requests that wait."""
@@ -188,10 +193,18 @@ class _Invite(Operation[None]):
     device: str
     expires_at: int
     now_ms: int
+    most: int
 
     async def apply(self, work: Work) -> None:
         row = await enrolments.find(work.tx, self.lookup)
         if row is None:
+            party = self.office.party_key
+            if await enrolments.count_open(work.tx, party, now_ms=self.now_ms) >= self.most:
+                raise TooManyInvitationsError(
+                    f"{self.office.party} has {self.most} invitations open",
+                    hint="answer or withdraw some, or let them expire",
+                    unchanged="nobody was invited",
+                )
             await enrolments.add(
                 work.tx,
                 self.lookup,

@@ -90,6 +90,12 @@ class AlreadyRequestedError(ConflictError):
     code = "enrolment.already_requested"
 
 
+class TooManyInvitationsError(LimitError):
+    """The party has too many invitations open."""
+
+    code = "enrolment.too_many"
+
+
 class EnrolmentStateError(ConflictError):
     """The enrolment is not at the step that this belongs to."""
 
@@ -219,6 +225,12 @@ class ChannelExistsError(ConflictError):
     code = "channel.exists"
 
 
+class TooManyChannelsError(LimitError):
+    """The agreement has as many channels as the relay keeps of one."""
+
+    code = "channel.too_many"
+
+
 class GroupRefusedError(VerificationError):
     """The group is not one that a channel can be opened with."""
 
@@ -298,6 +310,24 @@ class ReleaseUsedError(ConflictError):
     """A release was sent before: several persons have released one message, not two."""
 
     code = "release.used"
+
+
+class QueueFullError(LimitError):
+    """The channel holds as many messages as the relay keeps of one."""
+
+    code = "queue.full"
+
+
+class AttachmentsFullError(LimitError):
+    """The channel or the party has as many attachments stored as the relay keeps."""
+
+    code = "blob.quota"
+
+
+class TooManyUploadsError(LimitError):
+    """The device has too many uploads under way."""
+
+    code = "blob.too_many"
 
 
 class UnknownBlobError(UnknownError):

@@ -22,6 +22,7 @@ from liaison.relay.services.errors import (
     ChannelExistsError,
     DeviceRevokedError,
     NotMemberError,
+    TooManyChannelsError,
     UnknownChannelError,
     UnknownDeviceError,
 )
@@ -33,7 +34,7 @@ from liaison.relay.services.rules import CommitPlan
 from liaison.relay.services.sequence import Handshake, Sequencer
 from liaison.relay.services.states import ChannelState, States
 from liaison.relay.writer import Operation, Work
-from liaison.storage import agreements, channels, devices, items, members
+from liaison.storage import agreements, channels, devices, items, members, usage
 from liaison.storage.channels import ChannelRow, GroupRow
 from liaison.storage.items import Stored
 from liaison.storage.members import Join
@@ -68,6 +69,8 @@ class CreateChannel(Operation[v1.Sequenced]):
     past_epochs: int
     group_info: bytes
     digest: bytes
+    most: int
+    """Channels under the agreement."""
     now_ms: int
 
     async def apply(self, work: Work) -> v1.Sequenced:
@@ -78,8 +81,18 @@ class CreateChannel(Operation[v1.Sequenced]):
         if row is not None:
             await self._check_same(work, row)
         else:
+            await self._check_room(work)
             await self._write(work)
         return v1.Sequenced(seq=0, epoch=0, digest=self.digest, time_ms=self.now_ms)
+
+    async def _check_room(self, work: Work) -> None:
+        id_ = self.new.binding.agreement_id
+        if await usage.channels_under_agreement(work.tx, id_) >= self.most:
+            raise TooManyChannelsError(
+                f"{id_} has {self.most} channels",
+                hint="use one that is open, or ask the relay's operator for more",
+                unchanged="no channel was opened",
+            )
 
     async def _check_same(self, work: Work, row: ChannelRow) -> None:
         stored = await channels.group(work.tx, row.key)

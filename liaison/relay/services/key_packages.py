@@ -142,6 +142,8 @@ def _check_all(
         if not last.last_resort:
             raise KeyPackageError("the last resort is not marked as one")
         checked.append(last)
+    if len({one.ref for one in checked}) < len(checked):
+        raise KeyPackageError("a key package stands in the upload twice")
     return checked
 
 

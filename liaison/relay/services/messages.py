@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from liaison.envelope.header import Header
 from liaison.errors import LiaisonError
@@ -37,6 +38,7 @@ from liaison.relay.services.errors import (
     UnknownChannelError,
     UnknownMessageError,
 )
+from liaison.relay.services.fullness import Fullness
 from liaison.relay.services.judging import Judge, Remembering
 from liaison.relay.services.lives import Life
 from liaison.relay.services.refusals import Asked, Refusals
@@ -237,13 +239,14 @@ class Appends(Batch[Append, frames.Accepted]):
 
     Checks, in this order: the session's certificate, the channel, whether it is a
     resend, membership, group, the agreement's newer version, who has to go, epoch,
-    the agreement, whether its release was sent before.
+    the agreement, whether the channel has room, whether its release was sent before.
     """
 
     sequencer: Sequencer
     book: Book
     clock: Callable[[], int]
     judge: Judge
+    fullness: Fullness
     audiences: Audiences = field(default_factory=Audiences)
 
     def __post_init__(self) -> None:
@@ -258,6 +261,7 @@ class Appends(Batch[Append, frames.Accepted]):
         answers = [self._one(facts, operation) for operation in operations]
         if facts.new:
             await self.sequencer.append(work, facts.new)
+            work.after_commit(partial(self.fullness.accepted, facts.new))
             work.record(*facts.drafts)
             await channels.set_heads(work.tx, facts.heads)
             await members.set_cursors(work.tx, facts.cursors)
@@ -316,6 +320,8 @@ class Appends(Batch[Append, frames.Accepted]):
         agreement = facts.agreements[row.agreement]
         self._check_group(facts, row, member, op)
         self._judge(facts, row, op)
+        head = facts.heads.get(row.key, row.head)
+        self.fullness.check(row.key, head, op.precedence, op.size)
         facts.releases.take(row.key, op.caller, op.header)
         item = _item(facts, row, op, agreement)
         facts.new.append(item)

@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from liaison.model import Precedence
 from liaison.policy.agreement import Agreement
 from liaison.relay.services.book import Book
+from liaison.relay.services.fullness import Fullness
 from liaison.relay.services.limits import Limits
 from liaison.relay.services.reports import Erased, Reports
 from liaison.relay.services.tail import Tail
@@ -30,6 +32,7 @@ from liaison.storage import (
     key_packages,
     logs,
     logs_reading,
+    members,
 )
 from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow
@@ -79,6 +82,7 @@ class Retention:
     writer: Writer
     book: Book
     tail: Tail
+    fullness: Fullness
     clock: Callable[[], int]
     limits: Limits
     reports: Reports
@@ -87,7 +91,9 @@ class Retention:
 
     async def expire(self) -> Expired:
         """Make one pass."""
-        done = await self.writer.submit(_Expire(self.tail, self.clock(), self.limits, self.reports))
+        done = await self.writer.submit(
+            _Expire(self.tail, self.fullness, self.clock(), self.limits, self.reports)
+        )
         openings = 0
         for row in await self._due():
             openings += await self._erase(row)
@@ -137,6 +143,7 @@ def keeps_days(agreement: Agreement) -> int:
 @dataclass
 class _Expire(Operation[Expired]):
     tail: Tail
+    fullness: Fullness
     now_ms: int
     limits: Limits
     reports: Reports
@@ -148,16 +155,21 @@ class _Expire(Operation[Expired]):
         held = erasures.channels_held(await holds.in_force(tx))
         messages = await items.expire(tx, now_ms=now, limit=limit, held=held)
         attachments = await blobs.expire(tx, now_ms=now, limit=limit, held=held)
-        await self._record(work, [channel for channel, _ in messages], attachments)
+        await self._record(work, [channel for channel, _, _ in messages], attachments)
         erased = await blobs.erase(
             tx, now_ms=now, begun_before_ms=begun_before, limit=self.limits.erase_at_once
         )
         closed = await enrolments.expire(tx, now_ms=now, limit=limit)
+        ended = now - self.limits.ended_days * _DAY_MS
+        closed += await enrolments.forget(tx, before_ms=ended, limit=limit)
+        untaken = now - self.limits.welcome_days * _DAY_MS
+        welcomes = await members.expire_welcomes(tx, before_ms=untaken, limit=limit)
         packages = await key_packages.expire(tx, now_ms=now, limit=limit)
         if messages:
             # The memory may still hold what was just erased.
             work.after_commit(self.tail.forget)
-        most = max(len(messages), len(attachments), closed, packages)
+            work.after_commit(partial(self.fullness.erased, messages))
+        most = max(len(messages), len(attachments), closed, packages, welcomes)
         more = most >= limit or erased >= self.limits.erase_at_once
         return Expired(len(messages), len(attachments), erased, closed, packages, 0, more=more)
 

@@ -42,6 +42,19 @@ def verdict(decision: Decision) -> tuple[bool, str]:
     return decision.allow, decision.rule.removeprefix("channels.liaison.")
 
 
+# --- who attaches -----------------------------------------------------------------------
+
+
+def test_only_who_could_send_it_may_store_an_attachment() -> None:
+    under = read_again(ruled(send=(rule(who=people("nor/defatt-berlin")),)))
+    policy = under.channel("liaison")
+    closed = replace(policy, attachments=replace(policy.attachments, max_count=0))
+
+    assert verdict(sending.attach(ATTACHE, under, policy)) == (True, "send")
+    assert verdict(sending.attach(OFFICER, under, policy)) == (False, "send")
+    assert verdict(sending.attach(ATTACHE, under, closed)) == (False, "attachments.max_count")
+
+
 # --- who sends, and to whom -------------------------------------------------------------
 
 
