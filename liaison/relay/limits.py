@@ -23,6 +23,8 @@ MAX_BUCKETS: Final = 50_000
 PROOFS_DEVICE: Final = (500.0, 20_000.0)
 PROOFS_PARTY: Final = (1_500.0, 40_000.0)
 """Entries of logs with their proofs, a second and at once: each takes up to half a millisecond."""
+FRAMES: Final = (2_000.0, 20_000.0)
+"""Frames of a device that are no messages, a second and at once: acknowledgements, pings."""
 OPEN_BODIES: Final = 32 << 20
 OPEN_BODIES_EACH: Final = 2 << 20
 """Bodies of requests without a session that are in memory at once, in all and from one address."""
@@ -158,6 +160,7 @@ class Limits:
         self._claims: Buckets[tuple[str, EndpointId]] = Buckets(
             settings.rate_claims, settings.burst_claims, clock, "party's claims of one endpoint"
         )
+        self._frames: Buckets[Principal] = Buckets(*FRAMES, clock, "device")
         self.bodies = Bodies(settings.max_body_memory, settings.max_body_memory_per_device)
         self.open_bodies = Bodies(OPEN_BODIES, OPEN_BODIES_EACH)
         self._parties: Buckets[str] = Buckets(
@@ -179,6 +182,14 @@ class Limits:
         if isinstance(principal, DeviceId):
             self._endpoints.take(principal.endpoint)
         self._parties.take(principal.party.code)
+
+    def frame(self, principal: Principal) -> None:
+        """Count one frame that is no message.
+
+        Raises:
+            RateExceededError: the device sends more of them than any use has.
+        """
+        self._frames.take(principal)
 
     def claim(self, party: PartyCode, endpoint: EndpointId) -> None:
         """Count one claim of an endpoint's key packages, by any device of a party.

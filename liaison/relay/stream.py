@@ -42,6 +42,7 @@ CLOSE_WAIT: Final = 0.5
 MAX_MESSAGE: Final = frames.MAX_FRAME + 4_096
 """Beyond it aiohttp closes (1009); up to it an oversize message is refused by name."""
 _SEND: Final = 0x02
+_KEEPING_ALIVE: Final = (WSMsgType.PING, WSMsgType.PONG)
 _PATIENCE: Final = 256
 """Messages over the rate, in a row, after which the connection is closed."""
 
@@ -132,6 +133,8 @@ class Connection:
             protocols=(frames.SUBPROTOCOL,),
             heartbeat=settings.heartbeat,
             timeout=CLOSE_WAIT,
+            # Answered here, where they are counted.
+            autoping=False,
             compress=False,
             max_msg_size=MAX_MESSAGE,
         )
@@ -234,13 +237,25 @@ class Connection:
     # --- frames in ----------------------------------------------------------------------
 
     async def _receive(self) -> bytes | None:
-        message = await self._ws.receive()
-        if message.type is WSMsgType.BINARY:
-            data: bytes = message.data
-            return data
-        if message.type is WSMsgType.TEXT:
-            raise _CloseError(Close.MALFORMED)
-        return None
+        while True:
+            message = await self._ws.receive()
+            if message.type is WSMsgType.BINARY:
+                data: bytes = message.data
+                return data
+            if message.type is WSMsgType.TEXT:
+                raise _CloseError(Close.MALFORMED)
+            if message.type not in _KEEPING_ALIVE:
+                return None
+            self._count()
+            if message.type is WSMsgType.PING:
+                await self._ws.pong(message.data)
+
+    def _count(self) -> None:
+        """Count a frame that is no message; who sends very many is not served on."""
+        try:
+            self._limits.frame(self.caller.id)
+        except RateExceededError:
+            raise _CloseError(Close.RATE) from None
 
     async def _greet(self) -> None:
         try:
@@ -277,6 +292,7 @@ class Connection:
     def _handle(self, data: bytes) -> bool:
         """Take one frame; whether another may be taken at once."""
         if len(data) > frames.MAX_FRAME:
+            self._count()
             self._refuse_oversize(data)
             return True
         match _decode(data):
@@ -286,9 +302,11 @@ class Connection:
                 return self._slots.has_room
             case frames.Ack(number):
                 self._metrics.frames_in["ack"] += 1
+                self._count()
                 self._delivery_frames().acknowledge(number)
             case frames.Credit(limit):
                 self._metrics.frames_in["credit"] += 1
+                self._count()
                 self._delivery_frames().grant(limit)
             case frames.Hello():
                 raise _CloseError(Close.MALFORMED)

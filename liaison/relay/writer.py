@@ -46,6 +46,8 @@ _R = TypeVar("_R")
 
 MAX_WAITING: Final = 4096
 MAX_WAITING_BYTES: Final = 64 << 20
+ORDINARY: Final = 0.9
+"""The share of both that is for what is less urgent than FLASH."""
 GROUP: Final = 512
 """Operations in one transaction: so many may a FLASH have to wait for."""
 _TRIES: Final = 5
@@ -261,8 +263,10 @@ class Writer:
         """
         if not self.alive:
             raise UnavailableError("the relay is stopping and takes nothing more")
-        too_much = self._waiting_bytes + operation.size > self._max_waiting_bytes
-        full = len(self._waiting) >= self._max_waiting or (too_much and self._waiting)
+        # A flood of what is less urgent leaves room for what is more.
+        share = 1.0 if operation.precedence >= Precedence.FLASH else ORDINARY
+        too_much = self._waiting_bytes + operation.size > self._max_waiting_bytes * share
+        full = len(self._waiting) >= self._max_waiting * share or (too_much and self._waiting)
         if full and not operation.is_own:
             raise BusyError(hint="wait a second and send it again")
         waiting = _Waiting(

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from liaison.errors import LiaisonError, RefusedError, UnavailableError
 from liaison.model import ChannelId, DeviceId, Epoch, MessageId, Precedence, Seq
-from liaison.relay import log, pump
+from liaison.relay import limits, log, pump
 from liaison.relay.errors import TooManyStreamsError
 from liaison.relay.limits import Limits
 from liaison.relay.services.callers import DeviceCaller
@@ -491,6 +491,34 @@ async def test_a_device_over_its_rate_is_refused_and_one_that_goes_on_is_ended()
         await stream.send(*(send(number) for number in range(3, 300)))
         assert await stream.close_code() == Close.RATE
     assert len(stage.accepted) == 1
+
+
+async def test_a_ping_is_answered_and_whoever_sends_very_many_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "FRAMES", (1e-9, 3.0))
+    stage = Stage()
+    async with stage.client() as client, stream_of(client) as stream:
+        await stream.hello(deliver=False)
+        for _ in range(3):
+            await stream.socket.ping(b"here?")
+        await answered(stream)
+        await stream.socket.ping()
+
+        assert await stream.close_code() == Close.RATE
+
+
+async def test_whoever_acknowledges_or_grants_without_end_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "FRAMES", (1e-9, 5.0))
+    stage = Stage()
+    async with stage.client() as client, stream_of(client) as stream:
+        await stream.hello(limit=1)
+        for limit in range(2, 8):
+            await stream.send(frames.Credit(limit))
+
+        assert await stream.close_code() == Close.RATE
 
 
 async def test_a_newer_connection_takes_the_deliveries_and_ends_the_older() -> None:

@@ -306,6 +306,22 @@ async def test_a_full_queue_is_unavailable_and_says_when_to_come_back(writer: Wr
     await asyncio.gather(*tasks)
 
 
+async def test_a_flood_of_routine_leaves_room_for_flash(database: Database) -> None:
+    writer = Writer(database, max_waiting=10, max_waiting_bytes=10_000)
+    await writer.start()
+    routine = [
+        asyncio.create_task(writer.submit(Note(f"n{i}", precedence=Precedence.ROUTINE)))
+        for i in range(9)
+    ]
+    await asyncio.sleep(0)
+
+    with pytest.raises(UnavailableError):
+        await writer.submit(Note("n9", precedence=Precedence.ROUTINE))
+    await writer.submit(Note("nz", precedence=Precedence.FLASH))
+    await asyncio.gather(*routine)
+    await writer.stop()
+
+
 async def test_bytes_that_wait_are_bounded_too(writer: Writer) -> None:
     first = asyncio.create_task(writer.submit(Note("n1", size=900)))
     await asyncio.sleep(0)
