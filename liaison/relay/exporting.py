@@ -30,10 +30,12 @@ from liaison.errors import LiaisonError, UnavailableError, UnknownError
 from liaison.model import PartyCode
 from liaison.policy.agreement import Agreement
 from liaison.relay import times
+from liaison.relay.services import log_views
 from liaison.relay.services.book import Book
 from liaison.relay.services.errors import ForeignPartyError, UnknownAgreementError
 from liaison.relay.services.exports import Export
 from liaison.relay.services.lives import Life
+from liaison.relay.services.log_views import Reader
 from liaison.relay.tilestore import TileStore, folder
 from liaison.storage import logs, logs_reading
 from liaison.storage.engine import Database
@@ -228,8 +230,7 @@ class _Plan:
         policy: that its checkpoints fulfil.
         notes: the checkpoints.
         before: the tree of what stands before the bundle.
-        party: whose view it is.
-        current: whether that party is still in the agreement.
+        reader: whose view it is.
     """
 
     row: LogRow
@@ -237,8 +238,7 @@ class _Plan:
     policy: Policy
     notes: list[bytes]
     before: CompactRange
-    party: str
-    current: bool
+    reader: Reader
 
     @classmethod
     async def make(cls, source: Source, wanted: Wanted) -> _Plan:
@@ -246,22 +246,28 @@ class _Plan:
         newest = life.newest
         if newest is None:
             raise UnknownAgreementError(f"the relay has no agreement {wanted.agreement[:80]!r}")
+        reader = log_views.reader(life, wanted.party, source.clock() // 1000)
+        if reader is None:
+            raise ForeignPartyError(f"{wanted.party} was never in {wanted.agreement}")
         async with source.database.read() as tx:
             row = await logs.find(tx, wanted.agreement)
-            if row is None or not row.cosigned_size:
+            view = None if row is None else await log_views.view(tx, row, reader)
+            if row is None or view is None or not view.size:
                 raise NothingToExportError(
                     f"no checkpoint of the log of {wanted.agreement} is cosigned yet",
                     hint="start the relay; it publishes the log and asks the witnesses",
                 )
-            first, want = await _range(tx, row, wanted)
+            first, want = await _range(tx, row.key, view.size, wanted)
             kept = await logs_reading.checkpoints(tx, row.key, first=max(first, 1))
-        policy = trust_log.policy(newest.agreement, row.generation)
+        # Of who has left, the last version that it signed: others may have come since.
+        signed = newest if reader.until_ms is None else life.naming(wanted.party) or newest
+        policy = trust_log.policy(signed.agreement, row.generation)
         sized = {one.size: one.note for one in kept if _counts(policy, one.note)}
-        sized[row.cosigned_size] = row.cosigned or b""
+        sized[view.size] = view.cosigned or b""
         end = min(size for size in sized if size >= want)
         facts = Facts(
             row.origin,
-            _agreement(life, newest.agreement),
+            _agreement(life, signed.agreement),
             str(wanted.party),
             first,
             end,
@@ -275,15 +281,13 @@ class _Plan:
             policy,
             [note for size, note in sorted(sized.items()) if size <= end],
             await asyncio.to_thread(_before, source, row, first),
-            str(wanted.party),
-            newest.agreement.has_party(wanted.party),
+            reader,
         )
 
     def shown(self, rows: Iterable[EntryRow]) -> Iterator[tuple[bytes, Shown]]:
         """Give each entry with what the party may see of it."""
         for row in rows:
-            # What is for every party is for those that are in the agreement now.
-            open_ = self.current if row.audience is None else row.may_open(self.party)
+            open_ = self.reader.may_open(row)
             yield row.data, row.openings if open_ and self._is_asked_for(row.time) else None
 
     def _is_asked_for(self, time: int) -> bool:
@@ -293,19 +297,16 @@ class _Plan:
 
 async def _life(database: Database, wanted: Wanted) -> Life:
     async with database.read() as tx:
-        life = await Book().life(tx, wanted.agreement)
-    if life.newest is not None and life.naming(wanted.party) is None:
-        raise ForeignPartyError(f"{wanted.party} was never in {wanted.agreement}")
-    return life
+        return await Book().life(tx, wanted.agreement)
 
 
-async def _range(tx: AsyncConnection, row: LogRow, wanted: Wanted) -> tuple[int, int]:
+async def _range(tx: AsyncConnection, log: int, size: int, wanted: Wanted) -> tuple[int, int]:
     """Return the first entry of the bundle, and how many the log has to have at its end."""
-    first, end = 0, row.cosigned_size
+    first, end = 0, size
     if wanted.since is not None:
-        first = await logs_reading.index_at(tx, row.key, wanted.since, below=end)
+        first = await logs_reading.index_at(tx, log, wanted.since, below=end)
     if wanted.until is not None:
-        end = await logs_reading.index_at(tx, row.key, wanted.until, below=end)
+        end = await logs_reading.index_at(tx, log, wanted.until, below=end)
     if first >= end:
         raise NothingToExportError(f"the log of {wanted.agreement} has no entry of those times")
     return first - first % WIDTH, end

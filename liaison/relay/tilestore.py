@@ -77,13 +77,25 @@ class TileStore:
         return found
 
     def _cut(self, tile: Tile) -> bytes | None:
-        whole = Tile(tile.level, tile.index)
-        data = self.stored(whole)
+        wider = Tile(tile.level, tile.index)
+        data = self.stored(wider)
+        if data is None and (partial := self._wider(tile)) is not None:
+            # Where files were lost, not those of every size that was published were made again.
+            wider, data = partial, self.stored(partial)
         if data is None:
             return None
         if tile.level is not None:
             return data[: tile.width * HASH_BYTES]
-        return tiles.encode_entries(tiles.decode_entries(whole, data)[: tile.width])
+        return tiles.encode_entries(tiles.decode_entries(wider, data)[: tile.width])
+
+    def _wider(self, tile: Tile) -> Tile | None:
+        try:
+            names = [path.name for path in (self.root / tile.path).parent.iterdir()]
+        except FileNotFoundError:
+            return None
+        widths = (int(name) for name in names if name.isdigit())
+        found = min((width for width in widths if width > tile.width), default=None)
+        return None if found is None else Tile(tile.level, tile.index, found)
 
     def tree(self, size: int) -> TileTree:
         """Return the tree of a size that was published."""

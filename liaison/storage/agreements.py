@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, func, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -54,17 +54,10 @@ async def listing(tx: AsyncConnection, party: int | None = None) -> list[Agreeme
     return [AgreementRow(*row) for row in await tx.execute(query)]
 
 
-async def current_of(tx: AsyncConnection, party: int) -> list[str]:
-    """Return the ids of the agreements to whose newest version a party belongs."""
-    newest = select(_t.id, func.max(_t.version).label("version")).group_by(_t.id).subquery()
-    query = (
-        select(_t.id)
-        .join(agreement_parties)
-        .join(newest, and_(newest.c.id == _t.id, newest.c.version == _t.version))
-        .where(agreement_parties.c.party == party)
-        .order_by(_t.id)
-    )
-    return list((await tx.execute(query)).scalars())
+async def naming(tx: AsyncConnection, party: int) -> list[str]:
+    """Return the ids of the agreements of which some version names a party."""
+    query = select(_t.id).join(agreement_parties).where(agreement_parties.c.party == party)
+    return list((await tx.execute(query.distinct().order_by(_t.id))).scalars())
 
 
 async def parties_of(tx: AsyncConnection, agreement: int) -> list[int]:

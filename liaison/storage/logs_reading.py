@@ -201,6 +201,19 @@ async def checkpoints(
     return [CheckpointRow(*row) for row in await tx.execute(query.order_by(kept.size))]
 
 
+async def checkpoint_from(tx: AsyncConnection, log: int, size: int) -> CheckpointRow | None:
+    """Return the smallest kept checkpoint of at least a size."""
+    kept = log_checkpoints.c
+    query = (
+        select(kept.size, kept.time, kept.note)
+        .where(kept.log == log, kept.size >= size)
+        .order_by(kept.size)
+        .limit(1)
+    )
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else CheckpointRow(*row)
+
+
 async def erase_openings(tx: AsyncConnection, log: int, indexes: Iterable[int]) -> int:
     """Erase what opens some entries; return how many there were. The entries stay."""
     wanted = padded(sorted(set(indexes)))

@@ -49,6 +49,14 @@ async def of_agreement(tx: AsyncConnection, agreement: str) -> list[StatementRow
     return [StatementRow(*row) for row in await tx.execute(query)]
 
 
+async def of_party(tx: AsyncConnection, agreement: str, party: int) -> list[StatementRow]:
+    """Return everything that a party has said, the first first; not the others' word."""
+    query = _ROW.where(
+        _t.agreement == agreement, _t.party == party, _t.number != EXCLUSION
+    ).order_by(_t.number)
+    return [StatementRow(*row) for row in await tx.execute(query)]
+
+
 async def find(tx: AsyncConnection, agreement: str, party: int, number: int) -> StatementRow | None:
     """Return one statement."""
     query = _ROW.where(_t.agreement == agreement, _t.party == party, _t.number == number)

@@ -58,6 +58,11 @@ class Tile:
         return self.index << HEIGHT * ((self.level or 0) + 1)
 
     @property
+    def end(self) -> int:
+        """One past the last leaf under it."""
+        return self.first + (self.width << HEIGHT * (self.level or 0))
+
+    @property
     def path(self) -> str:
         """Where it is served, below the log's prefix: `tile/0/x001/234.p/5`."""
         level = "entries" if self.level is None else str(self.level)

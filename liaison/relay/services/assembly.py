@@ -145,7 +145,7 @@ class Services:
             removals=removals,
             refusals=refusals,
             deliveries=Deliveries(database, writer, book),
-            log_reading=LogReading(database, files or _no_files),
+            log_reading=LogReading(database, book, clock, files or _no_files),
             root_log=RootLog(writer, clock),
             holds=Holds(database, writer, book, clock),
             exports=Exports(database, writer, book),

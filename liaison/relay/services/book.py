@@ -8,9 +8,10 @@ what another has replaced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from types import MappingProxyType
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,9 +21,10 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.party import Party
 from liaison.policy.revocation import RevocationList
 from liaison.relay.services.errors import UnknownPartyError
-from liaison.relay.services.lives import Admitted, Life, standing_of
+from liaison.relay.services.lives import Admitted, Life, left_at, standing_of
 from liaison.storage import agreements, parties, statements
 from liaison.storage.agreements import AgreementRow
+from liaison.storage.statements import StatementRow
 
 Keep = Callable[[Callable[[], object]], None]
 """Takes what may be remembered only once the transaction that read it is durable."""
@@ -42,6 +44,20 @@ _party = lru_cache(maxsize=256)(Party.parse)
 @lru_cache(maxsize=512)
 def _agreement(envelope: bytes) -> Agreement:
     return signing.read(envelope)[1]
+
+
+async def _left(
+    tx: AsyncConnection, agreement: str, newest: Sequence[StatementRow]
+) -> Mapping[PartyCode, int]:
+    left = {}
+    for key, code in {(row.party, row.code) for row in newest}:
+        if left_at(row for row in newest if row.party == key) is None:
+            continue
+        # It may have said so many times since that the newest do not tell when it left.
+        said = [row for row in newest if row.party == key and row.number == statements.EXCLUSION]
+        said += await statements.of_party(tx, agreement, key)
+        left[PartyCode.parse(code)] = left_at(said) or 0
+    return MappingProxyType(left)
 
 
 def _at_once(remember: Callable[[], object]) -> None:
@@ -112,8 +128,23 @@ class Book:
             Admitted(row.key, _agreement(row.envelope), row.envelope)
             for row in await agreements.versions(tx, id_)
         )
-        standing = standing_of(await statements.of_agreement(tx, id_))
-        return Life(changes, versions, standing)
+        rows = await statements.of_agreement(tx, id_)
+        return Life(changes, versions, standing_of(rows), await _left(tx, id_, rows))
+
+    async def taken_part_in(
+        self, tx: AsyncConnection, code: PartyCode, key: int, now_ms: int, keep: Keep = _at_once
+    ) -> list[str]:
+        """Return the ids of the agreements in which a party has a part; see `Life.has_part`.
+
+        Args:
+            tx: see `lives`.
+            code: of the party.
+            key: of its row.
+            now_ms: Unix milliseconds.
+            keep: see `lives`.
+        """
+        lives = await self.lives(tx, await agreements.naming(tx, key), keep)
+        return sorted(id_ for id_, life in lives.items() if life.has_part(code, now_ms // 1000))
 
     async def party(self, tx: AsyncConnection, code: PartyCode) -> KnownParty:
         """Return an admitted party as it is now.

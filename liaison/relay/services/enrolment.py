@@ -31,7 +31,7 @@ from liaison.relay.services.errors import (
 )
 from liaison.relay.services.limits import Limits
 from liaison.relay.writer import Operation, Work, Writer
-from liaison.storage import agreements, devices, enrolments, parties
+from liaison.storage import devices, enrolments, parties
 from liaison.storage.devices import NewCertificate
 from liaison.storage.engine import Database
 from liaison.storage.enrolments import EnrolmentRow, State
@@ -270,7 +270,9 @@ class _Reply(Operation[None]):
         new = [self._certificate(one) for one in self.certified]
         for one in new:
             await devices.add_certificate(work.tx, key, one)
-        logs = await agreements.current_of(work.tx, self.office.party_key)
+        logs = await self.book.taken_part_in(
+            work.tx, self.office.party, self.office.party_key, self.now_ms, work.after_commit
+        )
         work.record(*entries.certificates(logs, self.office.party, str(device), new))
 
     def _certificate(self, one: _Certified) -> NewCertificate:

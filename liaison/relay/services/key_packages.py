@@ -64,7 +64,7 @@ class KeyPackages:
             chains = await devices.of_endpoint(tx, str(caller.id.endpoint))
         certificates = {row.serial: row.key for row in chains if row.device == caller.key}
         new = [one.row(caller, body.suite, certificates) for one in checked]
-        await self.writer.submit(_Upload(caller, body.suite, new, now, self.limits))
+        await self.writer.submit(_Upload(self.book, caller, body.suite, new, now, self.limits))
         return await self.counts(caller)
 
     async def counts(self, caller: DeviceCaller) -> v1.KeyPackageCounts:
@@ -171,6 +171,7 @@ def _check(
 
 @dataclass
 class _Upload(Operation[None]):
+    book: Book
     caller: DeviceCaller
     suite: int
     new: list[NewKeyPackage]
@@ -188,8 +189,10 @@ class _Upload(Operation[None]):
             await self._record(work)
 
     async def _record(self, work: Work) -> None:
-        logs = await agreements.current_of(work.tx, self.caller.party_key)
         refs, caller = [one.ref for one in self.new], self.caller
+        logs = await self.book.taken_part_in(
+            work.tx, caller.party, caller.party_key, self.now_ms, work.after_commit
+        )
         work.record(*entries.key_packages(logs, caller.party, str(caller.id), self.suite, refs))
 
 

@@ -7,8 +7,8 @@ clock is ahead; nobody is back before it says so itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import NamedTuple
@@ -43,11 +43,13 @@ class Life:
         changes: how often it has changed; another number means another life.
         versions: the admitted ones, the first one first.
         standing: who takes part.
+        left: when those that are gone for good left, by the relay's clock, Unix milliseconds.
     """
 
     changes: int = 0
     versions: tuple[Admitted, ...] = ()
     standing: Standing = EVERYONE
+    left: Mapping[PartyCode, int] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def newest(self) -> Admitted | None:
@@ -70,6 +72,13 @@ class Life:
         """Return the newest version that a party belongs to."""
         named = (one for one in reversed(self.versions) if one.agreement.has_party(party))
         return next(named, None)
+
+    def has_part(self, party: PartyCode, now: int) -> bool:
+        """Whether a party belongs to the version in force, or to one to come, and has not left."""
+        current = self.in_force(now)
+        since = 0 if current is None else current.agreement.version
+        coming = (one.agreement for one in self.versions if one.agreement.version >= since)
+        return party not in self.left and any(one.has_party(party) for one in coming)
 
     def next_instant(self, now: int) -> int | None:
         """Return the first Unix second after `now` at which time alone changes something."""
@@ -101,6 +110,22 @@ def standing_of(rows: Iterable[StatementRow]) -> Standing:
         said[one.party] = (*said.get(one.party, ()), one)
     # Order was checked when they were accepted, by the times that the authorities gave.
     return Standing(MappingProxyType(said), MappingProxyType(exclusions))
+
+
+def left_at(rows: Iterable[StatementRow]) -> int | None:
+    """Return when a party left for good, by the relay's clock; None where it has not.
+
+    Args:
+        rows: all that it has said, and the others' word. What it says again once it has left changes
+            nothing.
+    """
+    return min((row.accepted_at for row in rows if _leaves(row)), default=None)
+
+
+def _leaves(row: StatementRow) -> bool:
+    if row.number == statements.EXCLUSION:
+        return True
+    return participation.read(row.envelope).state is Participation.WITHDRAWN
 
 
 # --- who has to go ----------------------------------------------------------------------

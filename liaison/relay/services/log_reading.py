@@ -3,7 +3,8 @@
 A caller gets entries of the channels that its device is or was in, those of credentials that it
 names, and those of its party's keys; and of each what its party may open. Which entries these are
 is read from the database. That they are in the log is proved from its tiles, in the newest
-checkpoint that a quorum has cosigned, and nothing beyond that one is given.
+checkpoint that a quorum has cosigned, and nothing beyond that one is given; to a party that has left,
+nothing beyond what `liaison.relay.services.log_views` says.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.model import ChannelId
+from liaison.relay.services import log_views
+from liaison.relay.services.book import Book
 from liaison.relay.services.callers import Caller, DeviceCaller
 from liaison.relay.services.errors import (
     UnknownAgreementError,
@@ -23,7 +26,8 @@ from liaison.relay.services.errors import (
     UnknownReportError,
     UnknownTileError,
 )
-from liaison.storage import agreements, channels, erasures, logs, logs_reading, members
+from liaison.relay.services.log_views import Reader, View
+from liaison.storage import channels, erasures, logs, logs_reading, members
 from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow
 from liaison.storage.logs_reading import EntryRow
@@ -36,37 +40,23 @@ from liaison.wire.log import FollowedChannel, LogAnswer, LogQuery, ProvenEntry
 
 MAX_ANSWER_BYTES: Final = 4 << 20
 """Of entries and openings in one answer; a single entry may have more."""
-_KEYS: Final = (EntryType.KEY.value, EntryType.POLICY.value)
+_KEYS: Final = (EntryType.KEY.value, EntryType.POLICY.value, EntryType.CHECKPOINT.value)
 
 
 class Tiles(Protocol):
     """The files of one log; its methods block."""
 
-    def stored(self, tile: Tile) -> bytes | None:
-        """Return the file of exactly this tile."""
+    def read(self, tile: Tile) -> bytes:
+        """Return a tile's bytes.
+
+        Raises:
+            TileError: it is not there.
+        """
         ...
 
     def tree(self, size: int) -> TileTree:
         """Return the tree of a size that was published."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Who reads, and whether the party still belongs to the agreement."""
-
-    caller: Caller
-    current: bool
-
-    def may_open(self, row: EntryRow) -> bool:
-        """Whether what opens an entry is for the caller's party.
-
-        What is for every party is for those of the newest version; one that has left keeps what
-        names it.
-        """
-        if row.audience is None and not self.current:
-            return False
-        return row.may_open(str(self.caller.party))
 
 
 @dataclass
@@ -102,10 +92,14 @@ class LogReading:
 
     Args:
         database: where entries, and what opens them, are.
+        book: of agreements.
+        clock: Unix milliseconds.
         files: gives a log's files by its origin.
     """
 
     database: Database
+    book: Book
+    clock: Callable[[], int]
     files: Callable[[str], Tiles]
 
     async def query(self, caller: Caller, id_: str, asked: LogQuery) -> LogAnswer:
@@ -118,26 +112,30 @@ class LogReading:
             UnknownAgreementError: the caller's party was never in such an agreement.
         """
         async with self.database.read() as tx:
-            reader = await _reader(tx, caller, id_)
-            row = await logs.find(tx, id_)
-            if row is None or row.cosigned is None:
-                newest = None if row is None else _text(row.published)
-                return LogAnswer(newest=newest)
-            found = _Found(asked.limit)
-            await _credentials(tx, row, asked.credentials, found)
+            reader = await self._reader(tx, caller, id_)
+            row = await _generation(tx, id_, asked.generation)
+            if row is None:
+                return LogAnswer()
+            view = await log_views.view(tx, row, reader)
+            if view.cosigned is None:
+                return LogAnswer(newest=_text(view.newest))
+            part, found = _Part(row.key, view.size), _Found(asked.limit)
+            await _credentials(tx, part, asked.credentials, found)
             for channel in asked.channels:
-                await _channel(tx, row, reader, channel, found)
+                await _channel(tx, part, caller, channel, found)
             if asked.keys_after is not None:
-                await _keys(tx, row, asked.keys_after, found)
-        return await asyncio.to_thread(self._answer, row, reader, asked, found)
+                await _keys(tx, part, asked.keys_after, found)
+        return await asyncio.to_thread(self._answer, row, view, reader, asked, found)
 
-    def _answer(self, row: LogRow, reader: _Reader, asked: LogQuery, found: _Found) -> LogAnswer:
-        size = row.cosigned_size
+    def _answer(
+        self, row: LogRow, view: View, reader: Reader, asked: LogQuery, found: _Found
+    ) -> LogAnswer:
+        size = view.size
         tree = self.files(row.origin).tree(size)
         consistency = tree.prove_consistency(asked.size) if 0 < asked.size < size else []
         return LogAnswer(
-            checkpoint=_text(row.cosigned),
-            newest=_text(row.published),
+            checkpoint=_text(view.cosigned),
+            newest=_text(view.newest),
             consistency=consistency,
             entries=[_proven(one, reader, tree) for one in found.rows.values()],
             missing=found.missing,
@@ -158,28 +156,29 @@ class LogReading:
             UnknownAgreementError: see `query`.
             UnknownLogError: there is no such log, or nothing of it was published yet.
         """
-        row = await self._log(caller, id_, generation)
-        note = row.published if id_ is None else row.cosigned
-        if note is None:
+        _, view = await self._log(caller, id_, generation)
+        if view.cosigned is None:
             raise UnknownLogError("nothing of this log was published yet", hint="ask again later")
-        return note
+        return view.cosigned
 
     async def tile(self, caller: Caller, id_: str | None, path: str, generation: int = 1) -> bytes:
         """Return a tile or an entry bundle.
 
         Raises:
             UnknownAgreementError, UnknownLogError: see `checkpoint`.
-            UnknownTileError: no tile's path, or not written.
+            UnknownTileError: no tile's path, not written, or of what came after the party left.
         """
         try:
             tile = Tile.parse(path)
         except TileError as error:
             raise UnknownTileError(error.message) from error
-        row = await self._log(caller, id_, generation)
-        data = await asyncio.to_thread(self.files(row.origin).stored, tile)
-        if data is None:
+        row, view = await self._log(caller, id_, generation)
+        if tile.end > view.size:
             raise UnknownTileError(f"the log has no {tile.path}")
-        return data
+        try:
+            return await asyncio.to_thread(self.files(row.origin).read, tile)
+        except TileError as error:
+            raise UnknownTileError(f"the log has no {tile.path}") from error
 
     async def erasure(self, caller: Caller, id_: str, digest: bytes) -> bytes:
         """Return the signed report of an erasure, as a note.
@@ -194,55 +193,69 @@ class LogReading:
             UnknownReportError: there is no such report.
         """
         async with self.database.read() as tx:
-            await _reader(tx, caller, id_)
+            await self._reader(tx, caller, id_)
             report = await erasures.report(tx, id_, digest)
         if report is None:
             raise UnknownReportError("there is no such report of an erasure")
         return report
 
-    async def _log(self, caller: Caller, id_: str | None, generation: int) -> LogRow:
+    async def _log(self, caller: Caller, id_: str | None, generation: int) -> tuple[LogRow, View]:
+        """Return a log, and how far it is for the caller; of the root log, all that was signed."""
         async with self.database.read() as tx:
-            if id_ is not None:
-                await _reader(tx, caller, id_)
+            reader = None if id_ is None else await self._reader(tx, caller, id_)
             row = await logs.of_generation(tx, id_, generation)
-        if row is None:
-            raise UnknownLogError("the relay has no such log")
-        return row
+            if row is None:
+                raise UnknownLogError("the relay has no such log")
+            if reader is None:
+                return row, View(row.size, row.published, row.published)
+            return row, await log_views.view(tx, row, reader)
+
+    async def _reader(self, tx: AsyncConnection, caller: Caller, id_: str) -> Reader:
+        life = await self.book.life(tx, id_)
+        found = log_views.reader(life, caller.party, self.clock() // 1000)
+        if found is None:
+            raise UnknownAgreementError(f"{caller.party} has no such agreement {id_[:80]!r}")
+        return found
 
 
-async def _reader(tx: AsyncConnection, caller: Caller, id_: str) -> _Reader:
-    newest = await agreements.find(tx, id_)
-    if newest is None or caller.party_key not in await agreements.parties_ever(tx, id_):
-        raise UnknownAgreementError(f"{caller.party} has no such agreement {id_[:80]!r}")
-    return _Reader(caller, caller.party_key in await agreements.parties_of(tx, newest.key))
+class _Part(NamedTuple):
+    """A log's entries that may be returned: those below a size."""
+
+    log: int
+    size: int
+
+
+async def _generation(tx: AsyncConnection, id_: str, generation: int | None) -> LogRow | None:
+    if generation is None:
+        return await logs.find(tx, id_)
+    return await logs.of_generation(tx, id_, generation)
 
 
 async def _credentials(
-    tx: AsyncConnection, row: LogRow, digests: Sequence[bytes], found: _Found
+    tx: AsyncConnection, part: _Part, digests: Sequence[bytes], found: _Found
 ) -> None:
     if not digests:
         return
-    there = await logs_reading.by_mark(tx, row.key, digests, below=row.cosigned_size)
+    there = await logs_reading.by_mark(tx, part.log, digests, below=part.size)
     wanted = dict.fromkeys(digests)
     found.add(there[digest] for digest in wanted if digest in there)
     found.missing = [digest for digest in wanted if digest not in there]
 
 
 async def _channel(
-    tx: AsyncConnection, row: LogRow, reader: _Reader, asked: FollowedChannel, found: _Found
+    tx: AsyncConnection, part: _Part, caller: Caller, asked: FollowedChannel, found: _Found
 ) -> None:
-    caller = reader.caller
     channel = await channels.find(tx, ChannelId.parse(asked.channel).value)
     if channel is None or not isinstance(caller, DeviceCaller):
         return
     for stay in await members.all_stays(tx, caller.key, channel.key):
         rows = await logs_reading.by_place(
             tx,
-            row.key,
+            part.log,
             channel.key,
             after=max(asked.after, _before(stay)),
             upto=channel.head if stay.left_seq is None else stay.left_seq,
-            below=row.cosigned_size,
+            below=part.size,
             limit=found.room + 1,
         )
         found.add(rows)
@@ -253,20 +266,20 @@ def _before(stay: Stay) -> int:
     return max(0, stay.joined_seq - 1)
 
 
-async def _keys(tx: AsyncConnection, row: LogRow, first: int, found: _Found) -> None:
+async def _keys(tx: AsyncConnection, part: _Part, first: int, found: _Found) -> None:
     rows = await logs_reading.by_type(
         tx,
-        row.key,
+        part.log,
         _KEYS,
         first=first,
-        below=row.cosigned_size,
+        below=part.size,
         party=None,
         limit=found.room + 1,
     )
     found.add(rows)
 
 
-def _proven(row: EntryRow, reader: _Reader, tree: TileTree) -> ProvenEntry:
+def _proven(row: EntryRow, reader: Reader, tree: TileTree) -> ProvenEntry:
     shown = _shown(row, reader)
     return ProvenEntry(
         index=row.at,
@@ -276,14 +289,14 @@ def _proven(row: EntryRow, reader: _Reader, tree: TileTree) -> ProvenEntry:
     )
 
 
-def _shown(row: EntryRow, reader: _Reader) -> Disclosure | None:
+def _shown(row: EntryRow, reader: Reader) -> Disclosure | None:
     if row.openings is None:
         return None
     type_ = EntryType(row.type)
     sealed = Sealed.decode(type_, row.openings)
     if reader.may_open(row):
         return sealed.disclose(type_)
-    if type_ is EntryType.KEY and reader.current:
+    if type_ is EntryType.KEY and reader.is_in_time(row):
         # A registrar has to see that no entry about its own party is kept from it.
         return sealed.disclose(type_, ["party"])
     return None

@@ -29,6 +29,7 @@ from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, devices, parties
 from liaison.storage.devices import CertificateRow
 from liaison.storage.engine import Database
+from liaison.storage.parties import PartyRow
 from liaison.wire import v1
 from liaison.wire.handshake import Office, Principal, key_fingerprint
 
@@ -211,11 +212,15 @@ class _AddParty(Operation[None]):
         if row is not None:
             await self._check_agreements(work.tx, row.key)
         if row is None or row.document != self.document:
-            logs = [] if row is None else await agreements.current_of(work.tx, row.key)
-            self._record(work, logs)
+            await self._record(work, row)
         await parties.save(work.tx, str(self.party.code), self.document, now_ms=self.now_ms)
 
-    def _record(self, work: Work, logs: list[str]) -> None:
+    async def _record(self, work: Work, known: PartyRow | None) -> None:
+        logs: list[str] = []
+        if known is not None:
+            logs = await self.book.taken_part_in(
+                work.tx, self.party.code, known.key, self.now_ms, work.after_commit
+            )
         code, digest = str(self.party.code), hashlib.sha256(self.document).digest()
         work.record(*administration.done("party.admitted", code, digest, code, logs=logs))
 

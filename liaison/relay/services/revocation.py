@@ -51,7 +51,7 @@ class Revocation:
             known = await self.book.party(tx, office.party)
         new = revocation.verify(envelope, known.party)
         touched = await self.writer.submit(
-            _Accept(self.bus, known.key, new, envelope, self.clock())
+            _Accept(self.book, self.bus, known.key, new, envelope, self.clock())
         )
         await self.removals.propose_all(touched)
         return v1.Document(envelope=envelope)
@@ -82,6 +82,7 @@ async def _concerns(tx: AsyncConnection, party: int, other: int) -> bool:
 class _Accept(Operation[list[bytes]]):
     """Returns the ids of the channels where a leaf has to go."""
 
+    book: Book
     bus: Bus
     party: int
     new: RevocationList
@@ -101,7 +102,9 @@ class _Accept(Operation[list[bytes]]):
         )
         serials = [entry.serial for entry in self.new.entries]
         hit = await devices.revoke(work.tx, self.party, serials, now_ms=self.now_ms)
-        logs = await agreements.current_of(work.tx, self.party)
+        logs = await self.book.taken_part_in(
+            work.tx, self.new.party, self.party, self.now_ms, work.after_commit
+        )
         tell(work, entries.revocations(logs, self.new, self.envelope, hit))
         leaves: dict[int, set[int]] = {}
         for certificate in hit:

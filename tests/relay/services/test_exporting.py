@@ -37,6 +37,7 @@ from tests.relay.services import logbook
 from tests.relay.services.forum import ID, Forum, draft
 from tests.relay.services.harness import Actor, Relay
 from tests.relay.services.logbook import of_type
+from tests.support.world import HOUR
 
 _HOUR_MS = 3_600_000
 
@@ -293,16 +294,23 @@ async def test_what_was_erased_is_closed_in_an_export_and_the_rest_verifies(
     }  # fmt: skip
 
 
-async def test_who_has_left_is_given_what_names_it(
+async def test_who_has_left_is_given_what_there_was_until_then(
     members: tuple[Actor, Actor, Actor], forum: Forum, desk: Desk
 ) -> None:
     await members[0].send()
     await forum.say("UN-OCHA", Step.WITHDRAW)
+    before = await desk.export("UN-OCHA")
+    forum.wait(2 * HOUR)
     await forum.amend(forum.next("NOR", "DEU"))
-    bundle = await desk.export("UN-OCHA")
+    await desk.publish()
+    forum.wait(2 * HOUR)
+    await desk.relay.enrol("nor/desk#d2")
+    await desk.publish()
+    after, whole = await desk.export("UN-OCHA"), await desk.export("NOR")
 
-    assert bundle.opened(EntryType.ACCEPTED)
-    assert not bundle.opened(EntryType.POLICY)
+    assert after.opened(EntryType.ACCEPTED)
+    assert after.events == before.events
+    assert len(after.events) < len(whole.events)
 
 
 async def test_what_can_not_be_exported_is_refused(forum: Forum, desk: Desk) -> None:

@@ -12,6 +12,7 @@ from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.lifecycle import Event
 from liaison.relay.recording import origin_of
 from liaison.relay.services import log_reading
+from liaison.relay.services.book import Book
 from liaison.relay.services.callers import Caller
 from liaison.relay.services.errors import UnknownAgreementError, UnknownLogError, UnknownTileError
 from liaison.relay.services.log_reading import LogReading
@@ -22,6 +23,7 @@ from liaison.tlog.channels import ChannelView
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.disclosure import Disclosure
 from liaison.tlog.entries import Entry, pseudonym
+from liaison.tlog.errors import TileError
 from liaison.tlog.fields import EntryType
 from liaison.tlog.note import Note
 from liaison.tlog.sequencer import State
@@ -29,9 +31,9 @@ from liaison.tlog.tiles import Tile, TileTree
 from liaison.tlog.vkey import SignatureType, VerifierKey
 from liaison.wire.log import FollowedChannel, LogAnswer, LogQuery
 from tests.relay.services import logbook
-from tests.relay.services.forum import CODES, ID, Forum
+from tests.relay.services.forum import CODES, DAY, ID, Forum
 from tests.relay.services.harness import Actor, Relay
-from tests.support.world import ED25519
+from tests.support.world import ED25519, HOUR
 
 ORIGIN = origin_of("relay.example", ID)
 
@@ -42,8 +44,11 @@ class Memory:
 
     known: dict[Tile, bytes] = field(default_factory=dict)
 
-    def stored(self, tile: Tile) -> bytes | None:
-        return self.known.get(tile)
+    def read(self, tile: Tile) -> bytes:
+        found = self.known.get(tile)
+        if found is None:
+            raise TileError
+        return found
 
     def tree(self, size: int) -> TileTree:
         return TileTree(size, self.known.__getitem__)
@@ -59,7 +64,8 @@ class Published:
 
     @property
     def reading(self) -> LogReading:
-        return LogReading(self.relay.database, self.files.__getitem__)
+        relay = self.relay
+        return LogReading(relay.database, Book(), relay.clock, self.files.__getitem__)
 
     async def publish(self, agreement: str | None = ID) -> Checkpoint:
         """Publish and cosign everything that is in a log."""
@@ -279,20 +285,93 @@ async def test_what_was_erased_still_stands_in_its_place(
     assert after == before.model_copy(update={"disclosure": None})
 
 
-async def test_who_has_left_the_agreement_opens_only_what_names_it(
-    members: tuple[Actor, Actor, Actor], forum: Forum, published: Published
+@pytest.mark.parametrize("how", ["withdrawn", "excluded"])
+async def test_who_has_left_reads_on_for_an_hour_and_keeps_what_it_could_read(
+    how: str, members: tuple[Actor, Actor, Actor], forum: Forum, published: Published
 ) -> None:
     relay = published.relay
-    await forum.say("UN-OCHA", Event.WITHDRAW)
-    await forum.amend(forum.next("NOR", "DEU"))
+    nor, _, ocha = members
+    forum.wait(1)
+    if how == "excluded":
+        await forum.exclude("NOR", forum.exclusion("UN-OCHA", "NOR", "DEU"))
+    else:
+        await forum.say("UN-OCHA", Event.WITHDRAW)
     await relay.enrol("nor/desk#d2")
+    first = await published.publish()
+    forum.wait(HOUR // 2)
+    await relay.enrol("deu/desk#d2")
     await published.publish()
     office = await relay.registrar("UN-OCHA")
-    answer = await published.ask(office, keys_after=0)
+    before = await published.ask(office, keys_after=0)
+    forum.wait(HOUR)
+    await relay.enrol("nor/desk#d3")
+    await relay.enrol("un-ocha/desk#d3")
+    last = await published.publish()
+    forum.wait(HOUR)
+    await relay.enrol("nor/desk#d4")
+    newest = await published.publish()
+    own = FollowedChannel(channel=str(ocha.channel), after=0)
+    after = await published.ask(office, keys_after=0, size=first.size)
+    device = await published.ask(ocha.caller, channels=[own])
 
-    said = [one for entry in answer.entries if (one := opened(entry)) is not None]
-    assert said
-    assert {one["party"] for one in said} == {"UN-OCHA"}
+    def subjects(answer: LogAnswer) -> set[Any]:
+        said = (opened(entry) for entry in answer.entries)
+        return {one["subject"] for one in said if one is not None and "subject" in one}
+
+    # Its own word, and whatever was for it then.
+    assert "nor/desk#d2" in subjects(before)
+    assert subjects(after) == subjects(before)
+    assert EntryType.COMMIT in types(device)
+    # The same checkpoint for good, the first one that has all of the hour.
+    note = await published.reading.checkpoint(office, ID)
+    assert Checkpoint.parse(Note.decode(note).text) == last
+    assert after.checkpoint == note.decode()
+    merkle.verify_consistency(first.size, last.size, after.consistency, first.root, last.root)
+    for size, is_there in ((first.size, True), (last.size, True), (newest.size, False)):
+        path = Tile(None, 0, size).path
+        assert await published.reading.tile(nor.caller, ID, path)
+        if is_there:
+            assert await published.reading.tile(office, ID, path)
+        else:
+            with pytest.raises(UnknownTileError):
+                await published.reading.tile(office, ID, path)
+
+
+async def test_saying_again_that_it_has_left_lets_nobody_read_on(
+    members: tuple[Actor, Actor, Actor], forum: Forum, published: Published
+) -> None:
+    await forum.say("UN-OCHA", Event.WITHDRAW)
+    for _ in range(9):
+        forum.wait(HOUR)
+        await forum.say("UN-OCHA", Event.AFFIRM)
+    left = await published.publish()
+    forum.wait(HOUR)
+    await published.relay.enrol("nor/desk#d2")
+    await published.publish()
+
+    note = await published.reading.checkpoint(await published.relay.registrar("UN-OCHA"), ID)
+    assert Checkpoint.parse(Note.decode(note).text) == left
+
+
+async def test_what_a_party_does_after_it_has_left_is_not_told_to_the_others(
+    members: tuple[Actor, Actor, Actor], forum: Forum, published: Published
+) -> None:
+    await forum.say("UN-OCHA", Event.WITHDRAW)
+    before = await published.publish()
+    await published.relay.enrol("un-ocha/desk#d2")
+
+    assert await published.publish() == before
+
+
+async def test_a_version_to_come_takes_nothing_from_the_parties_of_the_one_in_force(
+    members: tuple[Actor, Actor, Actor], forum: Forum, published: Published
+) -> None:
+    await forum.amend(forum.next(valid_from=forum.now + DAY))
+    await published.relay.enrol("deu/desk#d2")
+    await published.publish()
+    answer = await published.ask(await published.relay.registrar("NOR"), keys_after=0)
+
+    assert any((opened(one) or {}).get("subject") == "deu/desk#d2" for one in answer.entries)
 
 
 async def test_nobody_else_reads_the_log(
