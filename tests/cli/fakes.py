@@ -422,12 +422,14 @@ class FakeClient:
         self.released: list[DraftView] = []
         self.logs: list[LogStatus] = []
         self.asked_logs = 0
+        self.read_logs = 0
 
     async def log_status(self) -> list[LogStatus]:
         return self.logs
 
-    async def follow_logs(self) -> list[LogStatus]:
+    async def follow_logs(self, *, whole: bool = False) -> list[LogStatus]:
         self.asked_logs += 1
+        self.read_logs += whole
         return self.logs
 
     async def log_proof(self, message: FakeMessage) -> bytes | None:

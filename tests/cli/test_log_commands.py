@@ -34,6 +34,10 @@ SOUND = LogStatus(
     asked_at=AT,
     advanced_at=AT,
     problem="",
+    cosigned_at=AT,
+    old="",
+    read=(0, 16),
+    unread="",
     channels=(ChannelLog(CHANNEL, "berlin-watch", 3, True, 9, 0, 0),),
     unlogged=(),
     alarms=(),
@@ -44,6 +48,7 @@ LATE = replace(
     newest=20,
     channels=(ChannelLog(CHANNEL, "berlin-watch", 4, False, 9, 3, 2),),
 )
+OLD = replace(SOUND, old="since yesterday nothing was cosigned")
 UNKNOWN = replace(SOUND, unlogged=(UnloggedDevice("deu/x#d1", missing=True, since=AT),))
 
 
@@ -68,6 +73,38 @@ def test_what_is_missing_is_told(liaison: Liaison, client: FakeClient) -> None:
 
     assert "16 entries of 20" in done.out
     assert "berlin-watch: epoch 4 unconfirmed, 3 not logged, 2 of them late" in done.out
+
+
+def test_an_old_checkpoint_is_told(liaison: Liaison, client: FakeClient) -> None:
+    client.logs = [OLD]
+
+    done = liaison("log", "status")
+
+    assert "OLD       since yesterday nothing was cosigned; it may show others more" in done.out
+
+
+@pytest.mark.parametrize(
+    ("read", "unread", "said"),
+    [
+        ((0, 0), "", "nothing yet"),
+        ((0, 0), "the relay has no such tile", "the relay has no such tile"),
+        ((0, 16), "", "entries 0 to 15 one by one"),
+        ((256, 300), "gone", "entries 256 to 299 one by one; no more: gone"),
+    ],
+)
+def test_how_far_a_log_was_read_is_told(
+    liaison: Liaison, client: FakeClient, read: tuple[int, int], unread: str, said: str
+) -> None:
+    client.logs = [replace(SOUND, read=read, unread=unread)]
+
+    assert f"read      {said}" in liaison("log", "status").out
+
+
+def test_a_log_is_read_whole_where_one_asks(liaison: Liaison, client: FakeClient) -> None:
+    client.logs = [SOUND]
+
+    assert liaison("log", "verify", "--whole").code == 0
+    assert (client.asked_logs, client.read_logs) == (1, 1)
 
 
 def test_programs_are_told_the_same(liaison: Liaison, client: FakeClient) -> None:
@@ -110,7 +147,7 @@ def test_a_sound_log_is_verified_by_asking_the_relay(liaison: Liaison, client: F
     assert client.asked_logs == 1
 
 
-@pytest.mark.parametrize("status", [FORKED, LATE, UNKNOWN, replace(SOUND, size=0)])
+@pytest.mark.parametrize("status", [FORKED, LATE, UNKNOWN, OLD, replace(SOUND, size=0)])
 def test_a_log_that_does_not_show_what_it_should_fails_verification(
     liaison: Liaison, client: FakeClient, status: LogStatus
 ) -> None:

@@ -32,7 +32,7 @@ from liaison_sdk.channel import Channel
 from liaison_sdk.log_credentials import CredentialUnloggedError
 from liaison_sdk.store import Transaction, channels, items, logs
 from liaison_sdk.store.items import Told
-from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, next_message, until
+from tests.sdk.support import AGREEMENT, CALM, POLICY, QUICK, Stage, endpoint, next_message, until
 from tests.support import relay as relays
 from tests.support import witness as witnesses
 from tests.support.ledger import Ledger, digest_of
@@ -298,6 +298,34 @@ async def test_after_its_grace_nothing_is_encrypted_for_whom_the_log_does_not_sh
 
         assert await until(attache, lambda: is_blocked(attache))
         assert [str(m.state) for m in await attache.outbox()] == ["queued"]
+
+
+async def test_a_relay_that_goes_on_showing_an_old_checkpoint_is_told_of(
+    witnessed: Witnessed,
+) -> None:
+    stage, agreement = await witnessed.enrol(), witnessed.agreement
+    history = await second_log(stage, agreement)
+    signers = {one.name: one.key.signer for one in (witnessed.nor, witnessed.deu)}
+    history.witnesses, history.cosigners = tuple(signers), signers
+    async with stage.client(ATTACHE, CALM) as attache:
+        lying(attache, lambda query, _: history.answer(query))
+        (fresh,) = await attache.follow_logs()
+
+        assert (fresh.is_sound, fresh.old) == (True, "")
+    later = replace(CALM, clock=lambda: time.time() + agreement.log.grace + HOUR)
+    async with stage.client(ATTACHE, later) as attache:
+        told: list[str] = []
+        attache._env.listeners.add(lambda e: told.append(e.text))
+        lying(attache, lambda query, _: history.answer(query))
+        for _ in range(2):
+            (old,) = await attache.follow_logs()
+
+        assert (old.is_sound, old.size, old.alarms) == (False, fresh.size, ())
+        assert "no checkpoint that a witness has cosigned" in old.old
+        assert len([text for text in told if old.old in text]) == 1
+
+        history.now = int(time.time()) + agreement.log.grace + HOUR
+        assert (await attache.follow_logs())[0].is_sound
 
 
 # --- certificates -----------------------------------------------------------------------

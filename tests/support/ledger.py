@@ -15,7 +15,7 @@ from liaison.model import ChannelId, DeviceId, PartyCode, Seq
 from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import Witness
 from liaison.policy.keys import VerifyKey
-from liaison.tlog import entries, merkle
+from liaison.tlog import entries, merkle, tiles
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.disclosure import Sealed
 from liaison.tlog.entries import Entry, PolicyRef, pseudonym, size_bucket
@@ -23,6 +23,7 @@ from liaison.tlog.fields import EntryType
 from liaison.tlog.merkle import Node
 from liaison.tlog.note import Note
 from liaison.tlog.text import to_base64
+from liaison.tlog.tiles import Tile
 from liaison.tlog.vkey import SignatureType, VerifierKey
 from liaison.trust import log as trusted
 from liaison.wire.log import LogAnswer, LogQuery, ProvenEntry
@@ -189,6 +190,15 @@ class Ledger:
             return []
         return list(merkle.prove_consistency(old, new, self._reader(new)))
 
+    def tile(self, path: str) -> bytes:
+        """Return a tile of the log of as many entries as are cosigned.
+
+        Raises:
+            KeyError: it has none of that name.
+        """
+        data = [entry.encode() for entry, _ in self.rows[: self.size]]
+        return {tile.path: made for tile, made in tiles.grow(0, data, _nothing)}[path]
+
     def _leaves(self, size: int) -> list[bytes]:
         return [merkle.hash_leaf(entry.encode()) for entry, _ in self.rows[:size]]
 
@@ -223,6 +233,10 @@ class Ledger:
             for i, (entry, _) in rows
             if entry.channel == name and (entry.seq or 0) > after and i not in self.hidden
         ]
+
+
+def _nothing(tile: Tile) -> bytes:
+    raise AssertionError(f"from nothing {tile.path} is not read")
 
 
 def digest_of(text: str) -> bytes:

@@ -44,16 +44,25 @@ async def status(cli: Context) -> None:
 
 
 @command(app)
-async def verify(cli: Context) -> None:
+async def verify(
+    cli: Context,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole", help="Read every entry of the logs, too: 300 bytes for each message."
+        ),
+    ] = False,
+) -> None:
     """Ask the logs for all that they have to show, and check it.
 
     Exits 3 where a log contradicts itself or what this device was given, where a message is not
-    there that should be, and where it does not have the certificate of a member.
+    there that should be, where it does not have the certificate of a member, and where its
+    witnesses have cosigned nothing for long.
     """
     async with clients.open_client(cli) as client:
         await clients.reach(client)
         await clients.sync(cli, client)
-        found = await client.follow_logs()
+        found = await client.follow_logs(whole=whole)
     _print(cli, found)
     unsound = [one.agreement_id for one in found if not one.is_sound]
     if unsound:
@@ -117,6 +126,10 @@ def record(status: LogStatus) -> dict[str, Any]:
         "asked_at": _seconds(status.asked_at),
         "advanced_at": _seconds(status.advanced_at),
         "problem": status.problem or None,
+        "cosigned_at": _seconds(status.cosigned_at),
+        "old": status.old or None,
+        "read": list(status.read),
+        "unread": status.unread or None,
         "channels": [
             {
                 "channel": str(one.channel),
@@ -143,6 +156,9 @@ def lines(status: LogStatus) -> Iterator[str]:
     yield f"  verified  {_verified(status)}"
     if status.problem:
         yield f"  problem   {status.problem}"
+    if status.old:
+        yield f"  OLD       {status.old}; it may show others more"
+    yield f"  read      {_read(status)}"
     for channel in status.channels:
         yield f"  channel   {_channel(channel)}"
     for device in status.unlogged:
@@ -166,6 +182,14 @@ def _verified(status: LogStatus) -> str:
     if status.witnesses:
         return f"{entries}, cosigned by {', '.join(status.witnesses)}"
     return f"{entries}, by the relay's word: the agreement names no witness"
+
+
+def _read(status: LogStatus) -> str:
+    first, end = status.read
+    if first == end:
+        return status.unread or "nothing yet, entry by entry"
+    said = f"entries {first} to {end - 1} one by one"
+    return f"{said}; no more: {status.unread}" if status.unread else said
 
 
 def _channel(channel: ChannelLog) -> str:

@@ -268,13 +268,19 @@ class Client:
         env = self._env
         return await env.read(lambda tx: log_status.status(env, tx))
 
-    async def follow_logs(self) -> list[LogStatus]:
+    async def follow_logs(self, *, whole: bool = False) -> list[LogStatus]:
         """Ask the relay for all that the logs have to show now, and return what is known then.
+
+        Args:
+            whole: whether the logs are read entry by entry, too, from the beginning to the end:
+                some 300 bytes for each message that the partnership ever sent.
 
         Raises:
             ConnectionLostError: the relay can't be reached.
         """
         await self._parts.follower.follow_all()
+        if whole:
+            await self._parts.follower.read_all()
         return await self.log_status()
 
     async def log_proof(self, message: Message) -> bytes | None:

@@ -44,6 +44,8 @@ class Options:
         key_packages: how many single-use key packages to keep at the relay.
         log_pause: seconds between something that the log has to show and the question for it.
         log_poll: most seconds between questions while something is not in the log.
+        log_walk: entries of a log that are read at a time, to see that no channel stands in it
+            twice, some 300 bytes each; 0 where none may be.
         language: the reader's, such as `fr`: labels are marked in it where their policy can.
     """
 
@@ -61,6 +63,7 @@ class Options:
     key_packages: int = 20
     log_pause: float = 0.5
     log_poll: float = 30.0
+    log_walk: int = 4096
     language: str = "en"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
 from liaison.errors import LiaisonError, VerificationError
@@ -46,6 +47,8 @@ MAX_APART: Final = 3_600_000
 are by the relay's clock, but the log's never goes back where that one is set."""
 MAX_DTG_AHEAD: Final = 86_400_000
 """Milliseconds by which a drafter's clock may be ahead of the relay's."""
+FRESH: Final = 2 * 3600
+"""Seconds that a checkpoint may be old at least: relays have theirs cosigned more often."""
 _SECOND: Final = 1000
 CERTIFICATE_ACTS: Final = frozenset({"certificate", "known"})
 """What a key entry says that puts a certificate into the log."""
@@ -238,6 +241,38 @@ def verify(
     entries = tuple(_proven(checkpoint, each) for each in answer.entries)
     size = checkpoint.size if newest is None else max(newest.size, checkpoint.size)
     return Answered(Seen(note, checkpoint, cosigned.witnesses), size, entries)
+
+
+def cosigned_at(agreement: Agreement, party: PartyCode, seen: Seen) -> int:
+    """Return when a witness cosigned a checkpoint last; 0 where none did.
+
+    Args:
+        agreement: whose log.
+        party: the reader's; where it has witnesses, only theirs count.
+        seen: the checkpoint.
+    """
+    own = set(trusted.own_witnesses(agreement, party))
+    times = (at for name, at in seen.witnesses.items() if name in own or not own)
+    return max(times, default=0)
+
+
+def is_old(agreement: Agreement, cosigned: int, now: int) -> bool:
+    """Tell whether a checkpoint is so old that a relay that shows no later one hides something.
+
+    Relays have theirs cosigned anew, with news or without (`FRESH`).
+
+    Args:
+        agreement: whose log.
+        cosigned: when a witness cosigned last, Unix seconds; 0 for never.
+        now: when the relay was asked.
+    """
+    return bool(cosigned) and now - cosigned > max(agreement.log.grace, FRESH)
+
+
+def old_text(cosigned: int) -> str:
+    """Say that nothing newer than this was shown."""
+    at = datetime.fromtimestamp(cosigned, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"since {at} the relay has shown no checkpoint that a witness has cosigned"
 
 
 def read_seen(note: bytes) -> Seen:

@@ -20,7 +20,7 @@ from liaison.model import ChannelId
 from liaison.tlog.errors import ChannelGapError
 from liaison.wire.problems import RemoteError
 from liaison_sdk import log_credentials, refreshing
-from liaison_sdk.environment import Environment
+from liaison_sdk.environment import DEFAULT_OPTIONS, Environment
 from liaison_sdk.errors import ConnectionLostError, RelayBrokenError
 from liaison_sdk.store import Transaction, channels
 
@@ -107,7 +107,22 @@ class LogFollower:
             ConnectionLostError: the relay can't be reached.
         """
         self._tried.clear()
-        await self._look()
+        await self._look(whole=True)
+
+    async def read_all(self) -> None:
+        """Read all logs entry by entry, from the beginning to the end.
+
+        Raises:
+            ConnectionLostError: the relay can't be reached.
+        """
+        from liaison_sdk import log_asking, log_walking  # noqa: PLC0415 - as in `_look`
+
+        env, most = self._env, max(self._env.options.log_walk, DEFAULT_OPTIONS.log_walk)
+        for agreement in await env.read(lambda tx: log_asking.agreements(env, tx)):
+            name = agreement.agreement_id
+            await env.write(lambda tx, n=name: log_walking.restart(tx, n))  # type: ignore[misc]  # a default argument binds the loop's value
+            while await self._walk(name, most, whole=True):
+                pass
 
     async def require_group(self, channel: ChannelId) -> None:
         """Ask for the certificates of a channel's members.
@@ -156,8 +171,12 @@ class LogFollower:
 
     # --- one look -----------------------------------------------------------------------
 
-    async def _look(self) -> None:
-        """Ask whatever has something to show, where its time has come."""
+    async def _look(self, *, whole: bool = False) -> None:
+        """Ask whatever has something to show, where its time has come.
+
+        Args:
+            whole: see `log_walking.walk`.
+        """
         # Loaded when something is asked: that takes longer than most commands do.
         from liaison_sdk import log_asking  # noqa: PLC0415 - as said
 
@@ -168,6 +187,7 @@ class LogFollower:
             if self._is_due(name, before):
                 await self.follow(name, dict(before.unknown))
                 await self._after(agreement)
+                await self._walk(name, env.options.log_walk, whole=whole)
                 after = await env.read(lambda tx, a=agreement: log_asking.wanted(env, tx, a))  # type: ignore[misc]  # a default argument binds the loop's value
                 self._note(name, before, after)
 
@@ -199,11 +219,19 @@ class LogFollower:
 
         await env.store.write(report)
 
+    async def _walk(self, name: str, most: int, *, whole: bool) -> bool:
+        from liaison_sdk import log_walking  # noqa: PLC0415 - as in `_look`
+
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            return await log_walking.walk(self._env, name, most, whole=whole)
+
     async def _follow(self, name: str, asked: dict[bytes, str], *, final: bool) -> None:
         from liaison.wire.log import MAX_CHANNELS  # noqa: PLC0415 - as in `_look`
-        from liaison_sdk import log_asking  # noqa: PLC0415 - as in `_look`
+        from liaison_sdk import log_asking, log_successors  # noqa: PLC0415 - as in `_look`
 
         env = self._env
+        if await env.read(lambda tx: log_successors.is_due(env, tx, name)):
+            await env.write(lambda tx: log_successors.adopt(env, tx, name))
         records = await env.read(lambda tx: log_asking.followed_channels(tx, name))
         places = [record.channel for record in records]
         while True:

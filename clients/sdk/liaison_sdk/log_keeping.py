@@ -64,7 +64,9 @@ def keep(
     evidence = partial(_evidence, plan, answer)
     if outcome.alarm is not None:
         alarm(env, tx, name, None, outcome.alarm, evidence)
-    logs.save(tx, _advanced(env, known, outcome))
+    after = _advanced(env, plan.agreement, known, outcome)
+    logs.save(tx, after)
+    _tell_old(env, tx, plan.agreement, known, after)
     arrived = log_credentials.note(
         env, tx, plan.agreement, plan.asked, outcome.found, sizes=outcome.sizes, final=final
     )
@@ -148,7 +150,23 @@ def alarm(
 # --- parts ------------------------------------------------------------------------------
 
 
-def _advanced(env: Environment, known: LogRecord, outcome: Outcome) -> LogRecord:
+def _tell_old(
+    env: Environment, tx: Transaction, agreement: Agreement, before: LogRecord, after: LogRecord
+) -> None:
+    """Tell, once, that the relay shows nothing new any more; it may show others more.
+
+    It is no alarm that is kept: the witnesses may be away, and `LogStatus` says so for as long as
+    it lasts.
+    """
+    was = log_checks.is_old(agreement, before.cosigned_at, before.asked_at)
+    if not was and log_checks.is_old(agreement, after.cosigned_at, after.asked_at):
+        text = f"{agreement.agreement_id}: {log_checks.old_text(after.cosigned_at)}"
+        env.announce(tx, Event(EventKind.ALARM, None, text))
+
+
+def _advanced(
+    env: Environment, agreement: Agreement, known: LogRecord, outcome: Outcome
+) -> LogRecord:
     known = replace(known, asked_at=env.now, newest=outcome.sizes[1], problem=outcome.problem)
     if outcome.answered is None:
         return known
@@ -160,6 +178,9 @@ def _advanced(env: Environment, known: LogRecord, outcome: Outcome) -> LogRecord
         size=seen.checkpoint.size,
         witnesses=tuple(sorted(seen.witnesses)),
         advanced_at=env.now if moved else known.advanced_at,
+        cosigned_at=max(
+            known.cosigned_at, log_checks.cosigned_at(agreement, env.account.device.party, seen)
+        ),
     )
 
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from liaison.model import ChannelId
 from liaison.trust import log as trusted
-from liaison_sdk import log_asking
+from liaison_sdk import log_asking, log_checks
 from liaison_sdk.environment import Environment
-from liaison_sdk.store import Transaction, logs
+from liaison_sdk.store import Transaction, logs, walks
 from liaison_sdk.store.channels import ChannelRecord
 
 
@@ -84,6 +84,13 @@ class LogStatus:
         needed: the witnesses that the agreement names.
         asked_at, advanced_at: when the relay last answered, and when the checkpoint last moved on.
         problem: why nothing could be verified the last time; empty where all was well.
+        cosigned_at: when a witness of the own party, or of any where it has none, cosigned last
+            what was shown here; None where none ever did.
+        old: what is wrong where the relay, though it answers, shows only what witnesses cosigned
+            long ago: it may show others more. Empty where it does not.
+        read: the entries that were read one by one, to see that no channel stands there twice:
+            the first, and one past the last.
+        unread: why they could not be read on the last time; empty where they could.
         channels: that this device is or was in.
         unlogged: devices in them that are not known to be in the log.
         alarms: oldest first.
@@ -98,6 +105,10 @@ class LogStatus:
     asked_at: datetime | None
     advanced_at: datetime | None
     problem: str
+    cosigned_at: datetime | None
+    old: str
+    read: tuple[int, int]
+    unread: str
     channels: tuple[ChannelLog, ...]
     unlogged: tuple[UnloggedDevice, ...]
     alarms: tuple[Alarm, ...]
@@ -107,7 +118,7 @@ class LogStatus:
         """Whether nothing is missing that should be there, and nothing is wrong."""
         late = any(channel.late for channel in self.channels)
         missing = any(device.missing for device in self.unlogged)
-        return bool(self.size) and not (self.alarms or late or missing)
+        return bool(self.size) and not (self.alarms or self.old or late or missing)
 
 
 def status(env: Environment, tx: Transaction) -> list[LogStatus]:
@@ -117,6 +128,8 @@ def status(env: Environment, tx: Transaction) -> list[LogStatus]:
     for agreement in log_asking.agreements(env, tx):
         name = agreement.agreement_id
         known = logs.load(tx, name)
+        walked = walks.load(tx, name)
+        old = log_checks.is_old(agreement, known.cosigned_at, known.asked_at)
         records = log_asking.followed_channels(tx, name)
         found.append(
             LogStatus(
@@ -129,6 +142,10 @@ def status(env: Environment, tx: Transaction) -> list[LogStatus]:
                 asked_at=_time(known.asked_at),
                 advanced_at=_time(known.advanced_at),
                 problem=known.problem,
+                cosigned_at=_time(known.cosigned_at),
+                old=log_checks.old_text(known.cosigned_at) if old else "",
+                read=(0, 0) if walked is None else (walked.start, walked.size),
+                unread="" if walked is None else walked.problem,
                 channels=tuple(_channel(tx, record) for record in records),
                 unlogged=tuple(
                     UnloggedDevice(

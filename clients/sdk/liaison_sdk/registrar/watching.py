@@ -14,38 +14,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.model import PartyCode
 from liaison.policy.agreement import Agreement
 from liaison.policy.canonical import from_base64
-from liaison.tlog import merkle, tiles
-from liaison.tlog.channels import ChannelView
+from liaison.tlog import merkle
 from liaison.tlog.commitment import Value
 from liaison.tlog.entries import Entry
 from liaison.tlog.errors import ForkError, QuorumError
 from liaison.tlog.fields import EntryType
 from liaison.tlog.merkle import CompactRange
-from liaison.tlog.tiles import WIDTH, Tile
+from liaison.tlog.tiles import Tile
 from liaison.trust import log as trusted
 from liaison.wire.log import LogQuery
 from liaison.wire.problems import RemoteError
-from liaison_sdk import log_checks
+from liaison_sdk import log_checks, log_walking
 from liaison_sdk.errors import ConnectionLostError
 from liaison_sdk.http import RelayAPI
+from liaison_sdk.log_channels import ChannelRuns
 from liaison_sdk.log_checks import Proven, Seen
 from liaison_sdk.registrar.acts import AgreementActs
 from liaison_sdk.registrar.office import RegistrarOffice
 from liaison_sdk.registrar.state import OfficeState, WatchAlarm, WatchedLog
 
-_NOT_FOUND: Final = 404
 _MOST_ALARMS: Final = 1000
 _MOST_TEXT: Final = 200
 """Characters of what an entry says that are kept and shown."""
-_FRESH: Final = 2 * 3600
-"""Seconds that a checkpoint may be old at least: relays have theirs cosigned more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,28 +179,11 @@ class _Watch:
             if not answer.more or reached <= first:
                 break
             first = reached
-        entries = await self._entries(known.size, seen.checkpoint.size)
+        entries = await log_walking.entries(known.size, seen.checkpoint.size, self._fetch)
         return _Read(seen, entries, shown)
 
-    async def _entries(self, first: int, size: int) -> list[bytes]:
-        """Fetch the entries from one place up to a size."""
-        found: list[bytes] = []
-        for index in range(first // WIDTH, -(-size // WIDTH)):
-            width = min(WIDTH, size - index * WIDTH)
-            found += (await self._bundle(index, width))[max(0, first - index * WIDTH) :]
-        return found
-
-    async def _bundle(self, index: int, width: int) -> list[bytes]:
-        name = self._agreement.agreement_id
-        tile = Tile(None, index, width)
-        try:
-            return tiles.decode_entries(tile, await self._api.log_tile(name, tile.path))
-        except RemoteError as e:
-            # A partial bundle may go once the full one is there.
-            if not tile.is_partial or e.problem.status != _NOT_FOUND:
-                raise
-        whole = Tile(None, index)
-        return tiles.decode_entries(whole, await self._api.log_tile(name, whole.path))[:width]
+    async def _fetch(self, tile: Tile) -> bytes:
+        return await self._api.log_tile(self._agreement.agreement_id, tile.path)
 
 
 def _extended(known: WatchedLog, read: _Read) -> WatchedLog:
@@ -233,13 +212,10 @@ def _old(
     agreement: Agreement, party: PartyCode, known: WatchedLog, seen: Seen, now: int
 ) -> list[WatchAlarm]:
     """Tell of a checkpoint that is old: the relay may show others more, and this office no more."""
-    own = set(trusted.own_witnesses(agreement, party))
-    times = [at for name, at in seen.witnesses.items() if name in own or not own]
-    if not times or now - max(times) <= max(agreement.log.grace, _FRESH):
+    cosigned = log_checks.cosigned_at(agreement, party, seen)
+    if not log_checks.is_old(agreement, cosigned, now):
         return []
-    at = datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    text = f"since {at} the relay has shown no checkpoint that a witness has cosigned"
-    return _once(known, text, now)
+    return _once(known, log_checks.old_text(cosigned), now)
 
 
 def _decoded(
@@ -259,19 +235,13 @@ def _followed(
     known: WatchedLog, entries: Sequence[tuple[int, Entry]], now: int
 ) -> tuple[tuple[tuple[bytes, int, int], ...], list[WatchAlarm]]:
     """Follow every channel: whoever is shown a part of the log can't see that a place stands twice."""
-    views = {name: ChannelView(name, seq, epoch) for name, seq, epoch in known.channels}
-    alarms = []
+    runs, alarms = ChannelRuns(known.channels, whole=True, goes_on=True), []
     for index, entry in entries:
-        if entry.channel is None or entry.seq is None or entry.epoch is None:
-            continue
-        view = views.get(entry.channel, ChannelView(entry.channel))
-        try:
-            views[entry.channel] = view.follow(entry)
-        except LiaisonError as e:
-            alarms.append(WatchAlarm(index, f"channel {entry.channel.hex()[:8]}: {e.message}", now))
-            # Told once: from here on it is followed as it goes on.
-            views[entry.channel] = ChannelView(entry.channel, entry.seq).follow(entry)
-    return tuple((v.channel, v.next_seq, v.epoch or 0) for v in views.values()), alarms
+        error = runs.take(entry)
+        if error is not None and entry.channel is not None:
+            text = f"channel {entry.channel.hex()[:8]}: {error.message}"
+            alarms.append(WatchAlarm(index, text, now))
+    return runs.followed, alarms
 
 
 def _compare(

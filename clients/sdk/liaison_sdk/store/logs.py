@@ -18,7 +18,7 @@ from liaison_sdk.store.items import Value
 
 MAX_ALARMS: Final = 1000
 """Kept; later ones are not, the first tell enough."""
-_WITH_JOINED: Final = 8
+_WITH_JOINED: Final = 7
 """Parts of a channel's record as earlier programs wrote it."""
 
 
@@ -35,6 +35,8 @@ class LogRecord:
         asked_at: when the relay last answered, Unix seconds.
         advanced_at: when the checkpoint last moved on, Unix seconds.
         problem: why nothing could be verified the last time; empty where all was well.
+        cosigned_at: when a witness of the own party, or of any where it has none, cosigned last
+            what was shown here, Unix seconds; 0 before the first.
     """
 
     agreement: str
@@ -45,6 +47,7 @@ class LogRecord:
     asked_at: int = 0
     advanced_at: int = 0
     problem: str = ""
+    cosigned_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,9 @@ class FollowRecord:
     """How far a channel was followed; see `log_checks.Following`.
 
     `start` is the place of the commit that began the stay, 0 for whoever has opened the channel;
-    `welcomed` whether a Welcome was delivered in that commit's place.
+    `welcomed` whether a Welcome was delivered in that commit's place. In a successor log `start` is the
+    last item that had come when this device went over to it, and `next_seq` 0 until the first entry: the
+    channel may begin there with any place.
     """
 
     channel: ChannelId
@@ -147,9 +152,18 @@ def load(tx: Transaction, agreement: str) -> LogRecord:
     if row is None:
         return LogRecord(agreement)
     item: Any = cbor.decode(tx.unseal(f"log {agreement}", row[0]))
-    note, size, witnesses, newest, asked_at, advanced_at, problem = item
+    note, size, witnesses, newest, asked_at, advanced_at, problem, *cosigned_at = item
     return LogRecord(
-        agreement, note, size, tuple(witnesses), newest, asked_at, advanced_at, problem
+        agreement,
+        note,
+        size,
+        tuple(witnesses),
+        newest,
+        asked_at,
+        advanced_at,
+        problem,
+        # Where an earlier program wrote it, the checkpoint counts as fresh as it moved.
+        cosigned_at[0] if cosigned_at else advanced_at,
     )
 
 
@@ -163,6 +177,7 @@ def save(tx: Transaction, record: LogRecord) -> None:
         record.asked_at,
         record.advanced_at,
         record.problem,
+        record.cosigned_at,
     ]
     tx.execute(
         "INSERT OR REPLACE INTO logs (agreement, body) VALUES (?, ?)",
