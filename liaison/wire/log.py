@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from liaison.policy.log_rules import MAX_GENERATION
 from liaison.wire import v1
 
 MAX_CHANNELS: Final = 64
@@ -39,13 +40,15 @@ class FollowedChannel(v1.Body):
 class LogQuery(v1.Body):
     """`POST /v1/agreements/{id}/log`, by devices and offices of its parties.
 
-    `size` is of the last checkpoint that the caller has verified, 0 if there is none. `credentials`
+    `size` is of the last checkpoint that the caller has verified, 0 if there is none. `generation` is the
+    log's; the newest where it is left out. `credentials`
     are SHA-256 digests of the DER of leaf certificates. `keys_after`: all entries about keys and
     policy from this index on, itself among them; None asks for none. Of a key that is not for the
     caller's party only `party` is shown, so that a registrar sees that none of its own is kept back.
     """
 
     size: v1.U64 = 0
+    generation: Annotated[int, Field(ge=1, le=MAX_GENERATION)] | None = None
     channels: Annotated[list[FollowedChannel], Field(max_length=MAX_CHANNELS)] = Field(
         default_factory=list
     )
