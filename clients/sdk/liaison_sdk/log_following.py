@@ -227,11 +227,9 @@ class LogFollower:
 
     async def _follow(self, name: str, asked: dict[bytes, str], *, final: bool) -> None:
         from liaison.wire.log import MAX_CHANNELS  # noqa: PLC0415 - as in `_look`
-        from liaison_sdk import log_asking, log_successors  # noqa: PLC0415 - as in `_look`
+        from liaison_sdk import log_asking  # noqa: PLC0415 - as in `_look`
 
         env = self._env
-        if await env.read(lambda tx: log_successors.is_due(env, tx, name)):
-            await env.write(lambda tx: log_successors.adopt(env, tx, name))
         records = await env.read(lambda tx: log_asking.followed_channels(tx, name))
         places = [record.channel for record in records]
         while True:
