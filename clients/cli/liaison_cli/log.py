@@ -16,6 +16,7 @@ from liaison_cli.errors import NotFoundError
 
 if TYPE_CHECKING:
     from liaison_sdk.log_status import Alarm, ChannelLog, LogStatus
+    from liaison_sdk.store.generations import EndedLog
 
 app = typer.Typer(
     help="The relay's log: what is proven, and what is missing.",
@@ -147,6 +148,17 @@ def record(status: LogStatus) -> dict[str, Any]:
             for one in status.unlogged
         ],
         "alarms": [_alarm(one) for one in status.alarms],
+        "ended": [
+            {
+                "generation": one.generation,
+                "verified": one.size,
+                "kept": one.kept,
+                "given_up_messages": one.dropped,
+                "unlogged_messages": one.unlogged,
+                "at": one.at,
+            }
+            for one in status.ended
+        ],
     }
 
 
@@ -164,8 +176,11 @@ def lines(status: LogStatus) -> Iterator[str]:
     for device in status.unlogged:
         known = "is not in the log" if device.missing else "could not be looked up"
         yield f"  device    {device.device} {known}, since {_moment(device.since)}"
+    for ended in status.ended:
+        yield f"  ended     {_ended(ended)}"
     for alarm in status.alarms:
-        yield f"  ALARM {alarm.number}   {_moment(alarm.at)} {alarm.text} ({alarm.code})"
+        word = "past" if alarm.past else "ALARM"
+        yield f"  {word} {alarm.number}   {_moment(alarm.at)} {alarm.text} ({alarm.code})"
 
 
 def _print(cli: Context, found: Sequence[LogStatus]) -> None:
@@ -201,6 +216,15 @@ def _channel(channel: ChannelLog) -> str:
     return f"{channel.name}: {', '.join(said)}"
 
 
+def _ended(ended: EndedLog) -> str:
+    said = [f"log {ended.generation}: {ended.size} entries verified, {ended.kept} count"]
+    if ended.dropped:
+        said.append(f"{ended.dropped} messages logged in what they gave up")
+    if ended.unlogged:
+        said.append(f"{ended.unlogged} messages were in no log")
+    return "; ".join(said)
+
+
 def _alarm(alarm: Alarm) -> dict[str, Any]:
     return {
         "number": alarm.number,
@@ -208,6 +232,7 @@ def _alarm(alarm: Alarm) -> dict[str, Any]:
         "code": alarm.code,
         "text": alarm.text,
         "at": _seconds(alarm.at),
+        "past": alarm.past,
     }
 
 

@@ -57,6 +57,7 @@ def record(message: Message, remarks: Remarks) -> dict[str, Any]:
         "seq": message.seq,
         "logged": message.logged,
         "log_late": message.late,
+        "log_given_up": message.given_up,
         "expires": _seconds(message.expires),
         "acknowledge_by": _seconds(remarks.acknowledge_by),
         "reply_by": _seconds(remarks.reply_by),
@@ -193,6 +194,8 @@ def state(message: Message) -> str:
     word = str(message.state).lower()
     if message.late:
         return f"{word}, not in the log"
+    if message.given_up:
+        return f"{word}, logged in a part that was given up"
     if message.logged:
         # Of an own message the log says more than the relay's word; another's was received, too.
         return "logged" if word == "accepted" else f"{word}, logged"

@@ -28,7 +28,7 @@ from liaison_sdk import log_checks, log_credentials
 from liaison_sdk.environment import Environment
 from liaison_sdk.log_checks import Answered, Following, Place
 from liaison_sdk.log_credentials import CredentialUnloggedError
-from liaison_sdk.store import Transaction, channels, logs
+from liaison_sdk.store import Transaction, channels, generations, logs
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.logs import LogRecord
 
@@ -112,7 +112,11 @@ def plan(
     """
     agreement = env.trust.current(tx, agreement_id, env.now)
     versions = env.trust.versions(tx, agreement_id)
-    later = [one for one in reversed(versions) if one.version > agreement.version]
+    later = [
+        one
+        for one in reversed(versions)
+        if one.version > agreement.version and one.log.generation == agreement.log.generation
+    ]
     known = logs.load(tx, agreement_id)
     origin = trusted.origin(agreement)
     found = [channels.load(tx, channel) for channel in places[:MAX_CHANNELS]]
@@ -120,6 +124,7 @@ def plan(
     some = dict(list(asked.items())[:MAX_CREDENTIALS])
     query = LogQuery(
         size=known.size,
+        generation=agreement.log.generation,
         channels=[
             FollowedChannel(channel=str(channel), after=one.after)
             for channel, one in following.items()
@@ -191,7 +196,8 @@ def wanted(env: Environment, tx: Transaction, agreement: Agreement) -> Wanted:
             unknown |= _unknown(env, tx, record, agreement)
     for credential in logs.open_credentials(tx, name):
         unknown[credential.digest] = credential.name
-    new = not logs.load(tx, name).note
+    is_behind = generations.load(tx, name).current < agreement.log.generation
+    new = is_behind or not logs.load(tx, name).note
     return Wanted(tuple(behind), tuple(sorted(unknown.items())), new)
 
 

@@ -158,7 +158,7 @@ class Following:
     @property
     def after(self) -> int:
         """The last place that needs not be asked for."""
-        return self.view.next_seq - 1
+        return max(0, self.view.next_seq - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,11 @@ def follow(known: Following, entries: Iterable[Proven]) -> tuple[Following, list
         entry = each.entry
         if entry.channel != known.view.channel or entry.seq is None or entry.epoch is None:
             continue
-        view = known.view.follow(entry)
+        begun = known.view
+        if begun.next_seq == 0:
+            # The log follows another one, and takes the channel up wherever that one ended.
+            begun = replace(begun, next_seq=entry.seq)
+        view = begun.follow(entry)
         if each.index <= known.last:
             raise ChannelForkError(
                 f"item {entry.seq} of the channel stands before the one that it follows"

@@ -24,7 +24,7 @@ from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.log_asking import Outcome, Plan, followed_channels
 from liaison_sdk.log_checks import Answered, FalseEntryError, Following, Place
-from liaison_sdk.store import Transaction, items, logs
+from liaison_sdk.store import Transaction, generations, items, logs
 from liaison_sdk.store.channels import ChannelState
 from liaison_sdk.store.items import Told
 from liaison_sdk.store.logs import FollowRecord, LogRecord, PendingPlace
@@ -59,7 +59,8 @@ def keep(
     """
     name = plan.agreement.agreement_id
     known = logs.load(tx, name)
-    if known.note != plan.known.note:
+    log = generations.load(tx, name).current
+    if (log, known.note) != (plan.agreement.log.generation, plan.known.note):
         return False
     evidence = partial(_evidence, plan, answer)
     if outcome.alarm is not None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 from liaison.model import ChannelId
+from liaison.tlog.errors import ForkError, ShrunkError
 from liaison.trust import log as trusted
 from liaison_sdk import log_asking, log_checks
 from liaison_sdk.environment import Environment
-from liaison_sdk.store import Transaction, logs, walks
+from liaison_sdk.store import Transaction, generations, logs, walks
 from liaison_sdk.store.channels import ChannelRecord
+from liaison_sdk.store.generations import EndedLog
+
+_OF_THE_LOG: Final = frozenset({ShrunkError.code, ForkError.code})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Alarm:
         text: for people.
         at: when it was noticed.
         evidence: what the relay had sent, JSON.
+        past: whether it is about a log that the parties have given up since.
     """
 
     number: int
@@ -69,6 +75,7 @@ class Alarm:
     text: str
     at: datetime
     evidence: bytes = field(repr=False)
+    past: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,7 @@ class LogStatus:
         channels: that this device is or was in.
         unlogged: devices in them that are not known to be in the log.
         alarms: oldest first.
+        ended: the logs before it, that the parties have given up; what was verified of them.
     """
 
     agreement_id: str
@@ -112,13 +120,15 @@ class LogStatus:
     channels: tuple[ChannelLog, ...]
     unlogged: tuple[UnloggedDevice, ...]
     alarms: tuple[Alarm, ...]
+    ended: tuple[EndedLog, ...]
 
     @property
     def is_sound(self) -> bool:
         """Whether nothing is missing that should be there, and nothing is wrong."""
         late = any(channel.late for channel in self.channels)
         missing = any(device.missing for device in self.unlogged)
-        return bool(self.size) and not (self.alarms or self.old or late or missing)
+        wrong = any(not alarm.past for alarm in self.alarms)
+        return bool(self.size) and not (wrong or self.old or late or missing)
 
 
 def status(env: Environment, tx: Transaction) -> list[LogStatus]:
@@ -127,7 +137,7 @@ def status(env: Environment, tx: Transaction) -> list[LogStatus]:
     alarms = logs.alarms(tx)
     for agreement in log_asking.agreements(env, tx):
         name = agreement.agreement_id
-        known = logs.load(tx, name)
+        known, ended = logs.load(tx, name), generations.load(tx, name).ended
         walked = walks.load(tx, name)
         old = log_checks.is_old(agreement, known.cosigned_at, known.asked_at)
         records = log_asking.followed_channels(tx, name)
@@ -155,7 +165,8 @@ def status(env: Environment, tx: Transaction) -> list[LogStatus]:
                     )
                     for one in logs.open_credentials(tx, name)
                 ),
-                alarms=tuple(_alarm(one) for one in alarms if one.agreement == name),
+                alarms=tuple(_alarm(one, ended) for one in alarms if one.agreement == name),
+                ended=ended,
             )
         )
     return found
@@ -171,9 +182,12 @@ def _channel(tx: Transaction, record: ChannelRecord) -> ChannelLog:
     )
 
 
-def _alarm(record: logs.AlarmRecord) -> Alarm:
+def _alarm(record: logs.AlarmRecord, ended: tuple[EndedLog, ...]) -> Alarm:
     at = datetime.fromtimestamp(record.at, UTC)
-    return Alarm(record.number, record.channel, record.code, record.text, at, record.evidence)
+    # That it had shrunk, or was another one, is why it was given up. What a channel was shown
+    # twice stays.
+    past = bool(ended) and record.number <= ended[-1].alarm and record.code in _OF_THE_LOG
+    return Alarm(record.number, record.channel, record.code, record.text, at, record.evidence, past)
 
 
 def _time(seconds: int) -> datetime | None:

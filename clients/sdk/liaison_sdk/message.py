@@ -116,6 +116,7 @@ class Message:
         seq, accepted_at: its place in the channel, and the relay's time.
         logged: whether it is proven to be in the agreement's log, cosigned where that has witnesses.
         late: whether it should be by now, and was reported.
+        given_up: whether it was logged in a part of the log that the parties have given up since.
         shown: whether a reader was given it.
         receipts: what others said about it.
         draft: what is to be reviewed, released and sent, where the message carries that.
@@ -148,6 +149,7 @@ class Message:
     shown: bool
     logged: bool
     late: bool
+    given_up: bool
     receipts: tuple[ReceiptView, ...]
     draft: DraftView | None
     number: int = field(repr=False)
@@ -286,8 +288,9 @@ def view(
         seq=record.seq,
         accepted_at=None if record.time_ms is None else _time(record.time_ms / 1000),
         shown=record.shown,
-        logged=record.logged is not None,
+        logged=record.logged is not None and record.logged >= 0,
         late=record.late and record.logged is None,
+        given_up=record.logged is not None and record.logged < 0,
         receipts=tuple(_receipt(sender, data) for sender, data in receipts),
         draft=draft,
         number=record.number or 0,

@@ -103,6 +103,13 @@ _TOLD: Final = (
         PRIMARY KEY (channel, seq)
     ) WITHOUT ROWID, STRICT
     """,
+    # Which log of an agreement is followed, and what is known of those before it.
+    """
+    CREATE TABLE log_generations (
+        agreement TEXT PRIMARY KEY,
+        body BLOB NOT NULL
+    ) WITHOUT ROWID, STRICT
+    """,
     # How far the logs were read entry by entry.
     """
     CREATE TABLE log_walks (
