@@ -16,7 +16,6 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from liaison.policy.log_rules import MAX_GENERATION
-from liaison.policy.log_rules import MAX_GENERATION
 from liaison.wire import v1
 
 MAX_CHANNELS: Final = 64

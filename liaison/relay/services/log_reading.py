@@ -231,12 +231,6 @@ async def _generation(tx: AsyncConnection, id_: str, generation: int | None) -> 
     return await logs.of_generation(tx, id_, generation)
 
 
-async def _generation(tx: AsyncConnection, id_: str, generation: int | None) -> LogRow | None:
-    if generation is None:
-        return await logs.find(tx, id_)
-    return await logs.of_generation(tx, id_, generation)
-
-
 async def _credentials(
     tx: AsyncConnection, part: _Part, digests: Sequence[bytes], found: _Found
 ) -> None:
