@@ -8,13 +8,14 @@ test reads the sources and fails on one.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import traceback
 from collections import Counter
 from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
@@ -108,12 +109,28 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Lines(out))),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
     root.handlers = [_LibraryHandler()]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
+
+
+class _Lines:
+    """A stream whose failures end nothing: a full disk takes no lines, and the relay goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        # Nobody is left who could be told.
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def logger() -> Log:

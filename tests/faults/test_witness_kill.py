@@ -26,10 +26,11 @@ from liaison_auditor.witness.keys import Algorithm
 from liaison_auditor.witness.settings import Folder
 from liaison_auditor.witness.state import State
 from tests.support.signed_log import SignedLog
+from tests.support.tally import Tally
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
 
-ROUNDS = max(4, int(os.environ.get("LIAISON_FAULT_ROUNDS", "20")) // 4)
+ROUNDS = max(4, int(os.environ.get("LIAISON_FAULT_ROUNDS", "3")) // 4)
 SEED = int(os.environ.get("LIAISON_FAULT_SEED", "1963"))
 SIZE = 300
 ASKING = 4
@@ -93,7 +94,9 @@ def _ask_until_it_dies(
         process.kill()
 
 
-def test_a_killed_witness_never_cosigns_two_roots_for_one_size(tmp_path: Path) -> None:
+def test_a_killed_witness_never_cosigns_two_roots_for_one_size(
+    tmp_path: Path, tally: Tally
+) -> None:
     log = SignedLog("relay.example/log/1")
     log.grow(SIZE)
     other = log.forked([b"another", *log.entries[1:]])
@@ -115,6 +118,8 @@ def test_a_killed_witness_never_cosigns_two_roots_for_one_size(tmp_path: Path) -
         assert latest is not None
         assert latest.checkpoint.size >= seen.largest
     assert len(seen.cosigned) > ROUNDS
+    sizes = [str(size) for size in seen.cosigned]
+    tally.count(sizes, dict.fromkeys(sizes, 1))
 
 
 def _round(folder: Folder, logs: list[SignedLog], seen: Seen, rng: random.Random) -> None:

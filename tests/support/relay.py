@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,11 +164,15 @@ class RelayProcess:
     Args:
         data: its data directory.
         port: its port; a free one where left out.
+        program: how it is run.
     """
 
-    def __init__(self, data: Path, port: int | None = None) -> None:
+    def __init__(
+        self, data: Path, port: int | None = None, program: Sequence[str] | None = None
+    ) -> None:
         self.data = data
         self.port = port or free_port()
+        self._program = program or _PROGRAM
         self.log = data.parent / f"{data.name}.log"
         self._process: subprocess.Popen[str] | None = None
 
@@ -195,7 +199,7 @@ class RelayProcess:
 
     def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one `liaison-relay` command on its data directory."""
-        command = [*_PROGRAM, *map(str, arguments), "--data", str(self.data)]
+        command = [*self._program, *map(str, arguments), "--data", str(self.data)]
         return subprocess.run(command, check=check, capture_output=True, text=True, timeout=60)
 
     def init(self) -> None:
@@ -209,7 +213,7 @@ class RelayProcess:
 
     def start(self, *options: str, expect: str | None = None) -> None:
         """Start it and wait until it says that it listens, by default where it should."""
-        command = [*_PROGRAM, "serve", "--data", str(self.data), "--dev-tls"]
+        command = [*self._program, "serve", "--data", str(self.data), "--dev-tls"]
         command += ["--listen", f"127.0.0.1:{self.port}", *options]
         with self.log.open("a") as log_file:
             self._process = subprocess.Popen(

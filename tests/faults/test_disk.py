@@ -1,0 +1,134 @@
+"""Disks that are full or slow, at the relay's end and at the client's."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+
+from liaison.relay import tilestore
+from liaison.storage.sqlite_direct import DirectConnection
+from liaison_sdk.store import SQLiteStore
+from tests.support.camp import Camp
+from tests.support.duty import ROUNDS, SEED
+from tests.support.relay import RelayProcess
+from tests.support.tally import Tally
+from tests.support.traffic import PATIENCE, PATIENT, traffic, transport
+from tests.support.trouble import Mangler
+
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
+
+NOTHING = (0, resource.RLIM_INFINITY)
+"""Bytes that a file may have: what a process writes fails, as on a full disk."""
+EVERYTHING = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+PAGES = 4
+
+
+async def test_a_relay_whose_disk_is_full_acknowledges_nothing_and_goes_on_when_it_is_not(
+    camp: Camp, tally: Tally
+) -> None:
+    relay = RelayProcess(camp.relay, camp.port)
+    await asyncio.to_thread(relay.start)
+    try:
+        way = Mangler(transport(camp), random.Random(SEED))
+        async with traffic(camp, sender=way) as both:
+            await both.send(5)
+            await both.all_shown()
+            for _ in range(ROUNDS):
+                resource.prlimit(relay.pid, resource.RLIMIT_FSIZE, NOTHING)
+                before = await both.accepted()
+                await both.send(5)
+                await way.told("unavailable")
+                assert await both.accepted() == before
+                resource.prlimit(relay.pid, resource.RLIMIT_FSIZE, EVERYTHING)
+                await both.all_shown()
+            # What is on the disk was not harmed either.
+            resource.prlimit(relay.pid, resource.RLIMIT_FSIZE, NOTHING)
+            await both.send(5)
+            await way.told("unavailable")
+            await asyncio.to_thread(relay.kill)
+            await asyncio.to_thread(relay.start)
+            await both.count(tally)
+    finally:
+        if relay.is_running:
+            relay.kill()
+
+
+async def test_a_relay_whose_database_is_full_acknowledges_nothing_and_goes_on_when_it_is_not(
+    camp: Camp, tally: Tally
+) -> None:
+    way = Mangler(transport(camp), random.Random(SEED))
+    async with camp.stage() as stage, traffic(camp, sender=way) as both:
+        await both.send(5)
+        await both.all_shown()
+        database = stage.relay.app.database
+        async with database.write() as tx:
+            pages = await tx.scalar(text("PRAGMA page_count"))
+            await tx.execute(text(f"PRAGMA max_page_count = {pages + PAGES}"))
+        await both.send(200)
+        await way.told("unavailable")
+        assert len(await both.accepted()) < len(both.sent)
+        async with database.write() as tx:
+            await tx.execute(text("PRAGMA max_page_count = 1000000"))
+
+        await both.count(tally)
+
+
+async def test_a_reader_whose_disk_is_full_acknowledges_nothing_and_goes_on_when_it_is_not(
+    camp: Camp, tally: Tally
+) -> None:
+    async with camp.stage(), traffic(camp) as both:
+        await both.send(5)
+        await both.all_shown()
+        store = both.deu._env.store
+        assert isinstance(store, SQLiteStore)
+        (pages,) = await store._run(lambda: store._db.execute("PRAGMA page_count").fetchone())
+        await limit(store, pages + PAGES)
+        await both.send(100)
+        await both.nor.sync(PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            while both.deu.connected:  # noqa: ASYNC110 - nobody else is to be woken
+                await asyncio.sleep(0.02)
+        assert len(both.shown) < len(both.sent)
+        await limit(store, 1_000_000)
+
+        await both.count(tally)
+
+
+async def limit(store: SQLiteStore, pages: int) -> None:
+    await store._run(lambda: store._db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+
+
+async def test_a_slow_disk_makes_nobody_lose_or_repeat_anything(
+    camp: Camp, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(SEED)
+    plain_commit, plain_sync = DirectConnection.commit, tilestore._sync
+
+    def waiting(work: Callable[..., None]) -> Callable[..., None]:
+        def slow(*values: object) -> None:
+            time.sleep(rng.choice((0, 0, 0.3)))
+            work(*values)
+
+        return slow
+
+    def commit(self: DirectConnection) -> None:
+        self.in_thread(waiting(lambda: None))
+        plain_commit(self)
+
+    monkeypatch.setattr(DirectConnection, "commit", commit)
+    monkeypatch.setattr(tilestore, "_sync", waiting(plain_sync))
+    # The sender gives up before some of the answers come, and has to find out.
+    options = replace(PATIENT, request_timeout=0.2)
+    async with camp.stage(), traffic(camp, options, reader_options=PATIENT) as both:
+        for _ in range(ROUNDS):
+            await both.send(10)
+            await both.all_shown()
+
+        await both.count(tally)

@@ -1,0 +1,121 @@
+"""Two devices that exchange messages on a relay in this process, and everything counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+from liaison.model import Precedence
+from liaison_sdk import Client, MessageState, Options
+from liaison_sdk.transport import AiohttpTransport, Transport
+from tests.sdk.support import PASSPHRASE, QUICK
+from tests.support.camp import ATTACHE, CHANNEL, OFFICER, Camp
+from tests.support.tally import Tally
+
+PATIENCE = 40
+PATIENT = replace(QUICK, request_timeout=60)
+"""Waits for answers as long as a loaded machine may take."""
+
+
+@dataclass
+class Traffic:
+    """A sender and a reader.
+
+    Args:
+        nor: sends.
+        deu: reads.
+        shown: what `deu` was shown, by its text.
+    """
+
+    nor: Client
+    deu: Client
+    shown: Counter[str] = field(default_factory=Counter)
+    sent: list[str] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send(self, count: int, precedence: Precedence = Precedence.ROUTINE) -> None:
+        """Queue messages; nobody waits for the relay."""
+        channel = await self.nor.channel(CHANNEL)
+        for _ in range(count):
+            text = f"serial {len(self.sent)}"
+            self.sent.append(text)
+            await channel.send(text, precedence=precedence, wait=False)
+
+    async def own(self, state: MessageState) -> set[str]:
+        """Return the sender's messages in a state."""
+        return {m.text for m in await self.nor.history() if m.outgoing and m.state is state}
+
+    async def accepted(self) -> set[str]:
+        """Return what the relay has acknowledged so far."""
+        return await self.own(MessageState.ACCEPTED)
+
+    async def all_shown(self) -> None:
+        """Wait until the reader was shown whatever was sent, or the sender told that it never is."""
+        async with asyncio.timeout(PATIENCE):
+            while missing := set(self.sent) - set(self.shown):
+                self.news.clear()
+                if missing <= await self.own(MessageState.REFUSED):
+                    return
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.news.wait(), 0.2)
+
+    async def watch(self) -> None:
+        """Note what is shown, for ever."""
+        async for message in self.deu.messages():
+            self.shown[message.text] += 1
+            self.news.set()
+
+    async def count(self, tally: Tally) -> None:
+        """Wait until everything has arrived, and compare both ends."""
+        await self.all_shown()
+        await self.nor.sync(PATIENCE)
+        await self.deu.sync(PATIENCE)
+        had = [m for m in await self.deu.history() if not m.outgoing]
+        broken = [(m.text, m.reason) for m in had if m.state is not MessageState.RECEIVED]
+        stored = Counter(m.text for m in had)
+        unsent = set(stored) - set(self.sent)
+        tally.count(await self.accepted(), stored | self.shown, strange=[*broken, *unsent])
+
+
+@contextlib.asynccontextmanager
+async def traffic(
+    camp: Camp,
+    options: Options = PATIENT,
+    *,
+    sender: Transport | None = None,
+    reader: Transport | None = None,
+    reader_options: Options | None = None,
+) -> AsyncIterator[Traffic]:
+    """Open both devices of a camp, whose relay runs already or comes later.
+
+    Args:
+        camp: whose.
+        options: of both, or of the sender where there are `reader_options`.
+        sender, reader: how they reach the relay; the usual way where left out.
+    """
+    async with (
+        Client.open(
+            camp.home(ATTACHE), passphrase=PASSPHRASE, options=options, transport=sender
+        ) as nor,
+        Client.open(
+            camp.home(OFFICER),
+            passphrase=PASSPHRASE,
+            options=reader_options or options,
+            transport=reader,
+        ) as deu,
+    ):
+        found = Traffic(nor, deu)
+        watching = asyncio.create_task(found.watch())
+        try:
+            yield found
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+
+def transport(camp: Camp) -> AiohttpTransport:
+    """Return the usual way to the relay of a camp."""
+    return AiohttpTransport(f"https://127.0.0.1:{camp.port}", ca_file=camp.relay / "ca.pem")
