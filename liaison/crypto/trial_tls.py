@@ -69,7 +69,10 @@ def issue(hosts: tuple[str, ...], now: int) -> TrialTLS:
 def names_and_end(pem: bytes) -> tuple[frozenset[str], int]:
     """Return the names and addresses of the first certificate, and its last second."""
     certificate = x509.load_pem_x509_certificate(pem)
-    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        found = x509.SubjectAlternativeName([])
     names = {str(name.value) for name in found}
     return frozenset(names), int(certificate.not_valid_after_utc.timestamp())
 

@@ -46,12 +46,15 @@ class Standing:
     time_ms: int | None
 
 
-async def look(database: Database, files: Path, keys: Sequence[VerifyKey]) -> list[Standing]:
+async def look(database: Database, files: Path | None, keys: Sequence[VerifyKey]) -> list[Standing]:
     """Compare the logs' states with their files.
+
+    Of a log that another has followed only the database is looked at: it ended because the two did not
+    agree, or because the parties wanted it.
 
     Args:
         database: read only.
-        files: folder of all logs' files.
+        files: folder of all logs' files; None to compare with none.
         keys: the relay's log keys.
 
     Raises:
@@ -60,8 +63,11 @@ async def look(database: Database, files: Path, keys: Sequence[VerifyKey]) -> li
         LiaisonError: a checkpoint is none, or not signed with a key of this relay.
     """
     rows = await _rows(database)
-    await asyncio.to_thread(_check_known, rows, files)
-    return [await _standing(database, row, files, keys) for row in rows]
+    if files is not None:
+        await asyncio.to_thread(_check_known, rows, files)
+    return [
+        await _standing(database, row, await _checkpoint(row, rows, files, keys)) for row in rows
+    ]
 
 
 async def verify(database: Database, files: Path, keys: Sequence[VerifyKey]) -> list[Standing]:
@@ -72,8 +78,9 @@ async def verify(database: Database, files: Path, keys: Sequence[VerifyKey]) -> 
         LiaisonError: as `look`.
     """
     found = await look(database, files, keys)
-    for row in await _rows(database):
-        await _recompute(database, row, await _checkpoint(row, files, keys))
+    rows = await _rows(database)
+    for row in rows:
+        await _recompute(database, row, await _checkpoint(row, rows, files, keys))
     return found
 
 
@@ -89,11 +96,8 @@ async def _rows(database: Database) -> list[LogRow]:
         return await logs.listing(tx)
 
 
-async def _standing(
-    database: Database, row: LogRow, files: Path, keys: Sequence[VerifyKey]
-) -> Standing:
+async def _standing(database: Database, row: LogRow, signed: Checkpoint | None) -> Standing:
     state = State.decode(row.state)
-    signed = await _checkpoint(row, files, keys)
     if signed is not None:
         held_log.check_not_shorter(signed, state)
         if signed.size == state.size and signed.root != state.tree.root:
@@ -107,7 +111,14 @@ async def _standing(
     )
 
 
-async def _checkpoint(row: LogRow, files: Path, keys: Sequence[VerifyKey]) -> Checkpoint | None:
+async def _checkpoint(
+    row: LogRow, rows: Sequence[LogRow], files: Path | None, keys: Sequence[VerifyKey]
+) -> Checkpoint | None:
+    followed = any(
+        one.agreement == row.agreement and one.generation > row.generation for one in rows
+    )
+    if files is None or followed:
+        return None
     data = await asyncio.to_thread(tilestore.checkpoint, tilestore.folder(files, row.origin))
     if data is None:
         return None

@@ -84,7 +84,9 @@ class Scrape:
         try:
             async with asyncio.timeout(PATIENCE), self.relay.database.read() as tx:
                 found = _Logs(self.relay)
-                for row in await logs.listing(tx):
+                # The newest of each agreement: what another follows has ended.
+                newest = {row.agreement: row for row in await logs.listing(tx)}
+                for row in newest.values():
                     signed, cosigned = found.add(row)
                     for stage, size in (("published", signed), ("cosigned", cosigned)):
                         oldest = (

@@ -29,6 +29,7 @@ from liaison.relay import (
     interpreter,
     log,
     monitor,
+    renewal,
     restored,
     times,
     tls,
@@ -59,13 +60,20 @@ class Prepared:
     listener: socket.socket
     admin: socket.socket
     metrics: socket.socket | None
-    context: ssl.SSLContext | None = field(repr=False)
+    served: tls.Served | None
+    renew: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    """Set by whoever wants the certificate's files looked at now."""
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """What handshakes are made with; None where a proxy ends TLS."""
+        return None if self.served is None else self.served.context
 
     @property
     def address(self) -> str:
         """Where it listens, `https://127.0.0.1:8443`, with the port that was taken."""
         host, port = self.listener.getsockname()[:2]
-        scheme = "http" if self.context is None else "https"
+        scheme = "http" if self.served is None else "https"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
@@ -83,7 +91,7 @@ def prepared(data: DataDir, settings: Settings) -> Iterator[Prepared]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(exclusive(data))
         keys = identity.load(data)
-        context = tls.server_context(data, settings, int(time.time()))
+        served = tls.served(data, settings, int(time.time()))
         places = Places(
             data.database_url(settings.database_url),
             data.logs,
@@ -95,7 +103,7 @@ def prepared(data: DataDir, settings: Settings) -> Iterator[Prepared]:
         if settings.metrics_listen:
             metrics = stack.enter_context(_listener(settings.metrics_listen))
         socket_ = stack.enter_context(admin.bound(data))
-        yield Prepared(settings, keys, places, listener, socket_, metrics, context)
+        yield Prepared(settings, keys, places, listener, socket_, metrics, served)
 
 
 def _listener(where: str) -> socket.socket:
@@ -124,6 +132,9 @@ async def serving(
         handle_signals=False,
         shutdown_timeout=settings.shutdown_grace,
     )
+    renewing = asyncio.create_task(
+        renewal.keep(prepared.served, relay.metrics, prepared.renew), name="certificate"
+    )
     try:
         relay.start_workers()
         await runner.setup()
@@ -137,6 +148,7 @@ async def serving(
         ):
             yield relay
     finally:
+        renewing.cancel()
         try:
             await runner.cleanup()
         finally:
@@ -145,6 +157,8 @@ async def serving(
 
 def run(data: DataDir, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; prints the address once requests are answered.
+
+    SIGHUP has the certificate's files looked at.
 
     Raises:
         LiaisonError: it could not start.
@@ -169,6 +183,7 @@ async def _until_signalled(ready: Prepared) -> None:
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, ask_to_stop, number)
+    loop.add_signal_handler(signal.SIGHUP, ready.renew.set)
     async with serving(ready):
         interpreter.settle()
         logger.info(

@@ -100,6 +100,15 @@ class Database:
                 "a newer release changed the database's schema", hint="install that release"
             )
 
+    async def version(self) -> str:
+        """Return the database's name and version, such as `PostgreSQL 15.4`."""
+        async with self.read() as tx:
+            if self.is_sqlite:
+                return f"SQLite {await tx.scalar(text('SELECT sqlite_version()'))}"
+            # Debian and others add their own words.
+            version = str(await tx.scalar(text("SHOW server_version")))
+        return f"PostgreSQL {version.split(maxsplit=1)[0]}"
+
     async def durability(self) -> list[str]:
         """Say what about the database's settings weakens `acknowledged means durable`."""
         if self.is_sqlite:

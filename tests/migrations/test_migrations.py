@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -92,6 +93,7 @@ async def test_a_sqlite_reader_cannot_write(tmp_path: Path) -> None:
 
 async def test_weak_durability_is_reported(database: Database) -> None:
     found = await database.durability()
+    assert re.fullmatch(r"(SQLite|PostgreSQL) [\d.]+", await database.version())
 
     # The test server runs without fsync and without a standby; SQLite is set by us.
     assert len(found) == (0 if database.is_sqlite else 2)

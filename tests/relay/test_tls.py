@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from liaison.crypto import trial_tls
 from liaison.relay import tls
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import DataDir
 from liaison.relay.settings import Settings, TLSMode
+from tests.support.relay import RelayProcess, make
 
 NOW = int(time.time())
 DEV = Settings(tls=TLSMode.DEV)
@@ -35,9 +41,9 @@ def shake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> str | No
 
 
 def context(data: DataDir, settings: Settings, now: int = NOW) -> ssl.SSLContext:
-    found = tls.server_context(data, settings, now)
+    found = tls.served(data, settings, now)
     assert found is not None
-    return found
+    return found.context
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "::1"])
@@ -129,10 +135,117 @@ def test_without_a_certificate_the_relay_says_how_to_try_it(tmp_path: Path) -> N
 
 
 def test_behind_a_proxy_there_is_no_tls(tmp_path: Path) -> None:
-    assert tls.server_context(DataDir(tmp_path), Settings(tls=TLSMode.PROXY), NOW) is None
+    assert tls.served(DataDir(tmp_path), Settings(tls=TLSMode.PROXY), NOW) is None
 
 
 def test_the_private_key_does_not_show_in_the_repr() -> None:
     made = trial_tls.issue(("localhost",), NOW)
 
     assert "PRIVATE" not in repr(made)
+
+
+# --- a new certificate without a restart -------------------------------------------------
+
+
+def put(folder: Path, issued: trial_tls.TrialTLS) -> tuple[Path, Path]:
+    certificate, key = folder / "c.pem", folder / "k.pem"
+    certificate.write_bytes(issued.certificate)
+    key.write_bytes(issued.key)
+    return certificate, key
+
+
+def trusting(folder: Path, issued: trial_tls.TrialTLS) -> ssl.SSLContext:
+    (folder / "ca.pem").write_bytes(issued.authority)
+    return ssl.create_default_context(cafile=str(folder / "ca.pem"))
+
+
+def test_a_new_certificate_is_served_from_the_next_handshake_on(tmp_path: Path) -> None:
+    old, new = (trial_tls.issue(("localhost",), NOW - days * 86_400) for days in (1, 0))
+    served = tls.Served(*put(tmp_path, old))
+    context_ = served.context
+    put(tmp_path, new)
+
+    changed = [served.refresh(), served.refresh()]
+
+    assert changed == [True, False]
+    assert served.context is context_
+    assert shake(context_, trusting(tmp_path, new), "localhost") == "TLSv1.3"
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(context_, trusting(tmp_path, old), "localhost")
+    assert served.ends == trial_tls.names_and_end(new.certificate)[1]
+
+
+def half(folder: Path, old: trial_tls.TrialTLS, new: trial_tls.TrialTLS) -> None:
+    (folder / "c.pem").write_bytes(new.certificate)
+
+
+def gone(folder: Path, old: trial_tls.TrialTLS, new: trial_tls.TrialTLS) -> None:
+    (folder / "k.pem").unlink()
+
+
+def garbage(folder: Path, old: trial_tls.TrialTLS, new: trial_tls.TrialTLS) -> None:
+    (folder / "c.pem").write_bytes(b"-----BEGIN CERTIFICATE-----\n")
+
+
+@pytest.mark.parametrize("change", [half, gone, garbage])
+def test_what_cannot_be_used_leaves_the_old_certificate_in_service(
+    tmp_path: Path, change: Callable[[Path, trial_tls.TrialTLS, trial_tls.TrialTLS], None]
+) -> None:
+    old, new = trial_tls.issue(("localhost",), NOW), trial_tls.issue(("localhost",), NOW)
+    served = tls.Served(*put(tmp_path, old))
+    change(tmp_path, old, new)
+
+    with pytest.raises(SettingsError, match="can't be used"):
+        served.refresh()
+
+    assert shake(served.context, trusting(tmp_path, old), "localhost") == "TLSv1.3"
+    # Complete, it is taken up.
+    put(tmp_path, new)
+    assert served.refresh()
+    assert shake(served.context, trusting(tmp_path, new), "localhost") == "TLSv1.3"
+
+
+def test_an_encrypted_key_is_refused_instead_of_asking_for_a_password(tmp_path: Path) -> None:
+    certificate, key = put(tmp_path, trial_tls.issue(("localhost",), NOW))
+    key.write_bytes(
+        serialization.load_pem_private_key(key.read_bytes(), None).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"x"),
+        )
+    )
+
+    with pytest.raises(SettingsError, match="encrypted"):
+        tls.Served(certificate, key)
+
+
+def connects(port: int, trusted: ssl.SSLContext) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        try:
+            trusted.wrap_socket(connection, server_hostname="127.0.0.1").close()
+        except ssl.SSLCertVerificationError:
+            return False
+    return True
+
+
+def test_a_running_relay_takes_up_a_new_certificate_when_it_gets_the_signal(
+    tmp_path: Path,
+) -> None:
+    new = trial_tls.issue(("127.0.0.1", "::1", "localhost"), NOW)
+    process = RelayProcess(tmp_path / "relay")
+    data = make(process.data, process.port)
+    process.start()
+    old = ssl.create_default_context(cafile=str(process.ca))
+    assert connects(process.port, old)
+
+    (data.tls / "server.pem").write_bytes(new.certificate)
+    (data.tls / "server.key").write_bytes(new.key)
+    os.kill(process.pid, signal.SIGHUP)
+    until = time.monotonic() + 30
+    while "tls_reloaded" not in process.log.read_text():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+    assert connects(process.port, trusting(tmp_path, new))
+    assert not connects(process.port, old)
+    assert process.terminate() == 0
