@@ -35,6 +35,7 @@ from liaison_sdk.errors import ConnectionLostError
 from liaison_sdk.http import RelayAPI
 from liaison_sdk.log_channels import ChannelRuns
 from liaison_sdk.log_checks import Proven, Seen
+from liaison_sdk.registrar import watching_successors
 from liaison_sdk.registrar.acts import AgreementActs
 from liaison_sdk.registrar.office import RegistrarOffice
 from liaison_sdk.registrar.state import OfficeState, WatchAlarm, WatchedLog
@@ -92,10 +93,18 @@ async def watch(
     books = await asyncio.to_thread(lambda: office.state)
     found = []
     for agreement_id in sorted(listed | {log.agreement for log in books.watched}):
-        agreement = await acts.agreement(agreement_id)
+        agreement = await _in_force(acts, agreement_id, now)
         if trusted.has_log(agreement):
             found.append(await _Watch(office, api, agreement, now).run())
     return found
+
+
+async def _in_force(acts: AgreementActs, agreement_id: str, now: int) -> Agreement:
+    """Return the version whose log is to be read: the newest, but for a successor yet to begin."""
+    agreement = await acts.agreement(agreement_id)
+    while agreement.log.generation > 1 and agreement.valid_from > now:
+        agreement = await acts.agreement(agreement_id, agreement.version - 1)
+    return agreement
 
 
 def accept(office: RegistrarOffice) -> int:
@@ -136,7 +145,7 @@ class _Watch:
         """Read on, compare, and remember."""
         name = self._agreement.agreement_id
         state = await asyncio.to_thread(lambda: self._office.state)
-        known = state.watch(name)
+        known = watching_successors.current(self._agreement, state.watch(name), self._now)
         try:
             read = await self._read(known)
             after = await asyncio.to_thread(_extended, known, read)
@@ -151,10 +160,12 @@ class _Watch:
         # The books may have grown while the relay was asked: what is in the log now was booked first.
         state = await asyncio.to_thread(lambda: self._office.state)
         entries, unread = _decoded(known.size, read.entries, self._now)
-        channels, twice = _followed(known, entries, self._now)
+        is_first = self._agreement.log.generation == 1
+        channels, twice = _followed(known, entries, self._now, whole=is_first)
+        begun = watching_successors.check_first(self._agreement, known, read.shown, self._now)
         events, about = _compare(state, self._office.party.code, entries, read.shown, self._now)
         old = _old(self._agreement, self._office.party.code, known, read.seen, self._now)
-        alarms = (*known.alarms, *old, *unread, *twice, *about)[:_MOST_ALARMS]
+        alarms = (*known.alarms, *begun, *old, *unread, *twice, *about)[:_MOST_ALARMS]
         kept = await self._keep(replace(after, alarms=alarms, channels=channels))
         return Watched(name, kept.size, tuple(events), alarms=kept.alarms)
 
@@ -169,7 +180,9 @@ class _Watch:
         first = known.size
         while True:
             size = 0 if seen is None else seen.checkpoint.size
-            answer = await self._api.log(name, LogQuery(size=size, keys_after=first))
+            generation = self._agreement.log.generation
+            query = LogQuery(size=size, generation=generation, keys_after=first)
+            answer = await self._api.log(name, query)
             answered = await asyncio.to_thread(
                 log_checks.verify, [self._agreement], party, seen, answer
             )
@@ -183,7 +196,9 @@ class _Watch:
         return _Read(seen, entries, shown)
 
     async def _fetch(self, tile: Tile) -> bytes:
-        return await self._api.log_tile(self._agreement.agreement_id, tile.path)
+        generation = self._agreement.log.generation
+        path = tile.path if generation == 1 else f"{generation}/{tile.path}"
+        return await self._api.log_tile(self._agreement.agreement_id, path)
 
 
 def _extended(known: WatchedLog, read: _Read) -> WatchedLog:
@@ -232,10 +247,10 @@ def _decoded(
 
 
 def _followed(
-    known: WatchedLog, entries: Sequence[tuple[int, Entry]], now: int
+    known: WatchedLog, entries: Sequence[tuple[int, Entry]], now: int, *, whole: bool
 ) -> tuple[tuple[tuple[bytes, int, int], ...], list[WatchAlarm]]:
     """Follow every channel: whoever is shown a part of the log can't see that a place stands twice."""
-    runs, alarms = ChannelRuns(known.channels, whole=True, goes_on=True), []
+    runs, alarms = ChannelRuns(known.channels, whole=whole, goes_on=True), []
     for index, entry in entries:
         error = runs.take(entry)
         if error is not None and entry.channel is not None:
