@@ -22,7 +22,7 @@ TESTS = Path(__file__).resolve().parent
 WITHOUT_SOCKETS = ("core",)
 WITH_AN_EVENT_LOOP = ("fanout", "relay", "sdk", "storage")
 _AT_ONCE = {
-    "ask", "begin_immediate", "close", "connect", "cursor", "execute", "executemany", "fetchall",
+    "ask", "begin", "begin_immediate", "close", "connect", "cursor", "execute", "executemany", "fetchall",
     "fetchmany", "fetchone", "rollback", "run", "__init__",
 }  # fmt: skip
 

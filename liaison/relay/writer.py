@@ -38,6 +38,7 @@ from liaison.relay import log
 from liaison.relay.metrics import Metrics
 from liaison.storage import failures
 from liaison.storage.engine import Database
+from liaison.storage.quick import Savepoint
 
 if TYPE_CHECKING:
     from liaison.relay.recording import Draft, Recorder
@@ -378,7 +379,7 @@ async def _together(
     work: Work, handler: Batch[Any, Any], waiting: list[_Waiting], applied: _Applied
 ) -> bool:
     """Apply a run of operations at once; False if one of them spoils it for all."""
-    savepoint = await work.tx.begin_nested()
+    savepoint = await Savepoint.begin(work.tx)
     try:
         results = await handler.apply_all(work, [w.operation for w in waiting])
     except Exception as e:
@@ -394,7 +395,7 @@ async def _together(
 
 async def _alone(work: Work, operation: Operation[Any], applied: _Applied) -> Any:
     """Apply one operation; return its result, or the exception for its caller."""
-    savepoint = await work.tx.begin_nested()
+    savepoint = await Savepoint.begin(work.tx)
     try:
         handler = operation.batch()
         if handler is None:

@@ -8,6 +8,7 @@ READ COMMITTED, with row locks where statements say so.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
-from liaison.storage import failures, sqlite_direct, tables
+from liaison.storage import failures, quick, sqlite_direct, tables
 from liaison.storage.errors import SchemaError
+from liaison.storage.sqlite_direct import DirectConnection
 
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long SQLite waits for another process, such as a backup, before it gives up."""
@@ -36,6 +38,7 @@ class Database:
     url: URL
     _writing: AsyncEngine
     _reading: AsyncEngine
+    _kept: _Kept | None = None
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -54,7 +57,8 @@ class Database:
                 address, pool_size=_READERS + 1, max_overflow=_READERS, hide_parameters=True
             )
             return cls(address, engine, engine)
-        return cls(address, _sqlite(address, writer=True), _sqlite(address, writer=False))
+        writing = _sqlite(address, writer=True)
+        return cls(address, writing, _sqlite(address, writer=False), _Kept(writing))
 
     @property
     def is_sqlite(self) -> bool:
@@ -79,7 +83,8 @@ class Database:
 
         Only the writer uses it (and tests): two users would wait for each other.
         """
-        async with self._writing.begin() as tx:
+        begun = self._writing.begin() if self._kept is None else self._kept.begin()
+        async with begun as tx:
             yield tx
 
     async def check(self) -> None:
@@ -142,9 +147,66 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._kept is not None:
+            await self._kept.close()
         await self._writing.dispose()
         if self._reading is not self._writing:
             await self._reading.dispose()
+
+
+class _Kept:
+    """The one connection that writes to SQLite.
+
+    It is kept: taking it from a pool and giving it back costs more than a message does. And its
+    transactions begin and end past SQLAlchemy, which hears of one when it is asked for a statement.
+
+    Args:
+        engine: for writing.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._tx: AsyncConnection | None = None
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction."""
+        async with self._lock:
+            tx = self._tx = self._tx or await self._engine.connect()
+            database = quick.direct(tx)
+            if database is None:
+                raise LookupError("the writer's connection is of another driver")
+            try:
+                await database.begin()
+                yield tx
+                if tx.in_transaction():
+                    await tx.commit()
+                else:
+                    await database.end()
+            except BaseException:
+                await self._undo(tx, database)
+                raise
+
+    async def _undo(self, tx: AsyncConnection, database: DirectConnection) -> None:
+        # Until it is undone nobody may go on with this connection.
+        self._tx = None
+        try:
+            if tx.in_transaction():
+                await tx.rollback()
+            database.rollback()
+        except BaseException:
+            await tx.invalidate()
+            await tx.close()
+            raise
+        self._tx = tx
+
+    async def close(self) -> None:
+        """Let go of it."""
+        async with self._lock:
+            tx, self._tx = self._tx, None
+            if tx is not None:
+                await tx.close()
 
 
 def _with_driver(url: str) -> URL:
@@ -197,10 +259,12 @@ def _sqlite(address: URL, *, writer: bool) -> AsyncEngine:
             cursor.execute("PRAGMA busy_timeout = 0")
         cursor.close()
 
-    begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
-
     @event.listens_for(engine.sync_engine, "begin")
     def start(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
+        if not writer:
+            connection.exec_driver_sql("BEGIN")
+        elif not connection.connection.dbapi_connection.in_transaction:
+            # Otherwise the transaction was begun past SQLAlchemy.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine

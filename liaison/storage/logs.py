@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache
-from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from sqlalchemy import Table, bindparam, exists, insert, or_, select, update
+from sqlalchemy import bindparam, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
+from liaison.storage.quick import Quick, insert_rows
 from liaison.storage.tables import log_checkpoints, log_entries, log_openings, logs
 
 _HOUR_MS: Final = 3_600_000
@@ -151,16 +151,20 @@ async def create(
     return int(made.scalar_one())
 
 
-_ADVANCE = (
+_SWAP = (
     update(logs)
     .where(_l.key == bindparam("log"), _l.size == bindparam("old"))
     .values(size=bindparam("new"), state=bindparam("next"))
 )
+_ADVANCE = Quick(_SWAP)
 _later = logs.alias("later")
 # A node that waited for the row's lock does not see the successor that was made meanwhile.
-_ADVANCE_NEWEST = _ADVANCE.where(
-    ~exists().where(
-        _later.c.agreement.is_not_distinct_from(_l.agreement), _later.c.generation > _l.generation
+_ADVANCE_NEWEST = Quick(
+    _SWAP.where(
+        ~exists().where(
+            _later.c.agreement.is_not_distinct_from(_l.agreement),
+            _later.c.generation > _l.generation,
+        )
     )
 )
 
@@ -171,48 +175,15 @@ async def advance(tx: AsyncConnection, log: int, old: int, new: int, state: byte
     False if it has another size than `old`, or a successor: nothing was changed.
     """
     query = _ADVANCE if tx.dialect.name == "sqlite" else _ADVANCE_NEWEST
-    swapped = await tx.execute(query, {"log": log, "old": old, "new": new, "next": state})
-    return swapped.rowcount == 1
+    return await query.change(tx, {"log": log, "old": old, "new": new, "next": state}) == 1
 
 
 async def append(
     tx: AsyncConnection, entries: Sequence[Entry], openings: Sequence[Openings]
 ) -> None:
     """Store entries at the places that `advance` has taken, and what opens them."""
-    await _insert(tx, log_entries, entries)
-    await _insert(tx, log_openings, openings)
-
-
-async def _insert(tx: AsyncConnection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows past the statement compiler: there is one for each message."""
-    if tx.dialect.name != "sqlite":
-        await tx.exec_driver_sql(_statement(table, tx.dialect), list(rows))
-        return
-    # Many rows in one statement, and few lengths of it: between two statements SQLite gives up
-    # the interpreter, and another thread takes its time to give it back.
-    at = 0
-    for count in _LENGTHS:
-        while len(rows) - at >= count:
-            values = tuple(chain.from_iterable(rows[at : at + count]))
-            await tx.exec_driver_sql(_many(table, count), values)
-            at += count
-
-
-_LENGTHS: Final = (64, 8, 1)
-
-
-@lru_cache(maxsize=8)
-def _statement(table: Table, dialect: Any) -> str:
-    values: dict[str, Any] = {each.name: bindparam(each.name) for each in table.columns}
-    return str(insert(table).values(values).compile(dialect=dialect))
-
-
-@lru_cache(maxsize=8)
-def _many(table: Table, count: int) -> str:
-    """Return SQLite's statement that inserts so many rows."""
-    names = ", ".join(f'"{column.name}"' for column in table.columns)
-    row = f"({', '.join('?' for _ in table.columns)})"
-    return f'INSERT INTO "{table.name}" ({names}) VALUES {", ".join([row] * count)}'  # noqa: S608 - names of ours
+    await insert_rows(tx, log_entries, entries)
+    await insert_rows(tx, log_openings, openings)
 
 
 # --- checkpoints ------------------------------------------------------------------------

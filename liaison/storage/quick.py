@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import Connection, Executable, Table, bindparam, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -32,6 +32,38 @@ def direct(tx: AsyncConnection) -> DirectConnection | None:
         return None
     pooled = cast("Connection", tx.sync_connection).connection
     return cast("DirectConnection", pooled.dbapi_connection)
+
+
+class Savepoint:
+    """A part of a transaction that can be undone by itself; `begin` makes one."""
+
+    def __init__(self, database: DirectConnection | None, nested: AsyncTransaction | None) -> None:
+        self._database = database
+        self._nested = nested
+
+    @classmethod
+    async def begin(cls, tx: AsyncConnection) -> Savepoint:
+        """Begin one; there is one at a time."""
+        database = direct(tx)
+        if database is None:
+            return cls(None, await tx.begin_nested())
+        await database.run("SAVEPOINT part", ())
+        return cls(database, None)
+
+    async def commit(self) -> None:
+        """Keep what was written since it began."""
+        if self._nested is not None:
+            await self._nested.commit()
+        elif self._database is not None:
+            await self._database.run("RELEASE part", ())
+
+    async def rollback(self) -> None:
+        """Undo what was written since it began."""
+        if self._nested is not None:
+            await self._nested.rollback()
+        elif self._database is not None:
+            await self._database.run("ROLLBACK TO part", ())
+            await self._database.run("RELEASE part", ())
 
 
 class Quick:

@@ -111,6 +111,33 @@ class DirectConnection(AdaptedConnection):
         """Undo what was written."""
         self._sqlite.rollback()
 
+    async def begin(self) -> None:
+        """Begin a transaction past SQLAlchemy, as `begin_immediate` does.
+
+        Raises:
+            DBAPIError: another process held the lock for too long.
+        """
+        try:
+            try:
+                self._sqlite.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                await self._finished(self._begin_patiently)
+        except sqlite3.Error as error:
+            raise _told(error) from error
+
+    async def end(self) -> None:
+        """Make what was written durable, in the thread, past SQLAlchemy.
+
+        Raises:
+            DBAPIError: it is not known to be durable.
+        """
+        try:
+            await self._finished(self._sqlite.commit)
+        except sqlite3.Error as error:
+            raise _told(error) from error
+
     def begin_immediate(self) -> None:
         """Take the write lock: at once, or in the thread when another process has it.
 

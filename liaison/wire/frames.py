@@ -24,6 +24,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from liaison.errors import MalformedError
@@ -305,11 +306,15 @@ def _hello(data: bytes) -> Hello:
     return Hello(_flag(deliver), limit, _count(state_version), version)
 
 
+# Thousands of messages are for one channel.
+_channel = lru_cache(maxsize=4096)(ChannelId)
+
+
 def _send(data: bytes) -> Send:
     _, request, channel, message_id, state_version = _SEND.unpack_from(data)
     return Send(
         request,
-        ChannelId(channel),
+        _channel(channel),
         MessageId(message_id),
         _count(state_version),
         data[_SEND.size :],

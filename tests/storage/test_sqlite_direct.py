@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import bindparam, insert, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from liaison.storage import engine, sqlite_direct
+from liaison.storage import engine, quick, sqlite_direct
 from liaison.storage.engine import Database
+from liaison.storage.tables import meta
 
 _INSERT = text("INSERT INTO words (number, word) VALUES (:number, :word)")
 
@@ -107,3 +108,44 @@ async def test_a_writer_that_is_cancelled_leaves_the_connection_usable(
         await writing
     await _write(database, (2, b"the next"))
     assert await _words(database) == {2: b"the next"}
+
+
+_ADD = quick.Quick(insert(meta).values(name=bindparam("its_name"), value=bindparam("its_value")))
+_VALUES = quick.Quick(
+    select(meta.c.name, meta.c.value).where(meta.c.name.in_(bindparam("names", expanding=True)))
+)
+
+
+async def test_what_is_written_past_sqlalchemy_is_in_the_same_transaction(
+    database: Database,
+) -> None:
+    async with database.write() as tx:
+        await tx.run_sync(meta.create)
+
+    async def fail(*more: str) -> None:
+        async with database.write() as tx:
+            await _ADD.change(tx, {"its_name": "past", "its_value": 1})
+            await tx.execute(_INSERT, {"number": 1, "word": b"through"})
+            for name in more:
+                await _ADD.change(tx, {"its_name": name, "its_value": 2})
+            raise LookupError
+
+    with pytest.raises(IntegrityError):
+        await fail("past")
+    with pytest.raises(LookupError):
+        await fail()
+    assert await _words(database) == {}
+
+    async with database.write() as tx:
+        await tx.execute(_INSERT, {"number": 1, "word": b"through"})
+        await _ADD.change_many(tx, [{"its_name": name, "its_value": 3} for name in "abc"])
+        part = await quick.Savepoint.begin(tx)
+        await _ADD.change(tx, {"its_name": "undone", "its_value": 4})
+        await part.rollback()
+    assert await _words(database) == {1: b"through"}
+    for names in (["a", "c", "undone"], ["b"], []):
+        async with database.write() as writing:
+            found = await _VALUES.rows(writing, {"names": names})
+        async with database.read() as reading:
+            assert sorted(found) == sorted(await _VALUES.rows(reading, {"names": names}))
+        assert dict(found) == {name: 3 for name in names if name != "undone"}
