@@ -148,11 +148,6 @@ class Asked:
         self.due = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self.failures, 16))
         self.failures += 1
 
-    @property
-    def is_accusing(self) -> bool:
-        """Whether it said last that it has seen what the log does not hold, and did not show it."""
-        return self.problem == WitnessUnprovenError.code
-
 
 @dataclass(frozen=True)
 class Subject:
@@ -284,6 +279,9 @@ class Exchange:
 
     async def _doubted(self, request: bytes, answer: Answer, seen: int) -> NoReturn:
         """Settle what a witness says that it has seen: is it of this log's history, or of another?"""
+        is_newer = seen > self.gathered.checkpoint.size
+        if is_newer and self.asked.answered and seen <= await self.subject.size():
+            self._outdated()
         note = await self._shown()
         # After the note: what another node has signed is in the database by then.
         held = await self.subject.size()
@@ -300,11 +298,14 @@ class Exchange:
                 raise
             # It has shown what it speaks of, and that is here.
             self.asked.answered = self.asked.answered or shown.size >= seen
-        if self.gathered.checkpoint.size < seen <= held:
-            # Another node has published more by now, of the same database.
-            self.gathered.is_outdated = True
-            raise WitnessRefusalError("the witness has cosigned a newer checkpoint")
+        if is_newer and seen <= held:
+            self._outdated()
         raise WitnessUnprovenError
+
+    def _outdated(self) -> NoReturn:
+        # Another node has published more by now, of the same database.
+        self.gathered.is_outdated = True
+        raise WitnessRefusalError("the witness has cosigned a newer checkpoint")
 
     async def _shown(self) -> Note | None:
         """Return what the witness has cosigned, if the log has signed it."""

@@ -158,14 +158,22 @@ def root_of(held: Held, size: int) -> bytes | None:
 def newest_note(held: Held, row: LogRow) -> Note:
     """Return the newest checkpoint that was signed, by whichever node.
 
-    The database's counts where it is of what is here: another node may have gone on, and our files may
-    have been lost.
+    The database's where it is newer: another node may have gone on, and our files may have been lost.
+
+    Raises:
+        ForkError: the database's is of other entries than the database has.
+        NoteUnsignedError, NoteSignatureError: it was signed with another key.
     """
     if row.published is None or row.published_size <= held.signed.size:
         return held.note
     note = Note.decode(row.published)
     checkpoint = witness.signed_by_log(note, [held.vkey])
-    return note if root_of(held, checkpoint.size) == checkpoint.root else held.note
+    if root_of(held, checkpoint.size) != checkpoint.root:
+        raise ForkError(
+            f"the database does not have the {checkpoint.size} entries that were signed",
+            hint=RESTORE,
+        )
+    return note
 
 
 def is_lost(held: Held) -> bool:

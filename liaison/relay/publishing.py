@@ -135,7 +135,10 @@ class Publisher:
             # At times all: another node may have ended before it published what it recorded.
             everything = began - looked >= LOOK
             looked = began if everything else looked
-            await self.publish(everything=everything)
+            try:
+                await self.publish(everything=everything)
+            except Exception as error:  # noqa: BLE001 - logged, and tried again
+                log.logger().error("worker_failed", worker="log", **log.failure(error))
             await asyncio.sleep(began + INTERVAL - loop.time())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(looked + LOOK):
@@ -217,7 +220,9 @@ class Publisher:
         found = {}
         for key in keys:
             held = self._held.get(key)
-            if held is not None and held.is_whole and held.agreement not in self.recorder.refused:
+            if held is None or held.is_over or not held.is_whole:
+                continue
+            if held.agreement not in self.recorder.refused:
                 taken = held.take()
                 if taken is not None:
                     found[key] = held, *taken
@@ -304,10 +309,11 @@ class Publisher:
         held_log.check_not_shorter(held.signed, state)
         await self._tiler.follow(held, state)
         self.step("tiles")
+        newest = await self._in_thread(partial(held_log.newest_note, held, row))
         if held.agreement is not None and held.cosigning is None:
-            await self._start_cosigning(held, row)
+            await self._start_cosigning(held, row, newest)
         elif held.cosigning is not None and not held.may_sign:
-            held.cosigning.offer(await self._in_thread(partial(held_log.newest_note, held, row)))
+            held.cosigning.offer(newest)
         # Nothing is signed before witnesses have said that they have seen no more than this.
         if held.may_sign and held.signed.size < state.size:
             old = await self._in_thread(partial(self._tiler.sign, held, state))
@@ -337,7 +343,7 @@ class Publisher:
 
     # --- witnesses ---
 
-    async def _start_cosigning(self, held: Held, row: LogRow) -> None:
+    async def _start_cosigning(self, held: Held, row: LogRow, newest: Note) -> None:
         agreement = held.agreement or ""
         subject = Subject(
             key=held.vkey,
@@ -354,7 +360,7 @@ class Publisher:
             keep=partial(self._keep_cosigned, held),
             known=row.cosigned_size,
         )
-        await cosigning.begin(await self._in_thread(partial(held_log.newest_note, held, row)))
+        await cosigning.begin(newest)
         held.cosigning = cosigning
         held.tasks += [
             asyncio.create_task(cosigning.run(), name=f"cosigning {held.origin}"),
@@ -402,10 +408,17 @@ class Publisher:
         # Two witnesses may say the same at the same time.
         async with self._refusing:
             for name, data in zip(names, kept.values(), strict=True):
-                await self._in_thread(partial(held.store.keep_evidence, name, data))
+                await self._keep_evidence(held, name, data)
         self.step("refused")
         for task in held.tasks:
             task.cancel()
+
+    async def _keep_evidence(self, held: Held, name: str, data: bytes) -> None:
+        try:
+            await self._in_thread(partial(held.store.keep_evidence, name, data))
+        except OSError as error:
+            # A full disk must not keep the log from being refused, nor others from being published.
+            log.logger().error("evidence_lost", origin=held.origin, **log.failure(error))
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._working, work)

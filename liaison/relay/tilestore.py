@@ -51,7 +51,7 @@ class TileStore:
     def __init__(self, root: Path, syncing: Executor) -> None:
         self.root = root
         self._syncing = syncing
-        self._folders: list[Future[None]] = []
+        self._folders: dict[Path, Future[None]] = {}
 
     # --- reading ---
 
@@ -132,8 +132,7 @@ class TileStore:
         for draft in drafts:
             step("tile")
             draft.replace(_final(draft))
-        folders = {draft.parent for draft in drafts}
-        self._folders += [self._syncing.submit(_sync_folder, folder) for folder in folders]
+        self._sync_soon({draft.parent for draft in drafts})
 
     def _missing(self, derived: Iterable[tuple[Tile, bytes]]) -> Iterator[tuple[Tile, bytes]]:
         return tiles.missing(derived, self.stored)
@@ -145,9 +144,14 @@ class TileStore:
         """
         draft = self._draft(_CHECKPOINT, note)
         _sync(draft)
-        folders, self._folders = self._folders, []
-        for each in folders:
-            each.result()
+        folders, self._folders = self._folders, {}
+        try:
+            for each in folders.values():
+                each.result()
+        except OSError:
+            # The names in them are not there for good: no checkpoint before they are.
+            self._sync_soon(folders)
+            raise
         step("checkpoint")
         draft.replace(_final(draft))
         _sync_folder(self.root)
@@ -176,6 +180,10 @@ class TileStore:
         except FileNotFoundError:
             return []
         return [path.read_bytes() for path in found if path.suffix != _DRAFT]
+
+    def _sync_soon(self, folders: Iterable[Path]) -> None:
+        for folder in folders:
+            self._folders[folder] = self._syncing.submit(_sync_folder, folder)
 
     def _draft(self, path: str, data: bytes) -> Path:
         draft = self.root / f"{path}{_DRAFT}"

@@ -1,24 +1,28 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from liaison.crypto.signing import SigningKey
-from liaison.relay import log_status
+from liaison.relay import log_status, tilestore
 from liaison.relay.errors import LogRefusedError
 from liaison.relay.held import CHUNK
+from liaison.relay.tilestore import TileStore
+from liaison.storage import tables
 from liaison.tlog import merkle, tiles
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.errors import ShrunkError
 from liaison.tlog.note import Note
 from liaison.tlog.tiles import Tile
 from tests.support.databases import copied
-from tests.support.logrig import AGREEMENT, Act, LogRig, new_signer, opened
+from tests.support.logrig import AGREEMENT, ORIGIN, Act, LogRig, new_signer, opened
 
 
 @pytest.fixture
@@ -218,6 +222,66 @@ async def test_another_history_is_refused_and_none_of_it_is_written(
         await rig.act()
         await rig.publisher.publish()
         await check_shown(rig)
+
+
+async def test_a_database_that_does_not_have_what_it_says_was_signed_is_refused(
+    database_url: str, folder: Path, signer: SigningKey
+) -> None:
+    other = Checkpoint(ORIGIN, 5, bytes(32))
+    async with opened(database_url, folder, signer) as rig:
+        await rig.act(5)
+        await rig.publisher.publish()
+        row = await rig.row()
+        note = Note(other.text).signed_by(rig.key, signer)
+        async with rig.database.write() as tx:
+            await tx.execute(update(tables.logs).values(published=note.encode()))
+    # Without its files there is nothing else to go by.
+    await asyncio.to_thread(shutil.rmtree, folder)
+
+    async with opened(database_url, folder, signer) as rig:
+        await rig.publisher.publish()
+        with pytest.raises(LogRefusedError, match="does not have the 5 entries that were signed"):
+            await rig.act()
+    assert row.published_size == other.size
+
+
+async def test_a_log_is_refused_though_the_evidence_can_not_be_kept(
+    database_url: str, folder: Path, signer: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_store: TileStore, _name: str, _data: bytes) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with opened(database_url, folder, signer) as rig:
+        await rig.act(300)
+        await rig.publisher.publish()
+        path = rig.store.root / Tile(0, 1, 44).path
+    await asyncio.to_thread(path.write_bytes, bytes(44 * 32))
+    monkeypatch.setattr(TileStore, "keep_evidence", full)
+
+    async with opened(database_url, folder, signer) as rig:
+        await rig.publisher.publish()
+        assert AGREEMENT in rig.recorder.refused
+
+
+async def test_a_folder_that_could_not_be_synced_is_synced_before_a_checkpoint_is_shown(
+    rig: LogRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, sync = set(), tilestore._sync_folder
+
+    def fails(path: Path) -> None:
+        if path.name == "000.p" and path not in synced:
+            synced.add(path)
+            raise OSError(errno.EIO, "Input/output error")
+        sync(path)
+
+    await rig.act(3)
+    monkeypatch.setattr(tilestore, "_sync_folder", fails)
+    await rig.publisher.publish()
+    assert synced
+    assert await asyncio.to_thread(rig.store.checkpoint) is None
+
+    await rig.publisher.publish()
+    await check_shown(rig)
 
 
 async def test_a_checkpoint_by_another_key_is_refused(
