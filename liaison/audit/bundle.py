@@ -22,8 +22,9 @@ writer opens no file: the caller gives it one that takes the archive, and one fo
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import resources
 from itertools import islice
 from types import MappingProxyType
@@ -177,20 +178,17 @@ class BundleWriter:
         return self._end(key, signer)
 
     def _add_lines(self, rows: Sequence[tuple[bytes, Shown]]) -> None:
-        openings, lines, cells = [], [], []
-        for index, (entry, shown) in enumerate(rows, self._index):
-            openings.append(opening_line(index, shown))
-            if self._events is None:
-                continue
-            body = json.loads(entry)
-            values, hidden = _opened(body["type"], shown)
-            lines.append(events.line(index, body, values, hidden))
-            cells.append(events.row(_open(index, body), json.loads(values), hidden))
-        self._disclosed += sum(shown is not None for _, shown in rows)
+        shown = [each for _, each in rows]
+        openings = [opening_line(index, each) for index, each in enumerate(shown, self._index)]
         self._openings.write(b"".join(openings))
+        self._disclosed += len(rows) - shown.count(None)
         if self._events is not None and self._table is not None:
-            self._events.write(b"".join(lines))
-            self._table.write(events.table(cells))
+            bodies = _loaded([entry for entry, _ in rows])
+            opened = [_opened(b["type"], each) for b, each in zip(bodies, shown, strict=True)]
+            values = _loaded([encoded for encoded, _ in opened])
+            told = list(zip(itertools.count(self._index), bodies, values, opened, strict=False))
+            self._events.write(b"".join([events.line(n, b, *o) for n, b, _, o in told]))
+            self._table.write(b"".join([events.record(n, b, v, o[1]) for n, b, v, o in told]))
 
     def _flush(self) -> None:
         entries, self._pending = self._pending[:WIDTH], self._pending[WIDTH:]
@@ -292,7 +290,7 @@ def _opened(type_: str, shown: Shown) -> tuple[bytes, tuple[str, ...]]:
     return commitment.dump(values), tuple(hidden)
 
 
-def _open(index: int, body: Mapping[str, Any]) -> dict[str, Any]:
-    policy = body.get("policy")
-    version = None if policy is None else policy["version"]
-    return {**body, "index": index, "time": events.iso(body["time"]), "policy": version}
+def _loaded(texts: Sequence[bytes]) -> list[Any]:
+    """Read texts of JSON, the relay's own: together, for each by itself takes twice the time."""
+    found: list[Any] = json.loads(b"[%b]" % b",".join(texts))
+    return found

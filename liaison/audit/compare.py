@@ -1,4 +1,4 @@
-"""Comparing two bundles of one log: whether both show the same history.
+"""Comparing two bundles of one log, or of a log and its successor: whether both show the same history.
 
 Each party exports by itself, and each bundle is right for itself. If a log has shown two histories,
 then two parties' bundles have different entries at one place, or signed roots that no one history
@@ -47,7 +47,8 @@ def compare(one: BinaryIO, other: BinaryIO, *, policy: Policy | None = None) -> 
 
     Raises:
         BundleInvalidError: one of them is not right by itself.
-        IncomparableError: they are of different logs, or nothing connects their ranges.
+        IncomparableError: they are of logs that do not follow each other, or nothing connects their
+            ranges.
         BundleForkError: they show two histories.
     """
     heads = []
@@ -57,7 +58,7 @@ def compare(one: BinaryIO, other: BinaryIO, *, policy: Policy | None = None) -> 
     a, b = heads
     origins = {head.manifest.facts.origin for head in heads}
     if len(origins) != 1:
-        raise IncomparableError("the bundles are of two different logs")
+        return _compare_logs(a, b)
     first = max(head.manifest.facts.first for head in heads)
     end = min(head.manifest.facts.end for head in heads)
     _compare_entries(a, b, first, end)
@@ -68,6 +69,28 @@ def compare(one: BinaryIO, other: BinaryIO, *, policy: Policy | None = None) -> 
             hint="ask for a bundle that overlaps with both",
         )
     return Comparison(origins.pop(), first, max(first, end), sizes)
+
+
+def _compare_logs(a: Head, b: Head) -> Comparison:
+    """Compare the head that a log follows with the log before it."""
+    for old, new in ((a, b), (b, a)):
+        before = new.manifest.facts.predecessor
+        if before is None or before.origin != old.manifest.facts.origin:
+            continue
+        root = dict(_roots(old, {before.size})).get(before.size)
+        if root is None:
+            raise IncomparableError(
+                f"the bundle of the old log does not tell its {before.size} entries' root",
+                hint="ask for a bundle that goes up to there",
+            )
+        if root != before.root:
+            raise BundleForkError(
+                f"the new log follows another history of the old one's first {before.size} entries",
+                size=before.size,
+            )
+        facts = old.manifest.facts
+        return Comparison(facts.origin, facts.first, facts.first, (before.size,))
+    raise IncomparableError("the bundles are of two different logs")
 
 
 def _compare_entries(a: Head, b: Head, first: int, end: int) -> None:

@@ -34,8 +34,11 @@ _SIGNS: Final = "=+-@\uff1d\uff0b\uff0d\uff20"
 _FORMULA: Final = re.compile(rf"(^|;\s*)([{re.escape(_SIGNS)}])")
 """At the beginning, or after what separates cells where the comma is for decimals."""
 
+_LATER: Final = re.compile(rf";\s*[{re.escape(_SIGNS)}]")
+_SIGNED: Final = re.compile(rf",[{re.escape(_SIGNS)}]")
 _COLUMN: Final = {name: at for at, name in enumerate(_SEALED, len(_SHOWN) + 1)}
 _EMPTY: Final = [""] * len(_SEALED)
+_NO_CELLS: Final = "," * len(_SEALED) + "\r\n"
 
 COLUMNS: Final = (
     *_SHOWN,
@@ -182,8 +185,16 @@ def line(index: int, entry: Mapping[str, Any], values: bytes, hidden: Sequence[s
         values: canonical JSON of the opened fields that say something, or `null`.
         hidden: names of fields that are not opened, where others are.
     """
+    channel, policy, seq = entry.get("channel"), entry.get("policy"), entry.get("seq")
+    when = f'"time":"{iso(entry["time"])}","type":"{entry["type"]}"}}\n'
+    if seq is not None and not hidden:
+        # Of a message or a commit: most are, and this takes a third of the time.
+        place = f'{{"channel":"{channel}","epoch":{entry["epoch"]},"fields":'
+        version = entry["policy"]["version"]
+        rest = f',"index":{index},"policy":{version},"seq":{seq},"size":{entry["size"]},{when}'
+        return b"%b%b%b" % (place.encode(), values, rest.encode())
     parts = []
-    if (channel := entry.get("channel")) is not None:
+    if channel is not None:
         parts.append(f'"channel":"{channel}"')
     if (epoch := entry.get("epoch")) is not None:
         parts.append(f'"epoch":{epoch}')
@@ -193,14 +204,13 @@ def line(index: int, entry: Mapping[str, Any], values: bytes, hidden: Sequence[s
     parts.append(f'"index":{index}')
     if (period := entry.get("period")) is not None:
         parts.append(f'"period":{period}')
-    if (policy := entry.get("policy")) is not None:
+    if policy is not None:
         parts.append(f'"policy":{policy["version"]}')
-    if (seq := entry.get("seq")) is not None:
+    if seq is not None:
         parts.append(f'"seq":{seq}')
     if (size := entry.get("size")) is not None:
         parts.append(f'"size":{size}')
-    parts.append(f'"time":"{iso(entry["time"])}","type":"{entry["type"]}"')
-    return f"{{{','.join(parts)}}}\n".encode()
+    return f"{{{','.join(parts)},{when}".encode()
 
 
 def iso(time: int) -> str:
@@ -232,6 +242,45 @@ def row(
     return cells
 
 
+def record(
+    index: int, entry: Mapping[str, Any], values: Mapping[str, Any] | None, hidden: Sequence[str]
+) -> bytes:
+    """Return a row of the table as `table` writes it.
+
+    Args:
+        index: of the entry.
+        entry: as it stands in its JSON.
+        values: of the opened fields; None where none are.
+        hidden: names of fields that are not opened, where others are.
+    """
+    get, policy = entry.get, entry.get("policy")
+    version = "" if policy is None else policy["version"]
+    opened = "no" if values is None else "partly" if hidden else "yes"
+    shown = (
+        f"{index},{iso(entry['time'])},{entry['type']},{get('channel', '')},{get('seq', '')},"
+        f"{get('epoch', '')},{version},{get('size', '')},{get('period', '')},{opened}"
+    )
+    if values is None:
+        return f"{shown}{_NO_CELLS}".encode()
+    cells = [shown, *_EMPTY]
+    for name, value in values.items():
+        cells[_COLUMN[name] - len(_SHOWN)] = _text(value)
+    line = ",".join(cells)
+    if line.count(",") >= len(COLUMNS) or _may_need_care(line):
+        for name, value in values.items():
+            cells[_COLUMN[name] - len(_SHOWN)] = _quoted(_cell(value))
+        line = ",".join(cells)
+    return f"{line}\r\n".encode()
+
+
+def _may_need_care(line: str) -> bool:
+    """Whether something in a line of cells may have to be changed or quoted."""
+    # Each of these is quicker than one regular expression for them all.
+    if '"' in line or not line.isprintable():
+        return True
+    return bool(_SIGNED.search(line) or _LATER.search(line))
+
+
 def table(rows: Iterable[Sequence[str]]) -> bytes:
     """Write rows of the table: RFC 4180, UTF-8, one line for each."""
     text = io.StringIO(newline="")
@@ -244,11 +293,23 @@ def header() -> bytes:
     return table([COLUMNS])
 
 
+def _text(value: str | int | Sequence[str]) -> str:
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) else SEPARATOR.join(value)
+
+
+def _quoted(text: str) -> str:
+    if '"' not in text and "," not in text:
+        return text
+    return '"' + text.replace('"', '""') + '"'
+
+
 def _cell(value: str | int | Sequence[str]) -> str:
     if isinstance(value, int):
         return str(value)
-    text = value if isinstance(value, str) else SEPARATOR.join(value)
-    if _CONTROL.search(text):
+    text = _text(value)
+    if not text.isprintable():
         text = _CONTROL.sub(" ", text)
     # A spreadsheet would take such a text for a formula, and strangers wrote it.
     return _FORMULA.sub(r"\1'\2", text) if ";" in text or text[:1] in _SIGNS else text

@@ -7,6 +7,7 @@ themselves are vouched for by checkpoints and witnesses.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,6 +27,7 @@ MAX_BYTES: Final = 1 << 28
 """Room for the digests of two million files."""
 MAX_TEXT: Final = 1024
 """Characters of a name."""
+_GENERATION: Final = re.compile("[2-9]|[1-9][0-9]{1,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,26 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The head of the log that a log follows, as the parties have agreed.
+
+    Args:
+        origin: of that log.
+        size: entries under the head.
+        root: of these entries, 32 bytes.
+    """
+
+    origin: str
+    size: int
+    root: bytes
+
+    @property
+    def values(self) -> dict[str, str | int]:
+        """What the first entry of the log that follows says."""
+        return {"origin": self.origin, "root": to_base64(self.root), "size": self.size}
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What a bundle is of.
 
@@ -58,6 +80,7 @@ class Facts:
         since: Unix milliseconds: entries before are not opened; None for no such limit.
         until: Unix milliseconds: entries from then on are not opened.
         made_at: Unix milliseconds.
+        predecessor: of a log that follows another one; None for an agreement's first.
     """
 
     origin: str
@@ -68,6 +91,7 @@ class Facts:
     since: int | None
     until: int | None
     made_at: int
+    predecessor: Predecessor | None = None
 
     def __post_init__(self) -> None:
         """Check that there can be such a bundle.
@@ -89,6 +113,16 @@ class Facts:
         for version in self.agreement.versions:
             if not 1 <= _whole(version.version) < 2**32:
                 raise ManifestError("a version in a manifest is out of bounds")
+        told = None if self.predecessor is None else self.predecessor.origin
+        if told != predecessor_of(self.origin, self.agreement.id):
+            raise ManifestError("a successor log follows the one before it, and no other log any")
+        if self.predecessor is not None:
+            _whole(self.predecessor.size, MAX_SIZE)
+
+    @property
+    def begins_with(self) -> Predecessor | None:
+        """What the bundle's first entry has to say: of a successor log from its beginning."""
+        return self.predecessor if self.first == 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +165,10 @@ class Manifest:
     def encode(self) -> bytes:
         """Return the manifest's bytes."""
         facts, agreement = self.facts, self.facts.agreement
+        before = {} if facts.predecessor is None else {"predecessor": facts.predecessor.values}
         return commitment.dump(
-            {
+            before
+            | {
                 "agreement": {
                     "id": agreement.id,
                     "limits": dict(agreement.limits),
@@ -180,6 +216,14 @@ class Manifest:
         return manifest
 
 
+def predecessor_of(origin: str, agreement: str) -> str | None:
+    """Return the name of the log that a log follows; None for an agreement's first, and any other."""
+    first, _, number = origin.rpartition("/")
+    if not first.endswith(f"/log/{agreement}") or not _GENERATION.fullmatch(number):
+        return None
+    return first if number == "2" else f"{first}/{int(number) - 1}"
+
+
 def statement(origin: str, digest: bytes) -> str:
     """Return the text that a log signs for a manifest; it can't be taken for a checkpoint.
 
@@ -194,7 +238,7 @@ def statement(origin: str, digest: bytes) -> str:
 def _manifest(body: dict[str, Any]) -> Manifest:
     if body["format"] != FORMAT:
         raise ValueError("another format")
-    agreement, bounds = body["agreement"], body["range"]
+    agreement, bounds, before = body["agreement"], body["range"], body.get("predecessor")
     facts = Facts(
         body["origin"],
         Agreement(
@@ -212,6 +256,7 @@ def _manifest(body: dict[str, Any]) -> Manifest:
         bounds["since"],
         bounds["until"],
         _whole(body["made_at"]),
+        None if before is None else Predecessor(before["origin"], before["size"], _root(before)),
     )
     files = {
         name: File(_whole(each["size"], MAX_SIZE), from_base64_hash(each["sha256"]))
@@ -219,6 +264,10 @@ def _manifest(body: dict[str, Any]) -> Manifest:
     }
     disclosed = _whole(body["counts"]["disclosed"], facts.end - facts.first)
     return Manifest(facts, disclosed, files)
+
+
+def _root(before: Mapping[str, Any]) -> bytes:
+    return from_base64_hash(before["root"])
 
 
 def _check_text(value: object) -> None:

@@ -598,6 +598,8 @@ class Manifest(NamedTuple):
     disclosed: int
     files: dict[str, Digest]
     digest: bytes
+    before: dict[str, Any]
+    versions: list[Any]
 
 
 def number(value: object, most: int = MAX_SIZE, least: int = 0) -> int:
@@ -620,7 +622,10 @@ def members(body: Any, names: str) -> list[Any]:
 
 def parse_manifest(data: bytes) -> Manifest:
     names = "agreement counts files format made_at origin party range"
-    agreement, counts, files, format_, made_at, origin, party, bounds = members(load(data), names)
+    body = load(data)
+    follows = isinstance(body, dict) and "predecessor" in body
+    before = body.pop("predecessor") if follows else {}
+    agreement, counts, files, format_, made_at, origin, party, bounds = members(body, names)
     if format_ != "liaison.bundle/1":
         raise ValueError("another format")
     id_, limits, parties, versions = members(agreement, "id limits parties versions")
@@ -643,9 +648,27 @@ def parse_manifest(data: bytes) -> Manifest:
         found[name] = Digest(number(size, MAX_SIZE), from_base64(digest, 32))
     if number(first) >= number(end) or first % WIDTH or entries != end - first:
         raise ValueError("the range is none")
-    return Manifest(
-        origin, party, first, end, number(disclosed, end - first), found, sha256(data).digest()
-    )
+    if (check_predecessor(before) if follows else None) != predecessor_of(origin, id_):
+        raise ValueError("a successor log follows the one before it, and no other log any")
+    opened, digest = number(disclosed, end - first), sha256(data).digest()
+    return Manifest(origin, party, first, end, opened, found, digest, before, versions)
+
+
+def check_predecessor(before: Any) -> str:
+    name, root, size = members(before, "origin root size")
+    from_base64(root, 32)
+    number(size)
+    return name_of(name)
+
+
+def predecessor_of(origin: str, agreement: str) -> str | None:
+    """Name the log that a log follows: None for an agreement's first log, and any other."""
+    first, _, generation = origin.rpartition("/")
+    if not first.endswith("/log/" + agreement):
+        return None
+    if not re.fullmatch("[2-9]|[1-9][0-9]{1,3}", generation):
+        return None
+    return first if generation == "2" else f"{first}/{int(generation) - 1}"
 
 
 def tile_path(level: int | None, index: int, width: int) -> str:
@@ -1122,6 +1145,8 @@ class Walk:
             bundle.verify()
             hashes.verify()
         found = found_in(pieces, start, bundle.name)
+        if start == 0 and self.manifest.before:
+            self.check_first(found.bodies[0] or {})
         if self.problem is None:
             self.problem = problem_of(lambda: self.follow(start, found))
         problem = problem_of(lambda: self.lines(start, found))
@@ -1136,6 +1161,11 @@ class Walk:
         else:
             self.tree = extended(self.tree, 0, divided(row))
         self.check_root(start + width)
+
+    def check_first(self, body: dict[str, Any]) -> None:
+        """A log that follows another one begins with what the parties have agreed."""
+        if body.get("type") != "checkpoint" or body.get("policy") not in self.manifest.versions:
+            fail("it does not tell of the log before this one, under an agreed version", index=0)
 
     def check_root(self, size: int, tree: list[tuple[int, bytes]] | None = None) -> None:
         root = self.roots.get(size)
@@ -1205,8 +1235,9 @@ class Walk:
     ) -> View:
         view = self.views.get(channel)
         if view is None:
-            # What begins after the log's first entry begins with its first item.
-            view = self.views[channel] = View(seq if self.manifest.first else 1, epoch)
+            # What begins after the first entry of an agreement's first log begins with its first item.
+            begins = not (self.manifest.first or self.manifest.before)
+            view = self.views[channel] = View(1 if begins else seq, epoch)
         if view.told:
             view.seq, view.told = self.following.pop(view.told), b""
         view.follow(index, seq, epoch, commit=commit)
@@ -1249,6 +1280,10 @@ class Walk:
             fields = from_base64(body["fields"], 32)
             shown = open_entry(b"".join(line), index, body["type"], fields)
             self.disclosed += 1
+        if index == 0 and self.manifest.before and shown.values is not None:
+            for name, value in self.manifest.before.items():
+                if name not in shown.hidden and shown.values.get(name) != value:
+                    fail("it tells another head of the log before this one", index=0)
         return (b"", []) if self.events is None else event(index, body, shown)
 
     def upper_tiles(self) -> None:

@@ -36,11 +36,12 @@ class Channels:
     As `liaison.tlog.channels.ChannelView`, for all channels and from anywhere in them.
 
     Args:
-        first: the entry that it begins with; with the log's first one, all channels begin.
+        whole: whether it begins where all channels begin: with the first entry of a log that
+            follows no other.
     """
 
-    def __init__(self, first: int) -> None:
-        self._whole = first == 0
+    def __init__(self, *, whole: bool) -> None:
+        self._whole = whole
         self._views: dict[bytes, tuple[int, int, bool]] = {}
         self.begun: dict[str, int] = {}
         """The first number of each channel whose beginning lies before, by pseudonym."""
@@ -97,7 +98,8 @@ class Walk:
         self._problem: BundleInvalidError | None = None
         self._time = 0
         self._disclosed = 0
-        self.channels = Channels(manifest.facts.first)
+        facts = manifest.facts
+        self.channels = Channels(whole=facts.first == 0 and facts.predecessor is None)
         self._openings = self._stream(layout.OPENINGS)
         has = layout.EVENTS in manifest.files
         self._events = self._stream(layout.EVENTS) if has else None
@@ -194,6 +196,8 @@ class Walk:
         for n, (_, entry) in enumerate(told):
             index = start + n
             event = _event(index, entry, openings[n : n + 1])
+            if index == 0:
+                _check_first(self._manifest, entry, event)
             self._disclosed += event.is_opened
             # Line and row by themselves: a list that is too short has no such element.
             if lines is not None and lines[n : n + 1] != [event.encode()[:-1]]:
@@ -227,6 +231,21 @@ class Walk:
         self._vouched = tree.size
         if self._problem is not None and _place(self._problem) < tree.size:
             raise self._problem
+
+
+def _check_first(manifest: Manifest, entry: Entry, event: Event) -> None:
+    """Check that a log that follows another one begins with what the parties have agreed."""
+    before, versions = manifest.facts.begins_with, manifest.facts.agreement.versions
+    if before is None:
+        return
+    if entry.type is not EntryType.CHECKPOINT or entry.policy not in versions:
+        problem = "it does not tell of the log before this one, under an agreed version"
+        raise BundleInvalidError(problem, index=0)
+    if event.values is not None and any(
+        name not in event.hidden and event.values.get(name) != value
+        for name, value in before.values.items()
+    ):
+        raise BundleInvalidError("it tells another head of the log before this one", index=0)
 
 
 def _event(index: int, entry: Entry, line: Sequence[bytes]) -> Event:

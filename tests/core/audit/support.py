@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from liaison.audit.bundle import BundleWriter, Shown
-from liaison.audit.manifest import Agreement, Facts
+from liaison.audit.manifest import Agreement, Facts, Predecessor
 from liaison.crypto.signing import SigningKey
 from liaison.model import ChannelId, Epoch, Seq
 from liaison.tlog import entries, merkle
@@ -55,11 +55,13 @@ class AuditedLog:
         witness_type: of both witnesses' keys.
         seed: of everything that looks random.
         origin: of the log.
+        predecessor: the head of the log before it.
     """
 
     witness_type: SignatureType = SignatureType.COSIGNATURE_ED25519
     seed: int = 7
     origin: str = ORIGIN
+    predecessor: Predecessor | None = None
     data: list[bytes] = field(default_factory=list)
     sealed: list[Sealed] = field(default_factory=list)
     made: list[Entry] = field(default_factory=list)
@@ -131,7 +133,8 @@ class AuditedLog:
 
     def facts(self, first: int = 0, end: int | None = None) -> Facts:
         end = len(self.data) if end is None else end
-        return Facts(self.origin, AGREEMENT, "NOR", first, end, None, 1000 * NOW, 1000 * NOW)
+        times = (None, 1000 * NOW, 1000 * NOW)
+        return Facts(self.origin, AGREEMENT, "NOR", first, end, *times, self.predecessor)
 
     def writer(
         self, out: io.BytesIO, facts: Facts, sizes: Sequence[int] = (), *, derived: bool = True

@@ -59,6 +59,9 @@ def short(count: int = 5) -> AuditedLog:
     return log
 
 
+LINED = short(8).made[0]
+
+
 # --- what is written is whole ---------------------------------------------------------------------
 
 
@@ -339,6 +342,30 @@ def test_nor_where_the_semicolon_separates() -> None:
         "a;b; c",
     ]
     verify_alone.verify(io.BytesIO(bundle))
+
+
+awkward = st.text(st.sampled_from(',;"= @-\r\n\x7f\u2028\uff1dax\t'), max_size=6) | st.text(
+    max_size=6
+)
+
+
+@given(
+    label=awkward,
+    to=st.lists(awkward, max_size=3),
+    dtg=st.integers(-(10**6), 10**6),
+    hidden=st.booleans(),
+)
+def test_a_row_that_is_written_quickly_is_the_row_that_a_csv_writer_writes(
+    label: str, to: list[str], dtg: int, *, hidden: bool
+) -> None:
+    entry = json.loads(LINED.encode())
+    values = {"dtg": dtg, "label": label, "to": to}
+    names = ("party",) if hidden else ()
+    shown = {**entry, "index": 7, "time": events.iso(entry["time"]), "policy": POLICY.version}
+
+    for said in (values, None):
+        expected = events.table([events.row(shown, said, names)])
+        assert events.record(7, entry, said, names) == expected
 
 
 @pytest.mark.parametrize(
