@@ -1,7 +1,7 @@
 """A log's files: tiles, the newest signed checkpoint, and evidence where the log is damaged.
 
 A file is written under another name, synced, and only then takes its own, so that a crash leaves
-no half of one; nothing is ever written over with other bytes, the checkpoint excepted. Everything
+no half of one; nothing that a checkpoint covers is ever written over with other bytes. Everything
 but the evidence can be derived again from the database. All functions block: call them in a thread.
 """
 
@@ -114,7 +114,9 @@ class TileStore:
 
     # --- writing ---
 
-    def write(self, derived: Iterable[tuple[Tile, bytes]], step: Callable[[str], object]) -> None:
+    def write(
+        self, derived: Iterable[tuple[Tile, bytes]], step: Callable[[str], object], signed: int
+    ) -> None:
         """Write those of the tiles that are not there.
 
         They are on the disk when this returns, under names that are once `show` returns.
@@ -122,11 +124,13 @@ class TileStore:
         Args:
             derived: from the log's entries.
             step: told of each file before it takes its name.
+            signed: entries under the last signed checkpoint. A tile that has more was shown to nobody,
+                and is replaced: it is of a database that was an old copy, or lost its last commits.
 
         Raises:
             TileConflictError: one that is there has other bytes; it was left as it is.
         """
-        drafts = [self._draft(tile.path, data) for tile, data in self._missing(derived)]
+        drafts = [self._draft(tile.path, data) for tile, data in self._missing(derived, signed)]
         # Several at once: a journal takes them together.
         list(self._syncing.map(_sync, drafts))
         for draft in drafts:
@@ -134,8 +138,16 @@ class TileStore:
             draft.replace(_final(draft))
         self._sync_soon({draft.parent for draft in drafts})
 
-    def _missing(self, derived: Iterable[tuple[Tile, bytes]]) -> Iterator[tuple[Tile, bytes]]:
-        return tiles.missing(derived, self.stored)
+    def _missing(
+        self, derived: Iterable[tuple[Tile, bytes]], signed: int
+    ) -> Iterator[tuple[Tile, bytes]]:
+        shown = []
+        for tile, data in derived:
+            if tile.end <= signed:
+                shown.append((tile, data))
+            elif self.stored(tile) != data:
+                yield tile, data
+        yield from tiles.missing(shown, self.stored)
 
     def show(self, note: bytes, step: Callable[[str], object]) -> None:
         """Make a signed checkpoint the newest; it is on the disk when this returns.

@@ -128,7 +128,7 @@ class Tiler:
         if expected is not None and grown != expected:
             raise held_log.forked(held)
         derived = sequencer.publish(held.tree.size, entries, held.store.read)
-        held.store.write(derived, self.step)
+        held.store.write(derived, self.step, held.signed.size)
         return grown
 
     async def _check_all(self, held: Held, state: State) -> None:

@@ -21,8 +21,18 @@ from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.errors import ShrunkError
 from liaison.tlog.note import Note
 from liaison.tlog.tiles import Tile
+from liaison.tlog.vkey import SignatureType, VerifierKey
 from tests.support.databases import copied
-from tests.support.logrig import AGREEMENT, ORIGIN, Act, LogRig, new_signer, opened
+from tests.support.logrig import (
+    AGREEMENT,
+    ORIGIN,
+    Act,
+    LogRig,
+    Policies,
+    new_signer,
+    opened,
+    policy_of,
+)
 
 
 @pytest.fixture
@@ -222,6 +232,28 @@ async def test_another_history_is_refused_and_none_of_it_is_written(
         await rig.act()
         await rig.publisher.publish()
         await check_shown(rig)
+
+
+async def test_what_an_old_copy_wrote_and_nobody_saw_is_replaced_when_the_right_one_is_back(
+    database_url: str, folder: Path, signer: SigningKey, tmp_path: Path
+) -> None:
+    async with opened(database_url, folder, signer) as rig:
+        await rig.act(3)
+        await rig.publisher.publish()
+    copy = await asyncio.to_thread(copied, database_url, tmp_path)
+    key = VerifierKey.of("w.example", SignatureType.COSIGNATURE_ED25519, new_signer())
+    # Its only witness is away: it writes what is recorded, and signs nothing.
+    away = Policies(policy_of([("w.example", key)], 1))
+    async with opened(copy, folder, signer, policies=away, urls={"w.example": "x"}) as rig:
+        await rig.act(300, "other")
+        await rig.publisher.publish()
+        assert (await rig.shown()).size == 3
+
+    async with opened(database_url, folder, signer) as rig:
+        await rig.act(297, "true")
+        await rig.publisher.publish()
+        await check_shown(rig)
+        assert (await rig.shown()).size == 300
 
 
 async def test_a_database_that_does_not_have_what_it_says_was_signed_is_refused(
