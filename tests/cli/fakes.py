@@ -240,6 +240,7 @@ class FakeMessage:
     draft: DraftView | None = None
     logged: bool = False
     late: bool = False
+    given_up: bool = False
 
     async def review(self) -> FakeSent:
         return self._signed(Part.REVIEW)

@@ -16,10 +16,11 @@ from liaison.policy.keys import VerifyKey
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.tlog.policy import Policy
 from liaison_sdk.log_status import Alarm, ChannelLog, LogStatus, UnloggedDevice
+from liaison_sdk.registrar.comparing import KeyEvent
 from liaison_sdk.registrar.desk import RelayDesk
 from liaison_sdk.registrar.office import RegistrarOffice
 from liaison_sdk.registrar.state import WatchAlarm, WatchedLog
-from liaison_sdk.registrar.watching import KeyEvent, Watched
+from liaison_sdk.registrar.watching import Watched
 from tests.cli.conftest import Liaison
 from tests.cli.fakes import CHANNEL, FakeClient, FakeMessage, FakeRelay, State
 
@@ -41,6 +42,7 @@ SOUND = LogStatus(
     channels=(ChannelLog(CHANNEL, "berlin-watch", 3, True, 9, 0, 0),),
     unlogged=(),
     alarms=(),
+    ended=(),
 )
 FORKED = replace(SOUND, alarms=(Alarm(7, None, "log.fork", "two histories", AT, b'{"a":1}'),))
 LATE = replace(
@@ -120,6 +122,7 @@ def test_programs_are_told_the_same(liaison: Liaison, client: FakeClient) -> Non
             "code": "log.fork",
             "text": "two histories",
             "at": int(AT.timestamp()),
+            "past": False,
         }
     ]
     assert done.record["channels"][0]["confirmed"] is True
@@ -322,6 +325,16 @@ def test_what_is_not_the_offices_doing_fails_verification(
     assert "ALARM   entry 12: not ours" in done.out
     assert "ALARM   the log: not whole" in done.out
     assert "2 alarms" in done.err
+
+
+def test_a_log_that_could_not_be_read_on_fails(liaison: Liaison, watched: list[Watched]) -> None:
+    watched += [NEWS, replace(NEWS, agreement_id="kept-back", problem="no such agreement")]
+
+    done = liaison("party", "watch")
+
+    assert done.code == 1
+    assert "the log of kept-back could not be read on" in done.err
+    assert "12  2026-11-18T11:06:40Z  certificate  nor/x#d1" in done.out
 
 
 def test_alarms_are_accepted_where_that_is_said(

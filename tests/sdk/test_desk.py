@@ -28,7 +28,7 @@ from liaison_sdk.registrar import authority
 from liaison_sdk.registrar.desk import RelayDesk
 from liaison_sdk.registrar.errors import ForeignPartyError, OfficeStateError
 from liaison_sdk.registrar.office import RegistrarOffice
-from liaison_sdk.registrar.state import OfficeState, WatchAlarm, WatchedLog
+from liaison_sdk.registrar.state import OfficeState, Said, WatchAlarm, WatchedLog
 from tests.sdk.support import CHEAP, PASSPHRASE
 
 NOW = 1_795_000_000
@@ -345,15 +345,22 @@ async def test_another_proposal_than_was_asked_for_is_not_signed(scene: Scene) -
 def test_the_books_of_earlier_versions_are_read_and_a_later_version_is_refused() -> None:
     log = WatchedLog(ID, 2, (bytes(32),), b"note", (WatchAlarm(1, "not ours", 3),))
     books = OfficeState(signed=("ab",), lists=((1, "cd"),), watched=(log,))
-    books = books.with_statement(ID, b"signed")
+    books = books.with_statement(ID, b"signed").with_said(Said(ID, "ef", "withdrawn", 4))
+    books = books.with_signed(b"version", ID, 5)
     assert OfficeState.decode(books.encode()) == books
     plain = json.loads(OfficeState().encode())
-    lacking = {1: {"statements", "signed", "lists", "watched"}, 2: {"signed", "lists", "watched"}}
+    said = {"agreements", "said", "said_whole"}
+    lacking = {
+        1: said | {"statements", "signed", "lists", "watched"},
+        2: said | {"signed", "lists", "watched"},
+        3: said,
+    }
 
     for number, names in lacking.items():
         old = {name: value for name, value in plain.items() if name not in names}
         old["format"] = f"liaison.registrar/{number}"
-        assert OfficeState.decode(json.dumps(old).encode()) == OfficeState()
+        # It is remembered that not all that was said is there.
+        assert OfficeState.decode(json.dumps(old).encode()) == OfficeState(said_whole=False)
     with pytest.raises(OfficeStateError) as caught:
-        OfficeState.decode(json.dumps(plain | {"format": "liaison.registrar/4"}).encode())
+        OfficeState.decode(json.dumps(plain | {"format": "liaison.registrar/5"}).encode())
     assert "newer version" in caught.value.hint

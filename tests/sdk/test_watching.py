@@ -16,16 +16,20 @@ from liaison.crypto import x509_issue
 from liaison.crypto.secret import random_bytes
 from liaison.crypto.signing import SignatureScheme, SigningKey
 from liaison.model import ChannelId, DeviceId, PartyCode
-from liaison.policy import signing, templates
+from liaison.policy import participation, signing, templates
 from liaison.policy.agreement import Agreement, AgreementKind
+from liaison.policy.lifecycle import Event
+from liaison.policy.participation import Statement
 from liaison.policy.revocation import Reason
 from liaison.relay import identity
 from liaison.relay.files import DataDir
 from liaison.tlog.fields import EntryType
+from liaison.tlog.text import to_base64
 from liaison.tlog.tiles import encode_entries
 from liaison.wire.log import LogAnswer, LogQuery
+from liaison.wire.problems import Problem, RemoteError
 from liaison_sdk.enrol import EnrolmentOptions, enrol
-from liaison_sdk.registrar import authority
+from liaison_sdk.registrar import authority, comparing, watching
 from liaison_sdk.registrar.desk import RelayDesk
 from liaison_sdk.registrar.office import RegistrarOffice
 from liaison_sdk.registrar.store import Role
@@ -177,11 +181,13 @@ async def test_a_version_that_the_authority_did_not_sign_is_an_alarm(scene: Scen
     await scene.desk.propose(signing.sign(second, key))
 
     found = await scene.watch("signature")
-    while not found.alarms:
+    while len(found.alarms) < 2:
         found = await scene.watch()
 
-    (alarm,) = found.alarms
-    assert "version 2: this office did not sign that version" in alarm.text
+    assert {alarm.text for alarm in found.alarms} == {
+        f"signature {AGREEMENT} version 2: this office did not sign that version",
+        "proposed agreement: this office did not sign that version",
+    }
 
 
 async def test_an_entry_that_the_relay_leaves_out_or_does_not_open_is_an_alarm(
@@ -341,6 +347,146 @@ async def test_what_an_entry_says_at_length_does_not_fill_the_books(scene: Scene
     (event,) = found.events
     assert len(event.subject) == 200
     assert len(found.alarms[0].text) < 1000
+
+
+# --- what the office has signed ---------------------------------------------------------
+
+
+async def later(scene: Scene) -> list[Watched]:
+    """Watch some hours from now."""
+    now = int(time.time()) + 2 * comparing.PATIENCE
+    return await watching.watch(scene.office, scene.desk._api, scene.desk._acts, now=now)
+
+
+async def another(scene: Scene, name: str) -> bytes:
+    """Sign another agreement, and bring it to nobody."""
+    agreement = await scene.desk.agreement(AGREEMENT)
+    return await asyncio.to_thread(
+        authority.sign, scene.office.store, replace(agreement, agreement_id=name)
+    )
+
+
+async def test_what_the_office_has_declared_stands_in_the_log_and_is_no_alarm(
+    scene: Scene,
+) -> None:
+    await scene.desk.declare(AGREEMENT, Event.SUSPEND, reason="a leak")
+
+    found = await scene.watch("suspended")
+
+    (said,) = [event for event in found.events if event.subject == "statement"]
+    assert (said.problem, found.alarms) == ("", ())
+    (after,) = await later(scene)
+    assert after.alarms == ()
+
+
+async def test_a_statement_that_is_kept_out_of_the_log_is_an_alarm(scene: Scene) -> None:
+    agreement = await scene.desk.agreement(AGREEMENT)
+    await asyncio.to_thread(
+        authority.declare,
+        scene.office.store,
+        agreement,
+        Event.WITHDRAW,
+        None,
+        reason="a leak",
+        now=int(time.time()),
+    )
+    await scene.watch("signature")
+    assert (await scene.desk.watch())[0].alarms == ()
+
+    (found,) = await later(scene)
+
+    (alarm,) = found.alarms
+    assert "(withdrawn) is not in the log" in alarm.text
+    await scene.desk.accept_alarms()
+    assert (await later(scene))[0].alarms == ()
+
+
+async def test_a_statement_that_the_office_has_not_signed_is_an_alarm(scene: Scene) -> None:
+    agreement = await scene.desk.agreement(AGREEMENT)
+    key = await asyncio.to_thread(scene.office.store.key, Role.AUTHORITY)
+    now = int(time.time())
+    first = Statement.first(agreement, scene.office.party.code, now=now)
+    said = first.after(Event.SUSPEND, reason="", now=now, max_age=agreement.status.max_age)
+    await scene.desk._api.declare(AGREEMENT, participation.sign(said, key))
+
+    found = await scene.watch("suspended")
+
+    (alarm,) = found.alarms
+    assert "this office did not sign that statement" in alarm.text
+
+
+async def test_an_exclusion_that_the_office_has_not_signed_is_an_alarm(scene: Scene) -> None:
+    made = await dishonest(scene)
+    digest = to_base64(digest_of("an exclusion"))
+    made.add(
+        EntryType.POLICY,
+        {"party": "NOR", "step": "signed", "document": "exclusion", "digest": digest},
+    )
+    made.add(
+        EntryType.POLICY,
+        {"party": "DEU", "step": "signed", "document": "exclusion", "digest": digest},
+    )
+
+    found = await scene.watch()
+
+    assert [(alarm.index, alarm.text) for alarm in found.alarms] == [
+        (0, "signed exclusion: this office did not sign that exclusion")
+    ]
+
+
+async def test_a_step_that_the_relay_does_not_open_is_an_alarm(scene: Scene) -> None:
+    made = await dishonest(scene)
+    made.add(EntryType.POLICY, {"party": "NOR", "step": "withdrawn", "document": "statement"})
+    made.closed.add(0)
+
+    (alarm,) = (await scene.watch()).alarms
+
+    assert "does not show whose act" in alarm.text
+
+
+async def test_a_log_that_the_relay_does_not_list_is_watched_all_the_same(scene: Scene) -> None:
+    async def none() -> list[Any]:
+        return []
+
+    scene.desk._api.agreements = none  # type: ignore[method-assign]
+
+    assert (await scene.watch("signature")).agreement_id == AGREEMENT
+
+
+async def test_an_agreement_that_was_signed_and_is_nowhere_is_told_until_it_is_accepted(
+    scene: Scene,
+) -> None:
+    await another(scene, "kept-from-us")
+    for _ in range(2):
+        found = {one.agreement_id: one for one in await scene.desk.watch()}
+
+        assert [alarm.index for alarm in found["kept-from-us"].alarms] == [-1]
+        assert found[AGREEMENT].alarms == ()
+
+    await scene.desk.accept_alarms()
+    found = {one.agreement_id: one for one in await scene.desk.watch()}
+    assert (found["kept-from-us"].alarms, found["kept-from-us"].problem) == ((), "")
+
+
+async def test_an_agreement_that_waits_for_others_signatures_is_no_news(scene: Scene) -> None:
+    await scene.desk.propose(await another(scene, "waits"))
+
+    found = {one.agreement_id: one for one in await scene.desk.watch()}
+
+    assert (found["waits"].alarms, found["waits"].problem) == ((), "")
+
+
+async def test_a_log_that_is_no_longer_served_is_a_problem_each_time(scene: Scene) -> None:
+    await scene.watch("signature")
+
+    async def gone(*_: object) -> Agreement:
+        raise RemoteError(Problem(code="agreement.unknown", status=404, detail="no such agreement"))
+
+    cast("Any", scene.desk._acts).agreement = gone
+    for _ in range(2):
+        (found,) = await scene.desk.watch()
+
+        assert (found.problem, found.size > 0) == ("no such agreement", True)
 
 
 async def soon(agreement: Agreement) -> Agreement:

@@ -161,7 +161,8 @@ class Ledger:
         for channel in query.channels:
             found += self._channel(ChannelId.parse(channel.channel), channel.after, size)
         if query.keys_after is not None:
-            told = (*self._of(EntryType.CHECKPOINT, size), *self._of(EntryType.KEY, size))
+            kinds = (EntryType.CHECKPOINT, EntryType.KEY, EntryType.POLICY)
+            told = sorted(i for kind in kinds for i in self._of(kind, size))
             found += [i for i in told if i >= query.keys_after]
         some = found[: query.limit]
         return LogAnswer(

@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liaison.errors import VerificationError
+from liaison.errors import UnavailableError, VerificationError
 from liaison_cli import offices
 from liaison_cli.context import Context, command
 from liaison_cli.party_devices import PartyOption
 
 if TYPE_CHECKING:
-    from liaison_sdk.registrar.watching import KeyEvent, Watched
+    from liaison_sdk.registrar.comparing import KeyEvent
+    from liaison_sdk.registrar.watching import Watched
 
 
 class NotOurDoingError(VerificationError):
     """A log says something about the party's keys that this office has not done."""
 
     code = "cli.not_our_doing"
+
+
+class LogNotReadError(UnavailableError):
+    """A log could not be read on; what is in it since the last time is not known."""
+
+    code = "cli.log_not_read"
 
 
 async def watch(
@@ -30,12 +37,14 @@ async def watch(
     ] = False,
     party: PartyOption = None,
 ) -> None:
-    """Read on in the logs, and tell what is new about the party's keys.
+    """Read on in the logs, and tell what is new about the party's keys and acts.
 
     Every entry since the last time is read and checked: certificates, revocations,
-    key packages, signatures of the authority. Exits 3 while there is an alarm: an
-    entry that is not this office's doing, or a log that is not whole. It stays one
-    until somebody has looked into it and says --accept.
+    key packages, signatures of the authority, statements, exclusions. Exits 3 while
+    there is an alarm: an entry that is not this office's doing, something that it
+    signed and that is not there, or a log that is not whole. It stays one until
+    somebody has looked into it and says --accept. Exits 1 where a log could not be
+    read on.
     """
     async with await offices.open_desk(cli, party) as desk:
         if accept:
@@ -53,6 +62,12 @@ async def watch(
         raise NotOurDoingError(
             f"{alarms} alarms: something in the log is not this office's doing",
             hint="find out who did it; a key of the party may be in other hands",
+        )
+    unread = [one.agreement_id for one in found if one.problem]
+    if unread:
+        raise LogNotReadError(
+            f"the log of {', '.join(unread)} could not be read on",
+            hint="try again; where that lasts, ask the relay's operator and the other parties",
         )
 
 

@@ -198,11 +198,11 @@ class AgreementActs:
         )
         return await self._bring(text, envelope)
 
-    async def countersign_exclusion(self, envelope: bytes) -> ExclusionOutcome:
+    async def countersign_exclusion(self, envelope: bytes, *, now: int) -> ExclusionOutcome:
         """Join in excluding another party; see `RelayDesk.countersign_exclusion`."""
         text = await self.agreement(exclusion.read(envelope).agreement_id)
         signed = await asyncio.to_thread(
-            authority.countersign_exclusion, self._office.store, envelope, text
+            authority.countersign_exclusion, self._office.store, envelope, text, now=now
         )
         return await self._bring(text, signed)
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from liaison.crypto import kdf
 from liaison.model import PartyCode
 from liaison.policy import exclusion, participation, signing
 from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import ExclusionRule
+from liaison.policy.dsse import Envelope
 from liaison.policy.errors import DocumentError
 from liaison.policy.exclusion import Exclusion
 from liaison.policy.lifecycle import Event
 from liaison.policy.participation import Statement
 from liaison_sdk.registrar.errors import ForeignPartyError
-from liaison_sdk.registrar.state import OfficeState
+from liaison_sdk.registrar.state import OfficeState, Said
 from liaison_sdk.registrar.store import RegistrarStore, Role
 
 
@@ -30,7 +32,7 @@ def sign(store: RegistrarStore, text: Agreement) -> bytes:
     """
     _check_own_part(store, text)
     # In the books first: the log will tell of it, and whoever watches knows it for its own.
-    store.change(lambda state: state.with_signed(text.digest()))
+    _book(store, text)
     return signing.sign(text, store.key(Role.AUTHORITY))
 
 
@@ -46,7 +48,7 @@ def countersign(store: RegistrarStore, envelope: bytes, text: Agreement) -> byte
         ForeignPartyError: see `sign`.
     """
     _check_own_part(store, text)
-    store.change(lambda state: state.with_signed(text.digest()))
+    _book(store, text)
     return signing.add_signature(envelope, store.key(Role.AUTHORITY))
 
 
@@ -87,7 +89,8 @@ def declare(
         used = 0 if booked is None else participation.read(booked).number
         said = replace(said, number=max(said.number, used + 1))
         signed = participation.sign(said, key)
-        return state.with_statement(text.agreement_id, signed)
+        note = _said(text.agreement_id, signed, said.state.value, said.issued_at)
+        return state.with_statement(text.agreement_id, signed).with_said(note)
 
     store.change(step)
     return signed
@@ -121,16 +124,21 @@ def exclude(
     _check_own_part(store, text)
     said = Exclusion(text.agreement_id, text.party(party).code, reason, now)
     _check_excludes(store, text, said)
-    return exclusion.sign(said, store.key(Role.AUTHORITY))
+    signed = exclusion.sign(said, store.key(Role.AUTHORITY))
+    _book_exclusion(store, signed, now)
+    return signed
 
 
-def countersign_exclusion(store: RegistrarStore, envelope: bytes, text: Agreement) -> bytes:
+def countersign_exclusion(
+    store: RegistrarStore, envelope: bytes, text: Agreement, *, now: int
+) -> bytes:
     """Add the party's signature to an exclusion; returns the larger envelope.
 
     Args:
         store: the signing party's.
         envelope: signed by others.
         text: the newest version of the agreement.
+        now: Unix seconds.
 
     Raises:
         ForeignPartyError: see `exclude`.
@@ -138,7 +146,25 @@ def countersign_exclusion(store: RegistrarStore, envelope: bytes, text: Agreemen
     """
     _check_own_part(store, text)
     _check_excludes(store, text, exclusion.read(envelope))
-    return exclusion.add_signature(envelope, store.key(Role.AUTHORITY))
+    signed = exclusion.add_signature(envelope, store.key(Role.AUTHORITY))
+    _book_exclusion(store, signed, now)
+    return signed
+
+
+def _book(store: RegistrarStore, text: Agreement) -> None:
+    digest, name, since = text.digest(), text.agreement_id, text.valid_from
+    store.change(lambda state: state.with_signed(digest, name, since))
+
+
+def _book_exclusion(store: RegistrarStore, signed: bytes, now: int) -> None:
+    """Note an exclusion before anybody gets it: whoever watches the log looks for it there."""
+    word = exclusion.read(signed)
+    note = _said(word.agreement_id, signed, f"exclusion of {word.party}", now)
+    store.change(lambda state: state.with_said(note))
+
+
+def _said(agreement_id: str, signed: bytes, what: str, at: int) -> Said:
+    return Said(agreement_id, kdf.sha256(Envelope.decode(signed).payload).hex(), what, at)
 
 
 def _check_excludes(store: RegistrarStore, text: Agreement, said: Exclusion) -> None:

@@ -279,7 +279,7 @@ class RelayDesk:
         Raises:
             DocumentError, ForeignPartyError, RemoteError: see `exclude`.
         """
-        return await self._acts.countersign_exclusion(envelope)
+        return await self._acts.countersign_exclusion(envelope, now=self._now())
 
     async def retract_exclusion(self, envelope: bytes) -> None:
         """Take back an exclusion that the own party has begun and that still waits.

@@ -17,10 +17,12 @@ from liaison.policy.canonical import from_base64, to_base64
 from liaison.policy.relay_identity import RelayIdentity
 from liaison_sdk.registrar.errors import OfficeStateError
 
-FORMAT: Final = "liaison.registrar/3"
+FORMAT: Final = "liaison.registrar/4"
+_UNTOLD: Final[dict[str, Any]] = {"agreements": {}, "said": [], "said_whole": False}
 _EARLIER: Final[dict[str, dict[str, Any]]] = {
-    "liaison.registrar/1": {"statements": {}, "signed": [], "lists": {}, "watched": []},
-    "liaison.registrar/2": {"signed": [], "lists": {}, "watched": []},
+    "liaison.registrar/1": _UNTOLD | {"statements": {}, "signed": [], "lists": {}, "watched": []},
+    "liaison.registrar/2": _UNTOLD | {"signed": [], "lists": {}, "watched": []},
+    "liaison.registrar/3": _UNTOLD,
 }
 """What earlier versions of the form lack."""
 
@@ -108,6 +110,8 @@ class WatchedLog:
         alarms: that nobody has accepted yet.
         channels: how far each channel was followed, by its pseudonym: the number that comes next,
             and the epoch.
+        said: digests of the own party's statements and exclusions, hex, that need not be looked
+            for any more: they stand in the log, or that they do not was told.
     """
 
     agreement: str
@@ -116,6 +120,24 @@ class WatchedLog:
     note: bytes = b""
     alarms: tuple[WatchAlarm, ...] = ()
     channels: tuple[tuple[bytes, int, int], ...] = ()
+    said: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the authority has signed about an agreement, beside its versions.
+
+    Args:
+        agreement: its id.
+        digest: SHA-256 of the payload, hex.
+        what: `active`, `suspended`, `withdrawn`, or `exclusion of CODE`.
+        at: when, Unix seconds.
+    """
+
+    agreement: str
+    digest: str
+    what: str
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +166,32 @@ class OfficeState:
     """Digests of the revocation lists that were signed here, hex, by their numbers."""
     watched: tuple[WatchedLog, ...] = ()
     """How far the logs of the party's agreements were watched."""
+    agreements: tuple[tuple[str, int], ...] = ()
+    """The agreements of which a version was signed here, and from when the first one holds."""
+    said: tuple[Said, ...] = ()
+    """Statements and exclusions that were signed here."""
+    said_whole: bool = True
+    """Whether all of them are there: earlier programs noted the newest statements only."""
 
-    def with_signed(self, digest: bytes) -> OfficeState:
-        """Remember that a version of an agreement is being signed."""
-        return replace(self, signed=tuple(sorted({*self.signed, digest.hex()})))
+    def with_signed(self, digest: bytes, agreement_id: str, valid_from: int) -> OfficeState:
+        """Remember that a version of an agreement is being signed.
+
+        Args:
+            digest: of the version.
+            agreement_id: whose.
+            valid_from: when it begins to hold, Unix seconds.
+        """
+        known = dict(self.agreements)
+        known[agreement_id] = min(valid_from, known.get(agreement_id, valid_from))
+        return replace(
+            self,
+            signed=tuple(sorted({*self.signed, digest.hex()})),
+            agreements=tuple(sorted(known.items())),
+        )
+
+    def with_said(self, said: Said) -> OfficeState:
+        """Remember a statement or an exclusion that is being signed."""
+        return self if said in self.said else replace(self, said=(*self.said, said))
 
     def watch(self, agreement_id: str) -> WatchedLog:
         """Return how far a log was watched; a new value where it never was."""
@@ -194,6 +238,9 @@ class OfficeState:
                 "signed": list(self.signed),
                 "lists": {str(number): digest for number, digest in self.lists},
                 "watched": [_watched(log) for log in self.watched],
+                "agreements": dict(self.agreements),
+                "said": [[one.agreement, one.digest, one.what, one.at] for one in self.said],
+                "said_whole": self.said_whole,
             }
         ).encode()
 
@@ -224,6 +271,9 @@ class OfficeState:
                 signed=tuple(document["signed"]),
                 lists=tuple((int(n), digest) for n, digest in document["lists"].items()),
                 watched=tuple(_read_watched(log) for log in document["watched"]),
+                agreements=tuple(document["agreements"].items()),
+                said=tuple(Said(*one) for one in document["said"]),
+                said_whole=document["said_whole"],
             )
         except (KeyError, TypeError, ValueError) as e:
             # Not the text of `e`: it may quote a code.
@@ -298,6 +348,7 @@ def _watched(log: WatchedLog) -> dict[str, Any]:
         "note": log.note.decode(),
         "alarms": [[one.index, one.text, one.at] for one in log.alarms],
         "channels": [[name.hex(), seq, epoch] for name, seq, epoch in log.channels],
+        "said": list(log.said),
     }
 
 
@@ -309,6 +360,7 @@ def _read_watched(node: dict[str, Any]) -> WatchedLog:
         node["note"].encode(),
         tuple(WatchAlarm(*one) for one in node["alarms"]),
         tuple((bytes.fromhex(name), seq, epoch) for name, seq, epoch in node["channels"]),
+        tuple(node.get("said", ())),
     )
 
 

@@ -19,12 +19,9 @@ from typing import Final
 from liaison.errors import LiaisonError
 from liaison.model import PartyCode
 from liaison.policy.agreement import Agreement
-from liaison.policy.canonical import from_base64
 from liaison.tlog import merkle
-from liaison.tlog.commitment import Value
 from liaison.tlog.entries import Entry
 from liaison.tlog.errors import ForkError, QuorumError
-from liaison.tlog.fields import EntryType
 from liaison.tlog.merkle import CompactRange
 from liaison.tlog.tiles import Tile
 from liaison.trust import log as trusted
@@ -35,35 +32,14 @@ from liaison_sdk.errors import ConnectionLostError
 from liaison_sdk.http import RelayAPI
 from liaison_sdk.log_channels import ChannelRuns
 from liaison_sdk.log_checks import Proven, Seen
-from liaison_sdk.registrar import watching_successors
+from liaison_sdk.registrar import comparing, watching_successors
 from liaison_sdk.registrar.acts import AgreementActs
+from liaison_sdk.registrar.comparing import KeyEvent
 from liaison_sdk.registrar.office import RegistrarOffice
 from liaison_sdk.registrar.state import OfficeState, WatchAlarm, WatchedLog
 
+_NOT_FOUND: Final = 404
 _MOST_ALARMS: Final = 1000
-_MOST_TEXT: Final = 200
-"""Characters of what an entry says that are kept and shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyEvent:
-    """What a log says about one of the party's keys.
-
-    Args:
-        index: where.
-        time_ms: when, Unix milliseconds by the relay's clock.
-        act: `certificate`, `known`, `revocations`, `revoked`, `key_packages` or `signature`.
-        subject: the device, list or agreement that it is about.
-        serial: of a certificate, or the id of the key that signed; may be empty.
-        problem: why it is not the party's own doing; empty where it is.
-    """
-
-    index: int
-    time_ms: int
-    act: str
-    subject: str
-    serial: str
-    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +49,7 @@ class Watched:
     Args:
         agreement_id: whose log.
         size: entries that were read and compared, from the first.
-        events: what is new about the party's keys, in the log's order.
+        events: what is new about the party's keys and acts, in the log's order.
         problem: why the log could not be read on; empty where it was.
         alarms: all that nobody has accepted yet, the new ones too.
     """
@@ -91,9 +67,17 @@ async def watch(
     """Read on in all logs of the party; see `RelayDesk.watch`."""
     listed = {summary.id for summary in await api.agreements()}
     books = await asyncio.to_thread(lambda: office.state)
+    # A log that the relay does not list is watched all the same, where the office knows of it.
+    signed = {name for name, since in books.agreements if since <= now}
     found = []
-    for agreement_id in sorted(listed | {log.agreement for log in books.watched}):
-        agreement = await _in_force(acts, agreement_id, now)
+    for name in sorted(listed | signed | {log.agreement for log in books.watched}):
+        try:
+            agreement = await _in_force(acts, name, now)
+        except ConnectionLostError:
+            raise
+        except LiaisonError as e:
+            found.append(await _unserved(office, api, books.watch(name), e, now))
+            continue
         if trusted.has_log(agreement):
             found.append(await _Watch(office, api, agreement, now).run())
     return found
@@ -105,6 +89,29 @@ async def _in_force(acts: AgreementActs, agreement_id: str, now: int) -> Agreeme
     while agreement.log.generation > 1 and agreement.valid_from > now:
         agreement = await acts.agreement(agreement_id, agreement.version - 1)
     return agreement
+
+
+async def _unserved(
+    office: RegistrarOffice, api: RelayAPI, known: WatchedLog, error: LiaisonError, now: int
+) -> Watched:
+    """Tell of an agreement that the relay does not serve.
+
+    One that waits for others' signatures is no news. Of one that was never served it is told once:
+    it may have been given up.
+    """
+    name = known.agreement
+    is_new = not known.note and not known.alarms
+    state = await asyncio.to_thread(lambda: office.state)
+    if is_new and isinstance(error, RemoteError) and error.problem.status == _NOT_FOUND:
+        if name in {one.id for one in await api.proposals()}:
+            return Watched(name, 0)
+        if any(log.agreement == name for log in state.watched):
+            return Watched(name, 0)
+        text = "this office has signed the agreement, and the relay does not have it"
+        log = replace(known, alarms=(WatchAlarm(-1, text, now),))
+        await asyncio.to_thread(office.store.change, lambda state: state.with_watched(log))
+        return Watched(name, 0, alarms=log.alarms)
+    return Watched(name, known.size, problem=error.message, alarms=known.alarms)
 
 
 def accept(office: RegistrarOffice) -> int:
@@ -163,10 +170,12 @@ class _Watch:
         is_first = self._agreement.log.generation == 1
         channels, twice = _followed(known, entries, self._now, whole=is_first)
         begun = watching_successors.check_first(self._agreement, known, read.shown, self._now)
-        events, about = _compare(state, self._office.party.code, entries, read.shown, self._now)
+        events, about, said = comparing.compare(
+            state, self._office.party.code, known, entries, read.shown, self._now
+        )
         old = _old(self._agreement, self._office.party.code, known, read.seen, self._now)
         alarms = (*known.alarms, *begun, *old, *unread, *twice, *about)[:_MOST_ALARMS]
-        kept = await self._keep(replace(after, alarms=alarms, channels=channels))
+        kept = await self._keep(replace(after, alarms=alarms, channels=channels, said=said))
         return Watched(name, kept.size, tuple(events), alarms=kept.alarms)
 
     async def _keep(self, log: WatchedLog) -> WatchedLog:
@@ -257,88 +266,3 @@ def _followed(
             text = f"channel {entry.channel.hex()[:8]}: {error.message}"
             alarms.append(WatchAlarm(index, text, now))
     return runs.followed, alarms
-
-
-def _compare(
-    state: OfficeState,
-    party: PartyCode,
-    entries: Sequence[tuple[int, Entry]],
-    opened: Mapping[int, Proven],
-    now: int,
-) -> tuple[list[KeyEvent], list[WatchAlarm]]:
-    """Compare every new entry about keys with the books."""
-    events, alarms = [], []
-    for index, entry in entries:
-        if entry.type is not EntryType.KEY:
-            continue
-        shown = opened.get(index)
-        values = None if shown is None else shown.values
-        if values is None or "party" not in values:
-            # Of others' keys the relay shows whose they are, so that it can't hide ours there.
-            text = "the relay does not show whose key this entry is about"
-            alarms.append(WatchAlarm(index, text, now))
-        elif values["party"] == str(party):
-            event = _event(state, index, entry.time, values)
-            events.append(event)
-            if event.problem:
-                text = f"{event.act} {event.subject}: {event.problem}"
-                alarms.append(WatchAlarm(index, text, now))
-    return events, alarms
-
-
-def _event(state: OfficeState, index: int, time_ms: int, values: Mapping[str, Value]) -> KeyEvent:
-    act, subject = str(values.get("act") or ""), str(values.get("subject") or "")
-    problem = _problem(state, act, subject, values)
-    # An entry has room for half a megabyte in each field, and the books are kept whole.
-    act, subject, serial = (
-        text[:_MOST_TEXT] for text in (act or "?", subject, str(values.get("serial") or ""))
-    )
-    return KeyEvent(index, time_ms, act, subject, serial, problem)
-
-
-def _problem(state: OfficeState, act: str, subject: str, values: Mapping[str, Value]) -> str:
-    """Return why an entry is not the party's own doing, or nothing."""
-    digest, serial = _hex(values.get("digest")), str(values.get("serial") or "")
-    match act:
-        case "certificate" | "known":
-            return _certificate_problem(state, subject, serial, digest)
-        case "revocations":
-            return _list_problem(state, subject, digest)
-        case "revoked":
-            if any(c.serial == serial and str(c.device) == subject for c in state.certificates):
-                return ""
-            return "this office never issued the certificate that was revoked"
-        case "signature":
-            return "" if digest in state.signed else "this office did not sign that version"
-        case "key_packages":
-            if any(str(c.device) == subject for c in state.certificates):
-                return ""
-            return "this office never certified such a device"
-    return "this program does not know such an act, or the relay does not show it"
-
-
-def _certificate_problem(state: OfficeState, subject: str, serial: str, digest: str) -> str:
-    for issued in state.certificates:
-        if (str(issued.device), issued.serial) == (subject, serial):
-            if issued.digest in ("", digest):
-                return ""
-            return "this office issued another certificate of that serial number"
-    return "this office did not issue the certificate"
-
-
-def _list_problem(state: OfficeState, subject: str, digest: str) -> str:
-    lists = dict(state.lists)
-    number = int(subject) if subject.isascii() and subject.isdigit() else 0
-    if number in lists:
-        return "" if lists[number] == digest else "this office signed another list of that number"
-    if state.revocations is not None and 0 < number < min(lists, default=2**63):
-        # Signed before this office noted what its lists say.
-        return ""
-    return "this office did not sign the list"
-
-
-def _hex(digest: Value) -> str:
-    try:
-        return from_base64(digest).hex() if isinstance(digest, str) else ""
-    except LiaisonError:
-        return ""

@@ -35,7 +35,7 @@ def current(agreement: Agreement, known: WatchedLog, now: int) -> WatchedLog:
     if head is None or read.origin == trusted.origin(agreement):
         return known
     alarms = [*known.alarms, *(WatchAlarm(-1, text, now) for text in _differences(read, head))]
-    return WatchedLog(known.agreement, alarms=tuple(alarms))
+    return WatchedLog(known.agreement, alarms=tuple(alarms), said=known.said)
 
 
 def _differences(read: Checkpoint, head: Predecessor) -> list[str]:
