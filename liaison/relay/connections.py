@@ -342,7 +342,7 @@ class Door(web.BaseSite):
             made.append(Handler(server, place, loop, **self._options))
             return made[0]
 
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _tune(accepted, self._connections.settings.stall_timeout)
         try:
             await loop.connect_accepted_socket(handler, accepted, ssl=self._tls, **waits)
         except OSError:
@@ -361,3 +361,12 @@ class Door(web.BaseSite):
         if now - self._told >= _TELL:
             log.logger().warning("connections_refused", count=self._refused)
             self._refused, self._told = 0, now
+
+
+def _tune(accepted: socket.socket, stall: float) -> None:
+    accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # An answer stays in memory while its reader takes none of it. Linux has this; elsewhere the
+    # heartbeat of streams and the bound on a device's connections have to do.
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None:
+        accepted.setsockopt(socket.IPPROTO_TCP, option, max(1, int(stall * 1000)))

@@ -149,6 +149,9 @@ class Settings(BaseSettings):
     keepalive_timeout: Rate = Field(
         75.0, description="How long a connection may wait for the head of its next request."
     )
+    stall_timeout: Rate = Field(
+        60.0, description="How long a peer may take nothing of what was sent to it."
+    )
     max_streams: Positive = Field(
         20_000, description="WebSocket connections that the relay keeps open at once."
     )

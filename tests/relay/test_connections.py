@@ -23,7 +23,7 @@ from liaison.relay.app import Clocks
 from liaison.relay.connections import MAX_HEADER, MAX_HEADERS, MAX_LINE, Connections, Door, Handler
 from liaison.relay.errors import TooManyConnectionsError
 from liaison.relay.settings import Settings
-from liaison.relay.tls import context as server_tls
+from liaison.relay.tls import Served
 from tests.support.people import people_of
 from tests.support.relay import running
 from tests.support.world import World
@@ -205,13 +205,17 @@ async def door(folder: Path, **settings: Any) -> AsyncIterator[Running]:
         request.protocol.place.prove(NOR)
         return web.Response(text="proved")
 
+    async def much(_request: web.Request) -> web.Response:
+        return web.Response(body=bytes(64 << 20))
+
     app = web.Application()
+    app.router.add_get("/much", much)
     app.router.add_get("/up", up)
     app.router.add_get("/prove", prove)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     listener = socket.create_server(("127.0.0.1", 0))
-    tls = server_tls(folder / "pem", folder / "key")
+    tls = (await asyncio.to_thread(Served, folder / "pem", folder / "key")).context
     try:
         await Door(runner, listener, tls, connections, lingering=1).start()
         client = ssl.create_default_context(cafile=str(folder / "ca"))
@@ -306,6 +310,16 @@ async def test_a_connection_that_waits_for_its_next_request_is_closed_in_time(
     async with door(tmp_path, keepalive_timeout=0.1) as found:
         assert b"proved" in await found.says(PROVE)
         assert b"proved" in await found.says(PROVE + HELLO[:12])
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system can't tell")
+async def test_a_peer_that_takes_nothing_of_its_answer_is_let_go(tmp_path: Path) -> None:
+    async with door(tmp_path, stall_timeout=0.2) as found:
+        _, writer = await found.secure()
+        writer.write(PROVE.replace(b"prove", b"much"))
+
+        await found.empty()
+        writer.close()
 
 
 @both_loops

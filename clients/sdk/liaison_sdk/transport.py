@@ -95,6 +95,7 @@ class Transport(Protocol):
 
         Raises:
             ConnectionLostError: no answer came.
+            RelayBrokenError: one came that no relay gives.
         """
 
     async def connect(self, path: str, *, headers: Mapping[str, str]) -> Socket:
@@ -149,6 +150,10 @@ class AiohttpTransport:
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as e:
             raise _lost(e) from e
+        if "Content-Encoding" in answer.headers:
+            answer.close()
+            # Nobody asked for it: of what size it would become, its own says nothing.
+            raise RelayBrokenError("the relay's answer is encoded")
         return _Answer(answer)
 
     async def connect(self, path: str, *, headers: Mapping[str, str]) -> Socket:
@@ -195,6 +200,8 @@ class AiohttpTransport:
                         total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=_READ_TIMEOUT
                     ),
                     cookie_jar=aiohttp.DummyCookieJar(),
+                    headers={"Accept-Encoding": "identity"},
+                    auto_decompress=False,
                 )
             return self._session
 
