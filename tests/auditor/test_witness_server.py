@@ -15,6 +15,7 @@ import pytest
 from liaison.crypto import trial_tls
 from liaison.tlog import witness as protocol
 from liaison.tlog.errors import ForkError
+from liaison.tlog.note import Note
 from liaison_auditor.errors import ConfigurationError, WitnessStateError
 from liaison_auditor.witness import keys, server
 from liaison_auditor.witness.keys import Algorithm
@@ -51,6 +52,21 @@ async def _ask(
         session.post(f"{witness.url}/{what}", data=body) as answer,
     ):
         return answer.status, answer.content_type, await answer.read()
+
+
+async def _slow(
+    witness: RunningWitness, source: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Begin a request, from another address of this machine, whose body does not come."""
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", witness.port, local_addr=(source, 0)
+    )
+    writer.write(
+        b"POST /add-checkpoint HTTP/1.1\r\nHost: w\r\nContent-Length: 9\r\n"
+        b"Expect: 100-continue\r\n\r\n"
+    )
+    await reader.readuntil(b" 100 Continue\r\n\r\n")
+    return reader, writer
 
 
 async def test_a_log_that_grows_is_cosigned(witness: RunningWitness, log: SignedLog) -> None:
@@ -157,6 +173,50 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
 
     assert b" 408 " in line
     writer.close()
+
+
+async def test_strangers_who_send_slowly_keep_nobody_else_out(
+    witness: RunningWitness, log: SignedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_READING_OF_ONE", 3)
+    slow = [await _slow(witness, source) for source in ("127.0.0.2",) * 4 + ("127.0.0.3",)]
+
+    # The last one from the address that has taken all that it may have; the others stay.
+    assert b" 503 " in await slow[3][0].readline()
+    assert (await _ask(witness, log.request(0).encode()))[0] == 200
+    for _, writer in slow:
+        writer.close()
+
+
+async def test_no_more_bodies_are_waited_for_than_memory_has_room_for(
+    witness: RunningWitness, log: SignedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_READING", 2)
+    slow = [await _slow(witness, f"127.0.0.{n}") for n in (2, 3)]
+
+    assert (await _ask(witness, log.request(0).encode()))[0] == 503
+    for _, writer in slow:
+        writer.close()
+
+
+async def test_who_goes_away_in_the_middle_is_no_line_in_the_log(
+    witness: RunningWitness, log: SignedLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        _, writer = await _slow(witness, "127.0.0.2")
+        writer.transport.abort()
+    # What was sent after them is answered after them.
+    assert (await _ask(witness, log.request(0).encode()))[0] == 200
+
+    assert caplog.records == []
+
+
+async def test_a_long_checkpoint_is_refused(witness: RunningWitness, log: SignedLog) -> None:
+    long = Note(log.note(4).text + "x" * server.MAX_TEXT + "\n").signed_by(log.key, log.signer)
+
+    status, _, body = await _ask(witness, protocol.AddCheckpoint(0, (), long).encode())
+
+    assert (status, body[:17]) == (400, b"a checkpoint with")
 
 
 async def test_too_many_requests_at_once_are_told_to_come_back(

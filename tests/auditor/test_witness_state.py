@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.errors import ForkError, NoteUnsignedError, ProofError, WitnessBehindError
+from liaison.tlog.witness import AddCheckpoint
 from liaison_auditor.errors import WitnessStateError
 from liaison_auditor.witness import state as states
 from liaison_auditor.witness.state import Kind, State
@@ -64,6 +66,26 @@ def test_the_time_of_a_cosignature_never_goes_back(state: State, log: SignedLog)
     state.advance(log.request(0, 4), [log.key], NOW)
 
     assert state.advance(log.request(4, 10), [log.key], NOW - 50) == NOW
+
+
+def test_only_the_logs_own_signatures_are_remembered(state: State, log: SignedLog) -> None:
+    other = log.forked([b"x"] * 10)
+    stranger = SignedLog("stranger.example")
+
+    def crowded(request: AddCheckpoint) -> AddCheckpoint:
+        # Its own line twice, and one that says nothing here.
+        twice = request.note.with_signature(*request.note.signatures)
+        return replace(request, note=twice.signed_by(stranger.key, stranger.signer))
+
+    state.advance(crowded(log.request(0)), [log.key], NOW)
+    with pytest.raises(ForkError):
+        state.advance(crowded(other.request(10)), [log.key], NOW)
+
+    last, (held,) = state.latest(log.origin), state.evidence()
+    assert last is not None
+    assert last.note == log.note().encode()
+    assert (held.ours, held.theirs) == (log.note().encode(), other.note().encode())
+    assert held.request == other.request(10).encode()
 
 
 def test_what_the_log_has_not_signed_is_not_remembered(state: State, log: SignedLog) -> None:

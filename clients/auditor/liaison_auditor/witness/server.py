@@ -2,7 +2,7 @@
 
 `show-checkpoint` beside it answers a log that was refused with what was cosigned: proof, where an
 answer of another size is a word. Whoever reaches the port may ask; only what a known log has signed is cosigned. What a request costs is
-bounded: its size, its time, and how many wait at once.
+bounded: its size, its time, how many come in at once and how many wait to be judged.
 
 Source: C2SP tlog-witness, "add-checkpoint".
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -38,7 +39,13 @@ from liaison_auditor.witness.state import State
 PATH: Final = f"/{witness.ADD}"
 SHOW_PATH: Final = f"/{witness.SHOW}"
 MAX_WAITING: Final = 64
-"""Requests at once; more are told to come back."""
+"""Requests that wait to be judged; more are told to come back."""
+MAX_READING: Final = 512
+"""Requests whose bodies are still coming."""
+MAX_READING_OF_ONE: Final = 64
+"""Of them from one address: whoever sends slowly keeps out those next to it at most."""
+MAX_TEXT: Final = 4096
+"""Characters of a checkpoint: what is cosigned is kept, and extensions are the sender's."""
 BODY_SECONDS: Final = 10
 """For a request's body to come in."""
 KEEPALIVE_SECONDS: Final = 75
@@ -74,6 +81,7 @@ class Witness:
         # One thread: the state has one user, and the event loop never waits for the disk.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="witness")
         self._waiting = 0
+        self._reading: Counter[str] = Counter()
 
     def application(self) -> web.Application:
         """Return the HTTP application; it ends the witness when it is cleaned up."""
@@ -90,6 +98,8 @@ class Witness:
             LiaisonError: refused; `liaison.tlog.witness.STATUS` has the status.
         """
         request = AddCheckpoint.decode(body)
+        if len(request.note.text) > MAX_TEXT:
+            raise WitnessRequestError(f"a checkpoint with more than {MAX_TEXT} characters")
         origin = request.checkpoint.origin
         try:
             at = self._state.advance(request, self._logs.get(origin, ()), int(self._clock()))
@@ -117,16 +127,19 @@ class Witness:
         return shown
 
     async def _answer(self, work: Callable[[bytes], bytes], request: web.Request) -> web.Response:
-        if self._waiting >= MAX_WAITING:
+        try:
+            body = await self._read(request)
+        except TimeoutError:
+            return _refused(408, "the request did not come in time", {"Connection": "close"})
+        except ConnectionError:
+            # Whoever asked has gone: nobody reads this, and it is nothing to report.
+            return _refused(400, "the request was cut short", {"Connection": "close"})
+        if body is None or self._waiting >= MAX_WAITING:
             return _refused(503, "too many requests at once", {"Retry-After": "1"})
         self._waiting += 1
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await request.read()
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(self._worker, work, body)
-        except TimeoutError:
-            return _refused(408, "the request did not come in time", {"Connection": "close"})
         except WitnessBehindError as error:
             return web.Response(
                 status=409, body=witness.encode_size(error.size), content_type=SIZE_TYPE
@@ -136,6 +149,21 @@ class Witness:
         finally:
             self._waiting -= 1
         return web.Response(body=answer, content_type="text/plain", charset="utf-8")
+
+    async def _read(self, request: web.Request) -> bytes | None:
+        """Return a request's body; None where too many are being read."""
+        address = request.remote or ""
+        reading = self._reading
+        if reading[address] >= MAX_READING_OF_ONE or reading.total() >= MAX_READING:
+            return None
+        reading[address] += 1
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await request.read()
+        finally:
+            reading[address] -= 1
+            if not reading[address]:
+                del reading[address]
 
     async def _close(self, _app: web.Application) -> None:
         loop = asyncio.get_running_loop()

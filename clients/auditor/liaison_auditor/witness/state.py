@@ -5,7 +5,7 @@ is cosigned now, in one transaction that is on disk when it returns. So whoever 
 signs two roots for one size, whatever dies when; a second process on the same file waits.
 
 Evidence is kept only of checkpoints that the log has signed. A `fork` is proof for anybody: two roots
-for one size. The other kinds are suspicion, for a stranger can replay an old checkpoint or send a
+for one size. Only the log's own signatures are kept: other lines are whatever the sender likes. The other kinds are suspicion, for a stranger can replay an old checkpoint or send a
 wrong proof: they are settled when the log shows that it has grown from what was cosigned last.
 """
 
@@ -15,7 +15,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -86,7 +86,7 @@ class Evidence:
         time: POSIX seconds when it came.
         ours: the note that contradicts it, or what was cosigned last.
         theirs: the note that it came with; the log has signed both.
-        request: as it came, with the proof.
+        request: as it came, with the proof, but with the log's signatures alone.
         settled: whether the log has since shown that it grew; never for a fork.
     """
 
@@ -191,6 +191,7 @@ class State:
             WitnessStateError: the disk is full or fails; nothing was stored.
         """
         origin = request.checkpoint.origin
+        kept = _own(request, log_keys)
         with self._transaction():
             last = self.latest(origin)
             time = now if last is None else max(now, last.time)
@@ -199,9 +200,9 @@ class State:
             except (ForkError, ProofError, WitnessBehindError) as error:
                 refusal = error
                 if last is not None:
-                    self._suspect(request, last, now)
+                    self._suspect(kept, last, now)
             else:
-                self._store(new, request.note.encode(), last, time)
+                self._store(new, kept.note.encode(), last, time)
                 return time
         raise refusal
 
@@ -293,3 +294,10 @@ class State:
                     unchanged="nothing was cosigned",
                 ) from error
             raise
+
+
+def _own(request: AddCheckpoint, log_keys: Sequence[VerifierKey]) -> AddCheckpoint:
+    """Leave out all signatures but one by each key of the log."""
+    lines = reversed(request.note.signatures)
+    own = {key: line for line in lines for key in log_keys if line.is_by(key)}
+    return replace(request, note=replace(request.note, signatures=tuple(own.values())))
