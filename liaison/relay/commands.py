@@ -271,7 +271,7 @@ def hold_list(data: Data = None, as_json: AsJSON = False) -> None:  # noqa: FBT0
 
 
 @audit.command("export")
-def audit_export(
+def audit_export(  # noqa: PLR0913, PLR0917 - one for each option
     partnership: Annotated[str, typer.Option(metavar="ID", help="The agreement's id.")],
     party_code: Annotated[
         str,
@@ -283,6 +283,9 @@ def audit_export(
     ] = None,
     until: Annotated[
         str | None, typer.Option("--to", help="Open nothing of this time or newer, UTC.")
+    ] = None,
+    generation: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of the log; else the one that goes on.")
     ] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Add the events as Parquet.")] = False,  # noqa: FBT002 - a flag
     report: Annotated[bool, typer.Option("--report", help="Add the report, an HTML page.")] = False,  # noqa: FBT002 - a flag
@@ -303,6 +306,7 @@ def audit_export(
         None if until is None else times.parse(until),
         parquet=parquet,
         report=report,
+        generation=generation,
     )
     url = found.database_url(_settings(found).database_url)
     with exporting.new_file(output) as (file, finish):

@@ -75,6 +75,7 @@ class Wanted:
         party: for whom: what this party may see is open in the bundle.
         since: Unix milliseconds; what is older is closed, and left out where whole tiles are.
         until: Unix milliseconds; what is not older is closed, and left out likewise.
+        generation: of the agreement's log; None for the one that goes on.
         parquet: whether to add the events as Parquet; needs the extra `parquet`.
         report: whether to add the report; needs the extra `report`.
     """
@@ -85,12 +86,16 @@ class Wanted:
     until: int | None = None
     parquet: bool = False
     report: bool = False
+    generation: int | None = None
 
     @property
     def filters(self) -> tuple[str, ...]:
         """The limits as the log's entry has them."""
         named = (("from", self.since), ("to", self.until))
-        return tuple(f"{word} {times.iso(at)}" for word, at in named if at is not None)
+        limits = [f"{word} {times.iso(at)}" for word, at in named if at is not None]
+        # The entry stands in the log that goes on, and its places may be another one's.
+        which = () if self.generation is None else (f"log {self.generation}",)
+        return (*which, *limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +255,7 @@ class _Plan:
         if reader is None:
             raise ForeignPartyError(f"{wanted.party} was never in {wanted.agreement}")
         async with source.database.read() as tx:
-            row = await logs.find(tx, wanted.agreement)
+            row = await _log(tx, wanted)
             view = None if row is None else await log_views.view(tx, row, reader)
             if row is None or view is None or not view.size:
                 raise NothingToExportError(
@@ -261,7 +266,7 @@ class _Plan:
             kept = await logs_reading.checkpoints(tx, row.key, first=max(first, 1))
         # Of who has left, the last version that it signed: others may have come since.
         signed = newest if reader.until_ms is None else life.naming(wanted.party) or newest
-        policy = trust_log.policy(signed.agreement, row.generation)
+        policy = trust_log.policy(_last(life, row.generation, signed.agreement), row.generation)
         sized = {one.size: one.note for one in kept if _counts(policy, one.note)}
         sized[view.size] = view.cosigned or b""
         end = min(size for size in sized if size >= want)
@@ -274,6 +279,7 @@ class _Plan:
             wanted.since,
             wanted.until,
             source.clock(),
+            _predecessor(life, row.generation),
         )
         return cls(
             row,
@@ -293,6 +299,27 @@ class _Plan:
     def _is_asked_for(self, time: int) -> bool:
         since, until = self.facts.since, self.facts.until
         return (since is None or time >= since) and (until is None or time < until)
+
+
+async def _log(tx: AsyncConnection, wanted: Wanted) -> LogRow | None:
+    if wanted.generation is None:
+        return await logs.find(tx, wanted.agreement)
+    return await logs.of_generation(tx, wanted.agreement, wanted.generation)
+
+
+def _last(life: Life, generation: int, signed: Agreement) -> Agreement:
+    """Return the version by whose keys and witnesses a log counts: its last one, where it has ended."""
+    if signed.log.generation <= generation:
+        return signed
+    under = [one.agreement for one in life.versions if one.agreement.log.generation == generation]
+    return under[-1] if under else signed
+
+
+def _predecessor(life: Life, generation: int) -> manifest.Predecessor | None:
+    """Return what the parties have agreed about the log before one."""
+    named = (one.agreement.log for one in life.versions)
+    head = next((log.predecessor for log in named if log.generation == generation), None)
+    return None if head is None else manifest.Predecessor(head.origin, head.size, head.root)
 
 
 async def _life(database: Database, wanted: Wanted) -> Life:

@@ -83,7 +83,7 @@ def test_what_nothing_connects_is_not_compared() -> None:
 
 
 def test_two_logs_are_not_compared() -> None:
-    one, other = AuditedLog(), AuditedLog(origin=f"{ORIGIN}/2")
+    one, other = AuditedLog(), AuditedLog(origin=f"another.{ORIGIN}")
     one.grow(3)
     other.grow(3)
 

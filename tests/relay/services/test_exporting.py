@@ -15,8 +15,9 @@ from zipfile import ZipFile
 import pytest
 
 from liaison.audit import verify
+from liaison.audit.compare import compare
 from liaison.audit.events import Event
-from liaison.audit.manifest import Manifest
+from liaison.audit.manifest import Manifest, Predecessor
 from liaison.crypto.secret import random_bytes
 from liaison.envelope.header import Kind
 from liaison.errors import LiaisonError
@@ -31,12 +32,14 @@ from liaison.relay.services.exports import Export
 from liaison.relay.services.log_grace import LogPolicies
 from liaison.storage import logs
 from liaison.tlog.fields import EntryType
+from liaison.tlog.sequencer import State
 from liaison.tlog.text import to_base64
 from liaison.trust import log as trust_log
 from tests.relay.services import logbook
-from tests.relay.services.forum import ID, Forum, draft
+from tests.relay.services.forum import ID, Forum, draft, go_on
 from tests.relay.services.harness import Actor, Relay
 from tests.relay.services.logbook import of_type
+from tests.relay.services.test_successors import DAMAGE, newest, sign_all, successor
 from tests.support.world import HOUR
 
 _HOUR_MS = 3_600_000
@@ -85,19 +88,21 @@ class Desk:
         until: int | None = None,
         *,
         extras: bool = False,
+        generation: int | None = None,
     ) -> Bundle:
         """Publish what there is, export, and verify in both ways."""
         await self.publish()
         source = Source(self.relay.database, self.publisher.root, self.relay.key, self.relay.clock)
         out = io.BytesIO()
-        wanted = Wanted(agreement, PartyCode(party), since, until, parquet=extras, report=extras)
+        limits = (agreement, PartyCode(party), since, until)
+        wanted = Wanted(*limits, parquet=extras, report=extras, generation=generation)
         made, told = await exporting.export(source, wanted, out)
         events: list[Event] = []
         (version,) = [
             one for one in await self.relay.services.agreements.all()
             if one.agreement_id == agreement
         ][-1:]  # fmt: skip
-        policy = trust_log.policy(version)
+        policy = trust_log.policy(version, generation)
         checked = await asyncio.to_thread(verify.verify, out, policy=policy, take=events.append)
         assert checked.manifest == made
         await asyncio.to_thread(self._alone, out.getvalue())
@@ -363,3 +368,29 @@ def test_what_somebody_has_put_in_a_files_place_is_not_written_into(tmp_path: Pa
     assert other.read_bytes() == b"mine"
     assert not path.is_symlink()
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"openings", 0o600)
+
+
+async def test_a_log_and_its_successor_are_exported_each_by_itself_and_belong_together(
+    desk: Desk, forum: Forum, members: tuple[Actor, Actor, Actor]
+) -> None:
+    await members[0].send()
+    await desk.publish()
+    old = await newest(forum.relay)
+    forum.relay.recorder.refuse(ID, DAMAGE)
+    new = successor(forum, old)
+    await sign_all(forum, new)
+    await go_on(members[0], new)
+    await members[0].send()
+
+    before, after = await desk.export(generation=1), await desk.export()
+
+    assert before.manifest.facts.origin == old.origin
+    assert (before.manifest.facts.end, before.manifest.facts.predecessor) == (old.size, None)
+    assert before.told.filters == ("log 1",)
+    facts = after.manifest.facts
+    assert (facts.origin, facts.first) == (f"{old.origin}/2", 0)
+    assert facts.predecessor == Predecessor(old.origin, old.size, State.decode(old.state).tree.root)
+    first = after.events[0]
+    assert (first.type, first.policy, first.get("size")) == (EntryType.CHECKPOINT, 2, old.size)
+    found = await asyncio.to_thread(compare, io.BytesIO(before.data), io.BytesIO(after.data))
+    assert found.sizes == (old.size,)
