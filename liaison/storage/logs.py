@@ -197,14 +197,29 @@ class Signed(NamedTuple):
     note: bytes
 
 
+_PUBLISH: Final = Quick(
+    update(logs)
+    .where(_l.key == bindparam("log"), _l.published_size < bindparam("at"))
+    .values(published_size=bindparam("at"), published=bindparam("note"))
+)
+_COSIGN: Final = Quick(
+    update(logs)
+    .where(_l.key == bindparam("log"), _l.cosigned_size <= bindparam("at"))
+    .values(cosigned_size=bindparam("at"), cosigned=bindparam("note"))
+)
+_kept = log_checkpoints.c
+_NEWEST_KEPT: Final = Quick(
+    select(_kept.size, _kept.time)
+    .where(_kept.log == bindparam("log"))
+    .order_by(_kept.size.desc())
+    .limit(1)
+)
+
+
 async def publish(tx: AsyncConnection, new: Sequence[Signed]) -> None:
     """Store signed checkpoints, where the ones that are there are smaller."""
-    query = (
-        update(logs)
-        .where(_l.key == bindparam("log"), _l.published_size < bindparam("at"))
-        .values(published_size=bindparam("at"), published=bindparam("note"))
-    )
-    await tx.execute(query, [{"log": one.log, "at": one.size, "note": one.note} for one in new])
+    rows = [{"log": one.log, "at": one.size, "note": one.note} for one in new]
+    await _PUBLISH.change_many(tx, rows)
 
 
 async def cosign(tx: AsyncConnection, new: Signed, *, now_ms: int) -> None:
@@ -213,18 +228,13 @@ async def cosign(tx: AsyncConnection, new: Signed, *, now_ms: int) -> None:
     One of the same size is replaced: the new one has more cosignatures. The first of each hour
     is kept for good.
     """
-    stored = await tx.execute(
-        update(logs)
-        .where(_l.key == new.log, _l.cosigned_size <= new.size)
-        .values(cosigned_size=new.size, cosigned=new.note)
-    )
-    if not stored.rowcount:
+    named = {"log": new.log, "at": new.size, "note": new.note}
+    if not await _COSIGN.change(tx, named):
         return
     hour = now_ms - now_ms % _HOUR_MS
-    kept = log_checkpoints.c
     # One of this hour, or the same one from an hour after which nothing else was logged.
-    since = or_(kept.time >= hour, kept.size == new.size)
-    if await tx.scalar(select(kept.size).where(kept.log == new.log, since).limit(1)) is None:
+    kept = await _NEWEST_KEPT.rows(tx, {"log": new.log})
+    if not any(time >= hour or size == new.size for size, time in kept):
         await tx.execute(
             insert(log_checkpoints).values(log=new.log, size=new.size, time=now_ms, note=new.note)
         )
