@@ -25,6 +25,8 @@ NAME: Final = "manifest.json"
 SIGNATURE_NAME: Final = "manifest.sig"
 MAX_BYTES: Final = 1 << 28
 """Room for the digests of two million files."""
+MAX_FACTS_BYTES: Final = 1 << 20
+"""Room for all but the files."""
 MAX_TEXT: Final = 1024
 """Characters of a name."""
 _GENERATION: Final = re.compile("[2-9]|[1-9][0-9]{1,3}")

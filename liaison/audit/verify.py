@@ -8,6 +8,7 @@ left nothing out, and whether the keys are the right ones. Those the reader has 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from liaison.audit.manifest import Manifest
 from liaison.audit.stream import Stream
 from liaison.audit.walk import Walk
 from liaison.errors import LiaisonError
+from liaison.tlog import tiles
 from liaison.tlog.errors import StateError
 from liaison.tlog.merkle import HASH_BYTES, CompactRange
 from liaison.tlog.note import MAX_NOTE_BYTES, Note
@@ -172,10 +174,21 @@ def read_events(file: BinaryIO) -> Iterator[Event]:
 
 
 def _manifest(archive: Archive, policy: Policy) -> Manifest:
-    data = Stream(archive, manifest.NAME, None).whole(manifest.MAX_BYTES)
+    # Who has signed it is checked before it is read; and each file has one line in it: more than that
+    # is nothing to be read, whoever has signed it.
+    most = manifest.MAX_FACTS_BYTES + sum(len(name) + 128 for name in archive.members)
+    data = Stream(archive, manifest.NAME, None).whole(most)
+    note = Stream(archive, manifest.SIGNATURE_NAME, None).whole(MAX_NOTE_BYTES)
+    digest = hashlib.sha256(data).digest()
+    signed = partial(_verify_signature, note, digest, policy)
+    origin = _parsed(manifest.SIGNATURE_NAME, signed)
     made = _parsed(manifest.NAME, partial(Manifest.decode, data))
-    signature = Stream(archive, manifest.SIGNATURE_NAME, None).whole(MAX_NOTE_BYTES)
-    _parsed(manifest.SIGNATURE_NAME, partial(_verify_signature, signature, made, policy))
+    if made.facts.origin != origin:
+        problem = "the log has not signed this manifest"
+        raise BundleInvalidError(problem, part=manifest.SIGNATURE_NAME)
+    # As many are listed below, and no more.
+    if 2 * made.entries > tiles.WIDTH * len(made.files):
+        raise BundleInvalidError("it tells of other files than there are", part=manifest.NAME)
     try:
         names = layout.order(made.facts.first, made.facts.end, made.files)
     except ValueError as error:
@@ -191,14 +204,17 @@ def _manifest(archive: Archive, policy: Policy) -> Manifest:
     return made
 
 
-def _verify_signature(data: bytes, made: Manifest, policy: Policy) -> None:
+def _verify_signature(data: bytes, digest: bytes, policy: Policy) -> str:
+    """Check the signature over a manifest; return the origin of the log."""
     note = Note.decode(data)
-    note.verify(policy.log_keys(made.facts.origin))
-    if note.text != manifest.statement(made.facts.origin, made.digest):
+    origin = "".join(note.text.split("\n")[1:2])
+    note.verify(policy.log_keys(origin))
+    if note.text != manifest.statement(origin, digest):
         raise BundleInvalidError("the log has not signed this manifest")
     # Nothing vouches for further lines.
     if len(note.signatures) != 1:
         raise BundleInvalidError("it has other signatures than the log's one")
+    return origin
 
 
 def _checkpoints(archive: Archive, made: Manifest, policy: Policy) -> Iterator[Cosigned]:

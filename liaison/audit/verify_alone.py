@@ -45,6 +45,7 @@ MAX_TIME = 253402300799999
 MAX_ENTRY = 16 * 1024
 MAX_LINE = 3 << 20
 MAX_VALUE = 512 * 1024
+MAX_FACTS = 1 << 20
 CHUNK = 1 << 20
 
 
@@ -1351,9 +1352,16 @@ def verify(file: BinaryIO, policy: bytes | None = None, required: Sequence[str] 
     archive = Archive(file)
     own = read_file(archive, "policy", None, 1 << 19)
     trusted = parsed("policy", lambda: Policy(own if policy is None else policy))
-    data = read_file(archive, "manifest.json", None, 1 << 28)
+    # Each file has one line in it: more than that is nothing to be read, whoever has signed it.
+    most = MAX_FACTS + sum(len(name) + 128 for name in archive.members)
+    data = read_file(archive, "manifest.json", None, most)
+    origin = verify_signature(archive, sha256(data).digest(), trusted)
     manifest = parsed("manifest.json", lambda: parse_manifest(data))
-    verify_signature(archive, manifest, trusted)
+    if manifest.origin != origin:
+        fail("the log has not signed this manifest", part="manifest.sig")
+    # As many are listed below, and no more.
+    if 2 * (manifest.end - manifest.first) > WIDTH * len(manifest.files):
+        fail("it tells of other files than there are", part="manifest.json")
     names = parsed("manifest.json", lambda: order(manifest))
     if [*names, "manifest.json", "manifest.sig"] != list(archive.members):
         fail("the archive has other files than its manifest tells, or in another order")
@@ -1388,17 +1396,20 @@ def read_file(archive: Archive, name: str, digest: Digest | None, most: int) -> 
     return data
 
 
-def verify_signature(archive: Archive, manifest: Manifest, policy: Policy) -> None:
+def verify_signature(archive: Archive, digest: bytes, policy: Policy) -> str:
+    """Check who has signed a manifest before it is read; return the log's origin."""
     name = "manifest.sig"
     data = read_file(archive, name, None, 1 << 18)
     note = parsed(name, lambda: Note(data))
-    signed = parsed(name, lambda: note.verify(policy.log_keys(manifest.origin)))
-    text = f"liaison.bundle/1\n{manifest.origin}\nsha256 {base64_of(manifest.digest)}\n"
+    origin = "".join(note.text.split("\n")[1:2])
+    signed = parsed(name, lambda: note.verify(policy.log_keys(origin)))
+    text = f"liaison.bundle/1\n{origin}\nsha256 {base64_of(digest)}\n"
     if note.text != text or not any(checked for _, _, checked in signed):
         fail("the log has not signed this manifest", part=name)
     # Nothing vouches for further lines.
     if len(note.signatures) != 1:
         fail("it has other signatures than the log's one", part=name)
+    return origin
 
 
 def verify_checkpoints(

@@ -38,6 +38,7 @@ from liaison.tlog.entries import Entry
 from liaison.tlog.errors import CheckpointError
 from liaison.tlog.fields import OPEN, SCHEMAS, EntryType, Kind
 from liaison.tlog.merkle import CompactRange
+from liaison.tlog.note import Note
 from liaison.tlog.policy import Listed, Policy
 from liaison.tlog.vkey import SignatureType
 from tests.core.audit.support import AGREEMENT, MESSAGE, ORIGIN, POLICY, AuditedLog
@@ -440,6 +441,60 @@ def test_what_is_no_manifest_is_refused_by_both_verifiers(change: dict[str, obje
         Manifest.decode(data)
     with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
         verify_alone.parse_manifest(data)
+
+
+def signed_anew(log: AuditedLog, bundle: bytes, data: bytes) -> io.BytesIO:
+    """Put another manifest into a bundle, and have the log sign it."""
+    note = Note(manifest.statement(ORIGIN, hashlib.sha256(data).digest()))
+    out = io.BytesIO()
+    writer = archive.ArchiveWriter(out.write)
+    with zipfile.ZipFile(io.BytesIO(bundle)) as opened:
+        files = {name: opened.read(name) for name in opened.namelist()}
+    files |= {manifest.NAME: data, "manifest.sig": note.signed_by(log.key, log.signer).encode()}
+    for name, each in files.items():
+        writer.add(name, each)
+    writer.close()
+    return out
+
+
+@pytest.mark.parametrize("kind", ["long", "many files", "other log"])
+def test_a_manifest_that_would_fill_the_memory_is_refused_by_both_verifiers(kind: str) -> None:
+    log = short(3)
+    bundle = log.bundle()
+    with zipfile.ZipFile(io.BytesIO(bundle)) as opened:
+        data = opened.read(manifest.NAME)
+    if kind == "long":
+        data = b"[" + b",".join([b"[]"] * (1 << 19)) + b"]"
+    elif kind == "many files":
+        body = json.loads(data)
+        # Each tile of it would be named before anything else is looked at.
+        body["range"]["end"] = body["counts"]["entries"] = 2**62
+        data = commitment.dump(body)
+    else:
+        data = data.replace(ORIGIN.encode(), b"relay.example.org/log/4567")
+    changed = signed_anew(log, bundle, data)
+
+    with pytest.raises(BundleInvalidError) as ours:
+        verify(changed)
+    with pytest.raises(verify_alone.InvalidError) as alone:
+        verify_alone.verify(changed)
+
+    part = "manifest.sig" if kind == "other log" else manifest.NAME
+    assert (ours.value.part, alone.value.part) == (part, part)
+
+
+def test_what_nobody_has_signed_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = short(3)
+    stranger = short(3)
+    stranger.signer = SigningKey.generate(SignatureScheme.ED25519)
+    changed = signed_anew(stranger, log.bundle(), b"[" * 100_000)
+
+    for module, name in ((verify_alone, "parse_manifest"), (Manifest, "decode")):
+        monkeypatch.setattr(module, name, lambda _data: pytest.fail("it was read"))
+    with pytest.raises(BundleInvalidError, match=r"manifest\.sig"):
+        verify(changed)
+    with pytest.raises(verify_alone.InvalidError, match=r"manifest\.sig"):
+        verify_alone.verify(changed)
 
 
 def test_the_signature_of_a_manifest_is_never_one_of_a_checkpoint() -> None:
