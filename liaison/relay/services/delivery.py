@@ -258,6 +258,10 @@ class Feed:
                 queue = StayQueue(stay, self._device, beyond.get(stay.member, ()))
                 self._channels.setdefault(stay.channel, []).append(queue)
                 self._subscription.add(topics.channel(stay.channel))
+        if new:
+            # What was accepted between this look and the subscription woke nobody: look again.
+            topic = self._own[0] if channel is None else topics.channel(channel)
+            self._subscription.deliver((topic, ""))
         self._forget_ended({stay.member for stay in stays}, channel)
 
     def _forget_ended(self, alive: set[int], channel: int | None) -> None:

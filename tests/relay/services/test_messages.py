@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.crypto.secret import random_bytes
 from liaison.envelope.header import Header, Kind
@@ -24,9 +25,11 @@ from liaison.relay.services.errors import (
     UnknownChannelError,
     UnknownMessageError,
 )
+from liaison.storage import members
+from liaison.storage.members import Stay
 from liaison.wire import frames
 from liaison.wire.frames import ItemKind
-from tests.relay.services.harness import Actor, Relay, fresh_id, seqs
+from tests.relay.services.harness import Actor, Relay, drain, fresh_id, seqs
 
 
 @pytest.fixture
@@ -293,3 +296,25 @@ async def test_the_latest_state_version_is_remembered(nor: Actor, deu: Actor) ->
         await nor.relay.services.messages.accept(nor.caller, send)
 
     assert await nor.relay.services.registry.state_version(nor.caller) == sends[-1].state_version
+
+
+async def test_what_is_accepted_while_a_device_comes_back_does_not_wait_for_the_next_look(
+    nor: Actor, deu: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deu.read_all()
+    look = members.stays
+
+    async def slowly(tx: AsyncConnection, *of: int) -> list[Stay]:
+        found = await look(tx, *of)
+        # The feed listens to no channel yet.
+        monkeypatch.undo()
+        await nor.send(b"meanwhile")
+        return found
+
+    monkeypatch.setattr(members, "stays", slowly)
+
+    feed = await deu.feed()
+    items = await drain(feed)
+    feed.close()
+
+    assert [deu.decrypts(item) for item in items] == [b"meanwhile"]
