@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from liaison.crypto.signing import Signer
 from liaison.relay.recording import origin_of
 from liaison.relay.services.entries import administration as entries
 from liaison.relay.writer import Work
-from liaison.storage import erasures
+from liaison.storage import erasures, logs
 from liaison.tlog import commitment
 from liaison.tlog.note import Note
 from liaison.tlog.vkey import SignatureType, VerifierKey
@@ -29,6 +29,7 @@ class Erased:
         attachments: that went.
         openings: entries that nobody can open any more.
         first: index of the first of these, and `last` that of the last one.
+        origin: of the log that these stand in; empty for the one that goes on.
     """
 
     rule: str
@@ -37,6 +38,7 @@ class Erased:
     openings: int = 0
     first: int | None = None
     last: int | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,27 +59,30 @@ class Reports:
         Raises:
             LogRefusedError: the log takes nothing; then nothing is to be erased either.
         """
-        origin = origin_of(self.relay, agreement)
+        row = await logs.find(work.tx, agreement)
+        current = origin_of(self.relay, agreement) if row is None else row.origin
+        origin = what.origin or current
         number = await erasures.count(work.tx, agreement) + 1
         body = {
             "format": FORMAT,
-            "origin": origin,
             "agreement": agreement,
             "number": number,
             "time": now_ms,
-            **asdict(what),
+            **asdict(replace(what, origin=origin)),
         }
         key = VerifierKey.of(origin, SignatureType.ED25519, self.signer)
         text = commitment.dump(body).decode() + "\n"
         report = Note(text).signed_by(key, self.signer).encode()
         digest = hashlib.sha256(report).digest()
         await erasures.keep(work.tx, agreement, digest, report, now_ms=now_ms)
+        # Of another log's entries the report alone tells which: here the places would be this one's.
+        places = (what.first, what.last) if origin == current else (None, None)
         work.record(
             entries.erased(
                 agreement,
                 what.rule,
-                first=what.first,
-                last=what.last,
+                first=places[0],
+                last=places[1],
                 contents=what.messages + what.attachments,
                 openings=what.openings,
                 digest=digest,

@@ -197,6 +197,6 @@ class _EraseOpenings(Operation[int]):
         count = await logs_reading.erase_openings(work.tx, self.row.key, self.indexes)
         if count:
             first, last = self.indexes[0], self.indexes[-1]
-            what = Erased(OPENINGS, openings=count, first=first, last=last)
+            what = Erased(OPENINGS, openings=count, first=first, last=last, origin=self.row.origin)
             await self.reports.keep(work, id_, what, self.now_ms)
         return count

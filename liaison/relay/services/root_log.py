@@ -50,7 +50,9 @@ class _Keep(Operation[None]):
     async def apply(self, work: Work) -> None:
         if not await periods.begin(work.tx, _NAME, self.period):
             return
-        for row in await logs.listing(work.tx):
+        # Of logs that another has followed nothing more is to be told.
+        newest = {row.agreement: row for row in await logs.listing(work.tx)}
+        for row in newest.values():
             if row.agreement is not None:
                 root = State.decode(row.state).tree.root
                 tell(work, [entries.checkpoint(row.origin, row.size, root, self.period)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -13,16 +14,17 @@ from liaison.policy.log_rules import Predecessor
 from liaison.relay.errors import LogRefusedError
 from liaison.relay.recording import Draft
 from liaison.relay.writer import Operation, Work
-from liaison.storage import logs, logs_reading
+from liaison.storage import erasures, logs, logs_reading
 from liaison.storage.logs import LogRow
 from liaison.tlog.entries import PolicyRef
 from liaison.tlog.errors import ShrunkError
 from liaison.tlog.fields import EntryType
+from liaison.tlog.note import Note
 from liaison.tlog.sequencer import State
-from liaison.tlog.text import to_base64
+from liaison.tlog.text import from_base64, to_base64
 from liaison.trust import log as trusted
 from tests.relay.services import logbook
-from tests.relay.services.forum import CODES, ID, Forum, go_on
+from tests.relay.services.forum import CODES, DAY, ID, Forum, go_on
 from tests.relay.services.harness import Actor, Relay
 
 DAMAGE = ShrunkError("the database has 3 entries of the log and 9 were signed", hint="restore it")
@@ -166,3 +168,36 @@ async def test_a_successor_whose_transaction_is_undone_was_never_there(forum: Fo
 
     assert await newest(forum.relay) == old
     assert ID in forum.relay.recorder.refused
+
+
+async def test_what_is_erased_of_a_log_that_was_given_up_is_told_in_the_next_one_without_its_places(
+    forum: Forum, members: tuple[Actor, ...]
+) -> None:
+    relay, (nor, *_) = forum.relay, members
+    await nor.send()
+    old = await newest(relay)
+    relay.recorder.refuse(ID, DAMAGE)
+    await sign_all(forum, successor(forum, old))
+    forum.wait((forum.agreement.retention_days + 400) * DAY)
+    await relay.services.retention.expire()
+
+    told = await logbook.read(relay, ID)
+    erased = [one for one in logbook.of_type(told, EntryType.ERASURE) if one["rule"] == "openings"]
+    assert erased
+    assert all((one["first"], one["last"]) == (None, None) for one in erased)
+    async with relay.database.read() as tx:
+        note = await erasures.report(tx, ID, from_base64(erased[0]["digest"]))
+    report = json.loads(Note.decode(note or b"").text)
+    assert report["origin"] == old.origin
+    assert report["first"] is not None
+
+
+async def test_the_root_log_tells_where_the_log_stands_that_goes_on(forum: Forum) -> None:
+    relay = forum.relay
+    relay.recorder.refuse(ID, DAMAGE)
+    await sign_all(forum, successor(forum, await newest(relay)))
+
+    await relay.services.root_log.keep()
+
+    told = logbook.of_type(await logbook.read(relay, None), EntryType.CHECKPOINT)
+    assert {one["origin"] for one in told} == {(await newest(relay)).origin}
