@@ -23,7 +23,7 @@ from liaison.wire.stream import Delivered, RelayStream
 
 MAX_OUTSTANDING: Final = 4_096
 """Deliveries sent and not acknowledged; a client that grants more still gets no more."""
-MAX_BATCH_BYTES: Final = 256 << 10
+MAX_BATCH_BYTES: Final = 128 << 10
 """Payload read from the database at once, except where one item is larger."""
 
 
@@ -148,11 +148,19 @@ class Pump:
     async def _from_feed(self, feed: Feed, room: int) -> bool:
         """Deliver the next batch; whether there was one."""
         items = await feed.next(room, MAX_BATCH_BYTES)
-        for item in items:
-            number = self._flow.number(Delivered(item.channel, item.seq, item.kind))
-            # The payload is the database's own bytes; only the head is made here.
-            self._outbox.put(frames.deliver_head(number, item), item.payload)
         if items:
+            begin = self._flow.number_all(
+                [Delivered(item.channel, item.seq, item.kind) for item in items]
+            )
+            parts: list[bytes] = []
+            size = 0
+            for number, item in enumerate(items, begin):
+                # The payload is the database's own bytes; only the head is made here.
+                payload = item.payload
+                length = frames.DELIVER_BYTES + len(payload)
+                parts += (header(length) + frames.deliver_head(number, item), payload)
+                size += length
+            self._outbox.put_framed(parts, size)
             self._count(len(items), items[0].precedence, items[0].time_ms)
         return bool(items)
 

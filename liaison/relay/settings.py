@@ -164,7 +164,7 @@ class Settings(BaseSettings):
         "the relay reads no further from that connection.",
     )
     delivery_batch: Positive = Field(
-        64, description="Items read from the database at once for one connection."
+        128, description="Items read from the database at once for one connection."
     )
     heartbeat: Rate = Field(
         25.0, description="Time between WebSocket pings; a silent connection ends after half more."

@@ -229,7 +229,7 @@ def _sqlite(address: URL, *, writer: bool) -> AsyncEngine:
     # As a URI: a plain path would be looked up again in the event loop, at each connection.
     address = address.set(database=f"file:{quote(str(path))}", query={"uri": "true"})
     # The writer's statements find what they need in memory; what readers ask for may be on disk.
-    driver = sqlite_direct.DRIVER if writer else _DRIVERS["sqlite"]
+    driver = sqlite_direct.DRIVER if writer else sqlite_direct.READER
     engine = create_async_engine(
         address.set(drivername=driver),
         connect_args={"busy_timeout_ms": BUSY_TIMEOUT_MS} if writer else {},
@@ -261,10 +261,8 @@ def _sqlite(address: URL, *, writer: bool) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "begin")
     def start(connection: Any) -> None:
-        if not writer:
-            connection.exec_driver_sql("BEGIN")
-        elif not connection.connection.dbapi_connection.in_transaction:
+        if not connection.connection.dbapi_connection.in_transaction:
             # Otherwise the transaction was begun past SQLAlchemy.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
 
     return engine

@@ -9,7 +9,6 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
-    CompoundSelect,
     Select,
     and_,
     bindparam,
@@ -154,9 +153,9 @@ def _lane(number: int) -> Select[Any]:
 
 
 @cache
-def _lanes(numbers: tuple[int, ...]) -> Select[Any] | CompoundSelect[Any]:
+def _lanes(numbers: tuple[int, ...]) -> Quick:
     parts = [_lane(number) for number in numbers]
-    return parts[0] if len(parts) == 1 else union_all(*parts)
+    return Quick(parts[0] if len(parts) == 1 else union_all(*parts))
 
 
 class Reader(NamedTuple):
@@ -193,7 +192,7 @@ async def waiting(
         "per_lane": per_lane,
     }
     values |= {f"after{lane}": seq for lane, seq in after.items()}
-    rows = await tx.execute(_lanes(tuple(sorted(after))), values)
+    rows = await _lanes(tuple(sorted(after))).rows(tx, values)
     return [Waiting(*row) for row in rows]
 
 
@@ -240,12 +239,17 @@ class Payload(NamedTuple):
     payload: bytes
 
 
+_PAYLOADS = Quick(
+    select(_t.seq, _t.kind, _t.payload).where(
+        _t.channel == bindparam("channel"), _t.seq.in_(bindparam("seqs", expanding=True))
+    )
+)
+
+
 async def payloads(tx: AsyncConnection, channel: int, seqs: Iterable[int]) -> dict[int, Payload]:
     """Return the payloads of items of a channel, by number."""
-    query = select(_t.seq, _t.kind, _t.payload).where(
-        _t.channel == channel, _t.seq.in_(padded(seqs))
-    )
-    return {row[0]: Payload(*row) for row in await tx.execute(query)}
+    rows = await _PAYLOADS.rows(tx, {"channel": channel, "seqs": padded(seqs)})
+    return {row[0]: Payload(*row) for row in rows}
 
 
 async def expire(

@@ -22,13 +22,14 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from liaison.storage.sqlite_direct import DirectConnection
 
+_DRIVERS: Final = ("direct", "reader")
 _Values = Mapping[str, Any]
 _NONE: Final[_Values] = {}
 
 
 def direct(tx: AsyncConnection) -> DirectConnection | None:
-    """Return the writer's connection to SQLite, or None where the connection is another."""
-    if tx.dialect.driver != "direct":
+    """Return the connection to SQLite, or None where it is to another database."""
+    if tx.dialect.driver not in _DRIVERS:
         return None
     pooled = cast("Connection", tx.sync_connection).connection
     return cast("DirectConnection", pooled.dbapi_connection)

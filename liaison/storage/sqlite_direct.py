@@ -1,17 +1,19 @@
-"""A SQLite driver that asks the disk in a thread and everything else at once.
+"""SQLite drivers that ask the disk in a thread, and as seldom as can be.
 
 A statement of the writer takes some 20 microseconds; handing it to a thread and back takes five times as
 long, and a group of messages has a dozen statements. So statements run where they are asked for, in the
 event loop's thread, and three things go to a thread: COMMIT, because it waits for the disk; taking the
 write lock when another process holds it; and what carries much, because copying it takes time.
 
-For the writer only: what readers ask for may have to come from the disk.
+That is for the writer. What readers ask for may have to come from the disk, so each of their statements goes
+to a thread, and comes back with all of its rows: one hand-over for a question.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,6 +26,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util.concurrency import await_
 
 DRIVER: Final = "sqlite+direct"
+"""For the writer."""
+READER: Final = "sqlite+reader"
+"""For readers."""
 MANY_ROWS: Final = 64
 """Rows from which one statement goes to the thread."""
 MANY_BYTES: Final = 128 << 10
@@ -38,16 +43,21 @@ class DirectConnection(AdaptedConnection):
     Args:
         connection: not bound to the thread that made it.
         busy_timeout_ms: how long to wait for another process's write lock.
+        reads: whether it is a reader's.
     """
 
-    __slots__ = ("_busy_timeout_ms", "_sqlite", "_thread")
+    __slots__ = ("_busy_timeout_ms", "_sqlite", "_thread", "reads")
 
-    def __init__(self, connection: sqlite3.Connection, busy_timeout_ms: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, busy_timeout_ms: int, *, reads: bool = False
+    ) -> None:
         self._connection = cast("Any", connection)
         self._sqlite = connection
+        self.reads = reads
         self._busy_timeout_ms = busy_timeout_ms
         # Of its own: nothing that others do in threads delays a commit.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+        name = "sqlite-reader" if reads else "sqlite-writer"
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sqlite, name)
@@ -64,7 +74,7 @@ class DirectConnection(AdaptedConnection):
 
     def cursor(self, **_options: object) -> DirectCursor:
         """Return a new cursor."""
-        return DirectCursor(self)
+        return ReadingCursor(self) if self.reads else DirectCursor(self)
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> DirectCursor:
         """Run one statement on a new cursor."""
@@ -79,9 +89,17 @@ class DirectConnection(AdaptedConnection):
             DBAPIError: as SQLAlchemy would have it.
         """
         try:
+            if self.reads:
+                return await self._finished(partial(self._read, words, values))
             return self._sqlite.execute(words, values).fetchall()
         except sqlite3.Error as error:
             raise _told(error) from error
+
+    def _read(self, words: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        if not self._sqlite.in_transaction:
+            # All that is read until it is given back is of one moment.
+            self._sqlite.execute("BEGIN")
+        return self._sqlite.execute(words, values).fetchall()
 
     async def run(self, words: str, values: Sequence[Any], *, much: bool = False) -> int:
         """Run one statement past SQLAlchemy; return how many rows it has changed.
@@ -259,6 +277,47 @@ class DirectCursor:
         """Nothing to do: SQLite needs no sizes."""
 
 
+class ReadingCursor(DirectCursor):
+    """A cursor whose statements run in the thread and bring all of their rows with them."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, connection: DirectConnection) -> None:
+        super().__init__(connection)
+        self._rows: deque[Any] = deque()
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> None:
+        """Run one statement."""
+        if statement == "BEGIN":
+            # Asks the disk for nothing yet.
+            self._cursor.execute(statement)
+            await_(_at_once())
+            return
+        self._rows = deque(self._connection.in_thread(partial(self._ask, statement, parameters)))
+
+    def _ask(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
+        return self._cursor.execute(statement, parameters).fetchall()
+
+    def fetchone(self) -> Any:
+        """Return the next row, or None."""
+        return self._rows.popleft() if self._rows else None
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        """Return so many rows."""
+        count = min(self.arraysize if size is None else size, len(self._rows))
+        return [self._rows.popleft() for _ in range(count)]
+
+    def fetchall(self) -> list[Any]:
+        """Return all rows that are left."""
+        rows, self._rows = self._rows, deque()
+        return list(rows)
+
+    def close(self) -> None:
+        """Let go of the result."""
+        self._rows.clear()
+        super().close()
+
+
 async def _at_once() -> None:
     """Be awaited without a pause: SQLAlchemy takes a driver that never awaits for one that blocks."""
 
@@ -278,8 +337,9 @@ class _Module:
     paramstyle = "qmark"
     has_stop = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, reads: bool = False) -> None:
         self.sqlite = sqlite3
+        self._reads = reads
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sqlite3, name)
@@ -287,7 +347,8 @@ class _Module:
     def connect(self, *address: Any, busy_timeout_ms: int = 0, **options: Any) -> DirectConnection:
         """Open a database."""
         options["check_same_thread"] = False
-        return DirectConnection(sqlite3.connect(*address, **options), busy_timeout_ms)
+        opened = sqlite3.connect(*address, **options)
+        return DirectConnection(opened, busy_timeout_ms, reads=self._reads)
 
 
 class DirectDialect(SQLiteDialect_aiosqlite):
@@ -303,4 +364,17 @@ class DirectDialect(SQLiteDialect_aiosqlite):
         return _Module()
 
 
+class ReaderDialect(DirectDialect):
+    """SQLite by this driver, for readers."""
+
+    driver = "reader"
+    supports_statement_cache = True
+
+    @classmethod
+    def import_dbapi(cls) -> Any:
+        """Return the driver's module."""
+        return _Module(reads=True)
+
+
+registry.register("sqlite.reader", __name__, "ReaderDialect")
 registry.register("sqlite.direct", __name__, "DirectDialect")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
-from liaison.model import ChannelId, Epoch, Precedence, Seq
+from liaison.model import Epoch, Precedence, Seq
 from liaison.relay.services.queue import StayQueue
 from liaison.storage.items import Waiting
 from liaison.storage.members import Join
 from liaison.wire.frames import Deliver, ItemKind
+
+_KINDS: Final = {kind.value: kind for kind in ItemKind}
+_LEVELS: Final = {level.value: level for level in Precedence}
 
 
 @dataclass(slots=True)
@@ -43,7 +47,7 @@ class Batch:
                 number=0,
                 kind=ItemKind.WELCOME,
                 precedence=Precedence.ROUTINE,
-                channel=ChannelId(queue.stay.id),
+                channel=queue.channel,
                 seq=Seq(queue.stay.joined_seq),
                 epoch=Epoch(join.epoch),
                 time_ms=join.accepted_at,
@@ -67,12 +71,6 @@ class Batch:
     def _deliver(self, queue: StayQueue, row: Waiting) -> Deliver:
         kind, payload = self._payloads[queue.stay.channel, row.seq]
         return Deliver(
-            number=0,
-            kind=ItemKind(kind),
-            precedence=Precedence(row.precedence),
-            channel=ChannelId(queue.stay.id),
-            seq=Seq(row.seq),
-            epoch=Epoch(row.epoch),
-            time_ms=row.accepted_at,
-            payload=payload,
-        )
+            0, _KINDS[kind], _LEVELS[row.precedence], queue.channel, Seq(row.seq), Epoch(row.epoch),
+            row.accepted_at, payload,
+        )  # fmt: skip

@@ -294,6 +294,10 @@ class Feed:
             queue = heapq.heappop(heap)[1]
             if not await self._take(queue, batch, tx):
                 return
+            # Nothing else waits, so nothing has to be compared.
+            while not heap and queue.goes_on and not batch.is_full:
+                if not await self._take(queue, batch, tx):
+                    return
             # A stay that is over gives way to the next one in the same channel.
             for following in self._following(queue):
                 await self._rank(following, heap, tx)

@@ -20,13 +20,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from liaison.model import Precedence
+from liaison.model import ChannelId, Precedence
 from liaison.storage.items import Reader, Waiting
 from liaison.storage.members import Stay
 from liaison.storage.tables import HANDSHAKE_LANE, LANES
 from liaison.wire.frames import ItemKind
 
-PER_LANE: Final = 64
+PER_LANE: Final = 128
 """Rows of a lane that are known at a time."""
 
 Urgency = tuple[int, int, int]
@@ -68,6 +68,9 @@ class StayQueue:
         self.upto = _end(stay)
         self._acknowledged = set(acknowledged)
         self._lanes = [Lane(stay.cursor) for _ in range(LANES)]
+        self.channel = ChannelId(stay.id)
+        # Whether a lane may have to be read.
+        self._hungry = True
         # A commit that may not be pulled forward, and by lane the last message that it waits for.
         self._held: tuple[int, Mapping[int, int]] | None = None
         self._free: int | None = None
@@ -76,11 +79,15 @@ class StayQueue:
 
     def needs(self) -> dict[int, int]:
         """Return the lanes whose next rows have to be read, and from where on."""
-        return {
+        if not self._hungry:
+            return {}
+        found = {
             number: lane.after
             for number, lane in enumerate(self._lanes)
             if not lane.rows and not lane.ended
         }
+        self._hungry = bool(found)
+        return found
 
     def fill(self, asked: Mapping[int, int], rows: Sequence[Waiting], per_lane: int) -> None:
         """Take the rows that were read for `needs`."""
@@ -118,6 +125,11 @@ class StayQueue:
         return sum(len(lane.rows) for lane in self._lanes)
 
     @property
+    def goes_on(self) -> bool:
+        """Whether something is known to wait that nothing has to be read for."""
+        return not self._hungry and not self.welcomed and any(lane.rows for lane in self._lanes)
+
+    @property
     def is_current(self) -> bool:
         """Whether everything up to the known head was read."""
         return all(lane.ended for lane in self._lanes)
@@ -135,6 +147,7 @@ class StayQueue:
     def _grow(self, upto: int) -> None:
         if upto > self.upto:
             self.upto = upto
+            self._hungry = True
             for lane in self._lanes:
                 lane.ended = False
 
@@ -169,9 +182,10 @@ class StayQueue:
 
     def take(self, row: Waiting) -> None:
         """Remove an item that `next` returned: it is being delivered."""
-        taken = self._lanes[row.lane].rows.popleft()
-        if taken is not row:
+        lane = self._lanes[row.lane]
+        if lane.rows.popleft() is not row:
             raise LookupError(f"item {row.seq} is not the one that comes next")
+        self._hungry = self._hungry or (not lane.rows and not lane.ended)
 
     def answer(self, pull: Pull, last: Mapping[int, int]) -> None:
         """Say by lane what the last message in the way of a commit is; nothing: let it pass."""
