@@ -182,7 +182,8 @@ class TileStore:
             draft = self._draft(f"{_EVIDENCE}/{name}", data)
             _sync(draft)
             draft.replace(path)
-            _sync_folder(path.parent)
+            for folder in (path.parent, self.root, self.root.parent):
+                _sync_folder(folder)
         return path
 
     def evidence(self) -> list[bytes]:
@@ -210,7 +211,8 @@ class TileStore:
             return
         self._make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
-        _sync_folder(path.parent)
+        # Beside the files, which have to wait for the disk anyway; `show` sees to it that it is done.
+        self._sync_soon([path.parent])
 
 
 def _final(draft: Path) -> Path:
