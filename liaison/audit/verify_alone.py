@@ -1446,6 +1446,9 @@ def told(report: Report) -> list[str]:
     times = ", ".join(f"{n} at {moment(t)}" for n, t in sorted(last.witnesses.items()))
     by = f"cosigned by {times or 'no witness'}"
     lines = [f"log          {manifest.origin}"]
+    if manifest.before:
+        before = "{origin}, up to entry {size}, root {root}".format(**manifest.before)
+        lines.append(f"follows      {before}")
     opened = f"{manifest.disclosed} opened for {manifest.party}"
     lines.append(f"entries      {manifest.first} to {manifest.end - 1}; {opened}")
     count, size = len(report.checkpoints), last.checkpoint.size

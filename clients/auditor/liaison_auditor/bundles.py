@@ -70,6 +70,9 @@ def lines(found: Report) -> Iterator[tuple[str, str]]:
 
     facts, last = found.manifest.facts, found.checkpoints[-1]
     yield "log", facts.origin
+    if facts.predecessor is not None:
+        before = facts.predecessor
+        yield "follows", f"{before.origin}, up to entry {before.size}, root {before.root.hex()}"
     yield "agreement", f"{facts.agreement.id}, versions {versions(found)}"
     yield "for", party(found, facts.party)
     opened = f"{found.manifest.disclosed} opened"
@@ -94,7 +97,10 @@ def notes(found: Report) -> Iterator[str]:
     if not found.is_own_verifier:
         yield "the verify.py in the bundle is not the one that this program knows"
     if found.begun:
-        yield f"{len(found.begun)} channels began before this range: an earlier bundle shows how"
+        where = "this range: an earlier bundle shows how"
+        if found.manifest.facts.begins_with is not None:
+            where = "this log: a bundle of the log that it follows shows how"
+        yield f"{len(found.begun)} channels began before {where}"
 
 
 def record(bundle: Path, found: Report) -> dict[str, Any]:
@@ -104,6 +110,7 @@ def record(bundle: Path, found: Report) -> dict[str, Any]:
         "bundle": str(bundle),
         "valid": True,
         "origin": facts.origin,
+        "predecessor": None if facts.predecessor is None else facts.predecessor.values,
         "agreement": facts.agreement.id,
         "party": facts.party,
         "first": facts.first,

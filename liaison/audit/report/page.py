@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from liaison.audit.manifest import Predecessor
 from liaison.audit.report import sections, style
 from liaison.audit.report.markup import Content, Markup, element, join, said, table
 from liaison.audit.report.sections import number, section, text, when
@@ -118,6 +119,8 @@ def render(summary: Summary, checked: Checked | None = None) -> str:
 def _title(summary: Summary, parties: sections.Parties) -> Content:
     facts = summary.facts
     named = [element("dt", "Log"), element("dd", said(facts.origin))]
+    if facts.predecessor is not None:
+        named += [element("dt", "Follows"), element("dd", _before(facts.predecessor))]
     named += [element("dt", "Agreement"), element("dd", said(facts.agreement.id))]
     versions = ", ".join(str(v.version) for v in facts.agreement.versions)
     named += [element("dt", "Versions"), element("dd", versions or "—")]
@@ -131,6 +134,12 @@ def _title(summary: Summary, parties: sections.Parties) -> Content:
         asked = ["from ", when(facts.since), " until before ", when(facts.until), " UTC"]
         named += [element("dt", "Opened"), element("dd", asked)]
     return [element("h1", "Audit report of a partnership's log"), element("dl", named)]
+
+
+def _before(head: Predecessor) -> Content:
+    root = element("code", head.root.hex())
+    told = ["the first ", number(head.size), " entries of ", said(head.origin), ", root ", root]
+    return [*told, ". The parties gave that log up; what it had beyond is not in this one."]
 
 
 def _range(summary: Summary) -> str:
