@@ -122,7 +122,7 @@ class Successors:
             raise AgreementRefusedError(
                 f"the first {named.size} entries of {row.origin} have another root than"
                 f" version {agreement.version} names",
-                hint=f"`liaison-relay log successor --agreement {id_}` tells what to write; {_GUIDE}",
+                hint=f"`liaison-relay log successor --partnership {id_}` tells what to write; {_GUIDE}",
             )
 
     def _check_given_up(self, agreement: str | None) -> None:
