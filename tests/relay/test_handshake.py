@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from liaison.wire import v1
 from liaison.wire.handshake import key_fingerprint
 from tests.support.client import RawClient
 from tests.support.people import People
-from tests.support.relay import RunningRelay
+from tests.support.relay import RunningRelay, running
 from tests.support.world import World
 
 NAME = "nor/defatt-berlin#d1"
@@ -87,6 +88,18 @@ async def test_a_proof_that_was_seen_opens_nothing_again(people: People) -> None
         again = await prove(client, challenge, signature)
 
     assert (first.status, again.status) == (201, 401)
+
+
+async def test_an_address_opens_handshakes_at_its_rate_only(tmp_path: Path, world: World) -> None:
+    nation = world.party("NOR")
+    async with (
+        running(tmp_path / "relay", rate_address=0.001, burst_address=3) as relay,
+        relay.client(nation.registrar, nation.registrar_key) as client,
+    ):
+        answers = [(await client.challenge())[0] for _ in range(4)]
+
+    assert [answer.status for answer in answers] == [201, 201, 201, 429]
+    assert int(answers[-1].headers["Retry-After"]) >= 1
 
 
 async def test_nobody_learns_who_is_registered(people: People, world: World) -> None:

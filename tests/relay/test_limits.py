@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import importlib
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liaison.errors import LiaisonError
 from liaison.model import DeviceId
-from liaison.relay import limits
+from liaison.relay import limits, services
 from liaison.relay.errors import CrowdedError, RateExceededError, TooManyBodiesError
 from liaison.relay.limits import Bodies, Buckets, Held, Limits
 from liaison.relay.settings import Settings
 from liaison.wire.problems import Problem
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "operating" / "limits.md"
 NOR = DeviceId.parse("nor/defatt-berlin#d1")
 NOR2 = DeviceId.parse("nor/duty-desk#d1")
 
@@ -159,3 +165,63 @@ def test_memory_stays_bounded_under_very_many_addresses(monkeypatch: pytest.Monk
 )
 def test_an_ipv6_network_counts_as_one_address(address: str, network: str) -> None:
     assert limits.network_of(address) == network
+
+
+# --- the operating guide ----------------------------------------------------------------
+
+UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+CELLS = [line.strip("| ").split(" | ") for line in PAGE.read_text().splitlines() if line[:1] == "|"]
+ROWS = [cells for cells in CELLS if cells[0] not in ("what", "---|---|---|---|---")]
+
+
+def numbers(cell: str) -> list[float]:
+    found = re.findall(r"([\d.]+) ?(KiB|MiB|GiB)?", cell)
+    return [float(number) * UNITS.get(unit, 1) for number, unit in found]
+
+
+def values(name: str) -> list[float]:
+    """What a setting's default, or a constant of the program, says."""
+    if name in Settings.model_fields:
+        found = Settings.model_fields[name].default
+    else:
+        module, _, attribute = name.rpartition(".")
+        if module.endswith(".Limits"):
+            found = getattr(services.Limits(), attribute)
+        else:
+            found = getattr(importlib.import_module(f"liaison.{module}"), attribute)
+    return list(found) if isinstance(found, tuple) else [found]
+
+
+def test_each_limit_of_the_operating_guide_has_its_number_and_a_test() -> None:
+    wrong = []
+    for what, number, where, _, shown in ROWS:
+        expected = [value for name in re.findall(r"`([\w.]+)`", where) for value in values(name)]
+        if number != "none" and numbers(number) != expected:
+            wrong.append(f"{what}: {numbers(number)} and not {expected}")
+        if shown != "the same" and not re.search(r"`test_\w+`", shown):
+            wrong.append(f"{what}: no test")
+
+    assert not wrong
+
+
+def test_every_setting_that_limits_stands_in_the_operating_guide() -> None:
+    page = PAGE.read_text()
+    limiting = {
+        name
+        for name in Settings.model_fields
+        if name.startswith(("max_", "rate_", "burst_")) or name.endswith("_timeout")
+    }
+
+    assert len(ROWS) > 50
+    assert {name for name in limiting if f"`{name}`" not in page} == set()
+
+
+def test_every_code_of_the_operating_guide_exists() -> None:
+    def codes(family: type[LiaisonError]) -> set[str]:
+        return {family.code}.union(*(codes(each) for each in family.__subclasses__()))
+
+    told = " ".join(cells[3] for cells in ROWS)
+    named = set(re.findall(r"`([a-z_]+(?:\.[a-z_]+)?)`", told))
+
+    assert len(named) > 12
+    assert named <= codes(LiaisonError)

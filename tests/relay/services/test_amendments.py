@@ -16,6 +16,7 @@ from liaison.policy.errors import PolicyRefusedError, SignatureMissingError
 from liaison.policy.lifecycle import Event
 from liaison.policy.succession import SuccessionError
 from liaison.policy.who import Pattern
+from liaison.relay.services import Limits
 from liaison.relay.services.enforcement import CHANGED
 from liaison.relay.services.errors import (
     AgreementNotActiveError,
@@ -168,6 +169,20 @@ async def test_a_party_has_a_bounded_number_of_versions_waiting(forum: Forum) ->
     await forum.propose("DEU", forum.signed(forum.next(title="another's"), "DEU"))
     waiting = (await forum.relay.services.proposals.listing(await forum.office("NOR"))).proposals
     assert len(waiting) == 9
+
+
+async def test_a_party_has_a_bounded_number_of_versions_waiting_in_all_agreements(
+    relay: Relay,
+) -> None:
+    relay.services = relay.build(Limits(open_proposals=2))
+    forum = await Forum.open(relay, *CODES)
+    await forum.propose("NOR", forum.signed(forum.next(), "NOR"))
+    first, second = (draft(relay, "NOR", "DEU", version_of=f"fresh-{n}") for n in range(2))
+    await forum.propose("NOR", forum.signed(first, "NOR"))
+
+    with pytest.raises(TooManyDocumentsError):
+        await forum.propose("NOR", forum.signed(second, "NOR"))
+    await forum.propose("DEU", forum.signed(second, "DEU"))
 
 
 async def test_a_new_agreement_waits_for_the_operator(forum: Forum) -> None:

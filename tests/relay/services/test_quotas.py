@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 from sqlalchemy import func, select
 
+from liaison.mls import proposing
 from liaison.model import BlobId, ChannelId, Precedence
 from liaison.policy import sending
 from liaison.policy.errors import PolicyRefusedError
@@ -21,6 +22,7 @@ from liaison.relay.services.errors import (
     QueueFullError,
     TooManyChannelsError,
     TooManyInvitationsError,
+    TooManyProposalsError,
     TooManyUploadsError,
 )
 from liaison.relay.services.fullness import Fullness, _Counted
@@ -172,6 +174,27 @@ async def test_a_welcome_that_nobody_takes_is_kept_for_a_while_only(
 
     state = await relay.services.channels.group_state(deu.caller, deu.channel)
     assert state.epoch == 1
+
+
+async def test_so_many_proposals_wait_for_one_commit(relay: Relay) -> None:
+    nor, _ = await limited(relay, proposals=1)
+    second, third = await relay.enrol("nor/duty-desk#d1"), await relay.enrol("nor/duty-desk#d2")
+
+    async def propose(other: Actor) -> None:
+        nor.group, message = proposing.propose_add(
+            nor.state,
+            other.key_package().key_package,
+            signer=nor.signer,
+            validator=nor.validator,
+            now=NOW,
+        )
+        body = v1.Proposal(proposal=message, state_version=1)
+        await relay.services.channels.propose(nor.caller, nor.channel, body)
+
+    await propose(second)
+    with pytest.raises(TooManyProposalsError) as caught:
+        await propose(third)
+    assert caught.value.hint
 
 
 # --- messages ---------------------------------------------------------------------------
