@@ -163,7 +163,9 @@ def _not_addressable(
 def attach(actor: EndpointId, agreement: Agreement, policy: ChannelPolicy) -> Decision:
     """Decide whether an endpoint may store attachments: whether it could send any in a message."""
     if not policy.attachments.max_count:
-        return deny(rule(policy, "attachments.max_count"), "nothing may be attached in this channel")
+        return deny(
+            rule(policy, "attachments.max_count"), "nothing may be attached in this channel"
+        )
     if any(agreement.includes(one.who, actor) for one in policy.send):
         return allow(rule(policy, "send"), f"{actor} may send in this channel")
     return deny(rule(policy, "send"), f"{actor} may not send in this channel")
