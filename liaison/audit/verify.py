@@ -201,6 +201,8 @@ def _manifest(archive: Archive, policy: Policy) -> Manifest:
         )
     if set(names) != made.files.keys():
         raise BundleInvalidError("it tells of other files than there are", part=manifest.NAME)
+    if len(made.files.keys() & set(layout.DERIVED)) == 1:
+        raise BundleInvalidError("it tells of events in one of two forms", part=manifest.NAME)
     return made
 
 

@@ -577,8 +577,9 @@ class File:
         if not whole.startswith(header):
             fail("its header is not what the directory says", part=name)
         self.name, self.data = name, whole[len(header) :]
-        digest = Digest(member.size, sha256(self.data).digest())
-        self.is_right = digest == manifest.files.get(name) and zlib.crc32(self.data) == member.crc
+        digest = Digest(len(self.data), sha256(self.data).digest())
+        known = most == member.size and digest == manifest.files.get(name)
+        self.is_right = known and zlib.crc32(self.data) == member.crc
 
     def verify(self) -> None:
         """Check that it is what directory and manifest say."""
@@ -1367,6 +1368,8 @@ def verify(file: BinaryIO, policy: bytes | None = None, required: Sequence[str] 
         fail("the archive has other files than its manifest tells, or in another order")
     if set(names) != set(manifest.files):
         fail("it tells of other files than there are", part="manifest.json")
+    if len(manifest.files.keys() & {"events.jsonl", "events.csv"}) == 1:
+        fail("it tells of events in one of two forms", part="manifest.json")
     if manifest.files["policy"] != (len(own), sha256(own).digest()):
         fail("it is not what the manifest says", part="policy")
     compact = read_file(archive, "compact", manifest.files["compact"], 64 * 32)

@@ -41,6 +41,7 @@ from liaison.tlog.merkle import CompactRange
 from liaison.tlog.note import Note
 from liaison.tlog.policy import Listed, Policy
 from liaison.tlog.vkey import SignatureType
+from tests.core.audit.mutations import Target
 from tests.core.audit.support import AGREEMENT, MESSAGE, ORIGIN, POLICY, AuditedLog
 from tests.core.tlog.support import NOW, key_pair
 
@@ -481,6 +482,28 @@ def test_a_manifest_that_would_fill_the_memory_is_refused_by_both_verifiers(kind
 
     part = "manifest.sig" if kind == "other log" else manifest.NAME
     assert (ours.value.part, alone.value.part) == (part, part)
+
+
+@pytest.mark.parametrize("name", layout.DERIVED)
+def test_events_in_one_of_their_two_forms_are_refused_by_both_verifiers(name: str) -> None:
+    log = short(0)
+    log.add(EntryType.ADMIN, {"act": "something"})
+    out, facts = io.BytesIO(), log.facts()
+    writer = log.writer(out, facts, derived=False)
+    writer.add([(log.data[0], None)])
+    writer.finish(log.key, log.signer)
+    plain = Target(log, out.getvalue(), (1,))
+    files = dict(plain.files)
+    after = {each: files.pop(each) for each in ("verify.py", manifest.NAME, "manifest.sig")}
+    # A table without a row, for a reader who opens nothing else.
+    files[name] = events.header() if name == layout.TABLE else b""
+
+    changed = io.BytesIO(plain.packed({**files, **after}, signed=True))
+
+    with pytest.raises(BundleInvalidError, match=r"manifest\.json"):
+        verify(changed)
+    with pytest.raises(verify_alone.InvalidError, match=r"manifest\.json"):
+        verify_alone.verify(changed)
 
 
 def test_what_nobody_has_signed_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
