@@ -286,7 +286,14 @@ def _schemas() -> dict[str, Any]:
     schemas = {name: _on_the_wire(schema) for name, schema in made["$defs"].items()}
     schemas["Digest"] = _DIGEST
     schemas["State"] = {"type": "object", "required": ["status"]}
-    schemas["State"]["properties"] = {"status": {"type": "string"}}
+    schemas["State"]["properties"] = {
+        "status": {"type": "string"},
+        "problems": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Codes of what is wrong with some partnership's log; others are served.",
+        },
+    }
     schemas["Problem"] = {
         "type": "object",
         "description": "RFC 9457, with what to do next.",

@@ -78,7 +78,7 @@ _ENROLMENT: Final = ("enrolment.unknown", "enrolment.expired")
 
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/healthz"): Operation(Who.OPEN, STATE),
-    ("GET", "/readyz"): Operation(Who.OPEN, STATE, codes=("schema.mismatch",)),
+    ("GET", "/readyz"): Operation(Who.OPEN, STATE, codes=("log.refused", "schema.mismatch")),
     ("GET", "/v1/relay"): Operation(Who.OPEN, v1.RelayInfo),
     ("POST", "/v1/session/challenges"): Operation(
         Who.OPEN, v1.Challenge, 201, ("session.unauthenticated",), v1.ChallengeRequest, Size.OPEN
