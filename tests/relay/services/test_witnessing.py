@@ -217,6 +217,62 @@ async def test_where_everything_was_restored_the_witness_still_knows_more(
             assert (await found.rig.shown()).size == 3
 
 
+async def test_a_copy_that_went_on_while_its_witnesses_were_away_is_found_when_they_are_back(
+    database_url: str,
+    tmp_path: Path,
+    signer: SigningKey,
+    witnesses: tuple[RunningWitness, RunningWitness],
+) -> None:
+    one, two = witnesses
+    folder, backup = tmp_path / "log", tmp_path / "backup"
+    async with witness.running(one), witness.running(two):
+        async with scene(database_url, folder, signer, one, two, 2) as found:
+            await found.rig.act(3)
+            await found.until_cosigned(3)
+        old = await asyncio.to_thread(copied, database_url, tmp_path)
+        await asyncio.to_thread(shutil.copytree, folder, backup)
+        async with scene(database_url, folder, signer, one, two, 2) as found:
+            await found.rig.act(3)
+            await found.until_cosigned(6)
+    one.url, two.url = (f"http://127.0.0.1:{each.port}" for each in (one, two))
+
+    async with AsyncExitStack() as stack:
+        found = await stack.enter_async_context(scene(old, backup, signer, one, two, 2))
+        # More than they have seen: the number alone tells nothing.
+        await found.rig.act(300, "other")
+        await found.rig.publisher.publish()
+        assert (await found.rig.row()).size > 6
+        for each in (one, two):
+            await stack.enter_async_context(witness.running(each))
+        await found.rig.until_refused()
+
+        with pytest.raises(LogRefusedError, match="a witness has seen other first 6 entries"):
+            await found.rig.act()
+        assert "signed" not in found.steps
+
+
+async def test_a_log_whose_files_are_lost_goes_on_when_the_witnesses_show_what_they_saw(
+    database_url: str,
+    tmp_path: Path,
+    signer: SigningKey,
+    witnesses: tuple[RunningWitness, RunningWitness],
+) -> None:
+    one, two = witnesses
+    folder = tmp_path / "log"
+    async with witness.running(one), witness.running(two):
+        async with scene(database_url, folder, signer, one, two, 2) as found:
+            await found.rig.act(3)
+            await found.until_cosigned(3)
+        await asyncio.to_thread(shutil.rmtree, folder)
+        async with scene(database_url, folder, signer, one, two, 2) as found:
+            await found.rig.act(2)
+            note = await found.until_cosigned(5)
+            tree = found.rig.store.tree(5)
+
+            assert Checkpoint.parse(note.text).root == await asyncio.to_thread(tree.root)
+            assert found.rig.recorder.refused == {}
+
+
 # --- one log's rounds, with witnesses that say what a test wants ---------------------------
 
 
