@@ -1,15 +1,18 @@
 """Speed of bundles, and ten thousand changes to one: `make bench`, or `python -m bench.bundle`.
 
-Two bundles are written and checked: one of a log of which nothing is opened, without events, and
+First a relay's log of messages is exported as `liaison-relay audit export` does it, with the reading of
+the database (SQLite), all opened and with events. Then two bundles are written and checked: one of a log of which nothing is opened, without events, and
 a smaller one of which everything is opened, with events. `verify.py` runs as a program of its own,
-and its CPU time and its peak of memory are the operating system's figures. The entries' random
+and its CPU time and its peak of memory are the operating system's figures. There the entries' random
 parts are drawn outside of what is measured: a relay has them in its database.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
+import itertools
 import json
 import os
 import random
@@ -19,15 +22,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from bench.mls import RESULTS, Figure
 from liaison.audit.bundle import BundleWriter, Shown, verifier
 from liaison.audit.verify import verify
-from liaison.model import Epoch, Seq
+from liaison.model import ChannelId, Epoch, PartyCode, Seq
+from liaison.policy.agreement import Agreement
+from liaison.relay import exporting
+from liaison.relay.exporting import Wanted
+from liaison.relay.publishing import Publisher
+from liaison.relay.recording import Draft
+from liaison.relay.services.entries.channel import policy_of
+from liaison.relay.services.log_grace import LogPolicies
+from liaison.relay.writer import Operation, Work
+from liaison.storage import logs, migrate
+from liaison.storage.engine import Database
 from liaison.tlog import entries, merkle
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.entries import PolicyRef
@@ -38,6 +51,7 @@ from tests.core.audit.mutations import KINDS
 from tests.core.audit.support import MESSAGE, ORIGIN, AuditedLog
 from tests.core.audit.test_mutations import check, made_targets
 from tests.core.tlog.support import NOW
+from tests.relay.services.harness import Relay
 
 COUNT: Final = 1_000_000
 OPENED: Final = 100_000
@@ -164,6 +178,93 @@ def bundles(count: int, some: int, rounds: int) -> Iterator[Figure]:
                 yield Figure("  checked by liaison-auditor", time.process_time() - start, "s")
 
 
+@dataclass
+class Many(Operation[None]):
+    """Records entries."""
+
+    drafts: Sequence[Draft]
+
+    async def apply(self, work: Work) -> None:
+        """Record them."""
+        work.record(*self.drafts)
+
+
+def drafts(agreement: Agreement, count: int) -> Iterator[Draft]:
+    """Give what a relay records of messages in many channels."""
+    policy, audience = policy_of(agreement), ("DEU", "NOR")
+    channels = [ChannelId(os.urandom(16)) for _ in range(CHANNELS)]
+    said = {**MESSAGE, "label": "NATO RESTRICTED", "to": ("deu/lno-j3", "deu/duty")}
+    for n in range(count):
+        seq, at = divmod(n, CHANNELS)
+        yield Draft(
+            agreement.agreement_id,
+            EntryType.ACCEPTED,
+            said | {"message": os.urandom(16).hex()},
+            channel=channels[at],
+            channel_key=at + 1,
+            seq=seq + 1,
+            epoch=3,
+            policy=policy,
+            size=1024,
+            audience=audience,
+        )
+
+
+async def recorded(folder: Path, count: int) -> tuple[Relay, str, Wanted]:
+    """Make a relay's database and files with a log of so many messages."""
+    url = f"sqlite:///{folder / 'relay.db'}"
+    await asyncio.to_thread(migrate.upgrade, url)
+    relay = Relay(Database.open(url))
+    await relay.writer.start()
+    agreement = await relay.admit("NOR", "DEU")
+    waiting = drafts(agreement, count)
+    while some := list(itertools.islice(waiting, BATCH)):
+        await relay.writer.submit(Many(some))
+    policies = LogPolicies(relay.database, relay.clock)
+    kept = asyncio.Event()
+    publisher = Publisher(
+        database=relay.database,
+        writer=relay.writer,
+        recorder=relay.recorder,
+        root=folder / "log",
+        signer=relay.key,
+        policies=policies.find,
+        urls={},
+        clock=relay.clock,
+        step=lambda name: kept.set() if name == "kept" else None,
+    )
+    await publisher.open()
+    await publisher.publish()
+    # Of a log without witnesses what is published counts as cosigned, once that is stored.
+    while True:
+        kept.clear()
+        async with relay.database.read() as tx:
+            row = await logs.find(tx, agreement.agreement_id)
+        if row is not None and row.cosigned_size == row.size:
+            break
+        await kept.wait()
+    await publisher.close()
+    await relay.writer.stop()
+    await relay.database.close()
+    return relay, url, Wanted(agreement.agreement_id, PartyCode.parse("NOR"))
+
+
+def exported(count: int) -> Iterator[Figure]:
+    """Measure what `liaison-relay audit export` does, but for telling the relay of it."""
+    with tempfile.TemporaryDirectory(prefix="liaison-bench-") as name:
+        folder = Path(name)
+        relay, url, wanted = asyncio.run(recorded(folder, count))
+        start = time.process_time()
+        with (folder / "bundle.zip").open("wb") as out:
+            made, _ = exporting.run(url, folder / "log", relay.key, wanted, out)
+        used = time.process_time() - start
+        assert made.disclosed >= count
+        # A goal for a million: what an export does is the same for each entry.
+        goal = 60 * count / COUNT
+        yield Figure(f"export of {count:,} entries from a database", used, "s", goal, least=False)
+        yield Figure("  for an entry", 1e6 * used / made.entries, "us")
+
+
 def changes(count: int) -> Iterator[Figure]:
     """Change bundles at random; each change has to be found by both verifiers."""
     targets = made_targets()
@@ -182,11 +283,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench.bundle", description="Measure bundles.")
     parser.add_argument("--count", type=int, default=COUNT, help="entries of the closed bundle")
     parser.add_argument("--opened", type=int, default=OPENED, help="entries of the opened bundle")
+    parser.add_argument("--exported", type=int, default=OPENED, help="entries of the database")
     parser.add_argument("--changes", type=int, default=CHANGES, help="random changes")
     parser.add_argument("--rounds", type=int, default=2, help="rounds per figure (2)")
     given = parser.parse_args(arguments)
     figures = []
-    parts = [bundles(given.count, given.opened, given.rounds)] if given.count else []
+    parts = [exported(given.exported)] if given.exported else []
+    parts += [bundles(given.count, given.opened, given.rounds)] if given.count else []
     parts += [changes(given.changes)] if given.changes else []
     for part in parts:
         for figure in part:
