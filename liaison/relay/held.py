@@ -155,18 +155,16 @@ def root_of(held: Held, size: int) -> bytes | None:
     return tree.root_at(size) if size <= tree.size else None
 
 
-def newest_note(held: Held, row: LogRow) -> Note:
-    """Return the newest checkpoint that was signed, by whichever node.
+def stored_note(held: Held, row: LogRow) -> Note:
+    """Return the checkpoint that the database has, which is newer than our files have.
 
-    The database's where it is newer: another node may have gone on, and our files may have been lost.
+    Another node may have gone on, or our files may have been lost.
 
     Raises:
         ForkError: the database's is of other entries than the database has.
         NoteUnsignedError, NoteSignatureError: it was signed with another key.
     """
-    if row.published is None or row.published_size <= held.signed.size:
-        return held.note
-    note = Note.decode(row.published)
+    note = Note.decode(row.published or b"")
     checkpoint = witness.signed_by_log(note, [held.vkey])
     if root_of(held, checkpoint.size) != checkpoint.root:
         raise ForkError(

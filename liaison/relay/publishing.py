@@ -309,7 +309,9 @@ class Publisher:
         held_log.check_not_shorter(held.signed, state)
         await self._tiler.follow(held, state)
         self.step("tiles")
-        newest = await self._in_thread(partial(held_log.newest_note, held, row))
+        newest = held.note
+        if row.published_size > held.signed.size:
+            newest = await self._in_thread(partial(held_log.stored_note, held, row))
         if held.agreement is not None and held.cosigning is None:
             await self._start_cosigning(held, row, newest)
         elif held.cosigning is not None and not held.may_sign:
