@@ -110,7 +110,7 @@ class ChannelBook:
 
     async def resync(self, channel: ChannelId) -> None:
         """See `Channel.resync`."""
-        await self._committer.resync(channel)
+        await self._committer.resync(channel, anyway=True)
 
     async def rename(self, channel: ChannelId, name: str) -> None:
         """See `Channel.rename`."""

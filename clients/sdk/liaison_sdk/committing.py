@@ -139,8 +139,13 @@ class Committer:
             if record.state is ChannelState.STALE:
                 await self.resync(record.channel)
 
-    async def resync(self, channel: ChannelId) -> None:
+    async def resync(self, channel: ChannelId, *, anyway: bool = False) -> None:
         """Join a channel anew, in the place of the own old leaf.
+
+        Args:
+            channel: which this store is out of step with; otherwise nothing is done. Several may
+                ask for the same, and a second new start would leave out what came between.
+            anyway: also where this store is in step, as far as it knows.
 
         Raises:
             RemoteError: the relay refused.
@@ -149,7 +154,7 @@ class Committer:
         async with self._locks.setdefault(channel, asyncio.Lock()):
             for _ in range(_ATTEMPTS):
                 try:
-                    staged = await self._stage_resync(channel)
+                    staged = await self._stage_resync(channel, anyway=anyway)
                 except RemoteError as e:
                     if e.remote_code not in _OUT:
                         raise
@@ -249,10 +254,12 @@ class Committer:
         _check_own(env, tx, record, agreement, group, staged)
         return staged
 
-    async def _stage_resync(self, channel: ChannelId) -> StagedRecord | None:
+    async def _stage_resync(self, channel: ChannelId, *, anyway: bool) -> StagedRecord | None:
         env = self._env
         record = await env.read(lambda tx: channels.load(tx, channel))
-        if record is None or record.state not in (ChannelState.STALE, ChannelState.ACTIVE):
+        if record is None or not (
+            record.state is ChannelState.STALE or (anyway and record.state is ChannelState.ACTIVE)
+        ):
             return None
         state = await env.api.group(channel)
         if state.group_info is None:
@@ -269,7 +276,7 @@ class Committer:
             current = channels.load(tx, channel)
             if current is None or current.state is not record.state:
                 return None
-            joined = _join_anew(env, agreement, group_info, tree)
+            joined = _join_anew(env, agreement, group_info, tree, current.rejection)
             if joined is None:
                 merging.leave(env, tx, current)
                 return None
@@ -386,7 +393,7 @@ def _told(before: Group | None, staged: StagedCommit) -> bytes:
 
 
 def _join_anew(
-    env: Environment, agreement: Agreement, group_info: bytes, tree: bytes
+    env: Environment, agreement: Agreement, group_info: bytes, tree: bytes, rejection: bytes
 ) -> StagedCommit | None:
     validator = env.trust.validator(agreement)
     identity = env.account.device.uri.encode()
@@ -403,6 +410,7 @@ def _join_anew(
         now=env.now,
         validator=validator,
         replace_leaf=leaf,
+        authenticated_data=rejection,
         capabilities=key_packages.CAPABILITIES,
     )
 

@@ -43,6 +43,7 @@ from liaison_sdk import (
     merging,
     receipts,
     refreshing,
+    rejections,
 )
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError, ChannelRejectedError
@@ -443,11 +444,8 @@ class Inbound:
         except StaleEpochError:
             return None
         except LiaisonError as e:
-            # Whether only we can't follow or nobody can, we can't tell: joining
-            # anew is possible in the first case and fails harmlessly in the second.
-            if record.state is ChannelState.STALE:
-                return None
-            merging.mark_stale(env, tx, record, f"a commit can't be followed: {e.message}")
+            if record.state is not ChannelState.STALE:
+                rejections.give_up(env, tx, record, group, item, digest, e)
             return None
         size = len(item.payload)
         told = log_told.of_commit(group, result.effect, digest, size=size, time_ms=item.time_ms)
@@ -464,6 +462,7 @@ class Inbound:
         at = item.time_ms // 1000
         merging.save_next_epoch(env, tx, record, group, result.group, at)
         merging.announce_members(env, tx, record, result.effect)
+        rejections.tell(env, tx, record, group, result)
         return told
 
 

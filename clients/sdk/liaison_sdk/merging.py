@@ -16,6 +16,7 @@ from liaison.mls.group import merge as merge_epochs
 from liaison.mls.state import succeed
 from liaison.model import ChannelId
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
+from liaison.trust.rejection import Rejection
 from liaison_sdk import renewals
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError, RelayBrokenError
@@ -54,7 +55,9 @@ def merge(env: Environment, tx: Transaction, staged: StagedRecord, seq: int, tim
         record = replace(record, leaf_at=time_ms // 1000)
     if record.state is ChannelState.STALE:
         record = replace(record, state=ChannelState.ACTIVE)
-    save_next_epoch(env, tx, replace(record, reason=""), before, new, time_ms // 1000)
+    save_next_epoch(
+        env, tx, replace(record, reason="", rejection=b""), before, new, time_ms // 1000
+    )
     commits.delete(tx, staged.channel)
     told = replace(Told.decode(staged.told), time_ms=time_ms) if staged.told else None
     items.take(tx, staged.channel, seq, staged.digest, told)
@@ -113,9 +116,25 @@ def save_next_epoch(
     return env.groups.save_epoch(tx, record, new)
 
 
-def mark_stale(env: Environment, tx: Transaction, record: ChannelRecord, reason: str) -> None:
-    """Note that the channel has to be joined anew before anything is sent in it."""
-    channels.save(tx, replace(record, state=ChannelState.STALE, reason=reason))
+def mark_stale(
+    env: Environment,
+    tx: Transaction,
+    record: ChannelRecord,
+    reason: str,
+    rejection: Rejection | None = None,
+) -> None:
+    """Note that the channel has to be joined anew before anything is sent in it.
+
+    Args:
+        env: where it is told.
+        tx: the transaction.
+        record: the channel.
+        reason: a sentence.
+        rejection: what the other members are told when this device joins anew.
+    """
+    report = b"" if rejection is None else rejection.encode()
+    stale = replace(record, state=ChannelState.STALE, reason=reason, rejection=report)
+    channels.save(tx, stale)
     commits.delete(tx, record.channel)
     env.announce(tx, Event(EventKind.RESYNC, record.channel, reason))
 

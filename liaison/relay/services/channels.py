@@ -14,6 +14,7 @@ from liaison.errors import UnavailableError
 from liaison.mls.public_group import PublicGroup
 from liaison.model import ChannelId
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay import log
 from liaison.relay.services import new_groups, renewals, rules
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
@@ -179,7 +180,7 @@ class Channels:
             rules.check_commit, state, caller, body, self.identity, self.judge, now // 1000
         )
         agreement = state.agreement if plan.amended is None else plan.amended.agreement
-        return await self.writer.submit(
+        sequenced = await self.writer.submit(
             AcceptCommit(
                 tools=self.tools,
                 caller=caller,
@@ -191,6 +192,16 @@ class Channels:
                 now_ms=now,
             )
         )
+        if plan.rejection is not None:
+            log.logger().warning(
+                "commit_rejected",
+                channel=str(channel),
+                epoch=plan.rejection.epoch,
+                code=plan.rejection.code,
+                device=str(plan.rejection.committer),
+                principal=str(caller.id),
+            )
+        return sequenced
 
     async def propose(
         self, caller: DeviceCaller, channel: ChannelId, body: v1.Proposal

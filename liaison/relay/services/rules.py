@@ -54,6 +54,7 @@ from liaison.trust import (
     ChannelBinding,
     certified_leaf,
 )
+from liaison.trust.rejection import Rejection
 from liaison.wire import v1
 
 _PROPOSABLE: Final = (Add, Remove, Update)
@@ -77,6 +78,8 @@ class CommitPlan:
     """Leaves that have to go and are still there."""
     amended: Admitted | None
     """The version of the agreement that the commit binds the channel to, where it is another."""
+    rejection: Rejection | None = None
+    """What a member that comes back says that it could not follow."""
 
 
 def check_commit(
@@ -139,7 +142,16 @@ def check_commit(
         updated=tuple(Leaf.of(one.leaf, one.after) for one in effect.updated),
         removals=tuple(one.leaf for one in left),
         amended=amended,
+        rejection=_rejection(result) if effect.external else None,
     )
+
+
+def _rejection(commit: PublicCommit) -> Rejection | None:
+    """Return a member's report, where it makes one; what else it may say is not for the relay."""
+    try:
+        return Rejection.decode(commit.authenticated_data)
+    except LiaisonError:
+        return None
 
 
 def _check_header(state: ChannelState, message: bytes, kind: ContentType) -> peek.Header:

@@ -56,6 +56,7 @@ class ChannelRecord:
         versions: agreement version of each epoch that is still readable.
         renewed: when the keys of leaves came in; see `renewals`.
         watched_since: Unix seconds from which on that was noted; 0 where it was not yet.
+        rejection: the report on a commit that could not be followed, until it is made.
     """
 
     channel: ChannelId
@@ -72,6 +73,7 @@ class ChannelRecord:
     versions: tuple[tuple[int, int], ...] = ()
     renewed: bytes = field(default=b"", repr=False)
     watched_since: int = 0
+    rejection: bytes = b""
 
     def version_at(self, epoch: int) -> int:
         """Return the agreement version that an epoch was made under."""
@@ -187,6 +189,7 @@ def _body(tx: Transaction, record: ChannelRecord) -> bytes:
         [list(pair) for pair in record.versions],
         record.renewed,
         record.watched_since,
+        record.rejection,
     ]
     return tx.seal(_label("body", record.channel), cbor.encode(item))
 
@@ -196,7 +199,8 @@ def _record(tx: Transaction, row: Row) -> ChannelRecord:
     item: Any = cbor.decode(tx.unseal(_label("body", channel), row[4]))
     name, agreement_id, agreement_version, policy, reason, epoch_at, leaf_at, versions = item[:8]
     # Not there in what an earlier version of this program has written.
-    renewed, watched_since = item[8:] or (b"", 0)
+    newer: list[Any] = [*item[8:], *(b"", 0, b"")[len(item) - 8 :]]
+    renewed, watched_since, rejection = newer
     return ChannelRecord(
         channel=channel,
         stamp=row[1],
@@ -212,4 +216,5 @@ def _record(tx: Transaction, row: Row) -> ChannelRecord:
         versions=tuple((epoch, version) for epoch, version in versions),
         renewed=renewed,
         watched_since=watched_since,
+        rejection=rejection,
     )
