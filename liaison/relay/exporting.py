@@ -30,7 +30,7 @@ from liaison.errors import LiaisonError, UnavailableError, UnknownError
 from liaison.model import PartyCode
 from liaison.policy.agreement import Agreement
 from liaison.relay import times
-from liaison.relay.services import log_views
+from liaison.relay.services import log_views, rosters
 from liaison.relay.services.book import Book
 from liaison.relay.services.errors import ForeignPartyError, UnknownAgreementError
 from liaison.relay.services.exports import Export
@@ -236,6 +236,7 @@ class _Plan:
         notes: the checkpoints.
         before: the tree of what stands before the bundle.
         reader: whose view it is.
+        met: names of the devices of whom its party is told.
     """
 
     row: LogRow
@@ -244,6 +245,7 @@ class _Plan:
     notes: list[bytes]
     before: CompactRange
     reader: Reader
+    met: frozenset[str]
 
     @classmethod
     async def make(cls, source: Source, wanted: Wanted) -> _Plan:
@@ -264,6 +266,7 @@ class _Plan:
                 )
             first, want = await _range(tx, row.key, view.size, wanted)
             kept = await logs_reading.checkpoints(tx, row.key, first=max(first, 1))
+            keys = [one.key for one in await logs.listing(tx) if one.agreement == row.agreement]
         # Of who has left, the last version that it signed: others may have come since.
         signed = newest if reader.until_ms is None else life.naming(wanted.party) or newest
         policy = trust_log.policy(_last(life, row.generation, signed.agreement), row.generation)
@@ -288,13 +291,16 @@ class _Plan:
             [note for size, note in sorted(sized.items()) if size <= end],
             await asyncio.to_thread(_before, source, row, first),
             reader,
+            await rosters.met(source.database, keys, reader.party),
         )
 
     def shown(self, rows: Iterable[EntryRow]) -> Iterator[tuple[bytes, Shown]]:
         """Give each entry with what the party may see of it."""
         for row in rows:
-            open_ = self.reader.may_open(row)
-            yield row.data, row.openings if open_ and self._is_asked_for(row.time) else None
+            if self.reader.may_open(row) and self._is_asked_for(row.time):
+                yield row.data, rosters.shown(row, self.reader.party, self.met)
+            else:
+                yield row.data, None
 
     def _is_asked_for(self, time: int) -> bool:
         since, until = self.facts.since, self.facts.until

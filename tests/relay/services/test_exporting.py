@@ -207,6 +207,27 @@ async def test_no_word_of_a_message_and_nothing_of_another_partnership_is_in_an_
         assert b"CANARY SONG" not in bundle.data
 
 
+async def test_devices_that_a_party_never_met_are_not_named_to_its_auditors(
+    members: tuple[Actor, Actor, Actor], desk: Desk
+) -> None:
+    relay = desk.relay
+    stranger = await relay.enrol("deu/quiet-cell#d1")
+    await relay.revoke(stranger.device)
+
+    theirs, ours = await desk.export("NOR"), await desk.export("DEU")
+
+    assert b"quiet-cell" not in theirs.data
+    assert b"quiet-cell" in ours.data
+    # That there is one more, and what became of it, is told all the same.
+    partly = [one for one in theirs.opened(EntryType.KEY) if one.hidden]
+    assert [(one.get("party"), one.get("act")) for one in partly] == [
+        ("DEU", "certificate"),
+        ("DEU", "revoked"),
+    ]
+    named = {one.text("subject") for one in theirs.opened(EntryType.KEY)}
+    assert {str(actor.device.device) for actor in members} <= named
+
+
 async def test_times_limit_what_is_opened_and_leave_out_whole_tiles(
     members: tuple[Actor, Actor, Actor], desk: Desk
 ) -> None:
