@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.tables import channels, members
+
+ROOM: Final = 1 << 32
+"""Numbers of a channel's items for each log of its agreement: more than a channel ever has."""
 
 
 class Backlog(NamedTuple):
@@ -26,7 +29,10 @@ class Backlog(NamedTuple):
 
 async def measure(tx: AsyncConnection) -> Backlog:
     """Return what waits. Goes through all members: not for every second."""
-    waits = channels.c.head - members.c.cursor
+    # With a new log a channel's numbers go on in another room; between the two none was given out.
+    room = channels.c.head - channels.c.head % ROOM
+    behind = members.c.cursor < room
+    waits = channels.c.head - case((behind, room - 1), else_=members.c.cursor)
     query = (
         select(func.coalesce(func.sum(waits), 0), func.coalesce(func.max(waits), 0), func.count())
         .select_from(members.join(channels, members.c.channel == channels.c.key))

@@ -8,7 +8,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -444,6 +444,19 @@ async def set_cursors(tx: AsyncConnection, cursors: dict[int, int]) -> None:
     # In the order of keys, as `of_pairs` locks them: two nodes never wait in a circle.
     rows = [{"stay": key, "reached": cursor} for key, cursor in sorted(cursors.items())]
     await _SET_CURSOR.change_many(tx, rows)
+
+
+async def skip(tx: AsyncConnection, heads: Mapping[int, int], to: int) -> None:
+    """Move the cursors of devices that have read all of a channel on, over numbers that it leaves out.
+
+    Args:
+        tx: the transaction; it has locked the channels.
+        heads: the last number of each channel so far, by its key.
+        to: the last one that is left out.
+    """
+    for channel, head in heads.items():
+        read = (_t.channel == channel) & _PRESENT & (_t.cursor == head)
+        await tx.execute(update(members).where(read).values(cursor=to, logged=to))
 
 
 _PASSED = delete(beyond).where(

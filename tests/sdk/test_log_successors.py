@@ -88,15 +88,15 @@ async def test_after_an_old_backup_messages_flow_into_the_successor_and_both_log
         await attache.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
         await exchange(attache, officer, "before")
     await asyncio.to_thread(shutil.copy, data / "relay.db", backup)
-    async with relays.running(data, port=port) as relay:
-        # What is lost with the backup: entries of the logs, and no item of the channel.
+    async with relays.running(data, port=port) as relay, AsyncExitStack() as stack:
+        # What is lost with the backup, but not by those who were there.
         stage.relay = relay
-        await stage.enrol("nor/desk#d1")
         await relay.app.services.registry.add_party(stage.world.party("SWE").document)
-        await relay.app.publisher.publish()
-        async with stage.client(ATTACHE) as attache:
-            await attache.follow_logs()
-            (before,) = await attache.log_status()
+        attache, officer = [
+            await stack.enter_async_context(stage.client(name)) for name in (ATTACHE, OFFICER)
+        ]
+        await exchange(attache, officer, "lost")
+        (before,) = await attache.log_status()
     await asyncio.to_thread(shutil.copy, backup, data / "relay.db")
 
     async with relays.running(data, port=port) as relay, AsyncExitStack() as stack:
@@ -106,6 +106,8 @@ async def test_after_an_old_backup_messages_flow_into_the_successor_and_both_log
             await stack.enter_async_context(stage.client(name)) for name in (ATTACHE, OFFICER)
         ]
         await exchange(attache, officer, "after", "and on")
+        texts = ["before", "lost", "after", "and on"]
+        assert [message.text for message in await officer.history()] == texts
 
         for client in (attache, officer):
             (known,) = await client.log_status()
@@ -120,7 +122,7 @@ async def test_after_an_old_backup_messages_flow_into_the_successor_and_both_log
         # Proofs from the old log hold as they did.
         own = [message for message in await attache.history() if message.outgoing]
         proofs = [(await attache.log_proof(message) or b"").decode() for message in own]
-        assert [f"{before.origin}/2" in proof for proof in proofs] == [False, True, True]
+        assert [f"{before.origin}/2" in proof for proof in proofs] == [False, False, True, True]
 
 
 def root_of(size: int) -> bytes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from liaison.model import ChannelId, DeviceId, Precedence
+from liaison.relay.services import log_successors
 from liaison.relay.services.book import Book
 from liaison.relay.services.entries import channel as entries
 from liaison.relay.services.entries.channel import Place
@@ -62,4 +63,7 @@ class _Tell(Operation[None]):
             # Who has left the channel may still see what it has fetched of it.
             audience = tuple(sorted({*present.get(row.key, ()), str(device.party)}))
             place = Place(texts[row.agreement], ChannelId(row.id), row.key, audience)
-            tell(work, [entries.delivered(place, device, one.first, one.last)])
+            # Between the rooms of two logs no number was given out.
+            first = max(one.first, log_successors.before_room(one.last) + 1)
+            if first <= one.last:
+                tell(work, [entries.delivered(place, device, first, one.last)])

@@ -13,8 +13,9 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.log_rules import Predecessor
 from liaison.relay.errors import LogRefusedError
 from liaison.relay.recording import Draft
+from liaison.storage.backlog import ROOM
 from liaison.relay.writer import Operation, Work
-from liaison.storage import erasures, logs, logs_reading
+from liaison.storage import backlog, erasures, logs, logs_reading
 from liaison.storage.logs import LogRow
 from liaison.tlog.entries import PolicyRef
 from liaison.tlog.errors import ShrunkError
@@ -27,6 +28,7 @@ from tests.relay.services import logbook
 from tests.relay.services.forum import CODES, DAY, ID, Forum, go_on
 from tests.relay.services.harness import Actor, Relay
 
+ORIGIN = f"relay.example/log/{ID}"
 DAMAGE = ShrunkError("the database has 3 entries of the log and 9 were signed", hint="restore it")
 
 
@@ -201,3 +203,31 @@ async def test_the_root_log_tells_where_the_log_stands_that_goes_on(forum: Forum
 
     told = logbook.of_type(await logbook.read(relay, None), EntryType.CHECKPOINT)
     assert {one["origin"] for one in told} == {(await newest(relay)).origin}
+
+
+async def test_channels_go_on_with_numbers_that_were_never_given_out(
+    forum: Forum, members: tuple[Actor, ...]
+) -> None:
+    relay, (nor, deu, _) = forum.relay, members
+    await nor.send()
+    await deu.read_all()
+    await relay.services.deliveries.tell()
+    relay.recorder.refuse(ID, DAMAGE)
+    new = successor(forum, await newest(relay))
+    await sign_all(forum, new)
+    await go_on(nor, new)
+    await nor.send()
+
+    seqs = [item.seq for item in await deu.read_all()]
+    await relay.services.deliveries.tell()
+
+    assert seqs == [ROOM + 1, ROOM + 2]
+    told = logbook.of_channel(await logbook.read(relay, ID), f"{ORIGIN}/2", nor.channel)
+    items = [one.entry.seq for one in told if one.entry.seq is not None]
+    assert items == seqs
+    delivered = logbook.of_type(told, EntryType.DELIVERED)
+    ranges = {(one["device"], one["first"], one["last"]) for one in delivered}
+    assert ranges == {(str(deu.device.device), ROOM + 1, ROOM + 2)}
+    async with relay.database.read() as tx:
+        waits = await backlog.measure(tx)
+    assert waits.longest <= len(seqs) + 1
