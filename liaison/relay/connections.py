@@ -104,6 +104,8 @@ class Connections:
 
     settings: Settings
     clock: Callable[[], float]
+    refused: int = 0
+    """Connections that were closed at once, since the relay started."""
     _rates: Buckets[str] = field(init=False)
     _open: int = 0
     _unproven: int = 0
@@ -129,10 +131,9 @@ class Connections:
         Args:
             address: the peer's.
         """
-        if self._open >= self.settings.max_connections:
-            return None
         network = None if address in self.settings.trusted_proxies else network_of(address)
-        if network is not None and not self._has_room(network):
+        if self._open >= self.settings.max_connections or not self._has_room(network):
+            self.refused += 1
             return None
         self._open += 1
         if network is not None:
@@ -140,8 +141,10 @@ class Connections:
             self._addresses[network] += 1
         return Place(self, network, self.clock())
 
-    def _has_room(self, network: str) -> bool:
+    def _has_room(self, network: str | None) -> bool:
         settings = self.settings
+        if network is None:
+            return True
         if self._unproven >= settings.max_unproven:
             return False
         if self._addresses[network] >= settings.max_unproven_per_address:
@@ -282,8 +285,8 @@ class Door(web.BaseSite):
         }
         self._accepting: asyncio.Task[None] | None = None
         self._opening: set[asyncio.Task[None]] = set()
-        self._refused = 0
         self._told = connections.clock()
+        self._told_of = 0
 
     @property
     def name(self) -> str:
@@ -356,11 +359,10 @@ class Door(web.BaseSite):
                     accepted.detach()
 
     def _tell_refused(self) -> None:
-        self._refused += 1
-        now = self._connections.clock()
+        now, refused = self._connections.clock(), self._connections.refused
         if now - self._told >= _TELL:
-            log.logger().warning("connections_refused", count=self._refused)
-            self._refused, self._told = 0, now
+            log.logger().warning("connections_refused", count=refused - self._told_of)
+            self._told_of, self._told = refused, now
 
 
 def _tune(accepted: socket.socket, stall: float) -> None:

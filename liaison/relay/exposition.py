@@ -108,6 +108,27 @@ FAMILIES: Final = (
         lambda relay, _: _labelled(relay.metrics.problems),
     ),
     Family(
+        "liaison_connections",
+        "gauge",
+        (),
+        "Connections that are open, streams among them.",
+        lambda relay, _: _one(len(relay.connections)),
+    ),
+    Family(
+        "liaison_connections_unproven",
+        "gauge",
+        (),
+        "Those on which nobody has shown a session yet.",
+        lambda relay, _: _one(relay.connections.unproven),
+    ),
+    Family(
+        "liaison_connections_refused_total",
+        "counter",
+        (),
+        "Connections that were closed at once, because there were too many.",
+        lambda relay, _: _one(relay.connections.refused),
+    ),
+    Family(
         "liaison_streams",
         "gauge",
         (),

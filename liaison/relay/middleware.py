@@ -27,7 +27,7 @@ from liaison.relay.appkeys import (
     SESSIONS,
     SETTINGS,
 )
-from liaison.relay.errors import MethodError, NoTokenError, RouteUnknownError
+from liaison.relay.errors import MethodError, NoTokenError, RateExceededError, RouteUnknownError
 from liaison.relay.limits import Held, network_of
 from liaison.relay.requests import Handler
 from liaison.storage.errors import DatabaseError
@@ -87,6 +87,12 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         cause = error.__cause__ or error
         request.app[LOG].error("database_failed", route=route_name(request), **log.failure(cause))
         return _answer(request, Problem("unavailable", 503, UnavailableError().message))
+    except RateExceededError as error:
+        response = _answer(request, Problem.of(error))
+        # Or a flood would go on over it, each request with its answer and its line in the log;
+        # new connections have a rate of their own.
+        response.force_close()
+        return response
     except LiaisonError as error:
         return _answer(request, Problem.of(error))
     except web.HTTPNotFound:

@@ -69,6 +69,7 @@ def test_an_address_has_so_many_connections_without_a_session_and_others_have_th
     first.end()
     assert found.admit("192.0.2.1") is not None
     assert found.admit("192.0.2.1") is None
+    assert found.refused == 2
 
 
 def test_an_ipv6_network_shares_one_bound() -> None:

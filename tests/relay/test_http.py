@@ -345,6 +345,8 @@ async def test_an_address_over_its_rate_is_told_when_to_come_back(tmp_path: Path
     assert [a.status for a in answers] == [200, 200, 200, 429]
     assert answers[3].code == "rate.exceeded"
     assert int(answers[3].headers["Retry-After"]) >= 1
+    # A flood does not go on over the same connection.
+    assert answers[3].headers["Connection"] == "close"
 
 
 @pytest.mark.parametrize(
