@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from liaison.audit import report
 from liaison.audit.events import Event
-from liaison.audit.report import markup, sections, style
+from liaison.audit.report import calendars, markup, style
 from liaison.audit.report.durations import Durations, words
 from liaison.audit.report.page import Checked
 from liaison.audit.report.summary import MAX_NAMES, MAX_ROWS, Summary
@@ -339,7 +339,7 @@ def test_long_ranges_are_told_in_long_units(days: int, unit: str) -> None:
 def test_every_day_of_a_range_is_in_one_of_its_units(days: int, first: int) -> None:
     whole = range(first, first + days + 1)
 
-    calendar = sections.Calendar(whole)
+    calendar = calendars.Calendar(whole)
 
     assert sum(calendar.sums((day, 1) for day in whole)) == len(whole)
     assert len(calendar.labels) <= 50

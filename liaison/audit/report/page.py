@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from liaison.audit.manifest import Predecessor
-from liaison.audit.report import sections, style
+from liaison.audit.report import changes, gaps, style, traffic
 from liaison.audit.report.markup import Content, Markup, element, join, said, table
-from liaison.audit.report.sections import number, section, text, when
+from liaison.audit.report.parts import Parties, number, section, text, when
 from liaison.audit.report.summary import MAX_ROWS, Summary
 from liaison.tlog.policy import Cosigned
 
@@ -81,7 +81,7 @@ def render(summary: Summary, checked: Checked | None = None) -> str:
     Raises:
         ModuleNotFoundError: pygal is not installed.
     """
-    parties = sections.Parties(dict(summary.facts.agreement.parties))
+    parties = Parties(dict(summary.facts.agreement.parties))
     body = [
         element("a", "To the content", class_="skip", href="#checked"),
         element("header", _title(summary, parties)),
@@ -91,14 +91,14 @@ def render(summary: Summary, checked: Checked | None = None) -> str:
             [
                 _checked(checked, parties),
                 _limits(),
-                sections.messages(summary, parties),
-                sections.deliveries(summary, parties),
-                sections.handling(summary, parties),
-                sections.refusals(summary, parties),
-                sections.policy(summary, parties),
-                sections.members(summary, parties),
-                sections.keys(summary, parties),
-                sections.gaps(summary, parties),
+                traffic.messages(summary, parties),
+                traffic.deliveries(summary, parties),
+                traffic.handling(summary, parties),
+                traffic.refusals(summary, parties),
+                changes.policy(summary, parties),
+                changes.members(summary, parties),
+                changes.keys(summary, parties),
+                gaps.gaps(summary, parties),
             ],
         ),
         element("footer", _footer(summary)),
@@ -116,7 +116,7 @@ def render(summary: Summary, checked: Checked | None = None) -> str:
     return f"<!DOCTYPE html>\n{page}\n"
 
 
-def _title(summary: Summary, parties: sections.Parties) -> Content:
+def _title(summary: Summary, parties: Parties) -> Content:
     facts = summary.facts
     named = [element("dt", "Log"), element("dd", said(facts.origin))]
     if facts.predecessor is not None:
@@ -153,7 +153,7 @@ def _contents() -> Content:
     return element("ul", links)
 
 
-def _checked(checked: Checked | None, parties: sections.Parties) -> Markup:
+def _checked(checked: Checked | None, parties: Parties) -> Markup:
     if checked is None:
         verdict = element(
             "div",
@@ -231,7 +231,7 @@ def _verdict(checked: Checked) -> list[Markup]:
     return [text(head), counted, rest]
 
 
-def _witnessed(checked: Checked, parties: sections.Parties) -> list[list[str]]:
+def _witnessed(checked: Checked, parties: Parties) -> list[list[str]]:
     rows: list[list[str]] = []
     for one in checked.checkpoints:
         point = one.checkpoint
