@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 from liaison.crypto import kdf
-from liaison.model import ChannelId
+from liaison.model import ChannelId, PartyCode
+from liaison.policy import participation
 from liaison.policy.agreement import Agreement
+from liaison.policy.lifecycle import Event as Step
+from liaison.policy.participation import Statement
 from liaison.relay import identity
 from liaison.relay.files import DataDir
 from liaison.tlog import merkle
@@ -27,7 +30,7 @@ from liaison.trust import log as trusted
 from liaison.wire import v1
 from liaison.wire.frames import Deliver, ItemKind
 from liaison.wire.log import LogAnswer, LogQuery
-from liaison_sdk import Client, EventKind, LogStatus, log_credentials
+from liaison_sdk import Client, EventKind, LogStatus, log_asking, log_credentials
 from liaison_sdk.channel import Channel
 from liaison_sdk.log_credentials import CredentialUnloggedError
 from liaison_sdk.store import Transaction, channels, items, logs
@@ -323,6 +326,18 @@ async def test_a_relay_that_goes_on_showing_an_old_checkpoint_is_told_of(
         assert (old.is_sound, old.size, old.alarms) == (False, fresh.size, ())
         assert "no checkpoint that a witness has cosigned" in old.old
         assert len([text for text in told if old.old in text]) == 1
+
+        # To who has left, what there was until then is all that is shown.
+        env, now = attache._env, int(time.time())
+        word = Statement.first(agreement, PartyCode("NOR"), now=now)
+        word = word.after(Step.WITHDRAW, reason="", now=now, max_age=agreement.status.max_age)
+        said = participation.sign(word, stage.world.party("NOR").authority_key)
+        was = await env.read(lambda tx: log_asking.has_left(env, tx, agreement))
+        await env.write(lambda tx: env.trust.keep_statement(tx, AGREEMENT, said))
+        (left,) = await attache.log_status()
+
+        assert not was
+        assert (left.is_sound, left.old) == (True, "")
 
         history.now = int(time.time()) + agreement.log.grace + HOUR
         assert (await attache.follow_logs())[0].is_sound

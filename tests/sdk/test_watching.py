@@ -338,6 +338,21 @@ async def test_an_old_checkpoint_is_an_alarm(scene: Scene) -> None:
     assert "no checkpoint that a witness has cosigned" in alarm.text
 
 
+async def test_to_who_has_left_an_old_checkpoint_is_the_last(scene: Scene) -> None:
+    made = await dishonest(scene)
+    agreement = replace(made.agreement, witnesses=with_log(made.agreement, "NOR-1").witnesses)
+    made.agreement, made.witnesses = agreement, ("NOR-1",)
+    scene.desk._acts.agreement = lambda *_: soon(agreement)  # type: ignore[method-assign]
+    made.certificate(digest_of("made up"))
+    await scene.watch()
+    await scene.desk.declare(AGREEMENT, Event.WITHDRAW)
+    made.now -= agreement.log.grace + 60
+
+    (found,) = await scene.desk.watch()
+
+    assert (found.alarms, found.problem) == ((), "")
+
+
 async def test_what_an_entry_says_at_length_does_not_fill_the_books(scene: Scene) -> None:
     made = await dishonest(scene)
     made.add(EntryType.KEY, {"party": "NOR", "act": "revoked", "subject": "x" * 100_000})

@@ -77,6 +77,12 @@ class Outcome:
     found: dict[bytes, int] = field(default_factory=dict)
 
 
+def has_left(env: Environment, tx: Transaction, agreement: Agreement) -> bool:
+    """Whether the own party is gone for good: the relay shows it the log only until then."""
+    standing = env.trust.standing(tx, agreement.agreement_id)
+    return env.account.device.party in standing.left(agreement, env.now)
+
+
 def agreements(env: Environment, tx: Transaction) -> list[Agreement]:
     """Return the agreements in force here whose relay keeps a log."""
     found = [env.trust.current(tx, a.agreement_id, env.now) for a in env.trust.agreements(tx)]

@@ -19,7 +19,7 @@ from liaison.policy.fields import format_duration
 from liaison.tlog.entries import Entry, PolicyRef
 from liaison.tlog.errors import ChannelForkError
 from liaison.wire.log import LogAnswer
-from liaison_sdk import log_checks, log_credentials
+from liaison_sdk import log_asking, log_checks, log_credentials
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.log_asking import Outcome, Plan, followed_channels
@@ -159,6 +159,8 @@ def _tell_old(
     It is no alarm that is kept: the witnesses may be away, and `LogStatus` says so for as long as
     it lasts.
     """
+    if log_asking.has_left(env, tx, agreement):
+        return
     was = log_checks.is_old(agreement, before.cosigned_at, before.asked_at)
     if not was and log_checks.is_old(agreement, after.cosigned_at, after.asked_at):
         text = f"{agreement.agreement_id}: {log_checks.old_text(after.cosigned_at)}"

@@ -140,6 +140,9 @@ def status(env: Environment, tx: Transaction) -> list[LogStatus]:
         known, ended = logs.load(tx, name), generations.load(tx, name).ended
         walked = walks.load(tx, name)
         old = log_checks.is_old(agreement, known.cosigned_at, known.asked_at)
+        if log_asking.has_left(env, tx, agreement):
+            # To who has left the relay shows the log that there was until then.
+            old = False
         records = log_asking.followed_channels(tx, name)
         found.append(
             LogStatus(

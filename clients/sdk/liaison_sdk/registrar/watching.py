@@ -79,7 +79,7 @@ async def watch(
             found.append(await _unserved(office, api, books.watch(name), e, now))
             continue
         if trusted.has_log(agreement):
-            found.append(await _Watch(office, api, agreement, now).run())
+            found.append(await _Watch(office, api, acts, agreement, now).run())
     return found
 
 
@@ -141,10 +141,16 @@ class _Watch:
     """One look at one log."""
 
     def __init__(
-        self, office: RegistrarOffice, api: RelayAPI, agreement: Agreement, now: int
+        self,
+        office: RegistrarOffice,
+        api: RelayAPI,
+        acts: AgreementActs,
+        agreement: Agreement,
+        now: int,
     ) -> None:
         self._office = office
         self._api = api
+        self._acts = acts
         self._agreement = agreement
         self._now = now
 
@@ -174,9 +180,16 @@ class _Watch:
             state, self._office.party.code, known, entries, read.shown, self._now
         )
         old = _old(self._agreement, self._office.party.code, known, read.seen, self._now)
+        if old and await self._has_left():
+            # To who has left the relay shows the log that there was until then.
+            old = []
         alarms = (*known.alarms, *begun, *old, *unread, *twice, *about)[:_MOST_ALARMS]
         kept = await self._keep(replace(after, alarms=alarms, channels=channels, said=said))
         return Watched(name, kept.size, tuple(events), alarms=kept.alarms)
+
+    async def _has_left(self) -> bool:
+        standing = await self._acts.known(self._agreement.agreement_id, [self._agreement])
+        return self._office.party.code in standing.left(self._agreement, self._now)
 
     async def _keep(self, log: WatchedLog) -> WatchedLog:
         await asyncio.to_thread(self._office.store.change, lambda state: state.with_watched(log))
