@@ -39,7 +39,7 @@ SOUND = LogStatus(
     old="",
     read=(0, 16),
     unread="",
-    channels=(ChannelLog(CHANNEL, "berlin-watch", 3, True, 9, 0, 0),),
+    channels=(ChannelLog(CHANNEL, "berlin-watch", 3, True, False, 9, 0, 0),),
     unlogged=(),
     alarms=(),
     ended=(),
@@ -48,8 +48,10 @@ FORKED = replace(SOUND, alarms=(Alarm(7, None, "log.fork", "two histories", AT, 
 LATE = replace(
     SOUND,
     newest=20,
-    channels=(ChannelLog(CHANNEL, "berlin-watch", 4, False, 9, 3, 2),),
+    channels=(ChannelLog(CHANNEL, "berlin-watch", 4, False, False, 9, 3, 2),),
 )
+OVERDUE = replace(SOUND, channels=(ChannelLog(CHANNEL, "berlin-watch", 4, False, True, 9, 0, 0),))
+UNREAD = replace(SOUND, unread="the relay has no such tile")
 OLD = replace(SOUND, old="since yesterday nothing was cosigned")
 UNKNOWN = replace(SOUND, unlogged=(UnloggedDevice("deu/x#d1", missing=True, since=AT),))
 
@@ -75,6 +77,16 @@ def test_what_is_missing_is_told(liaison: Liaison, client: FakeClient) -> None:
 
     assert "16 entries of 20" in done.out
     assert "berlin-watch: epoch 4 unconfirmed, 3 not logged, 2 of them late" in done.out
+
+
+def test_an_epoch_that_the_log_should_have_confirmed_is_told(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.logs = [OVERDUE]
+
+    done = liaison("log", "status")
+
+    assert "berlin-watch: epoch 4 unconfirmed, long overdue" in done.out
 
 
 def test_an_old_checkpoint_is_told(liaison: Liaison, client: FakeClient) -> None:
@@ -150,7 +162,9 @@ def test_a_sound_log_is_verified_by_asking_the_relay(liaison: Liaison, client: F
     assert client.asked_logs == 1
 
 
-@pytest.mark.parametrize("status", [FORKED, LATE, UNKNOWN, OLD, replace(SOUND, size=0)])
+@pytest.mark.parametrize(
+    "status", [FORKED, LATE, OVERDUE, UNKNOWN, OLD, UNREAD, replace(SOUND, size=0)]
+)
 def test_a_log_that_does_not_show_what_it_should_fails_verification(
     liaison: Liaison, client: FakeClient, status: LogStatus
 ) -> None:

@@ -16,6 +16,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import Witness
 from liaison.policy.enrolment import Code, EnrolmentReply
 from liaison.policy.keys import VerifyKey
+from liaison.wire.problems import Problem, RemoteError
 from liaison_sdk import Client, Message, Options
 from liaison_sdk.account import Account
 from liaison_sdk.enrol import EnrolmentOptions, enrol
@@ -23,6 +24,7 @@ from liaison_sdk.http import Login, RelayAPI
 from liaison_sdk.keystore import Argon2Parameters
 from liaison_sdk.store import logs
 from liaison_sdk.transport import AiohttpTransport
+from tests.support.ledger import Ledger
 from tests.support.relay import RunningRelay
 from tests.support.world import HOUR, YEAR, Device, World
 
@@ -188,3 +190,16 @@ async def until(client: Client, done: Callable[[], Awaitable[bool]], limit: floa
             if await done():
                 return True
             await change.wait()
+
+
+def tiles_of(ledger: Ledger) -> Callable[[str, str], Awaitable[bytes]]:
+    """Serve the tiles of a log as the relay does."""
+
+    async def tile(agreement: str, path: str) -> bytes:
+        del agreement
+        try:
+            return ledger.tile(path)
+        except KeyError:
+            raise RemoteError(Problem(code="log.tile_unknown", status=404, detail=path)) from None
+
+    return tile

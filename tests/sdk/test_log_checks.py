@@ -393,6 +393,38 @@ def test_who_comes_later_is_not_shown_less_than_its_stay(after: int) -> None:
         follow(ledger().answer(query(after=after)), joined)
 
 
+# --- how fresh a checkpoint is ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("times", "fresh"),
+    [
+        ({"NOR-1": NOW, "NOR-2": NOW - 60, "NOR-3": NOW - 9000, "DEU-1": NOW + 5}, NOW - 60),
+        ({"NOR-1": NOW, "NOR-2": NOW - 60}, NOW - 60),
+        ({"NOR-1": NOW, "NOR-2": 2**63 - 1, "NOR-3": NOW - 9000}, NOW - 9000),
+        ({"NOR-1": NOW, "DEU-1": NOW}, 0),
+        ({}, 0),
+    ],
+)
+def test_a_checkpoint_is_as_fresh_as_most_of_the_own_witnesses_say(
+    times: dict[str, int], fresh: int
+) -> None:
+    text = with_log(plain(), "NOR-1", "NOR-2", "NOR-3", "DEU-1")
+    seen = replace(verify(ledger().answer(query())).seen, witnesses=times)
+
+    assert log_checks.cosigned_at(text, NOR, seen, NOW) == fresh
+
+
+def test_whose_party_has_no_witness_takes_anybodys_word_for_how_fresh_it_is() -> None:
+    text = with_log(plain(), "DEU-1")
+    seen = replace(verify(ledger().answer(query())).seen, witnesses={"DEU-1": NOW - 60})
+
+    assert log_checks.cosigned_at(text, NOR, seen, NOW) == NOW - 60
+    assert not log_checks.is_old(text, NOW - 60, NOW)
+    assert log_checks.is_old(text, NOW - text.log.grace - 60, NOW)
+    assert not log_checks.is_old(text, 0, NOW)
+
+
 # --- what an item says of itself --------------------------------------------------------
 
 HEADER = Header(

@@ -24,7 +24,7 @@ from liaison_sdk.log_channels import ChannelRuns
 from liaison_sdk.store import logs
 from tests.core.policy.documents import NOW
 from tests.core.policy.documents import agreement as plain
-from tests.sdk.support import AGREEMENT, CALM, POLICY, Stage, until
+from tests.sdk.support import AGREEMENT, CALM, POLICY, Stage, tiles_of, until
 from tests.support.ledger import Ledger, digest_of, with_log
 
 ATTACHE = "nor/defatt-berlin#d1"
@@ -55,13 +55,7 @@ async def shown(client: Client, stage: Stage) -> Ledger:
     async def log(_agreement: str, query: LogQuery) -> LogAnswer:
         return made.answer(query)
 
-    async def tile(_agreement: str, path: str) -> bytes:
-        try:
-            return made.tile(path)
-        except KeyError:
-            raise RemoteError(Problem(code="log.tile_unknown", detail=path, status=404)) from None
-
-    api.log, api.log_tile = log, tile
+    api.log, api.log_tile = log, tiles_of(made)
     return made
 
 

@@ -35,7 +35,17 @@ from liaison_sdk.channel import Channel
 from liaison_sdk.log_credentials import CredentialUnloggedError
 from liaison_sdk.store import Transaction, channels, items, logs
 from liaison_sdk.store.items import Told
-from tests.sdk.support import AGREEMENT, CALM, POLICY, QUICK, Stage, endpoint, next_message, until
+from tests.sdk.support import (
+    AGREEMENT,
+    CALM,
+    POLICY,
+    QUICK,
+    Stage,
+    endpoint,
+    next_message,
+    tiles_of,
+    until,
+)
 from tests.support import relay as relays
 from tests.support import witness as witnesses
 from tests.support.ledger import Ledger, digest_of
@@ -312,6 +322,8 @@ async def test_a_relay_that_goes_on_showing_an_old_checkpoint_is_told_of(
     history.witnesses, history.cosigners = tuple(signers), signers
     async with stage.client(ATTACHE, CALM) as attache:
         lying(attache, lambda query, _: history.answer(query))
+        api: Any = attache._env.api
+        api.log_tile = tiles_of(history)
         (fresh,) = await attache.follow_logs()
 
         assert (fresh.is_sound, fresh.old) == (True, "")
@@ -523,7 +535,7 @@ class Shadow:
         self.told: dict[int, Told] = {}
         """What the items say of themselves."""
         api: Any = client._env.api
-        api.log = self.log
+        api.log, api.log_tile = self.log, tiles_of(ledger)
 
     async def log(self, agreement: str, query: LogQuery) -> LogAnswer:
         """Answer, after logging what is new."""
@@ -594,8 +606,8 @@ async def test_whoever_was_given_another_message_than_the_log_has_finds_out(pair
 @pytest.mark.parametrize(
     ("place", "field", "value"),
     [
-        (2, "sender", "nor/defatt-berlin#d2"),
-        (3, "action", "OVERRIDE"),
+        (2, "label", "liaison/UNCLASSIFIED"),
+        (3, "sender", "deu/lno-j3#d2"),
         (4, "removed", ()),
         (4, "added", ("deu/lno-j3#d1", "deu/somebody-else#d1")),
     ],
@@ -621,7 +633,12 @@ async def test_what_the_log_makes_up_about_an_item_is_noticed(
         assert await until(attache, noticed)
         (alarm,) = (await status(attache)).alarms
         assert f"item {place} of the channel another {field} " in alarm.text
-        assert json.loads(alarm.evidence)["answered"]["entries"]
+        evidence = json.loads(alarm.evidence)
+        (shown,) = evidence["answered"]["entries"]
+        assert ledger.rows[shown["index"]][0].seq == place
+        assert evidence["given"]["told"]["fields"][field] != value
+        own = (await attache.history())[0]
+        assert (await attache.log_proof(own) is None) is (place == 2)
 
 
 async def test_an_entry_that_is_kept_back_is_noticed(pair: Stage) -> None:
@@ -663,6 +680,8 @@ async def test_an_item_that_is_logged_and_never_delivered_is_noticed(pair: Stage
             return await codes(officer) == {"log.item_withheld"}
 
         assert await until(officer, noticed)
+        (alarm,) = (await status(officer)).alarms
+        assert "sender" in json.loads(alarm.evidence)["values"]
 
 
 @pytest.mark.parametrize("added", [None, (), ("deu/somebody-else#d1",)])
@@ -683,10 +702,91 @@ async def test_whoever_was_let_in_by_another_commit_than_the_log_has_finds_out(
 
 def withholding(client: Client) -> None:
     """Have a client's relay deliver no messages any more."""
+    delivering(client, lambda item: None if item.kind is ItemKind.MESSAGE else item)
+
+
+def erasing(client: Client, kind: ItemKind) -> None:
+    """Have a client's relay say that it has items of a kind no more."""
+
+    def gone(item: Deliver) -> Deliver:
+        return replace(item, kind=ItemKind.GAP, payload=b"") if item.kind is kind else item
+
+    delivering(client, gone)
+
+
+def delivering(client: Client, change: Callable[[Deliver], Deliver | None]) -> None:
+    """Change what a client's relay delivers."""
     connection: Any = client._parts.connection
     take = connection._take
 
     async def some(delivered: list[Deliver]) -> None:
-        await take([item for item in delivered if item.kind is not ItemKind.MESSAGE])
+        found = [change(item) for item in delivered]
+        await take([item for item in found if item is not None])
 
     connection._take = some
+
+
+async def test_a_message_that_the_relay_says_is_gone_is_told(pair: Stage) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        channel = await talk(attache, officer)
+        told: list[str] = []
+        officer._env.listeners.add(lambda e: told.append(e.text))
+        erasing(officer, ItemKind.MESSAGE)
+        await channel.send("three")
+
+        async def noticed() -> bool:
+            return any(f"which {ATTACHE} sent" in text for text in told)
+
+        assert await until(officer, noticed)
+
+
+async def test_a_commit_that_the_relay_says_is_gone_is_an_alarm(pair: Stage) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER, alarms=True) as officer:
+        channel = await talk(attache, officer)
+        assert await until(officer, lambda: all_logged(officer))
+        erasing(officer, ItemKind.COMMIT)
+        await channel.update()
+
+        async def noticed() -> bool:
+            return await codes(officer) == {"log.channel_fork"}
+
+        assert await until(officer, noticed)
+
+
+async def test_an_epoch_that_the_log_never_confirms_is_told(pair: Stage) -> None:
+    def silent(query: LogQuery, answer: LogAnswer) -> LogAnswer:
+        del query
+        shown = [one for one in answer.entries if b'"seq":' not in one.data]
+        return answer.model_copy(update={"entries": shown})
+
+    async with pair.client(ATTACHE, CALM) as attache:
+        lying(attache, silent)
+        await attache.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
+        (known,) = await attache.follow_logs()
+
+        assert [(one.confirmed, one.overdue) for one in known.channels] == [(False, False)]
+    later = replace(CALM, clock=lambda: time.time() + HOUR)
+    async with pair.client(ATTACHE, later) as attache:
+        (known,) = await attache.log_status()
+
+        assert [(one.confirmed, one.overdue) for one in known.channels] == [(False, True)]
+        assert not known.is_sound
+
+
+async def test_an_own_message_that_is_given_anothers_place_is_not_taken_for_logged(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE, CALM) as attache:
+        channel = await attache.create_channel(AGREEMENT, POLICY, "alone")
+        await channel.send("one")
+        await channel.send("two")
+        await attache._env.write(
+            lambda tx: tx.execute("UPDATE messages SET seq = (SELECT min(seq) FROM messages)")
+        )
+        for _ in range(MANY):
+            await attache.follow_logs()
+            one, two = await attache.history()
+            if one.logged:
+                break
+
+        assert (one.logged, two.logged) == (True, False)

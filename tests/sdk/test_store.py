@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,16 @@ import pytest
 from liaison.model import ChannelId, DeviceId, MessageId, Precedence
 from liaison_sdk.errors import NewerStoreError, SealBrokenError, StoreError
 from liaison_sdk.keystore import Keystore
-from liaison_sdk.store import SQLiteStore, Transaction, channels, messages, meta, outbox, schema
+from liaison_sdk.store import (
+    SQLiteStore,
+    Transaction,
+    channels,
+    logs,
+    messages,
+    meta,
+    outbox,
+    schema,
+)
 from liaison_sdk.store.channels import ChannelRecord, ChannelState, GroupBlobs
 from liaison_sdk.store.messages import MessageRecord, MessageState
 from liaison_sdk.store.outbox import OutboxRecord, OutboxState
@@ -303,3 +313,26 @@ def test_a_store_of_the_version_before_is_brought_up_to_date() -> None:
         "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c ORDER BY 1, 2"
     )
     assert old.execute(columns).fetchall() == new.execute(columns).fetchall()
+
+
+async def test_a_message_that_was_accepted_in_the_future_is_late_at_once(
+    store: SQLiteStore,
+) -> None:
+    def work(tx: Transaction) -> list[int]:
+        for number, time_ms in enumerate((5_000, 20_000, 90_000), 1):
+            messages.insert(tx, replace(message(number), seq=number, time_ms=time_ms))
+        return logs.mark_late(tx, CHANNEL, start=0, before_ms=10_000, after_ms=50_000)
+
+    assert await store.write(work) == [1, 3]
+
+
+async def test_what_is_wrong_with_a_logs_successor_is_an_alarm_of_its_own(
+    store: SQLiteStore,
+) -> None:
+    def raised(tx: Transaction, since: int) -> bool:
+        return logs.raise_alarm(tx, "a", None, "log.fork", "two", at=1, evidence=bytes, since=since)
+
+    def work(tx: Transaction) -> list[bool]:
+        return [raised(tx, since) for since in (0, 0, 1, 1)]
+
+    assert await store.write(work) == [True, False, True, False]

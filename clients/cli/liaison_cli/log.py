@@ -137,6 +137,7 @@ def record(status: LogStatus) -> dict[str, Any]:
                 "name": one.name,
                 "epoch": one.epoch,
                 "confirmed": one.confirmed,
+                "overdue": one.overdue,
                 "followed": one.followed,
                 "unlogged": one.unlogged,
                 "late": one.late,
@@ -209,6 +210,8 @@ def _read(status: LogStatus) -> str:
 
 def _channel(channel: ChannelLog) -> str:
     said = [f"epoch {channel.epoch} {'confirmed' if channel.confirmed else 'unconfirmed'}"]
+    if channel.overdue:
+        said[0] += ", long overdue"
     if channel.unlogged:
         said.append(f"{channel.unlogged} not logged")
     if channel.late:

@@ -49,6 +49,8 @@ MAX_DTG_AHEAD: Final = 86_400_000
 """Milliseconds by which a drafter's clock may be ahead of the relay's."""
 FRESH: Final = 2 * 3600
 """Seconds that a checkpoint may be old at least: relays have theirs cosigned more often."""
+_AHEAD: Final = 86_400
+"""Seconds by which this device's clock may be behind a witness's."""
 _SECOND: Final = 1000
 CERTIFICATE_ACTS: Final = frozenset({"certificate", "known"})
 """What a key entry says that puts a certificate into the log."""
@@ -243,17 +245,22 @@ def verify(
     return Answered(Seen(note, checkpoint, cosigned.witnesses), size, entries)
 
 
-def cosigned_at(agreement: Agreement, party: PartyCode, seen: Seen) -> int:
-    """Return when a witness cosigned a checkpoint last; 0 where none did.
+def cosigned_at(agreement: Agreement, party: PartyCode, seen: Seen, now: int) -> int:
+    """Return since when a checkpoint has been cosigned; 0 where it is not.
 
     Args:
         agreement: whose log.
-        party: the reader's; where it has witnesses, only theirs count.
+        party: the reader's; where it has witnesses, more than half of them must have cosigned it
+            by then, else one of any party's.
         seen: the checkpoint.
+        now: Unix seconds; a time that is far ahead of it does not count.
     """
-    own = set(trusted.own_witnesses(agreement, party))
-    times = (at for name, at in seen.witnesses.items() if name in own or not own)
-    return max(times, default=0)
+    own = trusted.own_witnesses(agreement, party)
+    names = own or tuple(seen.witnesses)
+    found = (seen.witnesses.get(name, 0) for name in names)
+    times = sorted((at for at in found if at <= now + _AHEAD), reverse=True)
+    needed = len(own) // 2 + 1
+    return times[needed - 1] if len(times) >= needed else 0
 
 
 def is_old(agreement: Agreement, cosigned: int, now: int) -> bool:

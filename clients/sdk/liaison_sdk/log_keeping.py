@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from liaison.crypto import kdf
 from liaison.errors import LiaisonError
@@ -18,6 +19,8 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.fields import format_duration
 from liaison.tlog.entries import Entry, PolicyRef
 from liaison.tlog.errors import ChannelForkError
+from liaison.tlog.text import to_base64
+from liaison.trust import log_items
 from liaison.wire.log import LogAnswer
 from liaison_sdk import log_asking, log_checks, log_credentials
 from liaison_sdk.environment import Environment
@@ -36,6 +39,8 @@ _DAY: Final = 86_400
 
 _Evidence: TypeAlias = Callable[[], bytes]
 """What the relay has sent, written down only where it is needed."""
+_Shown: TypeAlias = Callable[[Place], dict[str, Any]]
+"""What the relay has sent about one place."""
 
 
 def keep(
@@ -80,7 +85,7 @@ def keep(
     if outcome.answered is not None and answer is not None:
         _keep_proofs(env, tx, outcome, outcome.answered, answer)
     for channel, (following, places) in outcome.followed.items():
-        _keep_places(env, tx, plan, channel, following, places, evidence)
+        _keep_places(env, tx, plan, answer, channel, (following, places))
     return True
 
 
@@ -91,8 +96,8 @@ def compare_pending(env: Environment, tx: Transaction, agreement: Agreement) -> 
         if known is None or not logs.any_pending(tx, record.channel):
             continue
         for waiting in logs.pending(tx, record.channel):
-            place = _place(waiting)
-            settled = _settle(env, tx, agreement, known, place, bytes)
+            place = Place(waiting.index, Entry.decode(waiting.entry), waiting.values)
+            settled = _settle(env, tx, agreement, known, place, partial(_kept, tx, agreement))
             if settled is not None:
                 known = settled
                 logs.drop_pending(tx, record.channel, waiting.seq)
@@ -102,12 +107,14 @@ def compare_pending(env: Environment, tx: Transaction, agreement: Agreement) -> 
 def report_late(env: Environment, tx: Transaction, agreement: Agreement) -> None:
     """Tell of messages that should be in the log by now, once of each."""
     patience = agreement.log.report_after
-    before_ms = (env.now - patience) * 1000
+    before_ms, after_ms = (env.now - patience) * 1000, (env.now + _DAY) * 1000
     for record in followed_channels(tx, agreement.agreement_id):
         known = logs.load_following(tx, record.channel)
         if known is None:
             continue
-        late = logs.mark_late(tx, record.channel, start=known.start, before_ms=before_ms)
+        late = logs.mark_late(
+            tx, record.channel, start=known.start, before_ms=before_ms, after_ms=after_ms
+        )
         if late:
             words = "1 message" if len(late) == 1 else f"{len(late)} messages"
             text = f"{words} accepted more than {format_duration(patience)} ago: not in the log"
@@ -127,7 +134,11 @@ def report_withheld(env: Environment, tx: Transaction, agreement: Agreement) -> 
             if waiting.since < since:
                 text = f"item {waiting.seq} of the channel is in the log and was never delivered"
                 error = ChannelForkError(text)
-                alarm(env, tx, agreement.agreement_id, record.channel, error, bytes, code=WITHHELD)
+                place = Place(waiting.index, Entry.decode(waiting.entry), waiting.values)
+                evidence = partial(_contradicted, partial(_kept, tx, agreement), place, None, None)
+                alarm(
+                    env, tx, agreement.agreement_id, record.channel, error, evidence, code=WITHHELD
+                )
 
 
 def alarm(
@@ -141,8 +152,16 @@ def alarm(
     code: str = "",
 ) -> None:
     """Keep an alarm, and tell it once."""
+    ended = generations.load(tx, agreement_id).ended
     new = logs.raise_alarm(
-        tx, agreement_id, channel, code or error.code, error.message, at=env.now, evidence=evidence
+        tx,
+        agreement_id,
+        channel,
+        code or error.code,
+        error.message,
+        at=env.now,
+        evidence=evidence,
+        since=ended[-1].alarm if ended else 0,
     )
     if new:
         env.announce(tx, Event(EventKind.ALARM, channel, f"{agreement_id}: {error.message}"))
@@ -182,7 +201,8 @@ def _advanced(
         witnesses=tuple(sorted(seen.witnesses)),
         advanced_at=env.now if moved else known.advanced_at,
         cosigned_at=max(
-            known.cosigned_at, log_checks.cosigned_at(agreement, env.account.device.party, seen)
+            known.cosigned_at,
+            log_checks.cosigned_at(agreement, env.account.device.party, seen, env.now),
         ),
     )
 
@@ -206,11 +226,11 @@ def _keep_places(
     env: Environment,
     tx: Transaction,
     plan: Plan,
+    answer: LogAnswer | None,
     channel: ChannelId,
-    following: Following,
-    places: Sequence[Place],
-    evidence: _Evidence,
+    followed: tuple[Following, Sequence[Place]],
 ) -> None:
+    following, places = followed
     before = logs.load_following(tx, channel)
     first = plan.following[channel]
     if before is not None and (before.next_seq, before.last) != (first.view.next_seq, first.last):
@@ -227,7 +247,7 @@ def _keep_places(
         before is not None and before.welcomed,
     )
     for place in places:
-        settled = _settle(env, tx, plan.agreement, known, place, evidence)
+        settled = _settle(env, tx, plan.agreement, known, place, partial(_sent, plan, answer))
         if settled is not None:
             known = settled
             continue
@@ -242,30 +262,38 @@ def _settle(
     agreement: Agreement,
     known: FollowRecord,
     place: Place,
-    evidence: _Evidence,
+    shown: _Shown,
 ) -> FollowRecord | None:
     """Compare a place with its item; return how far the channel stands, None without the item."""
     channel = known.channel
     if place.seq == known.start and known.welcomed:
-        return _settle_welcome(env, tx, agreement, known, place, evidence)
+        return _settle_welcome(env, tx, agreement, known, place, shown)
     digest = logs.item_digest(tx, channel, place.seq)
     if digest is None:
         return None
     told = items.told(tx, channel, place.seq)
     try:
-        if digest != _NOTHING:
+        if digest != _NOTHING or not _may_be_gone(place):
             log_checks.compare(place, digest)
         if told is not None:
             log_checks.compare_told(place, told, _policy(env, tx, agreement, told))
     except (ChannelForkError, FalseEntryError) as error:
+        evidence = partial(_contradicted, shown, place, digest, told)
         alarm(env, tx, agreement.agreement_id, channel, error, evidence)
         return known
+    if digest == _NOTHING:
+        _tell_gone(env, tx, agreement, channel, place)
     items.forget_told(tx, channel, place.seq)
     if place.is_commit:
         return replace(known, confirmed=max(known.confirmed, place.epoch + 1))
     if place.digest is not None or _is_erased(env, agreement, place, told):
-        logs.mark_logged(tx, channel, place.seq, place.index)
+        logs.mark_logged(tx, channel, place.seq, place.index, _message(place))
     return known
+
+
+def _message(place: Place) -> str | None:
+    """Return the id of the message that a place is about; None where the log does not show it."""
+    return None if place.values is None else str(place.values.get("message"))
 
 
 def _policy(
@@ -296,7 +324,7 @@ def _settle_welcome(
     agreement: Agreement,
     known: FollowRecord,
     place: Place,
-    evidence: _Evidence,
+    shown: _Shown,
 ) -> FollowRecord:
     own = str(env.account.device)
     # A Welcome has no digest to compare; who was brought in is all that there is, and has to be shown.
@@ -304,9 +332,34 @@ def _settle_welcome(
         error = ChannelForkError(
             f"the log's commit at place {place.seq} of the channel has not brought in this device"
         )
+        evidence = partial(_contradicted, shown, place, None, None)
         alarm(env, tx, agreement.agreement_id, known.channel, error, evidence)
         return known
     return replace(known, confirmed=max(known.confirmed, place.epoch + 1))
+
+
+def _may_be_gone(place: Place) -> bool:
+    """Tell whether the relay may have erased an item: messages only, and never handshakes."""
+    kind = None if place.values is None else place.values.get("kind")
+    return not place.is_commit and kind != log_items.PROPOSAL
+
+
+def _tell_gone(
+    env: Environment, tx: Transaction, agreement: Agreement, channel: ChannelId, place: Place
+) -> None:
+    """Tell of a message that the relay has not any more, though its channel keeps them longer.
+
+    Its sender may have let it expire; that is not in the log, so the relay may as well withhold it.
+    """
+    values = place.values or {}
+    if values.get("message") is None or place.entry.time < _erased_before(env, agreement):
+        return
+    at = datetime.fromtimestamp(place.entry.time // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = (
+        f"item {place.seq} of the channel, which {values.get('sender')} sent at {at}, was not"
+        " delivered: the relay says that it has expired"
+    )
+    env.announce(tx, Event(EventKind.PROBLEM, channel, text))
 
 
 def _erased_before(env: Environment, agreement: Agreement) -> int:
@@ -314,8 +367,31 @@ def _erased_before(env: Environment, agreement: Agreement) -> int:
     return (env.now - days * _DAY) * 1000
 
 
-def _place(waiting: PendingPlace) -> Place:
-    return Place(waiting.index, Entry.decode(waiting.entry), waiting.values)
+def _contradicted(shown: _Shown, place: Place, digest: bytes | None, told: Told | None) -> bytes:
+    """Write down what the log says of an item, and what the item says of itself."""
+    given = {
+        "digest": None if digest is None else to_base64(digest),
+        "told": None if told is None else asdict(told),
+    }
+    return json.dumps({**shown(place), "given": given}).encode()
+
+
+def _sent(plan: Plan, answer: LogAnswer | None, place: Place) -> dict[str, Any]:
+    # Only what it is about: many items may be contradicted.
+    body = None if answer is None else answer.model_dump(mode="json")
+    if body is not None:
+        body["entries"] = [one for one in body["entries"] if one["index"] == place.index]
+    return {"known": plan.known.note.decode(), "answered": body}
+
+
+def _kept(tx: Transaction, agreement: Agreement, place: Place) -> dict[str, Any]:
+    """Return what is known of an entry that was shown before its item came."""
+    return {
+        "known": logs.load(tx, agreement.agreement_id).note.decode(),
+        "index": place.index,
+        "entry": place.entry.encode().decode(),
+        "values": None if place.values is None else dict(place.values),
+    }
 
 
 def _evidence(plan: Plan, answer: LogAnswer | None) -> bytes:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from liaison.model import ChannelId
+from liaison.policy.agreement import Agreement
 from liaison.tlog.errors import ForkError, ShrunkError
 from liaison.trust import log as trusted
 from liaison_sdk import log_asking, log_checks
@@ -15,6 +16,7 @@ from liaison_sdk.store import Transaction, generations, logs, walks
 from liaison_sdk.store.channels import ChannelRecord
 from liaison_sdk.store.generations import EndedLog
 
+_DAY: Final = 86_400
 _OF_THE_LOG: Final = frozenset({ShrunkError.code, ForkError.code})
 
 
@@ -26,6 +28,7 @@ class ChannelLog:
         channel, name: which one.
         epoch: of its group.
         confirmed: whether the log has shown the commit that began that epoch.
+        overdue: whether it should have by now, and has not.
         followed: the last place of the channel that was followed in the log.
         unlogged: accepted messages that are not proven to be in the log.
         late: those of them that should be by now.
@@ -35,6 +38,7 @@ class ChannelLog:
     name: str
     epoch: int
     confirmed: bool
+    overdue: bool
     followed: int
     unlogged: int
     late: int
@@ -125,10 +129,10 @@ class LogStatus:
     @property
     def is_sound(self) -> bool:
         """Whether nothing is missing that should be there, and nothing is wrong."""
-        late = any(channel.late for channel in self.channels)
+        late = any(channel.late or channel.overdue for channel in self.channels)
         missing = any(device.missing for device in self.unlogged)
         wrong = any(not alarm.past for alarm in self.alarms)
-        return bool(self.size) and not (wrong or self.old or late or missing)
+        return bool(self.size) and not (wrong or self.old or self.unread or late or missing)
 
 
 def status(env: Environment, tx: Transaction) -> list[LogStatus]:
@@ -159,7 +163,7 @@ def status(env: Environment, tx: Transaction) -> list[LogStatus]:
                 old=log_checks.old_text(known.cosigned_at) if old else "",
                 read=(0, 0) if walked is None else (walked.start, walked.size),
                 unread="" if walked is None else walked.problem,
-                channels=tuple(_channel(tx, record) for record in records),
+                channels=tuple(_channel(env, tx, agreement, record) for record in records),
                 unlogged=tuple(
                     UnloggedDevice(
                         one.name,
@@ -175,13 +179,25 @@ def status(env: Environment, tx: Transaction) -> list[LogStatus]:
     return found
 
 
-def _channel(tx: Transaction, record: ChannelRecord) -> ChannelLog:
+def _channel(
+    env: Environment, tx: Transaction, agreement: Agreement, record: ChannelRecord
+) -> ChannelLog:
     known = logs.load_following(tx, record.channel)
     start, followed = (0, 0) if known is None else (known.start, known.next_seq - 1)
     unlogged, late = logs.count_unlogged(tx, record.channel, start)
     confirmed = logs.is_confirmed(tx, record.channel, record.epoch)
+    # The relay tells when an epoch began: a time that is still to come is none.
+    age = env.now - record.epoch_at
+    is_overdue = not -_DAY < age < agreement.log.report_after
     return ChannelLog(
-        record.channel, record.name, record.epoch, confirmed, followed, unlogged, late
+        channel=record.channel,
+        name=record.name,
+        epoch=record.epoch,
+        confirmed=confirmed,
+        overdue=is_overdue and not confirmed,
+        followed=followed,
+        unlogged=unlogged,
+        late=late,
     )
 
 

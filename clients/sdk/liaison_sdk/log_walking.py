@@ -41,6 +41,8 @@ BACK: Final = 256 * WIDTH
 TAIL_EVERY: Final = 300
 """Seconds between readings of a bundle that is not full yet: it has to be fetched again later."""
 _NOT_FOUND: Final = 404
+_LATER: Final = frozenset({429, 500, 502, 503, 504})
+"""What the relay answers where the same may be had a little later."""
 _PLACED: Final = b'"seq":'
 """What stands in the entry of every item; the others need not be read."""
 
@@ -298,6 +300,8 @@ def _keep(
 
 def _failed(env: Environment, tx: Transaction, step: Step, error: LiaisonError) -> None:
     if not _is_next(tx, step):
+        return
+    if isinstance(error, RemoteError) and error.problem.status in _LATER:
         return
     walks.save(tx, replace(step.record, problem=error.message))
     if isinstance(error, ForkError):

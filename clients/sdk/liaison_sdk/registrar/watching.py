@@ -249,7 +249,7 @@ def _old(
     agreement: Agreement, party: PartyCode, known: WatchedLog, seen: Seen, now: int
 ) -> list[WatchAlarm]:
     """Tell of a checkpoint that is old: the relay may show others more, and this office no more."""
-    cosigned = log_checks.cosigned_at(agreement, party, seen)
+    cosigned = log_checks.cosigned_at(agreement, party, seen, now)
     if not log_checks.is_old(agreement, cosigned, now):
         return []
     return _once(known, log_checks.old_text(cosigned), now)

@@ -18,6 +18,8 @@ from liaison_sdk.store.items import Value
 
 MAX_ALARMS: Final = 1000
 """Kept; later ones are not, the first tell enough."""
+MAX_TIME: Final = 2**63 - 1
+"""Unix milliseconds that no message is accepted after."""
 _WITH_JOINED: Final = 7
 """Parts of a channel's record as earlier programs wrote it."""
 
@@ -294,8 +296,11 @@ def save_proof(tx: Transaction, channel: ChannelId, seq: int, proof: bytes) -> N
 
 
 def load_proof(tx: Transaction, channel: ChannelId, seq: int) -> bytes | None:
-    """Return the proof that an own message is in the log, or None."""
-    sql = "SELECT body FROM log_proofs WHERE channel = ? AND seq = ?"
+    """Return the proof that an own message is in the log; None where it is not, or another is."""
+    sql = (
+        "SELECT p.body FROM log_proofs p JOIN messages m ON m.channel = p.channel AND m.seq = p.seq "
+        "WHERE p.channel = ? AND p.seq = ? AND m.outgoing = 1 AND m.logged IS NOT NULL"
+    )
     row = tx.one(sql, (channel.value, seq))
     return None if row is None else tx.unseal(f"log proof {channel} {seq}", row[0])
 
@@ -355,15 +360,23 @@ def raise_alarm(
     *,
     at: int,
     evidence: Callable[[], bytes],
+    since: int = 0,
 ) -> bool:
     """Keep an alarm; return False where the same one stands here already, or too many do.
 
     Of a whole log one of each kind is kept: the first tells where it went wrong.
+
+    Args:
+        tx: the transaction.
+        agreement, channel, code, text: what is wrong; without a channel, with the whole log.
+        at: Unix seconds.
+        evidence: gives it, where the alarm is kept.
+        since: the last alarm about logs that were given up: what follows stands in another.
     """
     place = None if channel is None else channel.value
     for known in alarms(tx):
         same = (known.agreement, known.channel, known.code) == (agreement, channel, code)
-        if same and (channel is None or known.text == text):
+        if same and (known.number > since if channel is None else known.text == text):
             return False
     row = tx.one("SELECT count(*) FROM log_alarms")
     if row is not None and row[0] >= MAX_ALARMS:
@@ -402,10 +415,24 @@ def _alarm(tx: Transaction, row: Row) -> AlarmRecord:
 # --- messages ---------------------------------------------------------------------------
 
 
-def mark_logged(tx: Transaction, channel: ChannelId, seq: int, index: int) -> bool:
-    """Note that a message stands in the log; return whether there was one to mark."""
+def mark_logged(
+    tx: Transaction, channel: ChannelId, seq: int, index: int, message: str | None = None
+) -> bool:
+    """Note that a message stands in the log; return whether there was one to mark.
+
+    Args:
+        tx: the transaction.
+        channel, seq: its place.
+        index: of its entry.
+        message: its id as the log shows it, if it does: a relay may give an own message the
+            place of another one, whose entry must not pass for its own.
+    """
     sql = "UPDATE messages SET logged = ? WHERE channel = ? AND seq = ? AND logged IS NULL"
-    return bool(tx.execute(sql, (index, channel.value, seq)))
+    values: list[object] = [index, channel.value, seq]
+    if message is not None:
+        sql += " AND lower(hex(message_id)) = ?"
+        values.append(message)
+    return bool(tx.execute(sql, values))
 
 
 def highest_item(tx: Transaction, channel: ChannelId) -> int:
@@ -420,7 +447,9 @@ def item_digest(tx: Transaction, channel: ChannelId, seq: int) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
-def mark_late(tx: Transaction, channel: ChannelId, *, start: int, before_ms: int) -> list[int]:
+def mark_late(
+    tx: Transaction, channel: ChannelId, *, start: int, before_ms: int, after_ms: int = MAX_TIME
+) -> list[int]:
     """Mark the messages accepted before a time that are not in the log; return the new ones.
 
     Args:
@@ -428,9 +457,13 @@ def mark_late(tx: Transaction, channel: ChannelId, *, start: int, before_ms: int
         channel: which channel.
         start: only what stands behind this place: before it lies an earlier stay.
         before_ms: Unix milliseconds, the relay's.
+        after_ms: likewise: whatever the relay says that it accepted later than that it dates so
+            that it is never late.
     """
-    where = "channel = ? AND seq > ? AND time_ms < ? AND logged IS NULL AND late = 0"
-    values = (channel.value, start, before_ms)
+    where = (
+        "channel = ? AND seq > ? AND (time_ms < ? OR time_ms > ?) AND logged IS NULL AND late = 0"
+    )
+    values = (channel.value, start, before_ms, after_ms)
     found = tx.all(f"SELECT number FROM messages WHERE {where}", values)  # noqa: S608 - constant parts
     tx.execute(f"UPDATE messages SET late = 1 WHERE {where}", values)  # noqa: S608 - constant parts
     return [row[0] for row in found]
