@@ -261,15 +261,16 @@ async def _logs(
 def _running_logs(status: list[Any]) -> Iterator[Finding]:
     alive = [one for one in status if not one.get("ended")]
     refused = [one for one in alive if one["refused"]]
-    waits = max((one["waiting_seconds"] or 0 for one in alive), default=0)
-    problems = sorted({w["problem"] for one in alive for w in one["witnesses"] if w["problem"]})
+    well = [one for one in alive if not one["refused"]]
+    waits = max((one["waiting_seconds"] or 0 for one in well), default=0)
+    problems = sorted({w["problem"] for one in well for w in one["witnesses"] if w["problem"]})
     for one in refused:
         yield failed("log", f"{one['log']} is refused: {one['refused']['message']}")
     if waits > WAITING or problems:
-        why = f" ({', '.join(problems)})" if problems else ""
-        yield warning(
-            "log", f"entries wait for witnesses for {waits} s{why}: see liaison-relay log status"
+        why = "; ".join(
+            [f"entries wait for witnesses for {waits} s"] * (waits > WAITING) + problems
         )
+        yield warning("log", f"{why}: see liaison-relay log status")
     elif not refused:
         entries = sum(one["entries"] for one in alive)
         yield ok("log", f"{_count(alive)}, {entries} entries, none waits for a witness")

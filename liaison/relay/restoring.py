@@ -10,7 +10,9 @@ before it signs anything.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,6 +137,9 @@ def _copy_database(source: Path, place: Path) -> None:
     draft = place.with_name(f"{place.name}.new")
     shutil.copyfile(source / DATABASE, draft)
     draft.chmod(0o600)
+    # As the relay has it: to change that it would have to be alone with the database.
+    with contextlib.closing(sqlite3.connect(draft)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
     files.sync(draft)
     draft.replace(place)
     files.sync_directory(place.parent)

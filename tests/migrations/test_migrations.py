@@ -99,6 +99,14 @@ async def test_weak_durability_is_reported(database: Database) -> None:
     assert len(found) == (0 if database.is_sqlite else 2)
 
 
+async def test_the_pools_tell_which_connections_are_busy(database: Database) -> None:
+    async with database.read():
+        found = dict(database.connections())
+
+    assert found["read" if database.is_sqlite else "shared", "busy"] == 1
+    assert sum(found.values()) == 1
+
+
 def test_an_unknown_kind_of_database_is_refused() -> None:
     with pytest.raises(SchemaError):
         Database.open("mysql://localhost/relay")

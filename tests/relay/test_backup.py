@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import func, select
 
 from liaison.policy import signing
-from liaison.relay import backup, files, restored, restoring, settings
+from liaison.relay import backup, checks, files, restored, restoring, settings
 from liaison.relay.app import Clocks
 from liaison.relay.backup import (
     BackupDamagedError,
@@ -23,7 +23,9 @@ from liaison.relay.backup import (
     BackupImpossibleError,
     Manifest,
 )
+from liaison.relay.checks import Verdict
 from liaison.relay.files import DataDir
+from liaison.relay.settings import TLSMode
 from liaison.storage.engine import Database
 from liaison.storage.tables import items
 from liaison.tlog.errors import ForkError, ShrunkError
@@ -39,9 +41,18 @@ from tests.relay.test_exchange import (
     enter,
     until_caught_up,
 )
+from tests.relay.test_log_serving import (  # noqa: F401 - fixtures among them
+    AGREEMENT,
+    Log,
+    admit,
+    log,
+    serving,
+    witnesses,
+)
 from tests.support.client import RawClient, RawStream
 from tests.support.people import people_of
 from tests.support.relay import RelayProcess, RunningRelay, free_port, make, running
+from tests.support.witness import RunningWitness
 from tests.support.world import World
 
 CLOCKS = Clocks(now_ms=lambda: NOW * 1000)
@@ -396,3 +407,34 @@ def test_the_operator_backs_up_a_running_relay_and_restores_it(tmp_path: Path) -
     events = [json.loads(line)["event"] for line in anew.log.read_text().splitlines()]
     assert events[0] == "restored_copy"
     assert "listening" in events
+
+
+async def test_witnesses_know_a_relay_that_was_restored_from_an_old_backup(
+    tmp_path: Path,
+    witnesses: tuple[RunningWitness, RunningWitness],  # noqa: F811
+    log: Log,  # noqa: F811
+) -> None:
+    port, data, anew, people = free_port(), tmp_path / "relay", tmp_path / "anew", World()
+    async with serving(data, port, witnesses, log) as relay:
+        await admit(relay, people, *witnesses)
+        await log.until_cosigned(relay)
+        await asyncio.to_thread(back_up, data, tmp_path / "backup")
+        async with people_of(relay, people) as devices:
+            await devices.enrol("nor/desk#1")
+        await log.until_cosigned(relay)
+    await asyncio.to_thread(restore, tmp_path / "backup", anew, data / "keys")
+
+    chosen = {"listen": f"127.0.0.1:{port}", "tls": TLSMode.DEV}
+    async with serving(anew, port, witnesses, log) as relay:
+        async with asyncio.timeout(SECONDS):
+            while AGREEMENT not in relay.app.recorder.refused:
+                log.news.clear()
+                await log.news.wait()
+        found = await asyncio.to_thread(
+            checks.run, DataDir(anew), lambda: settings.load(anew, **chosen)
+        )
+
+    told = {one.check: one for one in found}
+    assert told["log"].verdict is Verdict.FAILED
+    assert told["restored"].verdict is Verdict.WARNING
+    assert "not every log is confirmed" in told["restored"].text
