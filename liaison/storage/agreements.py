@@ -35,13 +35,17 @@ async def by_key(tx: AsyncConnection, key: int) -> AgreementRow | None:
     return AgreementRow(*row) if row else None
 
 
-async def find(tx: AsyncConnection, id_: str, version: int | None = None) -> AgreementRow | None:
-    """Return a version of an agreement, or its newest."""
+async def find(
+    tx: AsyncConnection, id_: str, version: int | None = None, *, party: int | None = None
+) -> AgreementRow | None:
+    """Return a version of an agreement, or its newest; of those that name a party, if that is given."""
     if "\0" in id_:
         return None  # PostgreSQL has no such text, and no agreement has such an id
     query = _ROW.where(_t.id == id_).order_by(_t.version.desc()).limit(1)
     if version is not None:
         query = query.where(_t.version == version)
+    if party is not None:
+        query = query.join(agreement_parties).where(agreement_parties.c.party == party)
     row = (await tx.execute(query)).one_or_none()
     return AgreementRow(*row) if row else None
 

@@ -52,13 +52,15 @@ class Agreements:
         admission.check_relay(agreement, self.identity)
         await self.successors(agreement)
         done = await self.writer.submit(
-            admission.Admit(self.book, self.bus, agreement, envelope, self.clock())
+            admission.Admit(
+                self.book, self.bus, agreement, envelope, self.clock(), is_operators=True
+            )
         )
         await self.removals.propose_all(done.closed)
         return agreement
 
     async def listing(self, caller: Caller) -> v1.Agreements:
-        """List the newest versions of the agreements of the caller's party."""
+        """List the agreements of the caller's party, with the newest versions that name it."""
         async with self.database.read() as tx:
             rows = await agreements.listing(tx, caller.party_key)
         newest = {row.id: row for row in rows}
@@ -70,7 +72,7 @@ class Agreements:
         )
 
     async def get(self, caller: Caller, id_: str, version: int | None = None) -> v1.Document:
-        """Return a signed agreement of the caller's party, the newest version by default.
+        """Return a signed agreement, by default the newest version that names the caller's party.
 
         Raises:
             UnknownAgreementError: there is none.
@@ -78,9 +80,8 @@ class Agreements:
         if version is not None and version >= 1 << 63:
             raise UnknownAgreementError
         async with self.database.read() as tx:
-            row = await agreements.find(tx, id_, version)
-            members = await agreements.parties_of(tx, row.key) if row else []
-        if row is None or caller.party_key not in members:
+            row = await agreements.find(tx, id_, version, party=caller.party_key)
+        if row is None:
             raise UnknownAgreementError(f"{caller.party} has no such agreement {id_[:80]!r}")
         return v1.Document(envelope=row.envelope, accepted_ms=row.admitted_at)
 

@@ -28,6 +28,7 @@ from liaison.relay.services.errors import (
     ForeignPartyError,
     RemovalPendingError,
     TooManyDocumentsError,
+    UnknownAgreementError,
     UnknownProposalError,
 )
 from liaison.trust import CHANNEL_BINDING_EXTENSION
@@ -73,6 +74,21 @@ async def test_an_amendment_is_active_as_soon_as_the_last_party_has_signed(forum
     office = await forum.office("NOR")
     found = await forum.relay.services.agreements.get(office, ID)
     assert signing.verify(found.envelope) == new
+
+
+async def test_a_party_that_has_left_is_served_the_last_version_that_names_it(
+    forum: Forum,
+) -> None:
+    await forum.say("UN-OCHA", Event.WITHDRAW)
+    await forum.amend(forum.next("NOR", "DEU"))
+    service, office = forum.relay.services.agreements, await forum.office("UN-OCHA")
+
+    (listed,) = (await service.listing(office)).agreements
+    found = await service.get(office, ID)
+
+    assert listed.version == signing.verify(found.envelope).version == 1
+    with pytest.raises(UnknownAgreementError):
+        await service.get(office, ID, 2)
 
 
 async def test_a_party_finds_what_waits_for_its_signature(forum: Forum) -> None:
