@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 from liaison.model import Precedence
 from liaison.relay import log
 from liaison.relay.app import Relay
-from liaison.relay.metrics import Histogram
+from liaison.relay.metrics import EVERY, Histogram, Metrics
 from liaison.relay.scrape import Facts, Scrape
 from liaison.relay.version import VERSION
 from liaison.relay.writer import MAX_WAITING
@@ -61,6 +61,11 @@ def _one(value: float | Histogram) -> list[Value]:
 
 def _labelled(values: Mapping[str, float] | Mapping[int, float]) -> list[Value]:
     return [((str(label),), value) for label, value in values.items()]
+
+
+def _frames(metrics: Metrics) -> list[Value]:
+    sent = {name.lower(): count for name, count in metrics.frames_out.items()}
+    return _labelled({**sent, "deliver": metrics.delivered})
 
 
 def _by_precedence(values: Mapping[int, int] | Mapping[int, Histogram]) -> list[Value]:
@@ -168,7 +173,7 @@ FAMILIES: Final = (
         "counter",
         ("kind",),
         "Frames to clients: `ready`, `accepted`, `refused`, `deliver`.",
-        lambda relay, _: _labelled(relay.metrics.frames_out),
+        lambda relay, _: _frames(relay.metrics),
     ),
     Family(
         "liaison_writer_waiting_operations",
@@ -225,7 +230,8 @@ FAMILIES: Final = (
         "histogram",
         ("precedence",),
         "From when an item was accepted until it was handed to a device's connection, of the "
-        "first item of each batch. A device that was away counts with the time that it was.",
+        f"first item of a batch: of one in {EVERY}, and of each that begins with FLASH or above. A "
+        "device that was away counts with the time that it was.",
         lambda relay, _: _by_precedence(relay.metrics.ages),
     ),
     Family(

@@ -9,10 +9,12 @@ how the relay is, and not who talks to whom.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+from liaison.model import Precedence
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the buckets that times fall into."""
@@ -20,6 +22,9 @@ AGES: Final = (*SECONDS, 60.0, 600.0, 3600.0, 86_400.0)
 """The same for what may have waited for a device that was away."""
 SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 """Upper bounds of the buckets that numbers of operations fall into."""
+EVERY: Final = 8
+"""Of so many batches of deliveries one is timed, and each whose first item is FLASH or above."""
+_URGENT: Final = int(Precedence.FLASH)
 _SWITCHING: Final = 101
 
 
@@ -61,7 +66,9 @@ class Metrics:
         responses: how many there were, by method, route and status.
         problems: errors that were told to clients, by code, of requests and streams together.
         frames_in: frames that came over streams, by kind.
-        frames_out: frames that went out, by kind.
+        frames_out: frames that went out, deliveries excepted, by the name of their class.
+        delivered: items that were handed to connections.
+        batches: in so many batches.
         closes: streams that ended, by close code.
         groups: operations in each transaction.
         commits: how long a transaction took until it was durable.
@@ -69,15 +76,18 @@ class Metrics:
         waits: by precedence, from when an operation was handed to the writer until it was durable;
             all of one transaction count with the wait of the one that came first.
         ages: by precedence, from when the relay accepted an item until it was handed to a device's
-            connection, of the first item of each batch.
+            connection, of the first item of a batch; see `EVERY`.
         certificate_ends: when the certificate that is served ends, Unix seconds; None for none.
     """
 
     requests: dict[tuple[str, str], Histogram] = field(default_factory=dict)
     responses: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     problems: Counter[str] = field(default_factory=Counter)
-    frames_in: Counter[str] = field(default_factory=Counter)
-    frames_out: Counter[str] = field(default_factory=Counter)
+    # No Counter: that takes three times as long, and these count each frame.
+    frames_in: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    frames_out: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    delivered: int = 0
+    batches: int = 0
     closes: Counter[int] = field(default_factory=Counter)
     groups: Histogram = field(default_factory=lambda: Histogram(SIZES))
     commits: Histogram = field(default_factory=_seconds)
@@ -125,15 +135,24 @@ class Metrics:
                 histogram = self.waits[precedence] = _seconds()
             histogram.observe(wait, numbers[precedence])
 
-    def batch(self, count: int, precedence: int, seconds: float) -> None:
-        """Count items that were handed to a connection together.
+    def batch(self, count: int, precedence: int) -> bool:
+        """Count items that were handed to a connection together; whether the first is to be timed.
 
         Args:
             count: how many.
             precedence: of the first.
-            seconds: since the relay accepted that one.
         """
-        self.frames_out["deliver"] += count
+        self.delivered += count
+        self.batches += 1
+        return precedence >= _URGENT or not self.batches % EVERY
+
+    def age(self, precedence: int, seconds: float) -> None:
+        """Time an item.
+
+        Args:
+            precedence: its.
+            seconds: since the relay accepted it.
+        """
         histogram = self.ages.get(precedence)
         if histogram is None:
             histogram = self.ages[precedence] = Histogram(AGES)

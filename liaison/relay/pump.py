@@ -165,7 +165,8 @@ class Pump:
         return bool(items)
 
     def _count(self, count: int, precedence: int, accepted_ms: int) -> None:
-        self._metrics.batch(count, precedence, time.time() - accepted_ms / 1000)
+        if self._metrics.batch(count, precedence):
+            self._metrics.age(precedence, time.time() - accepted_ms / 1000)
 
     async def _granted(self) -> int:
         """Wait until something may be sent; return how much at once."""
