@@ -230,7 +230,8 @@ async def _read(reader: asyncio.StreamReader) -> dict[str, str]:
         line = await reader.readline()
     except ValueError:
         raise OversizeError(
-            f"an admin request has at most {adminsocket.MAX_REQUEST} bytes"
+            f"an admin request has at most {adminsocket.MAX_REQUEST} bytes",
+            hint="stop the relay and run the command again: it then does the work itself",
         ) from None
     try:
         request = json.loads(line)

@@ -21,7 +21,16 @@ from aiohttp import web
 from liaison.crypto.secret import random_bytes
 from liaison.errors import LiaisonError
 from liaison.fanout import Bus
-from liaison.relay import appkeys, buses, log, log_status, middleware, recording, workers
+from liaison.relay import (
+    appkeys,
+    buses,
+    log,
+    log_status,
+    middleware,
+    recording,
+    requests,
+    workers,
+)
 from liaison.relay.connections import Connections
 from liaison.relay.errors import NotReadyError
 from liaison.relay.identity import RelayKeys
@@ -233,7 +242,7 @@ class Relay:
         app.on_response_prepare.append(middleware.security_headers)
         app.on_shutdown.append(self._end_streams)
         for table in TABLES:
-            app.add_routes(table)
+            app.add_routes([_expecting(route) for route in table])
         return app
 
     def _sessions(self) -> Sessions:
@@ -271,3 +280,10 @@ def _service_limits(settings: Settings) -> ServiceLimits:
         channel_attachments=settings.max_attachments_per_channel,
         party_attachments=settings.max_attachments_per_party,
     )
+
+
+def _expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
+    if not isinstance(route, web.RouteDef):
+        return route
+    more = {**route.kwargs, "expect_handler": requests.expect}
+    return web.RouteDef(route.method, route.path, route.handler, more)

@@ -42,7 +42,11 @@ class RateExceededError(LimitError):
     code = "rate.exceeded"
 
     def __init__(self, message: str = "", *, retry_after: int = 1) -> None:
-        super().__init__(message, unchanged="nothing was stored")
+        super().__init__(
+            message,
+            hint=f"wait {retry_after} s and send it again",
+            unchanged="nothing was stored",
+        )
         self.retry_after = retry_after
 
 

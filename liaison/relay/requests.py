@@ -42,6 +42,7 @@ EVERYWHERE: Final = {
 """What every answer carries."""
 _ANY_HOST: Final = frozenset({"/healthz", "/readyz"})
 """What asks on the same machine whether the relay is up knows only an address."""
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OPEN: Final = "liaison_needs_no_session"
 _DIGEST_SIZE: Final = 32
 _HEX_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -97,6 +98,14 @@ def _name_of(host: str) -> str:
     return (name if has_port else host).lower()
 
 
+async def expect(request: web.Request) -> None:
+    """Promise nothing to a request with `Expect`: `body_chunks` does, when the body is wanted.
+
+    Source: RFC 9110 §10.1.1.
+    """
+    del request
+
+
 async def read(request: web.Request, model: type[B], size: Size = Size.SMALL) -> B:
     """Read and parse the body.
 
@@ -141,6 +150,10 @@ async def body_chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
     """
     if (request.content_length or 0) > limit:
         raise _oversize(limit)
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        # Only now: whoever is refused before keeps the body.
+        await request.writer.write(_CONTINUE)
+        request.writer.output_size = 0
     patience = request.app[SETTINGS].request_timeout
     size = 0
     while chunk := await _next(request, patience):
@@ -159,7 +172,11 @@ async def _next(request: web.Request, patience: float) -> bytes:
 
 
 def _oversize(limit: int) -> OversizeError:
-    return OversizeError(f"the body is larger than {limit} bytes", unchanged="nothing was stored")
+    return OversizeError(
+        f"the body is larger than {limit} bytes",
+        hint="send less at once, or ask the relay's operator for more",
+        unchanged="nothing was stored",
+    )
 
 
 def _words(error: pydantic.ValidationError) -> str:

@@ -323,7 +323,10 @@ class Connection:
         # Its head is whole, so the client can be told which message it was.
         head = frames.decode_client(data[: frames.MAX_FRAME])
         if isinstance(head, frames.Send):
-            error = OversizeError(f"a message has at most {frames.MAX_FRAME} bytes with its head")
+            error = OversizeError(
+                f"a message has at most {frames.MAX_FRAME} bytes with its head",
+                hint="send what is large as an attachment",
+            )
             self._refuse(head.request, error)
 
     def _send(self, send: frames.Send) -> None:
@@ -384,7 +387,7 @@ class Connection:
     # --- frames out ---------------------------------------------------------------------
 
     def _put(self, frame: frames.RelayFrame) -> None:
-        self._metrics.frames_out[type(frame).__name__] += 1
+        self._metrics.frames_out[type(frame).__name__.lower()] += 1
         self._outbox.put(frames.encode(frame))
 
     def _refuse(self, request: int, error: LiaisonError) -> None:

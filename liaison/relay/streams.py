@@ -85,9 +85,13 @@ class Streams:
             TooManyStreamsError: it has as many as it may, or the relay has.
         """
         if len(self._open.get(device, ())) >= self.most_per_device:
-            raise TooManyStreamsError("this device has too many connections open")
+            raise TooManyStreamsError(
+                "this device has too many connections open", hint="close one of them"
+            )
         if self._count >= self.most:
-            raise TooManyStreamsError("the relay has too many connections open")
+            raise TooManyStreamsError(
+                "the relay has too many connections open", hint="try again in a while"
+            )
 
     def add(self, stream: Stream) -> None:
         """Count a connection that was opened."""

@@ -321,6 +321,47 @@ async def test_bodies_of_one_device_share_a_bound_on_memory(tmp_path: Path, worl
     assert {(each.status, each.code) for each in (ended, after)} == {(400, "malformed")}
 
 
+async def test_a_body_is_asked_for_only_when_it_is_wanted(tmp_path: Path, world: World) -> None:
+    async with (
+        running(tmp_path / "relay", tls="proxy") as relay,
+        people_of(relay, world) as people,
+    ):
+        client = await people.device(NAME)
+        port = int(relay.url.rpartition(":")[2])
+
+        async def first_line(token: str, expect: str) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            lines = (
+                "POST /v1/key-packages HTTP/1.1", "Host: 127.0.0.1", "Content-Length: 2",
+                f"Expect: {expect}", f"Authorization: Bearer {token}", "", "",
+            )  # fmt: skip
+            writer.write("\r\n".join(lines).encode())
+            line = await reader.readline()
+            writer.close()
+            return line
+
+        refused = await first_line("guess", "100-continue")
+        wanted = await first_line(client.token, "100-continue")
+        unknown = await first_line("guess", "the-fleet")
+
+    assert b" 401 " in refused
+    assert b" 100 " in wanted
+    assert b" 401 " in unknown
+
+
+async def test_no_stream_is_compressed(people: People) -> None:
+    client = await people.device(NAME)
+
+    async with client.session.ws_connect(
+        "/v1/stream",
+        protocols=(frames.SUBPROTOCOL,),
+        headers={"Authorization": f"Bearer {client.token}"},
+        compress=15,
+    ) as socket:
+        assert socket.protocol == frames.SUBPROTOCOL
+        assert socket.compress == 0
+
+
 async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
     async with running(tmp_path / "relay", request_timeout=0.05) as relay, relay.client() as client:
         gate = asyncio.Event()

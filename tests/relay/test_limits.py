@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liaison.errors import LiaisonError
+from liaison.errors import LiaisonError, LimitError
 from liaison.model import DeviceId
-from liaison.relay import limits, services
+from liaison.relay import errors, limits, services
 from liaison.relay.errors import CrowdedError, RateExceededError, TooManyBodiesError
 from liaison.relay.limits import Bodies, Buckets, Held, Limits
+from liaison.relay.services import errors as services_errors
 from liaison.relay.settings import Settings
+from liaison.wire import problems
 from liaison.wire.problems import Problem
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "operating" / "limits.md"
@@ -165,6 +167,41 @@ def test_memory_stays_bounded_under_very_many_addresses(monkeypatch: pytest.Monk
 )
 def test_an_ipv6_network_counts_as_one_address(address: str, network: str) -> None:
     assert limits.network_of(address) == network
+
+
+def test_every_refusal_by_a_limit_says_what_to_do_next() -> None:
+    limiting = re.compile(r"(?:raise|return|error =) (\w+)\(")
+    without = []
+    for path in sorted(Path(limits.__file__).parent.rglob("*.py")):
+        source = path.read_text()
+        without += [
+            f"{path.name}: {found[1]}"
+            for found in limiting.finditer(source)
+            if found[1] in LIMITING and "hint=" not in call(source, found.end())
+        ]
+
+    assert without == []
+    buckets: Buckets[str] = Buckets(1.0, 0.5, Clock(), "device")
+    with pytest.raises(RateExceededError) as caught:
+        buckets.take("k")
+    assert "wait 1 s" in caught.value.hint
+
+
+LIMITING = {
+    name
+    for module in (errors, services_errors, problems)
+    for name, each in vars(module).items()
+    if isinstance(each, type) and issubclass(each, LimitError) and each is not RateExceededError
+}
+
+
+def call(source: str, begin: int) -> str:
+    """What stands between the parentheses that were opened before `begin`."""
+    depth, at = 1, begin
+    while depth:
+        depth += {"(": 1, ")": -1}.get(source[at], 0)
+        at += 1
+    return source[begin:at]
 
 
 # --- the operating guide ----------------------------------------------------------------

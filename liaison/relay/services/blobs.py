@@ -172,7 +172,9 @@ async def _stored(tx: AsyncConnection, channel: int, party: int) -> tuple[int, i
 
 
 def _too_large(most: int) -> BlobTooLargeError:
-    return BlobTooLargeError(f"an attachment here has at most {most} bytes")
+    return BlobTooLargeError(
+        f"an attachment here has at most {most} bytes", hint="send it in parts, or another way"
+    )
 
 
 @dataclass

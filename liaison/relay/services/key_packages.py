@@ -183,7 +183,8 @@ class _Upload(Operation[None]):
         stock = await key_packages.stock(work.tx, self.caller.key, now_ms=self.now_ms)
         if any(one.available > self.limits.key_packages for one in stock):
             raise TooManyKeyPackagesError(
-                f"the relay keeps {self.limits.key_packages} key packages of a suite"
+                f"the relay keeps {self.limits.key_packages} key packages of a suite",
+                hint="upload more when some were taken",
             )
         if self.new:
             await self._record(work)

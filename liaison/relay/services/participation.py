@@ -369,6 +369,7 @@ class _Exclude(Operation[tuple[v1.ExclusionStatus, list[bytes]]]):
             raise TooManyDocumentsError(
                 f"{limit} exclusions of this party wait for signatures",
                 unchanged="nothing was stored",
+                hint="complete one of them, or take one back",
             )
         await statements.propose(
             work.tx, id_, self.party, self.caller, digest, self.envelope, now_ms=self.now_ms
