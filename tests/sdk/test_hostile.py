@@ -155,7 +155,11 @@ async def test_messages_of_a_store_that_followed_no_log_are_there_and_not_logged
 
 
 def _make_messages(old: sqlite3.Connection) -> None:
-    """Make the table as the first versions had it."""
+    """Make the tables of messages and items as the first versions had them."""
+    old.execute(
+        "CREATE TABLE items (channel BLOB NOT NULL, seq INTEGER NOT NULL, digest BLOB NOT NULL, "
+        "PRIMARY KEY (channel, seq)) WITHOUT ROWID, STRICT"
+    )
     old.execute(
         "CREATE TABLE messages (number INTEGER PRIMARY KEY AUTOINCREMENT, channel BLOB NOT NULL, "
         "sender TEXT NOT NULL, message_id BLOB NOT NULL, outgoing INTEGER NOT NULL, "

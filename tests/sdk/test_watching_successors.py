@@ -129,7 +129,8 @@ async def watched(
     )
     api: Any = SimpleNamespace(log=log, log_tile=tile)
     kept: RegistrarOffice = office
-    found = await watching._Watch(kept, api, agreement, int(time.time())).run()
+    acts: Any = SimpleNamespace()
+    found = await watching._Watch(kept, api, acts, agreement, int(time.time())).run()
     return found, asked
 
 
