@@ -69,11 +69,13 @@ class View(NamedTuple):
         size: entries under the checkpoint; 0 for none.
         cosigned: the newest checkpoint with a quorum that is for the reader, as a note.
         newest: the newest that was signed, where that is for the reader.
+        is_bound: whether nothing beyond the checkpoint is for the reader, not even files.
     """
 
     size: int
     cosigned: bytes | None
     newest: bytes | None
+    is_bound: bool = False
 
 
 async def view(tx: AsyncConnection, row: LogRow, reader: Reader) -> View:
@@ -83,8 +85,8 @@ async def view(tx: AsyncConnection, row: LogRow, reader: Reader) -> View:
     end = await logs_reading.index_at(tx, row.key, reader.until_ms, below=row.cosigned_size)
     if end == 0:
         # Nothing is cosigned yet, or the log follows one that ended before.
-        return View(0, None, None)
+        return View(0, None, None, is_bound=True)
     kept = await logs_reading.checkpoint_from(tx, row.key, end)
     if kept is None:
-        return View(row.cosigned_size, row.cosigned, None)
-    return View(kept.size, kept.note, None)
+        return View(row.cosigned_size, row.cosigned, None, is_bound=True)
+    return View(kept.size, kept.note, None, is_bound=True)
