@@ -71,10 +71,15 @@ def quiet_port() -> int:
             return port
 
 
-async def pitch(folder: Path) -> Camp:
-    """Make a camp in an empty folder: an agreement, two devices, a channel of both."""
+async def pitch(folder: Path, **options: Any) -> Camp:
+    """Make a camp in an empty folder: an agreement, two devices, a channel of both.
+
+    Args:
+        folder: which.
+        options: settings of the relay.
+    """
     camp = Camp(folder, quiet_port(), World())
-    async with running(camp.relay, port=camp.port) as relay:
+    async with running(camp.relay, port=camp.port, **options) as relay:
         stage = Stage(relay, camp.world, folder / "devices")
         await stage.open()
         for name in (ATTACHE, OFFICER):

@@ -102,12 +102,12 @@ class RawClient:
         self.principal = principal
         self.signer = signer
         self.token = ""
-        self._url = url
+        self.url = url
         self._tls = ssl.create_default_context(cafile=str(ca)) if url[:6] == "https:" else True
         self._session: ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = ClientSession(self._url, connector=TCPConnector(ssl=self._tls))
+        self._session = ClientSession(self.url, connector=TCPConnector(ssl=self._tls))
         return self
 
     async def __aexit__(

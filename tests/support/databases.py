@@ -27,7 +27,8 @@ from liaison.storage.engine import Database
 _numbers = itertools.count(1)
 
 
-def _unavailable(why: str) -> NoReturn:
+def unavailable(why: str) -> NoReturn:
+    """Skip where there is no PostgreSQL; where everything is tested, fail."""
     if os.environ.get("CI"):
         pytest.fail(f"PostgreSQL could not be started: {why}")
     pytest.skip(f"PostgreSQL could not be started: {why}")
@@ -61,7 +62,7 @@ def postgresql() -> Iterator[str]:
 
         server = get_server(folder / "data", cleanup_mode="stop")
     except Exception as e:  # noqa: BLE001 - whatever keeps it from starting is the skip's reason
-        _unavailable(repr(e))
+        unavailable(repr(e))
     try:
         # Any password will do; without one the driver looks for a file in the home folder.
         yield server.get_uri().replace("postgres:@", "postgres:unused@")

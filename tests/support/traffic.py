@@ -52,6 +52,13 @@ class Traffic:
         """Return what the relay has acknowledged so far."""
         return await self.own(MessageState.ACCEPTED)
 
+    async def some_accepted(self) -> None:
+        """Wait until one more is acknowledged than before."""
+        before = await self.accepted()
+        async with asyncio.timeout(PATIENCE):
+            while await self.accepted() <= before:  # noqa: ASYNC110 - nobody else is to be woken
+                await asyncio.sleep(0.02)
+
     async def all_shown(self) -> None:
         """Wait until the reader was shown whatever was sent, or the sender told that it never is."""
         async with asyncio.timeout(PATIENCE):

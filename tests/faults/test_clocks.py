@@ -1,0 +1,56 @@
+"""Clocks that leap by hours while messages are under way: the relay's, the sender's, the reader's."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, replace
+
+import pytest
+
+from liaison.relay.app import Clocks
+from liaison_sdk import MessageState
+from tests.support.camp import Camp
+from tests.support.duty import ROUNDS, SEED
+from tests.support.tally import Tally
+from tests.support.traffic import PATIENT, traffic
+
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
+
+HOUR = 3600
+
+
+@dataclass
+class Clock:
+    """A clock that is wrong by some seconds, and by others a moment later."""
+
+    wrong: float = 0
+
+    def __call__(self) -> float:
+        return time.time() + self.wrong
+
+    def ms(self) -> int:
+        return int(self() * 1000)
+
+
+@pytest.mark.parametrize("whose", ["relay", "sender", "reader"])
+async def test_a_clock_that_leaps_by_hours_loses_nothing_and_shows_nothing_twice(
+    camp: Camp, tally: Tally, whose: str
+) -> None:
+    rng = random.Random(SEED)
+    clocks = {name: Clock() for name in ("relay", "sender", "reader")}
+    relay = Clocks(now_ms=clocks["relay"].ms)
+    nor = replace(PATIENT, clock=clocks["sender"])
+    deu = replace(PATIENT, clock=clocks["reader"])
+    async with camp.stage(clocks=relay), traffic(camp, nor, reader_options=deu) as both:
+        for _ in range(ROUNDS):
+            # The agreement and all certificates hold at all these times.
+            clocks[whose].wrong = rng.choice((0, 3, 9, 20)) * HOUR + rng.randrange(HOUR)
+            await both.send(5)
+            await both.all_shown()
+        clocks[whose].wrong = 0
+        await both.send(5)
+
+        await both.count(tally)
+        # A sender that is hours ahead is turned away, and told so; the others never are.
+        assert whose == "sender" or not await both.own(MessageState.REFUSED)
