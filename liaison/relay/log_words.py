@@ -30,12 +30,13 @@ def lines(found: list[JSON]) -> list[str]:
 def successor(found: JSON) -> list[str]:
     """Write what an amendment says of the log that is to follow, as YAML."""
     return [
-        "# in the amendment's section log:",
-        f"generation: {found['generation']}",
-        "predecessor:",
-        f"  origin: {found['predecessor']['origin']}",
-        f"  size: {found['predecessor']['size']}",
-        f"  root: {found['predecessor']['root']}",
+        "# for the amendment, below what its section log has:",
+        "log:",
+        f"  generation: {found['generation']}",
+        "  predecessor:",
+        f"    origin: {found['predecessor']['origin']}",
+        f"    size: {found['predecessor']['size']}",
+        f"    root: {found['predecessor']['root']}",
         f"# {found['log']} has this key, for its witnesses:",
         f"# {found['vkey']}",
     ]

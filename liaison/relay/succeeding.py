@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from liaison.errors import LiaisonError
+from liaison.errors import ConflictError, LiaisonError
 from liaison.policy.agreement import Agreement
 from liaison.policy.log_rules import Predecessor
 from liaison.relay.publishing import Publisher
@@ -34,7 +34,7 @@ from liaison.tlog.vkey import SignatureType, VerifierKey
 _GUIDE: Final = "see docs/operating/log.md"
 
 
-class LogWholeError(AgreementRefusedError):
+class LogWholeError(ConflictError):
     """The log is whole: it needs no successor.
 
     Nothing was changed. Only a log that the relay refuses, or can't have confirmed by its witnesses, is

@@ -81,6 +81,10 @@ class Work:
         """
         self._successors[log_] = generation
 
+    def takes(self, log_: str | None) -> bool:
+        """Whether a log takes entries: none that is damaged does."""
+        return self._recorder is None or log_ not in self._recorder.refused
+
     def record(self, *drafts: Draft) -> None:
         """Have the log tell of what this operation does, in the same transaction.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import yaml
 from aiohttp import web
 
 from liaison.policy import signing
@@ -253,6 +254,9 @@ def test_the_operator_sees_how_the_logs_stand_while_the_relay_is_stopped(tmp_pat
     origin = f"127.0.0.1:{relay.port}/root-log"
     assert words.startswith(f"ok           {origin}  entries 0  signed 0  cosigned 0\n")
     assert VerifierKey.parse(own["vkey"]).name == own["log"] == origin
+    # A log that is whole has no successor.
+    refused = relay.run("log", "begin-root", check=False)
+    assert (refused.returncode, "the log of this relay is whole" in refused.stderr) == (1, True)
 
 
 def test_a_relay_without_its_log_key_does_not_start(tmp_path: Path) -> None:
@@ -288,6 +292,7 @@ async def test_after_an_old_backup_the_parties_sign_a_successor_and_the_relay_go
         found = await admin.perform_on(relay.app, {"do": "log.successor", "agreement": AGREEMENT})
         assert found["predecessor"]["size"] == lost.cosigned_size
         told = {name: found[name] for name in ("generation", "predecessor")}
+        assert yaml.safe_load("\n".join(log_words.successor(found))) == {"log": told}
         new = replace(
             agreement,
             version=2,
@@ -314,9 +319,11 @@ async def test_after_an_old_backup_the_parties_sign_a_successor_and_the_relay_go
         )
         # What the old one has is there as it was, and more is never signed in its name.
         office = await people.registrar("NOR")
-        tile = f"tile/entries/000.p/{lost.cosigned_size}"
-        for path in (f"/log/{AGREEMENT}/checkpoint", f"/log/{AGREEMENT}/{tile}"):
-            assert (await office.get(path)).status == 200, path
+        note = await office.get(f"/log/{AGREEMENT}/checkpoint")
+        size = trust_log.verify(agreement, note.body).checkpoint.size
+        assert 0 < size < lost.cosigned_size
+        tile = f"tile/entries/000.p/{size}"
+        assert (await office.get(f"/log/{AGREEMENT}/{tile}")).status == 200
         assert (await office.get(f"/log/{AGREEMENT}/2/checkpoint")).body == row.cosigned
     # A start finds the old ones as they are, and goes on with the new ones.
     async with serving(data, port, witnesses, log) as relay:

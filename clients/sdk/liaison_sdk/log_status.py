@@ -183,7 +183,7 @@ def _channel(
     env: Environment, tx: Transaction, agreement: Agreement, record: ChannelRecord
 ) -> ChannelLog:
     known = logs.load_following(tx, record.channel)
-    start, followed = (0, 0) if known is None else (known.start, known.next_seq - 1)
+    start, followed = (0, 0) if known is None else (known.start, max(0, known.next_seq - 1))
     unlogged, late = logs.count_unlogged(tx, record.channel, start)
     confirmed = logs.is_confirmed(tx, record.channel, record.epoch)
     # The relay tells when an epoch began: a time that is still to come is none.

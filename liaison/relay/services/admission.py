@@ -94,6 +94,9 @@ class Admit(Operation[Activated]):
     now_ms: int
     told: bytes | None = None
     """The version with those signatures that the log knows already."""
+    is_operators: bool = False
+    """Whether the operator adds it. With a log that is refused, that is a version which the parties agreed on
+    in what was lost: a later one that names the log's successor is made from it."""
 
     async def apply(self, work: Work) -> Activated:
         """Write the version, and down who has to go by it.
@@ -124,6 +127,9 @@ class Admit(Operation[Activated]):
         """Tell it in the log, which the first version begins."""
         agreement, id_ = self.agreement, self.agreement.agreement_id
         digest, subject = agreement.digest(), f"{id_} version {agreement.version}"
+        if self.is_operators and not work.takes(id_):
+            work.record(*administration.done("agreement.admitted", subject, digest))
+            return
         work.record(*administration.done("agreement.admitted", subject, digest, logs=[id_]))
         # What was signed while it waited is in the log, unless there was no log yet.
         told = self.told

@@ -26,7 +26,8 @@ Check = Callable[[Agreement], Awaitable[None]]
 """Checks that a version that names a log's successor may, before it is taken.
 
 Raises:
-    AgreementRefusedError: the log needs none, or its head is another one.
+    ConflictError: the log needs none.
+    AgreementRefusedError: its head is another one.
 """
 
 

@@ -13,9 +13,9 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.log_rules import Predecessor
 from liaison.relay.errors import LogRefusedError
 from liaison.relay.recording import Draft
-from liaison.storage.backlog import ROOM
 from liaison.relay.writer import Operation, Work
 from liaison.storage import backlog, erasures, logs, logs_reading
+from liaison.storage.backlog import ROOM
 from liaison.storage.logs import LogRow
 from liaison.tlog.entries import PolicyRef
 from liaison.tlog.errors import ShrunkError
@@ -231,3 +231,26 @@ async def test_channels_go_on_with_numbers_that_were_never_given_out(
     async with relay.database.read() as tx:
         waits = await backlog.measure(tx)
     assert waits.longest <= len(seqs) + 1
+
+
+async def test_a_version_that_was_lost_is_added_by_the_operator_before_the_successors(
+    forum: Forum,
+) -> None:
+    relay = forum.relay
+    old = await newest(relay)
+    relay.recorder.refuse(ID, DAMAGE)
+    lost = forum.next(title="agreed on, and lost")
+    # Nobody but the operator can bring it, and nothing is told in the log that is refused.
+    with pytest.raises(LogRefusedError):
+        await sign_all(forum, lost)
+    await relay.services.agreements.admit(forum.signed(lost))
+    assert await newest(relay) == old
+
+    forum.agreement = lost
+    await sign_all(forum, successor(forum, old))
+
+    row = await newest(relay)
+    assert row.generation == 2
+    first = (await logbook.read(relay, ID))[0]
+    assert first.entry.policy is not None
+    assert first.entry.policy.version == 3
