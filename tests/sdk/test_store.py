@@ -336,3 +336,17 @@ async def test_what_is_wrong_with_a_logs_successor_is_an_alarm_of_its_own(
         return [raised(tx, since) for since in (0, 0, 1, 1)]
 
     assert await store.write(work) == [True, False, True, False]
+
+
+async def test_a_relay_can_not_fill_the_store_with_what_is_wrong_in_one_channel(
+    store: SQLiteStore,
+) -> None:
+    def raised(tx: Transaction, number: int, channel: ChannelId = CHANNEL) -> bool:
+        text = f"item {number}"
+        return logs.raise_alarm(tx, "a", channel, "log.channel_gap", text, at=1, evidence=bytes)
+
+    def work(tx: Transaction) -> list[bool]:
+        return [raised(tx, number) for number in range(logs.MAX_ALIKE + 2)]
+
+    assert await store.write(work) == [True] * logs.MAX_ALIKE + [False] * 2
+    assert await store.write(lambda tx: raised(tx, 0, ChannelId(bytes(15) + b"x")))

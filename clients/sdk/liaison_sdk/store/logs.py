@@ -18,6 +18,8 @@ from liaison_sdk.store.items import Value
 
 MAX_ALARMS: Final = 1000
 """Kept; later ones are not, the first tell enough."""
+MAX_ALIKE: Final = 32
+"""Of one kind about one channel: each has what the relay sent, which may be megabytes."""
 MAX_TIME: Final = 2**63 - 1
 """Unix milliseconds that no message is accepted after."""
 _WITH_JOINED: Final = 7
@@ -374,6 +376,10 @@ def raise_alarm(
         since: the last alarm about logs that were given up: what follows stands in another.
     """
     place = None if channel is None else channel.value
+    sql = "SELECT count(*) FROM log_alarms WHERE agreement = ? AND channel IS ? AND code = ?"
+    alike = tx.one(sql, (agreement, place, code))
+    if alike is not None and alike[0] >= MAX_ALIKE:
+        return False
     for known in alarms(tx):
         same = (known.agreement, known.channel, known.code) == (agreement, channel, code)
         if same and (known.number > since if channel is None else known.text == text):
