@@ -21,9 +21,12 @@ def of(servers: tuple[str, ...], origin: str, context: SSLContext | None) -> Bus
         return LocalBus()
 
     def report(event: str, why: str) -> None:
+        # A line's name is constant: it is what lines are searched and counted by.
         if event == "bus_connected":
-            log.logger().info(event)
+            log.logger().info("bus_connected")
+        elif event == "bus_lost":
+            log.logger().warning("bus_lost", error=why)
         else:
-            log.logger().warning(event, error=why)
+            log.logger().warning("bus_unreadable")
 
     return NatsBus(servers, subject_of(origin), context, report)
