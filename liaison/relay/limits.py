@@ -25,6 +25,8 @@ PROOFS_PARTY: Final = (1_500.0, 40_000.0)
 """Entries of logs with their proofs, a second and at once: each takes up to half a millisecond."""
 FRAMES: Final = (2_000.0, 20_000.0)
 """Frames of a device that are no messages, a second and at once: acknowledgements, pings."""
+WEIGHT: Final = 64 << 10
+"""Bytes of a body or an answer, attachments excepted, that count as one more request."""
 OPEN_BODIES: Final = 32 << 20
 OPEN_BODIES_EACH: Final = 2 << 20
 """Bodies of requests without a session that are in memory at once, in all and from one address."""
@@ -182,6 +184,12 @@ class Limits:
         if isinstance(principal, DeviceId):
             self._endpoints.take(principal.endpoint)
         self._parties.take(principal.party.code)
+
+    def weigh(self, principal: Principal, size: int) -> None:
+        """Count the bytes of a request's body and of its answer: each `WEIGHT` as one request."""
+        if size >= WEIGHT:
+            self._principals.owe(principal, size // WEIGHT)
+            self._parties.owe(principal.party.code, size // WEIGHT)
 
     def frame(self, principal: Principal) -> None:
         """Count one frame that is no message.

@@ -169,7 +169,13 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     # At every request: a certificate may have been revoked since the token was made.
     found = await request.app[SERVICES].registry.find_key(session.principal, session.key)
     request[CALLER] = found.caller
-    return await handler(request)
+    try:
+        response = await handler(request)
+    finally:
+        limits.weigh(session.principal, request[HELD].size)
+    if isinstance(response, web.Response) and isinstance(response.body, bytes):
+        limits.weigh(session.principal, len(response.body))
+    return response
 
 
 def address(request: web.Request) -> str:

@@ -441,6 +441,18 @@ async def test_a_device_over_its_rate_is_refused_and_others_are_not(
         assert (await other.get("/v1/channels")).status == 200
 
 
+async def test_large_bodies_use_up_the_rate_of_a_device(tmp_path: Path, world: World) -> None:
+    async with (
+        running(tmp_path / "relay", rate_device=0.001, burst_device=5) as relay,
+        people_of(relay, world) as people,
+    ):
+        client = await people.device(NAME)
+
+        answers = [await client.post("/v1/channels", bytes(1 << 20)) for _ in range(2)]
+
+    assert [a.status for a in answers] == [400, 429]
+
+
 async def test_nothing_unexpected_shows_its_text(
     relay: RunningRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:

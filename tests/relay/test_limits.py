@@ -111,6 +111,20 @@ def test_devices_of_one_endpoint_share_its_rate() -> None:
     found.principal(NOR2)
 
 
+def test_what_is_large_counts_as_many_requests() -> None:
+    clock = Clock()
+    found = Limits(Settings(burst_device=10, rate_device=1), clock)
+    found.weigh(NOR, limits.WEIGHT - 1)
+    found.weigh(NOR, 12 * limits.WEIGHT)
+
+    with pytest.raises(RateExceededError) as caught:
+        found.principal(NOR)
+    assert caught.value.retry_after == 3
+    found.principal(NOR2)
+    clock.now += 3
+    found.principal(NOR)
+
+
 def test_one_party_cannot_take_all_of_an_endpoints_key_packages() -> None:
     clock = Clock()
     found = Limits(Settings(burst_claims=2, rate_claims=1), clock)
