@@ -93,10 +93,11 @@ class Cosigning:
                 if not await self._tried(self._ask_once, "asking"):
                     self._news.set()
         finally:
-            keeping.cancel()
-            for asked in self.witnesses.values():
-                if asked.task is not None:
-                    asked.task.cancel()
+            open_ = [a.task for a in self.witnesses.values() if a.task is not None]
+            for task in (keeping, *open_):
+                task.cancel()
+            # They may be reading the database, which is closed after this.
+            await asyncio.gather(keeping, *open_, return_exceptions=True)
 
     async def _keep_all(self) -> None:
         """Store what a quorum has cosigned, the newest, while the next round goes on."""
