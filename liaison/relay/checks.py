@@ -177,8 +177,8 @@ def _group(group: str) -> Finding:
     if group in probing.POST_QUANTUM:
         return ok("key share", text)
     if ssl.OPENSSL_VERSION_INFO[:2] < _POST_QUANTUM_OPENSSL:
-        release = ".".join(map(str, ssl.OPENSSL_VERSION_INFO[:3]))
-        return ok("key share", f"{text}; OpenSSL {release} has none against quantum computers")
+        release = " ".join(ssl.OPENSSL_VERSION.split()[:2])
+        return ok("key share", f"{text}; {release} has none against quantum computers")
     return warning("key share", f"{text}, which does not stand against quantum computers")
 
 

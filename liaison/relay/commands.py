@@ -141,7 +141,8 @@ def backup_command(
     found = _relay(data)
     made = backup.make(found, _settings(found), folder, time.time_ns() // 1_000_000)
     size = sum(kept.size for kept in made.files.values())
-    typer.echo(f"wrote {folder}: {size >> 10} KiB, {len(made.logs)} logs, checked")
+    logs = "1 log" if len(made.logs) == 1 else f"{len(made.logs)} logs"
+    typer.echo(f"wrote {folder}: {size >> 10} KiB, {logs}, checked")
     if not made.was_stopped:
         typer.echo(
             "liaison-relay: hint: the relay is running: what it accepts from now on is not in it",

@@ -66,6 +66,7 @@ def test_of_a_stopped_relay_everything_is_looked_at(stopped: DataDir) -> None:
     }  # fmt: skip
     assert found["log"] == (Verdict.OK, "1 log, 1 entries, 1 of them signed")
     assert found["database"][1].startswith("SQLite 3.")
+    assert found["key share"][1].startswith("TLS 1.3; a client like this one exchanges keys by ")
     assert found["process"] == (Verdict.OK, "not running")
     assert Verdict.FAILED not in {verdict for verdict, _ in found.values()}
 
