@@ -22,6 +22,7 @@ from liaison.tlog.text import to_base64
 from liaison.tlog.vkey import SignatureType, VerifierKey
 from liaison.trust import log as trusted
 from liaison.wire.log import LogAnswer, LogQuery
+from liaison_cli import agreement_words
 from liaison_sdk.registrar import watching, watching_successors
 from liaison_sdk.registrar.office import RegistrarOffice
 from liaison_sdk.registrar.state import OfficeState, WatchAlarm, WatchedLog
@@ -163,3 +164,24 @@ async def test_a_successor_that_begins_with_anything_else_is_an_alarm(
 
     assert [alarm.index for alarm in found.alarms] == [0]
     assert "does not begin with the head" in found.alarms[0].text
+
+
+def test_whoever_is_to_sign_is_told_what_would_be_given_up() -> None:
+    before = with_log(plain())
+    after = successor(before, 7)
+    known = has_read(before, 10)
+
+    (told,) = watching_successors.differences(after, known)
+    lines = agreement_words.log_lines(before, after, [told])
+
+    assert "have given up the last 3 entries" in told
+    assert lines[:2] == [
+        "the log ends: its first 7 entries count, and a new one follows",
+        f"  but {told}",
+    ]
+    # Of a log that goes on, or of which nothing was read, there is nothing to tell.
+    assert watching_successors.differences(before, known) == []
+    assert watching_successors.differences(after, WatchedLog(NAME)) == []
+    assert watching_successors.differences(after, has_read(after, 4)) == []
+    kept = replace(after, version=3, previous=after.digest())
+    assert agreement_words.log_lines(after, kept, []) == []

@@ -140,16 +140,18 @@ async def _show(cli: Context, desk: RelayDesk, text: Draft) -> dict[str, Any]:
     if following.previous is None:
         if not cli.out.as_json:
             cli.out.record({}, page(following, text.signed_by))
-        return {"changes": [], "effects": []}
+        return {"changes": [], "effects": [], "log": []}
     before = await desk.agreement(following.agreement_id, following.version - 1)
     fields = changes.changed_fields(before, following)
     effects = agreement_words.effects(before, following, (), offices.now())
+    log = agreement_words.log_lines(before, following, await desk.log_differences(following))
     if not cli.out.as_json:
         lines = [
             f"{following.agreement_id}: version {before.version} -> version {following.version}",
             "",
             *agreement_words.field_lines(fields),
             "",
+            *log,
             *(
                 agreement_words.effect_lines(effects)
                 if effects
@@ -161,6 +163,7 @@ async def _show(cli: Context, desk: RelayDesk, text: Draft) -> dict[str, Any]:
     return {
         "changes": [agreement_words.field_record(change) for change in fields],
         "effects": [effect.record() for effect in effects],
+        "log": [line for line in log if line],
     }
 
 

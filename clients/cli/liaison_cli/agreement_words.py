@@ -217,6 +217,24 @@ def field_lines(found: Iterable[FieldChange]) -> Iterator[str]:
             yield from (f"       {line}" for line in rest)
 
 
+def log_lines(before: Agreement, after: Agreement, differences: Iterable[str]) -> list[str]:
+    """Return what it means for the log that a version names its successor; nothing where it keeps it.
+
+    Args:
+        before: the version before.
+        after: the version.
+        differences: between what it holds to and what was read here.
+    """
+    head = after.log.predecessor
+    if head is None or after.log.generation == before.log.generation:
+        return []
+    return [
+        f"the log ends: its first {head.size} entries count, and a new one follows",
+        *(f"  but {text}" for text in differences),
+        "",
+    ]
+
+
 def _others(versions: Iterable[Agreement], named: Iterable[EndpointId]) -> Mapping[EndpointId, str]:
     """Return made-up endpoints that stand for those whom nobody names, and what to call them."""
     taken = set(named)

@@ -306,6 +306,13 @@ class RelayDesk:
         """
         return await self._acts.propose(envelope)
 
+    async def log_differences(self, agreement: Agreement) -> list[str]:
+        """Tell what a version that gives up the log would give up of what this office has read of it."""
+        from liaison_sdk.registrar import watching_successors  # noqa: PLC0415 - few verbs need it
+
+        state = await asyncio.to_thread(lambda: self._office.state)
+        return watching_successors.differences(agreement, state.watch(agreement.agreement_id))
+
     async def proposals(self) -> list[v1.ProposalStatus]:
         """List the versions that wait for signatures, or for the operator."""
         return await self._acts.proposals()

@@ -28,14 +28,28 @@ def current(agreement: Agreement, known: WatchedLog, now: int) -> WatchedLog:
         known: how far its log was watched, or the one before it.
         now: Unix seconds.
     """
-    if not known.note:
+    if not known.note or agreement.log.predecessor is None or _is_of(agreement, known):
         return known
-    read = Checkpoint.parse(Note.decode(known.note).text)
+    new = (WatchAlarm(-1, text, now) for text in differences(agreement, known))
+    return WatchedLog(known.agreement, alarms=(*known.alarms, *new), said=known.said)
+
+
+def differences(agreement: Agreement, known: WatchedLog) -> list[str]:
+    """Tell what a version that gives up a log would give up of what was read, or adds to that.
+
+    Args:
+        agreement: the version.
+        known: how far the log before was watched.
+    """
     head = agreement.log.predecessor
-    if head is None or read.origin == trusted.origin(agreement):
-        return known
-    alarms = [*known.alarms, *(WatchAlarm(-1, text, now) for text in _differences(read, head))]
-    return WatchedLog(known.agreement, alarms=tuple(alarms), said=known.said)
+    if head is None or not known.note or _is_of(agreement, known):
+        return []
+    return _differences(Checkpoint.parse(Note.decode(known.note).text), head)
+
+
+def _is_of(agreement: Agreement, known: WatchedLog) -> bool:
+    """Whether it is the version's own log that was watched."""
+    return Checkpoint.parse(Note.decode(known.note).text).origin == trusted.origin(agreement)
 
 
 def _differences(read: Checkpoint, head: Predecessor) -> list[str]:
