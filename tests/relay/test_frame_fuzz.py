@@ -142,7 +142,7 @@ WRONG = {
 
 
 async def test_what_is_no_websocket_ends_its_own_connection_only(device: RawClient) -> None:
-    port = int(device._url.rpartition(":")[2])
+    port = int(device.url.rpartition(":")[2])
     key = base64.b64encode(bytes(16)).decode()
     lines = (
         "GET /v1/stream HTTP/1.1", "Host: 127.0.0.1", "Upgrade: websocket",
