@@ -17,10 +17,11 @@ import pytest
 from liaison.crypto.secret import random_bytes
 from liaison.mls import commit as making
 from liaison.mls import key_schedule, tree_kem
-from liaison.model import EndpointId
+from liaison.model import ChannelId, EndpointId
+from liaison.policy.errors import PolicyRefusedError
 from liaison.relay import log
-from liaison_sdk import ChannelState, Client, MessageState
-from tests.sdk.support import AGREEMENT, POLICY, Stage, endpoint
+from liaison_sdk import ChannelState, Client, MessageState, judgement
+from tests.sdk.support import AGREEMENT, POLICY, Stage, endpoint, until
 from tests.support.camp import ATTACHE, OFFICER, Camp
 from tests.support.tally import Tally
 from tests.support.traffic import PATIENCE, PATIENT
@@ -95,10 +96,11 @@ async def say(clients: Sequence[Client], what: str) -> set[str]:
     texts = [f"{what} {number}" for number in range(len(clients))]
     for client, text in zip(clients, texts, strict=True):
         await (await client.channel(ROOM)).send(text)
+    names = EVERYONE[: len(clients)]
     return {
         f"{name}: {text}"
-        for author, text in zip(EVERYONE, texts, strict=True)
-        for name in EVERYONE
+        for author, text in zip(names, texts, strict=True)
+        for name in names
         if name != author
     }
 
@@ -111,7 +113,7 @@ async def shown_to(clients: Sequence[Client], wanted: set[str]) -> Counter[str]:
             while not wanted <= set(shown):
                 await asyncio.sleep(0.05)
                 shown.clear()
-                for name, client in zip(EVERYONE, clients, strict=True):
+                for name, client in zip(EVERYONE, clients, strict=False):
                     read = [m for m in await client.history() if m.state is MessageState.RECEIVED]
                     shown.update(f"{name}: {m.text}" for m in read)
     return shown
@@ -147,3 +149,42 @@ async def test_a_commit_that_members_cannot_follow_stops_no_channel_and_is_repor
     # One of them for each who came back.
     assert {line["device"] for line in reports} == {MALLORY}
     assert DESK in {line["principal"] for line in reports}
+
+
+async def test_a_channel_whose_rules_were_broken_is_given_up_and_made_anew(
+    camp: Camp, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with camp.stage() as stage, everyone(stage) as clients:
+        *honest, mallory = clients
+        wanted = await say(clients, "before")
+        await shown_to(clients, wanted)
+        room = (await mallory.channel(ROOM)).id
+        with monkeypatch.context() as patched:
+            # What the relay lets pass breaks the agreement, as the others read it.
+            patched.setattr("liaison_sdk.committing._check_own", lambda *_: None)
+            patched.setattr(judgement, "judge_commit", refuse)
+            await (await mallory.channel(ROOM)).update()
+            for client in honest:
+                await until(client, lambda c=client: has_given_up(c, room), PATIENCE)  # type: ignore[misc]  # a default argument binds the loop's value
+        others = [endpoint(name.partition("#")[0]) for name in (OFFICER, DESK)]
+        await honest[0].create_channel(AGREEMENT, POLICY, ROOM, others)
+        for client in honest:
+            await until(client, lambda c=client: has_open(c), PATIENCE)  # type: ignore[misc]  # as above
+        # By the same name they speak in the new one.
+        wanted |= await say(honest, "after")
+
+        shown = await shown_to(clients, wanted)
+        tally.count(wanted, shown, strange=set(shown) - wanted)
+
+
+def refuse(*_: object) -> None:
+    raise PolicyRefusedError("nobody may do that", rule="member.remove")
+
+
+async def has_given_up(client: Client, room: ChannelId) -> bool:
+    return (await client.channel(room)).state is ChannelState.REJECTED
+
+
+async def has_open(client: Client) -> bool:
+    found = [c for c in await client.channels() if c.name == ROOM]
+    return any(c.state is ChannelState.ACTIVE for c in found)

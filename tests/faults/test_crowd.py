@@ -26,6 +26,8 @@ from tests.support.traffic import traffic
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
 
+AT_ONCE = 200
+"""Connections that this machine, which plays them all, opens at the same moment."""
 CROWD = 10_000 if IS_LONG else 200
 PATIENCE = 1_200 if IS_LONG else 120
 BASE = 192 << 20
@@ -63,6 +65,7 @@ class Crowd:
     token: str
     up: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     rng: random.Random = field(default_factory=lambda: random.Random(SEED))
 
     async def member(self) -> None:
@@ -77,11 +80,13 @@ class Crowd:
 
     async def _connection(self) -> bool:
         """Connect, and return when that is over; False where it did not come about."""
-        async with self.session.ws_connect(
-            "/v1/stream",
-            protocols=(frames.SUBPROTOCOL,),
-            headers={"Authorization": f"Bearer {self.token}"},
-        ) as socket:
+        async with self.opening:
+            opened = await self.session.ws_connect(
+                "/v1/stream",
+                protocols=(frames.SUBPROTOCOL,),
+                headers={"Authorization": f"Bearer {self.token}"},
+            )
+        async with opened as socket:
             await socket.send_bytes(
                 frames.encode(frames.Hello(deliver=False, limit=0, state_version=0))
             )
