@@ -84,12 +84,7 @@ fuzz: $(STAMP) ## feed every decoder a million changed inputs (LIAISON_FUZZ_INPU
 	@$(BIN)/python -m tests.fuzz.run $${LIAISON_FUZZ_INPUTS:-1000000} $${LIAISON_FUZZ_SEED:-0}
 
 bench: $(STAMP) ## measure MLS, the log, its bundles, the relay and how programs start against their goals
-	@$(BIN)/python -m bench.mls
-	@$(BIN)/python -m bench.tlog
-	@$(BIN)/python -m bench.log
-	@$(BIN)/python -m bench.bundle
-	@$(BIN)/python -m bench.relay
-	@$(BIN)/python -m bench.start
+	@$(BIN)/python -m bench.all
 
 lock: ## compile requirements/*.txt anew (needs uv; nothing else here does)
 	@cd requirements && $(LOCK) dev.in -o dev.txt

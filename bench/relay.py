@@ -460,7 +460,7 @@ def main() -> int:
     result = {
         "machine": platform.platform(),
         "python": sys.version.split()[0],
-        "figures": [asdict(figure) for figure in found],
+        "figures": [asdict(figure) | {"holds": figure.holds} for figure in found],
     }
     (RESULTS / "relay.json").write_text(json.dumps(result, indent=1))
     return 0 if all(figure.holds for figure in found) else 1
