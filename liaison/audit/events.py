@@ -37,6 +37,8 @@ _FORMULA: Final = re.compile(rf"(^|;\s*)([{re.escape(_SIGNS)}])")
 _LATER: Final = re.compile(rf";\s*[{re.escape(_SIGNS)}]")
 _SIGNED: Final = re.compile(rf",[{re.escape(_SIGNS)}]")
 _COLUMN: Final = {name: at for at, name in enumerate(_SEALED, len(_SHOWN) + 1)}
+_CELL: Final = {name: at for at, name in enumerate(_SEALED, 1)}
+"""In a row whose cells before those of the fields are put together already."""
 _EMPTY: Final = [""] * len(_SEALED)
 _NO_CELLS: Final = "," * len(_SEALED) + "\r\n"
 
@@ -46,6 +48,7 @@ COLUMNS: Final = (
     *(f"field_{name}" if name in OPEN else name for name in _SEALED),
 )
 """Headings of the table: what stands in the open, how much is opened, the fields of all types."""
+_COMMAS: Final = len(COLUMNS) - 1
 SEPARATOR: Final = "; "
 """Stands between the texts of a list in a cell."""
 
@@ -264,11 +267,11 @@ def record(
         return f"{shown}{_NO_CELLS}".encode()
     cells = [shown, *_EMPTY]
     for name, value in values.items():
-        cells[_COLUMN[name] - len(_SHOWN)] = _text(value)
+        cells[_CELL[name]] = value if type(value) is str else _text(value)
     line = ",".join(cells)
-    if line.count(",") >= len(COLUMNS) or _may_need_care(line):
+    if line.count(",") != _COMMAS or _may_need_care(line):
         for name, value in values.items():
-            cells[_COLUMN[name] - len(_SHOWN)] = _quoted(_cell(value))
+            cells[_CELL[name]] = _quoted(_cell(value))
         line = ",".join(cells)
     return f"{line}\r\n".encode()
 
@@ -276,9 +279,16 @@ def record(
 def _may_need_care(line: str) -> bool:
     """Whether something in a line of cells may have to be changed or quoted."""
     # Each of these is quicker than one regular expression for them all.
-    if '"' in line or not line.isprintable():
-        return True
-    return bool(_SIGNED.search(line) or _LATER.search(line))
+    return (
+        '"' in line
+        or not line.isprintable()
+        or ",=" in line
+        or ",+" in line
+        or ",-" in line
+        or ",@" in line
+        or (";" in line and _LATER.search(line) is not None)
+        or (not line.isascii() and _SIGNED.search(line) is not None)
+    )
 
 
 def table(rows: Iterable[Sequence[str]]) -> bytes:
