@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from liaison.relay.services.fullness import _Counted
 from liaison_sdk import Answer, MessageState, Precedence, Progress
 from tests.sdk.support import AGREEMENT, POLICY, Stage, endpoint, until
 
@@ -51,6 +52,28 @@ async def test_an_attachment_of_5_mib_arrives_whole(stage: Stage, tmp_path: Path
         assert await asyncio.to_thread(saved.read_bytes) == content
         assert saved.name == "map.bin"
         assert progress[-1].done == len(content)
+
+
+async def test_a_full_channel_keeps_no_other_waiting_and_gets_its_messages_when_it_has_room(
+    stage: Stage,
+) -> None:
+    await stage.enrol(ATTACHE)
+    async with stage.client(ATTACHE) as nor:
+        full = await nor.create_channel(AGREEMENT, POLICY, "full", [])
+        free = await nor.create_channel(AGREEMENT, POLICY, "free", [])
+        fullness = stage.relay.app.services.fullness
+        fullness._counted[1] = _Counted(10**9, 0, 0, stage.relay.app.clocks.now_ms())
+
+        waiting = [await full.send(str(number), wait=False) for number in range(40)]
+        through = await free.send("It goes on.")
+        del fullness._counted[1]
+
+        async def all_through() -> bool:
+            states = [(await nor.message(str(one.message_id))).state for one in waiting]
+            return set(states) == {MessageState.ACCEPTED}
+
+        assert through.state is MessageState.ACCEPTED
+        await until(nor, all_through, 30)
 
 
 def _folder(path: Path) -> Path:

@@ -59,7 +59,8 @@ _NEWS: Final = frozenset({"agreement.superseded", "channel.removal_pending"})
 # The epoch has moved on, or has to before anything is sent.
 _EPOCH_OVER: Final = _NEWS | {"channel.epoch_stale"}
 # Nothing was decided: the same bytes may be taken later.
-_LATER: Final = frozenset({"rate.exceeded", "queue.full", "unavailable", "internal"})
+_LATER: Final = frozenset({"rate.exceeded", "unavailable", "internal"})
+_FULL: Final = "queue.full"
 _TAKEN: Final = "message.id_conflict"
 _BATCH: Final = 32
 _RETRY_PAUSE: Final = 0.5
@@ -302,6 +303,11 @@ class Outbound:
     async def _refused(self, row: OutboxRecord, error: RemoteError) -> float:
         """Act on a refusal; return how long to wait before sending more."""
         env = self._env
+        if error.remote_code == _FULL:
+            # It takes messages again when old ones expire; the other channels go on.
+            env.publish(Event(EventKind.PROBLEM, row.channel, error.message))
+            self._resting[row.channel] = env.loop.time() + _BLOCKED_PAUSE
+            return 0.0
         if error.remote_code in _LATER:
             return min(float(error.problem.retry_after or _RETRY_PAUSE), _MOST_PAUSE)
         if error.remote_code in _EPOCH_OVER or error.remote_code == _TAKEN:
