@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
 
 AT_ONCE = 200
 """Connections that this machine, which plays them all, opens at the same moment."""
-CROWD = 10_000 if IS_LONG else 200
+CROWD = 10_000 if IS_LONG else 60
 PATIENCE = 1_200 if IS_LONG else 120
 BASE = 192 << 20
 """Bytes that a relay may have in memory without a crowd."""

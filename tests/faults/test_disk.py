@@ -16,7 +16,7 @@ from liaison.relay import tilestore
 from liaison.storage.sqlite_direct import DirectConnection
 from liaison_sdk.store import SQLiteStore
 from tests.support.camp import Camp
-from tests.support.duty import ROUNDS, SEED
+from tests.support.duty import FEW, ROUNDS, SEED
 from tests.support.relay import RelayProcess
 from tests.support.tally import Tally
 from tests.support.traffic import PATIENCE, PATIENT, traffic, transport
@@ -40,7 +40,7 @@ async def test_a_relay_whose_disk_is_full_acknowledges_nothing_and_goes_on_when_
         async with traffic(camp, sender=way) as both:
             await both.send(5)
             await both.all_shown()
-            for _ in range(ROUNDS):
+            for _ in range(FEW):
                 resource.prlimit(relay.pid, resource.RLIMIT_FSIZE, NOTHING)
                 before = await both.accepted()
                 await both.send(5)
@@ -71,7 +71,7 @@ async def test_a_relay_whose_database_is_full_acknowledges_nothing_and_goes_on_w
         async with database.write() as tx:
             pages = await tx.scalar(text("PRAGMA page_count"))
             await tx.execute(text(f"PRAGMA max_page_count = {pages + PAGES}"))
-        await both.send(200)
+        await both.send(80)
         await way.told("unavailable")
         assert len(await both.accepted()) < len(both.sent)
         async with database.write() as tx:
@@ -90,7 +90,7 @@ async def test_a_reader_whose_disk_is_full_acknowledges_nothing_and_goes_on_when
         assert isinstance(store, SQLiteStore)
         (pages,) = await store._run(lambda: store._db.execute("PRAGMA page_count").fetchone())
         await limit(store, pages + PAGES)
-        await both.send(100)
+        await both.send(60)
         await both.nor.sync(PATIENCE)
         async with asyncio.timeout(PATIENCE):
             while both.deu.connected:  # noqa: ASYNC110 - nobody else is to be woken

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.camp import Camp
-from tests.support.duty import IS_LONG, ROUNDS, on_duty
+from tests.support.duty import FEW, on_duty
 from tests.support.tally import Tally
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
@@ -19,4 +19,4 @@ async def test_kill_9_at_random_points_loses_nothing_and_shows_nothing_twice(
     camp: Camp, tally: Tally
 ) -> None:
     # The cuts of `test_power` are kills too: the short run has one of these beside them.
-    await on_duty(camp, tally, power=False, rounds=ROUNDS if IS_LONG else 1)
+    await on_duty(camp, tally, power=False, rounds=FEW)

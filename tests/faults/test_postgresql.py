@@ -11,7 +11,7 @@ import pytest
 from tests.support.camp import pitch, quiet_port
 from tests.support.cluster import STANDBY, Node, cluster
 from tests.support.databases import administer
-from tests.support.duty import ROUNDS
+from tests.support.duty import FEW
 from tests.support.tally import Tally
 from tests.support.traffic import traffic
 from tests.support.trouble import Wire
@@ -33,7 +33,7 @@ async def test_a_killed_postgresql_and_then_a_failover_lose_nothing_that_was_ack
     async with Wire(door, primary.port) as wire:
         camp = await pitch(tmp_path / "camp", database_url=url)
         async with camp.stage(database_url=url), traffic(camp) as both:
-            for _ in range(ROUNDS):
+            for _ in range(FEW):
                 await both.send(20)
                 await both.some_accepted()
                 await asyncio.to_thread(primary.kill)

@@ -121,7 +121,7 @@ async def test_a_client_that_stops_reading_gets_everything_when_it_goes_on(
         await both.send(1)
         await both.all_shown()
         hears.clear()
-        await both.send(100)
+        await both.send(60)
         await both.nor.sync(PATIENCE)
 
         assert len(await both.accepted()) == len(both.sent)

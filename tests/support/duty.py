@@ -30,8 +30,10 @@ ACTOR = Path(__file__).with_name("actor.py")
 READER = Path(__file__).with_name("reader.py")
 ROUNDS = int(os.environ.get("LIAISON_FAULT_ROUNDS", "3"))
 IS_LONG = "LIAISON_FAULT_ROUNDS" in os.environ
+FEW = ROUNDS if IS_LONG else 1
+"""Rounds where each takes long and is like the one before."""
 SEED = int(os.environ.get("LIAISON_FAULT_SEED", "1963"))
-PER_ROUND = 12
+PER_ROUND = 8
 """Messages by which the sender goes on in each round."""
 LONGEST = 2.5
 """Seconds into a round at which the last ends come: a start, a burst, a catch-up."""

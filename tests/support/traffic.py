@@ -15,7 +15,7 @@ from tests.sdk.support import PASSPHRASE, QUICK
 from tests.support.camp import ATTACHE, CHANNEL, OFFICER, Camp
 from tests.support.tally import Tally
 
-PATIENCE = 40
+PATIENCE = 120
 PATIENT = replace(QUICK, request_timeout=60)
 """Waits for answers as long as a loaded machine may take."""
 

@@ -13,7 +13,7 @@ from typing import Self
 from liaison.wire import frames
 from liaison_sdk.transport import Answer, Socket, Transport
 
-PATIENCE = 40
+PATIENCE = 120
 _PIECE = 64 << 10
 
 
