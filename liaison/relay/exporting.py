@@ -26,10 +26,10 @@ from liaison.audit import manifest
 from liaison.audit.bundle import BundleWriter, Shown
 from liaison.audit.manifest import Facts, Manifest
 from liaison.crypto.signing import Signer
-from liaison.errors import LiaisonError, UnavailableError, UnknownError
+from liaison.errors import LiaisonError, UnknownError
 from liaison.model import PartyCode
 from liaison.policy.agreement import Agreement
-from liaison.relay import times
+from liaison.relay import export_extras, times
 from liaison.relay.services import log_views, rosters
 from liaison.relay.services.book import Book
 from liaison.relay.services.errors import ForeignPartyError, UnknownAgreementError
@@ -54,12 +54,6 @@ class NothingToExportError(UnknownError):
     """There is nothing that could be exported."""
 
     code = "export.nothing"
-
-
-class MissingPackageError(UnavailableError):
-    """A package that this needs is not installed."""
-
-    code = "export.package_missing"
 
 
 _AT_ONCE: Final = 4096
@@ -171,9 +165,9 @@ def _finish(
     writer: BundleWriter, plan: _Plan, wanted: Wanted, signer: Signer, stack: contextlib.ExitStack
 ) -> Manifest:
     if wanted.report:
-        writer.attach("report.html", _report(plan.facts, writer))
+        writer.attach("report.html", export_extras.report(plan.facts, writer))
     if wanted.parquet:
-        writer.attach("events.parquet", stack.enter_context(_parquet(writer)))
+        writer.attach("events.parquet", stack.enter_context(export_extras.parquet(writer)))
     key = VerifierKey.of(plan.row.origin, SignatureType.ED25519, signer)
     return writer.finish(key, signer)
 
@@ -373,35 +367,3 @@ def _agreement(life: Life, newest: Agreement) -> manifest.Agreement:
                 # The entries do not tell whose channel it was: late is what is late everywhere.
                 limits[level.name] = max(limits.get(level.name, 0), answer.acknowledge)
     return manifest.Agreement(newest.agreement_id, versions, parties, limits)
-
-
-# --- what is made of the events ---------------------------------------------------------
-
-
-def _report(facts: Facts, writer: BundleWriter) -> bytes:
-    try:
-        from liaison.audit import report  # noqa: PLC0415 - drawing takes a package that not every relay has
-
-        return report.make(facts, writer.events()).encode()
-    except ModuleNotFoundError as error:
-        raise _missing("report") from error
-
-
-@contextlib.contextmanager
-def _parquet(writer: BundleWriter) -> Iterator[BinaryIO]:
-    with tempfile.TemporaryFile() as file:
-        try:
-            from liaison.audit import parquet  # noqa: PLC0415 - as above
-
-            parquet.write(writer.events(), file)
-        except ModuleNotFoundError as error:
-            raise _missing("parquet") from error
-        yield file
-
-
-def _missing(extra: str) -> MissingPackageError:
-    return MissingPackageError(
-        f"the package for --{extra} is not installed",
-        hint=f"pip install 'liaison-messaging[{extra}]', or leave --{extra} out",
-        unchanged="nothing was written",
-    )
