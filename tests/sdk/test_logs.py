@@ -609,7 +609,6 @@ async def test_whoever_was_given_another_message_than_the_log_has_finds_out(pair
         (2, "label", "liaison/UNCLASSIFIED"),
         (3, "sender", "deu/lno-j3#d2"),
         (4, "removed", ()),
-        (4, "added", ("deu/lno-j3#d1", "deu/somebody-else#d1")),
     ],
 )
 async def test_what_the_log_makes_up_about_an_item_is_noticed(
