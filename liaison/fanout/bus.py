@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
+
+from liaison.fanout.flag import Flag
 
 Wake = tuple[str, str]
 """A topic and a note; the note is empty, or says what a client should be told."""
@@ -46,7 +47,7 @@ class Subscription:
         self._ignore = ignore
         self._topics: set[str] = set()
         self._woken: set[Wake] = set()
-        self._event = asyncio.Event()
+        self._event = Flag()
 
     def add(self, topic: str) -> None:
         """Listen to one topic more."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from liaison.fanout.flag import Flag
 from liaison.relay.metrics import Metrics
 from liaison.relay.outbox import Outbox, header
 from liaison.relay.services.callers import DeviceCaller
@@ -59,7 +60,7 @@ class Pump:
         self._batch = batch
         self._failed = failed
         self._metrics = metrics
-        self._room = asyncio.Event()
+        self._room = Flag()
         self._waiting: list[Delivered] = []
         self._acknowledging: asyncio.Task[None] | None = None
 

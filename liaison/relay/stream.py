@@ -20,6 +20,7 @@ from typing import Any, Final
 from aiohttp import WSMsgType, web
 
 from liaison.errors import LiaisonError, MalformedError
+from liaison.fanout.flag import Flag
 from liaison.relay import log
 from liaison.relay.errors import RateExceededError
 from liaison.relay.limits import Limits
@@ -69,7 +70,7 @@ class Slots:
     def __init__(self, most: int) -> None:
         self._most = most
         self._taken = 0
-        self._changed = asyncio.Event()
+        self._changed = Flag()
 
     @property
     def has_room(self) -> bool:
@@ -146,7 +147,7 @@ class Connection:
         self._over_rate = 0
         self._close: Close | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._ended = asyncio.Event()
+        self._ended = Flag()
 
     # --- life of the connection ---------------------------------------------------------
 

@@ -183,11 +183,20 @@ async def find_pairs(
     return found
 
 
-async def endpoints(tx: AsyncConnection, channel: int) -> frozenset[str]:
-    """Return the endpoints that have a device in the channel now."""
-    query = select(devices.c.endpoint).join_from(devices, members, _t.device == devices.c.key)
-    rows = await tx.execute(query.where(_t.channel == channel, _PRESENT).distinct())
-    return frozenset(rows.scalars())
+_ENDPOINTS = Quick(
+    select(_t.channel, devices.c.endpoint)
+    .join_from(devices, members, _t.device == devices.c.key)
+    .where(_t.channel.in_(bindparam("channels", expanding=True)), _PRESENT)
+    .distinct()
+)
+
+
+async def endpoints_in(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, list[str]]:
+    """Return the endpoints that have a device in each of these channels now."""
+    found: dict[int, list[str]] = {}
+    for channel, endpoint in await _ENDPOINTS.rows(tx, {"channels": padded(keys)}):
+        found.setdefault(channel, []).append(endpoint)
+    return found
 
 
 async def channels_of(tx: AsyncConnection, device: int) -> list[int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from liaison.errors import MalformedError
@@ -43,7 +43,8 @@ class RelayStream:
     limit: int
     sent: int = 0
     acknowledged: int = 0
-    _pending: deque[Delivered] = field(default_factory=deque)
+    # Made for the first delivery: most connections wait for one most of the time.
+    _pending: deque[Delivered] | None = None
 
     @property
     def credit(self) -> int:
@@ -53,7 +54,7 @@ class RelayStream:
     @property
     def outstanding(self) -> int:
         """How many deliveries are sent and not acknowledged."""
-        return len(self._pending)
+        return len(self._pending) if self._pending else 0
 
     def number(self, item: Delivered) -> int:
         """Give the next number to an item.
@@ -63,9 +64,7 @@ class RelayStream:
         """
         if self.credit <= 0:
             raise FlowError("the client has not granted this delivery")
-        self.sent += 1
-        self._pending.append(item)
-        return self.sent
+        return self.number_all((item,))
 
     def number_all(self, items: Sequence[Delivered]) -> int:
         """Give the next numbers to items; return the first of them.
@@ -77,6 +76,8 @@ class RelayStream:
             raise FlowError("the client has not granted these deliveries")
         first = self.sent + 1
         self.sent += len(items)
+        if self._pending is None:
+            self._pending = deque()
         self._pending.extend(items)
         return first
 
@@ -98,7 +99,8 @@ class RelayStream:
         """
         if not self.acknowledged <= number <= self.sent:
             raise FlowError(f"delivery {number} can't be acknowledged")
-        done = [self._pending.popleft() for _ in range(number - self.acknowledged)]
+        waiting = self._pending or deque()
+        done = [waiting.popleft() for _ in range(number - self.acknowledged)]
         self.acknowledged = number
         return done
 

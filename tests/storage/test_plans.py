@@ -21,6 +21,7 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(database: Databa
         await members.find_pairs(tx, [(1, 2), (1, 3)])
         await members.of_pairs(tx, [(1, 2), (1, 3)])
         await members.acknowledged_beyond(tx, [1, 2])
+        await members.endpoints_in(tx, [1, 2])
         await devices.standing(tx, [1, 2])
         await devices.still_good(tx, [(1, "a"), (2, "b")])
         await items.find(tx, [(1, 2, bytes(16)), (1, 3, bytes(16))])
@@ -33,5 +34,5 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(database: Databa
         ]
 
     steps = [str(row.detail) for plan in plans for row in plan]
-    assert len(plans) == 9
+    assert len(plans) == 10
     assert [step for step in steps if step.startswith("SCAN")] == []

@@ -18,7 +18,7 @@ from liaison.relay.writer import Work
 from liaison.storage import members
 from liaison.storage.channels import ChannelRow
 
-_KEPT: Final = 4096
+_KEPT: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,22 @@ class Audiences:
             work: the transaction that decides.
             rows: of the channels, locked, so that their epoch stays.
         """
-        found = {}
+        found: dict[int, frozenset[EndpointId]] = {}
+        missing: dict[int, int] = {}
         for row in rows:
-            key = (row.key, row.epoch)
-            known = self._known.get(key)
+            known = self._known.get((row.key, row.epoch))
             if known is None:
-                names = await members.endpoints(work.tx, row.key)
-                known = frozenset(EndpointId.parse(name) for name in names)
+                missing[row.key] = row.epoch
+            else:
+                found[row.key] = known
+        if missing:
+            names = await members.endpoints_in(work.tx, missing)
+            for channel, epoch in missing.items():
+                known = frozenset(map(EndpointId.parse, names.get(channel, ())))
+                found[channel] = known
                 # The epoch may have begun in this very transaction: rolled back, it would
                 # come again with other members.
-                work.after_commit(partial(self._keep, key, known))
-            found[row.key] = known
+                work.after_commit(partial(self._keep, (channel, epoch), known))
         return found
 
     def overstay(
