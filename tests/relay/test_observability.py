@@ -85,8 +85,8 @@ async def test_what_is_exchanged_shows_in_the_numbers(scene: Scene) -> None:  # 
     assert (found("liaison_undelivered_items") or 0) >= 1
 
 
-async def test_every_metric_of_the_list_is_given_and_no_other(scene: Scene) -> None:  # noqa: F811
-    found = await numbers(scene.relay.app)
+async def test_every_metric_of_the_list_is_given_and_no_other(relay: RunningRelay) -> None:  # noqa: F811
+    found = await numbers(relay.app)
 
     assert found.own == NAMES
     assert {"process_open_fds", "process_resident_memory_bytes"} <= {

@@ -65,9 +65,10 @@ class RawStream:
     async def close_code(self) -> int | None:
         """Return the code that the relay closes with, whatever frames come before it."""
         async with asyncio.timeout(PATIENCE):
-            while (await self.socket.receive()).type is WSMsgType.BINARY:
+            while (message := await self.socket.receive()).type is WSMsgType.BINARY:
                 pass
-        return self.socket.close_code
+        # The socket's own code is 1006 where the answer to the relay's close came too late.
+        return message.data if message.type is WSMsgType.CLOSE else self.socket.close_code
 
     async def hello(
         self, *, deliver: bool = True, limit: int = 256, state_version: int = 0

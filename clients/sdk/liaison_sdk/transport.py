@@ -268,7 +268,10 @@ class _Socket:
             case aiohttp.WSMsgType.TEXT:
                 raise RelayBrokenError("the relay sent text on the stream")
             case _:
-                code = self._socket.close_code
+                # What the relay said. The socket's own code is 1006 where our answer to it came too
+                # late, as it may behind a proxy.
+                said = message.type is aiohttp.WSMsgType.CLOSE
+                code = message.data if said else self._socket.close_code
                 raise ConnectionLostError(f"the stream was closed ({code})", close_code=code)
 
     async def close(self) -> None:
