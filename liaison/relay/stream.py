@@ -388,7 +388,7 @@ class Connection:
     # --- frames out ---------------------------------------------------------------------
 
     def _put(self, frame: frames.RelayFrame) -> None:
-        self._metrics.frames_out[type(frame).__name__.lower()] += 1
+        self._metrics.frames_out[type(frame).__name__] += 1
         self._outbox.put(frames.encode(frame))
 
     def _refuse(self, request: int, error: LiaisonError) -> None:
