@@ -63,7 +63,7 @@ def tell(
     env: Environment, tx: Transaction, record: ChannelRecord, before: Group, commit: CommitStaged
 ) -> None:
     """Tell why a member has come back, where it says so."""
-    if not commit.effect.external:
+    if not commit.effect.external or not commit.effect.removed:
         return
     try:
         report = Rejection.decode(commit.authenticated_data)
