@@ -276,7 +276,8 @@ def _settle(
         if digest != _NOTHING or not _may_be_gone(place):
             log_checks.compare(place, digest)
         if told is not None:
-            log_checks.compare_told(place, told, _policy(env, tx, agreement, told))
+            policy = _policy(env, tx, agreement, told)
+            log_checks.compare_told(place, told, policy, ahead=agreement.times.ahead)
     except (ChannelForkError, FalseEntryError) as error:
         evidence = partial(_contradicted, shown, place, digest, told)
         alarm(env, tx, agreement.agreement_id, channel, error, evidence)
