@@ -33,6 +33,7 @@ from liaison.wire.log import LogAnswer, LogQuery
 from liaison_sdk import Client, EventKind, LogStatus, log_asking, log_credentials
 from liaison_sdk.channel import Channel
 from liaison_sdk.log_credentials import CredentialUnloggedError
+from liaison_sdk.log_following import LogFollower
 from liaison_sdk.store import Transaction, channels, items, logs
 from liaison_sdk.store.items import Told
 from tests.sdk.support import (
@@ -147,6 +148,23 @@ async def test_messages_become_logged_for_senders_and_readers(pair: Stage) -> No
             assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
             assert (await status(client)).is_sound
             assert (await client.channel("duty")).confirmed
+
+
+async def test_who_asks_for_the_logs_is_answered_also_where_the_background_has_just_asked(
+    pair: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LogFollower, "_is_due", lambda *_: False)
+    asked: list[LogQuery] = []
+
+    def note(query: LogQuery, answer: LogAnswer) -> LogAnswer:
+        asked.append(query)
+        return answer
+
+    async with pair.client(ATTACHE) as client:
+        lying(client, note)
+        await client.follow_logs()
+
+    assert asked
 
 
 async def test_accepted_comes_at_once_and_logged_later(pair: Stage) -> None:

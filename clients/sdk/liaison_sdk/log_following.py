@@ -106,7 +106,6 @@ class LogFollower:
         Raises:
             ConnectionLostError: the relay can't be reached.
         """
-        self._tried.clear()
         await self._look(whole=True)
 
     async def read_all(self) -> None:
@@ -175,7 +174,7 @@ class LogFollower:
         """Ask whatever has something to show, where its time has come.
 
         Args:
-            whole: see `log_walking.walk`.
+            whole: ask all, due or not; and see `log_walking.walk`.
         """
         # Loaded when something is asked: that takes longer than most commands do.
         from liaison_sdk import log_asking  # noqa: PLC0415 - as said
@@ -184,7 +183,8 @@ class LogFollower:
         for agreement in await env.read(lambda tx: log_asking.agreements(env, tx)):
             name = agreement.agreement_id
             before = await env.read(lambda tx, a=agreement: log_asking.wanted(env, tx, a))  # type: ignore[misc]  # a default argument binds the loop's value
-            if self._is_due(name, before):
+            # Whoever asks for all gets an answer of now, and not the one that the background just had.
+            if whole or self._is_due(name, before):
                 await self.follow(name, dict(before.unknown))
                 await self._after(agreement)
                 await self._walk(name, env.options.log_walk, whole=whole)
