@@ -254,6 +254,8 @@ class Recorder:
         key = await logs.create(
             tx, origin, agreement, generation, state.encode(), now_ms=self.clock()
         )
+        if key is None:
+            return _head((await logs.find_all(tx, [agreement], lock=True))[agreement])
         return _Head(key, generation, origin, state)
 
     async def _read(
@@ -271,7 +273,8 @@ class Recorder:
     ) -> dict[str | None, _Head]:
         rows = await logs.find_all(tx, names, lock=True)
         found = {name: _head(row) for name, row in rows.items()}
-        for name in names:
+        # In one order on all nodes: two that make the same logs would else wait in a circle.
+        for name in sorted(names, key=lambda one: one or ""):
             if name not in found:
                 found[name] = await self._create(tx, name)
         return found

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, exists, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
@@ -137,8 +138,8 @@ async def create(
     state: bytes,
     *,
     now_ms: int,
-) -> int:
-    """Make an empty log; return its key."""
+) -> int | None:
+    """Make an empty log; return its key, or None where another node has just made it."""
     values = {
         "origin": origin,
         "agreement": agreement,
@@ -147,8 +148,12 @@ async def create(
         "state": state,
         "created_at": now_ms,
     }
-    made = await tx.execute(insert(logs).values(values).returning(_l.key))
-    return int(made.scalar_one())
+    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
+    made = await tx.execute(
+        dialect.insert(logs).values(values).on_conflict_do_nothing().returning(_l.key)
+    )
+    key = made.scalar_one_or_none()
+    return None if key is None else int(key)
 
 
 _SWAP = (
