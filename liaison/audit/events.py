@@ -1,9 +1,9 @@
 """Events: what the entries of a bundle say, for people, spreadsheets and databases.
 
-An event is an entry, and the values of those of its fields that the bundle opens. `events.jsonl` has
-one object of canonical JSON for each entry; `events.csv` has the same as a table with one column for
-each field of any type. Both are made of the entries and openings alone, byte for byte, so that a
-verifier makes them anew and compares.
+An event is an entry, and the values of those of its fields that the bundle opens. `events.jsonl`
+has one object of canonical JSON for each entry; `events.csv` has the same as a table with one
+column for each field of any type. Both are made of the entries and openings alone, byte for byte,
+so that a verifier makes them anew and compares.
 """
 
 from __future__ import annotations

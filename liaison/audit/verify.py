@@ -1,8 +1,8 @@
 """Checking a bundle: whether every byte of it is what the log and its witnesses stand for.
 
 In this order: the archive is in its one form; the log has signed the manifest; the files are those
-that the manifest tells of; each checkpoint is signed by the log and cosigned as the policy asks; and
-then, entry by entry, what `liaison.audit.walk` compares. What a bundle can't show: that the log
+that the manifest tells of; each checkpoint is signed by the log and cosigned as the policy asks;
+and then, entry by entry, what `liaison.audit.walk` compares. What a bundle can't show: that the log
 left nothing out, and whether the keys are the right ones. Those the reader has to bring.
 """
 
@@ -174,8 +174,8 @@ def read_events(file: BinaryIO) -> Iterator[Event]:
 
 
 def _manifest(archive: Archive, policy: Policy) -> Manifest:
-    # Who has signed it is checked before it is read; and each file has one line in it: more than that
-    # is nothing to be read, whoever has signed it.
+    # Who has signed it is checked before it is read; and each file has one line in it: more than
+    # that is nothing to be read, whoever has signed it.
     most = manifest.MAX_FACTS_BYTES + sum(len(name) + 128 for name in archive.members)
     data = Stream(archive, manifest.NAME, None).whole(most)
     note = Stream(archive, manifest.SIGNATURE_NAME, None).whole(MAX_NOTE_BYTES)

@@ -4,8 +4,8 @@ A subset of RFC 5280 §6, one function per step: every certificate is in force,
 signed by the next, each issuer is a certificate authority with room below it,
 nothing is revoked, and the name is of the root's own party. There are no policy
 mappings and no name constraints beyond the party: a certificate with name
-constraints, or with anything unknown marked critical, is refused, not ignored. Order: cheap checks and signatures
-first, so that a refusal never speaks of a name that nobody vouched for.
+constraints, or with anything unknown marked critical, is refused, not ignored. Order: cheap checks
+and signatures first, so that a refusal never speaks of a name that nobody vouched for.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The bus of a relay that is several processes: wake-ups travel over NATS.
 
 All nodes listen to one subject. A message there names topics and nothing else, so who reads the bus
-learns that something is new for number 17 and not what; who writes to it makes nodes look into their
-database in vain. The nodes' own subscribers are woken without NATS.
+learns that something is new for number 17 and not what; who writes to it makes nodes look into
+their database in vain. The nodes' own subscribers are woken without NATS.
 
-NATS delivers at most once. What is lost while a node is cut off is made good when it is back: it wakes
-all of its own subscribers, and has the other nodes wake all of theirs. Nothing here waits for NATS, and
-a relay starts and serves without it; readers on other nodes then find what is new when they look by
-themselves.
+NATS delivers at most once. What is lost while a node is cut off is made good when it is back: it
+wakes all of its own subscribers, and has the other nodes wake all of theirs. Nothing here waits for
+NATS, and a relay starts and serves without it; readers on other nodes then find what is new when
+they look by themselves.
 """
 
 from __future__ import annotations
@@ -186,7 +186,8 @@ class NatsBus:
             # password goes over the network as it is.
             tls_handshake_first=self.servers[0].startswith("tls://"),
             no_echo=True,
-            # It would keep what can't be sent, and try for ever with servers that refuse the password.
+            # It would keep what can't be sent, and try for ever with servers that refuse the
+            # password.
             allow_reconnect=False,
             max_reconnect_attempts=1,
             reconnect_time_wait=PAUSE,
@@ -196,7 +197,8 @@ class NatsBus:
             error_cb=self._on_error,
         )
         await client.subscribe(self.subject, cb=self._on_message)
-        # Only now the server is known to have the subscription: what it got before woke nobody here.
+        # Only now the server is known to have the subscription: what it got before woke nobody
+        # here.
         await client.flush(PATIENCE)
         self._connected()
         while not closed.is_set():

@@ -1,7 +1,7 @@
 """An agreement's word on the relay's log: what happens while it lags, and which log counts.
 
-A log that can't go on, because what it held was lost, ends; the parties agree on its successor by an
-amendment that names the head of the one before. Each has a generation and a name of its own.
+A log that can't go on, because what it held was lost, ends; the parties agree on its successor by
+an amendment that names the head of the one before. Each has a generation and a name of its own.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Asking one witness about one checkpoint of a log, and what its answer is worth.
 
-A witness that says that it has cosigned more than the log holds, or another history, tells of an old
-backup; or it lies, or has mixed up its own record, and any party could so stop all others. Its word
-refuses nothing. It is asked to show what it has cosigned: a checkpoint that the log's own key has signed,
-and that the database does not hold, is proof, whoever shows it and whenever. A witness that shows none has
-not cosigned, that is all: where no quorum is possible without it, the log waits as if it were away.
+A witness that says that it has cosigned more than the log holds, or another history, tells of an
+old backup; or it lies, or has mixed up its own record, and any party could so stop all others. Its
+word refuses nothing. It is asked to show what it has cosigned: a checkpoint that the log's own key
+has signed, and that the database does not hold, is proof, whoever shows it and whenever. A witness
+that shows none has not cosigned, that is all: where no quorum is possible without it, the log waits
+as if it were away.
 
 Source: C2SP tlog-witness; `show-checkpoint` is ours.
 """
@@ -158,9 +159,10 @@ class Subject:
         post: sends requests.
         prove: makes proofs of published sizes.
         size: gives how many entries the database holds now.
-        root: gives the root of the log's first entries, so many; None where its tiles have not got so far.
-        refuse: told with the evidence that the log is not what it has signed: the request, the answer, and
-            what was shown.
+        root: gives the root of the log's first entries, so many; None where its tiles have not got
+            so far.
+        refuse: told with the evidence that the log is not what it has signed: the request, the
+            answer, and what was shown.
     """
 
     key: VerifierKey

@@ -49,8 +49,8 @@ class Standing:
 async def look(database: Database, files: Path | None, keys: Sequence[VerifyKey]) -> list[Standing]:
     """Compare the logs' states with their files.
 
-    Of a log that another has followed only the database is looked at: it ended because the two did not
-    agree, or because the parties wanted it.
+    Of a log that another has followed only the database is looked at: it ended because the two did
+    not agree, or because the parties wanted it.
 
     Args:
         database: read only.

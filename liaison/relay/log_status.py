@@ -24,8 +24,8 @@ def check(publisher: Publisher) -> None:
     The words name no partnership: whoever reaches the relay may read them.
 
     Raises:
-        LogRefusedError: the relay's own is refused, so that the database is an old copy or another's;
-            or all others are.
+        LogRefusedError: the relay's own is refused, so that the database is an old copy or
+            another's; or all others are.
     """
     refused = publisher.recorder.refused
     if None in refused:

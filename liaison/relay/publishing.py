@@ -1,12 +1,14 @@
 """Publishing: what was recorded becomes tiles, a signed checkpoint, and cosignatures.
 
 The order is the log's promise. Entries are durable before they are read here; their tiles are on
-the disk before a signed checkpoint is, and that is before a witness or a reader sees it. A crash between two of these heals when the publisher next looks, because everything
-follows from the database; what would not heal is refused: a database that does not go on where the
-last signed checkpoint ended is an old copy or another history, and signing on would show two.
+the disk before a signed checkpoint is, and that is before a witness or a reader sees it. A crash
+between two of these heals when the publisher next looks, because everything follows from the
+database; what would not heal is refused: a database that does not go on where the last signed
+checkpoint ended is an old copy or another history, and signing on would show two.
 
-What this process has just recorded it need not read again; all else, and every few seconds everything,
-comes from the database. How one log's files are brought up to it is in `liaison.relay.tiling`.
+What this process has just recorded it need not read again; all else, and every few seconds
+everything, comes from the database. How one log's files are brought up to it is in
+`liaison.relay.tiling`.
 """
 
 from __future__ import annotations

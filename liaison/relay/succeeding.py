@@ -1,9 +1,9 @@
 """Giving up a log that can't go on: what its head is, and whether a version may name a successor.
 
-The head is the largest checkpoint that the log's key has signed and that is still to be had here: in
-the log's files, in the database, in the evidence, where witnesses have shown more. The parties decide
-which head they hold to; the relay takes no version that contradicts what it has signed, and none
-while the log is whole, because such a version would only take something away.
+The head is the largest checkpoint that the log's key has signed and that is still to be had here:
+in the log's files, in the database, in the evidence, where witnesses have shown more. The parties
+decide which head they hold to; the relay takes no version that contradicts what it has signed, and
+none while the log is whole, because such a version would only take something away.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _GUIDE: Final = "see docs/operating/log.md"
 class LogWholeError(ConflictError):
     """The log is whole: it needs no successor.
 
-    Nothing was changed. Only a log that the relay refuses, or can't have confirmed by its witnesses, is
-    given up.
+    Nothing was changed. Only a log that the relay refuses, or can't have confirmed by its
+    witnesses, is given up.
     """
 
     code = "log.whole"

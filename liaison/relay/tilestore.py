@@ -124,8 +124,9 @@ class TileStore:
         Args:
             derived: from the log's entries.
             step: told of each file before it takes its name.
-            signed: entries under the last signed checkpoint. A tile that has more was shown to nobody,
-                and is replaced: it is of a database that was an old copy, or lost its last commits.
+            signed: entries under the last signed checkpoint. A tile that has more was shown to
+                nobody, and is replaced: it is of a database that was an old copy, or lost its last
+                commits.
 
         Raises:
             TileConflictError: one that is there has other bytes; it was left as it is.
@@ -211,7 +212,8 @@ class TileStore:
             return
         self._make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
-        # Beside the files, which have to wait for the disk anyway; `show` sees to it that it is done.
+        # Beside the files, which have to wait for the disk anyway; `show` sees to it that it is
+        # done.
         self._sync_soon([path.parent])
 
 

@@ -1,8 +1,8 @@
 """Bringing one log's files up to the database: recognised after a start, extended, signed.
 
-The tree is computed a second time from the entries and compared with the recorder's state. Whatever does
-not go on where the last signed checkpoint ended is refused before a byte of it is written. What blocks is
-done in threads.
+The tree is computed a second time from the entries and compared with the recorder's state. Whatever
+does not go on where the last signed checkpoint ended is refused before a byte of it is written.
+What blocks is done in threads.
 """
 
 from __future__ import annotations

@@ -287,8 +287,9 @@ def missing(
 class TileTree:
     """The tree of one size, over its tiles: gives nodes, roots and proofs.
 
-    Each tile is read and hashed once and kept, however many proofs it is asked for. The tiles are taken as they are: a proof made of wrong ones
-    does not verify, and `root` shows whether they are a checkpoint's.
+    Each tile is read and hashed once and kept, however many proofs it is asked for. The tiles are
+    taken as they are: a proof made of wrong ones does not verify, and `root` shows whether they are
+    a checkpoint's.
 
     Args:
         size: of a checkpoint of the log.

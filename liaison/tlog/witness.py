@@ -1,9 +1,10 @@
 """What a log and a witness say to each other, and what a witness checks before it cosigns.
 
-The bodies of `add-checkpoint`, and the decision. `show-checkpoint` is ours beside it: a log that was
-refused asks for what the witness has cosigned, because nobody should have to take its word for it. Whoever runs a witness keeps, for each origin, the
-checkpoint cosigned last; `judge` must be called, and what it returns stored, as one step, and the
-cosignature leaves only when the checkpoint is on disk.
+The bodies of `add-checkpoint`, and the decision. `show-checkpoint` is ours beside it: a log that
+was refused asks for what the witness has cosigned, because nobody should have to take its word for
+it. Whoever runs a witness keeps, for each origin, the checkpoint cosigned last; `judge` must be
+called, and what it returns stored, as one step, and the cosignature leaves only when the checkpoint
+is on disk.
 
 Source: C2SP tlog-witness.
 """
@@ -183,7 +184,8 @@ def accept(asked: Note, answer: bytes, keys: Iterable[VerifierKey]) -> Note:
     Args:
         asked: the checkpoint with the signatures so far.
         answer: the body of the witness's answer.
-        keys: of the witness; other signatures in the answer are dropped, and further ones by one key.
+        keys: of the witness; other signatures in the answer are dropped, and further ones by one
+            key.
 
     Raises:
         WitnessRequestError: not an answer, or one of a time that no calendar has.

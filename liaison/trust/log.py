@@ -2,8 +2,8 @@
 
 Everything is read from the agreement, which all parties have signed: the relay's log keys, the
 parties' witnesses and what happens while they are missing. A log whose agreement names no witness
-counts by the relay's own signature: it then shows what the relay says, and not that it says the same
-to everybody.
+counts by the relay's own signature: it then shows what the relay says, and not that it says the
+same to everybody.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a command prints, and where.
 
-Results go to stdout: text for people, or with `--json` one JSON object per line, in ASCII. Everything
-else goes to stderr as `liaison-auditor: error: ...`, `... hint: ...` or `... note: ...`, lower case
-and without a full stop. What a bundle says is text of strangers: nothing in it commands a terminal.
+Results go to stdout: text for people, or with `--json` one JSON object per line, in ASCII.
+Everything else goes to stderr as `liaison-auditor: error: ...`, `... hint: ...` or `... note: ...`,
+lower case and without a full stop. What a bundle says is text of strangers: nothing in it commands
+a terminal.
 """
 
 from __future__ import annotations

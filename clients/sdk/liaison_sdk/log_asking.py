@@ -1,7 +1,8 @@
 """What a client asks the logs: one question at a time, and how its answer is checked.
 
 A question is made in one transaction, and what its answer shows is kept in another
-(`log_keeping`). Between the two the relay answers and the answer is checked, which nothing waits for.
+(`log_keeping`). Between the two the relay answers and the answer is checked, which nothing waits
+for.
 """
 
 from __future__ import annotations

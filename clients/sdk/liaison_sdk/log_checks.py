@@ -2,8 +2,8 @@
 
 Nothing in an answer is believed before its checkpoint is: signed by the relay, cosigned by a quorum
 and by the own party's witnesses, and an extension of the last one that was believed. What stands in
-it is then proven by that checkpoint alone. An error that comes from here, other than that there is no
-quorum yet, means that the relay is broken or dishonest; the answer is the evidence.
+it is then proven by that checkpoint alone. An error that comes from here, other than that there is
+no quorum yet, means that the relay is broken or dishonest; the answer is the evidence.
 """
 
 from __future__ import annotations
@@ -374,8 +374,8 @@ def compare_told(place: Place, told: Told, policy: PolicyRef | None, *, ahead: i
 
 def _check_time(place: Place, told: Told, ahead: int) -> None:
     at, dtg = place.entry.time, told.fields.get("dtg")
-    # What an entry says is compared, where it is open. One from before the retention is closed, and so
-    # the relay could date an entry back to keep what it says to itself.
+    # What an entry says is compared, where it is open. One from before the retention is closed, and
+    # so the relay could date an entry back to keep what it says to itself.
     closed = place.values is None
     late = closed and isinstance(dtg, int) and at < (dtg - ahead) * _SECOND - MAX_DTG_AHEAD
     if late or abs(at - told.time_ms) > MAX_APART:

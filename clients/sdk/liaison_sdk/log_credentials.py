@@ -30,8 +30,8 @@ _MOST_EPOCHS: Final = 4096
 class CredentialUnloggedError(VerificationError):
     """A member's certificate is not in the agreement's log.
 
-    Nothing was encrypted for it, and nothing of it is shown. Ask its registrar whether it has issued
-    the certificate; if not, remove the device from the channel.
+    Nothing was encrypted for it, and nothing of it is shown. Ask its registrar whether it has
+    issued the certificate; if not, remove the device from the channel.
     """
 
     code = "log.credential_unlogged"

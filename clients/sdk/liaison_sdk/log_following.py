@@ -3,8 +3,8 @@
 After something that has to show in a log (an accepted message, a commit, a new member) the relay is
 asked, a moment later and then ever more slowly until it shows. What the answer proves is kept:
 messages become logged, epochs confirmed, certificates known. What it contradicts is an alarm, kept
-with the evidence. No message waits for any of this; only whose certificates are in no log is kept out
-(`log_credentials`).
+with the evidence. No message waits for any of this; only whose certificates are in no log is kept
+out (`log_credentials`).
 """
 
 from __future__ import annotations
@@ -183,7 +183,8 @@ class LogFollower:
         for agreement in await env.read(lambda tx: log_asking.agreements(env, tx)):
             name = agreement.agreement_id
             before = await env.read(lambda tx, a=agreement: log_asking.wanted(env, tx, a))  # type: ignore[misc]  # a default argument binds the loop's value
-            # Whoever asks for all gets an answer of now, and not the one that the background just had.
+            # Whoever asks for all gets an answer of now, and not the one that the background just
+            # had.
             if whole or self._is_due(name, before):
                 await self.follow(name, dict(before.unknown))
                 await self._after(agreement)

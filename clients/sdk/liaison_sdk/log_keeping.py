@@ -328,7 +328,8 @@ def _settle_welcome(
     shown: _Shown,
 ) -> FollowRecord:
     own = str(env.account.device)
-    # A Welcome has no digest to compare; who was brought in is all that there is, and has to be shown.
+    # A Welcome has no digest to compare; who was brought in is all that there is, and has to be
+    # shown.
     if place.added is None or own not in place.added:
         error = ChannelForkError(
             f"the log's commit at place {place.seq} of the channel has not brought in this device"

@@ -1,10 +1,10 @@
 """Going over to a log's successor: what was verified of the old one is kept, and compared with what the parties say.
 
-Which log counts is what the authorities of all parties have signed, so a device follows the log of the
-version in force, and no other. It remembers how far it had verified the one before. Where it has seen
-more than the parties hold to, it says so: these entries count no more, and messages among them are
-shown as such. Where it has seen another history, that is an alarm. Nothing is refused: it is the
-parties' decision, and the reader has to know of it. Proofs from the old log hold for good.
+Which log counts is what the authorities of all parties have signed, so a device follows the log of
+the version in force, and no other. It remembers how far it had verified the one before. Where it
+has seen more than the parties hold to, it says so: these entries count no more, and messages among
+them are shown as such. Where it has seen another history, that is an alarm. Nothing is refused: it
+is the parties' decision, and the reader has to know of it. Proofs from the old log hold for good.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Reads the logs entry by entry, in the background: is each channel in there once?
 
-What `log_following` asks for comes with proofs that it is in the log, and no proof that nothing else
-is. A relay could put two runs of one channel into one tree, and show each member its own. Who reads
-all entries sees both. So each device does, a part at a time: entry bundles, from which the log's
-tree is computed on, against the checkpoint that was verified last. Nothing waits for this.
+What `log_following` asks for comes with proofs that it is in the log, and no proof that nothing
+else is. A relay could put two runs of one channel into one tree, and show each member its own. Who
+reads all entries sees both. So each device does, a part at a time: entry bundles, from which the
+log's tree is computed on, against the checkpoint that was verified last. Nothing waits for this.
 """
 
 from __future__ import annotations

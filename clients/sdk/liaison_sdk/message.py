@@ -114,7 +114,8 @@ class Message:
         in_reply_to: an earlier message.
         expires: when it is no longer shown.
         seq, accepted_at: its place in the channel, and the relay's time.
-        logged: whether it is proven to be in the agreement's log, cosigned where that has witnesses.
+        logged: whether it is proven to be in the agreement's log, cosigned where that has
+            witnesses.
         late: whether it should be by now, and was reported.
         given_up: whether it was logged in a part of the log that the parties have given up since.
         shown: whether a reader was given it.

@@ -1,8 +1,8 @@
 """The report: what a part of a log says, as one HTML page that needs nothing else.
 
-`summary.Summary` reads the events once; `page.render` makes the page. `plots` draws with pygal (extra
-`report`), which is imported only there. The page loads nothing and runs nothing: its policy forbids
-both, and every text of the log is escaped where it enters the markup.
+`summary.Summary` reads the events once; `page.render` makes the page. `plots` draws with pygal
+(extra `report`), which is imported only there. The page loads nothing and runs nothing: its policy
+forbids both, and every text of the log is escaped where it enters the markup.
 """
 
 from __future__ import annotations

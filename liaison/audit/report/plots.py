@@ -1,7 +1,8 @@
 """Plots as inline SVG: drawn by pygal, and stripped to shapes and texts.
 
 The library's styles, scripts and tooltips go; the page's own style gives the colours, so that they
-follow light and dark. Every value stands in the page's tables too: a plot is one picture with a name.
+follow light and dark. Every value stands in the page's tables too: a plot is one picture with a
+name.
 """
 
 from __future__ import annotations

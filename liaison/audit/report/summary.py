@@ -1,7 +1,7 @@
 """What the events of a bundle add up to: read once, in order, with room for the sums only.
 
-Of the messages, what waits for a receipt is kept (some 200 bytes each); of the rest, counts by day and
-the rows of the short tables, of which there are at most `MAX_ROWS` each.
+Of the messages, what waits for a receipt is kept (some 200 bytes each); of the rest, counts by day
+and the rows of the short tables, of which there are at most `MAX_ROWS` each.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ class Agreements:
             DocumentError: not an agreement.
             SignatureMissingError: a party's authority has not signed.
             UnknownPartyError: a party was not admitted.
-            AgreementRefusedError: it names other keys of a party, another relay, or a log's successor
-                that the log does not need.
+            AgreementRefusedError: it names other keys of a party, another relay, or a log's
+                successor that the log does not need.
             AgreementVersionError: it does not follow the newest version here.
             SuccessionError: it drops a party that takes part, or changes what can't be.
         """

@@ -116,8 +116,8 @@ def left_at(rows: Iterable[StatementRow]) -> int | None:
     """Return when a party left for good, by the relay's clock; None where it has not.
 
     Args:
-        rows: all that it has said, and the others' word. What it says again once it has left changes
-            nothing.
+        rows: all that it has said, and the others' word. What it says again once it has left
+            changes nothing.
     """
     return min((row.accepted_at for row in rows if _leaves(row)), default=None)
 

@@ -3,8 +3,8 @@
 A caller gets entries of the channels that its device is or was in, those of credentials that it
 names, and those of its party's keys; and of each what its party may open. Which entries these are
 is read from the database. That they are in the log is proved from its tiles, in the newest
-checkpoint that a quorum has cosigned, and nothing beyond that one is given; to a party that has left,
-nothing beyond what `liaison.relay.services.log_views` says.
+checkpoint that a quorum has cosigned, and nothing beyond that one is given; to a party that has
+left, nothing beyond what `liaison.relay.services.log_views` says.
 """
 
 from __future__ import annotations
@@ -173,7 +173,8 @@ class LogReading:
         except TileError as error:
             raise UnknownTileError(error.message) from error
         row, view = await self._log(caller, id_, generation)
-        # Others may read on in the files of a log that its database has lost: it has a successor then.
+        # Others may read on in the files of a log that its database has lost: it has a successor
+        # then.
         if view.is_bound and tile.end > view.size:
             raise UnknownTileError(f"the log has no {tile.path}")
         try:

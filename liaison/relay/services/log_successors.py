@@ -5,9 +5,9 @@ transaction, the new log comes into being: its first entry names the old head an
 come the signatures under that version and the certificates that count, as in any log that begins.
 What the old log has stays as it is; nothing more goes into it.
 
-A log mostly ends because the database is an old copy: numbers that it would give out next in a channel
-were given out before, and devices have taken what had them. So with each log the channels' numbers go on in
-a room of their own, where none was ever given out.
+A log mostly ends because the database is an old copy: numbers that it would give out next in a
+channel were given out before, and devices have taken what had them. So with each log the channels'
+numbers go on in a room of their own, where none was ever given out.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Which part of an agreement's log is for a party: all of it, or what there was until it left.
 
-A party that has withdrawn or was excluded reads on for an hour, which shows it that its word and the
-removal of its devices were logged. From then on it keeps what it could read, to verify its own past:
-the tree up to the first kept checkpoint that has all of that hour, and the openings that were for it. What came
-later would tell it, without names but exactly, the traffic of channels that it was put out of.
+A party that has withdrawn or was excluded reads on for an hour, which shows it that its word and
+the removal of its devices were logged. From then on it keeps what it could read, to verify its own
+past: the tree up to the first kept checkpoint that has all of that hour, and the openings that were
+for it. What came later would tell it, without names but exactly, the traffic of channels that it
+was put out of.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Reader:
 
     Args:
         party: code of the party.
-        until_ms: what is of a later time is not for it, Unix milliseconds; None while it has a part.
+        until_ms: what is of a later time is not for it, Unix milliseconds; None while it has a
+            part.
     """
 
     party: str
@@ -38,7 +40,8 @@ class Reader:
     def may_open(self, row: EntryRow) -> bool:
         """Whether what opens an entry is for the party.
 
-        What is for every party is for those that have a part; one that has left keeps what was for it.
+        What is for every party is for those that have a part; one that has left keeps what was for
+        it.
         """
         return row.may_open(self.party) and (row.audience is not None or self.is_in_time(row))
 

@@ -75,7 +75,8 @@ class Reports:
         report = Note(text).signed_by(key, self.signer).encode()
         digest = hashlib.sha256(report).digest()
         await erasures.keep(work.tx, agreement, digest, report, now_ms=now_ms)
-        # Of another log's entries the report alone tells which: here the places would be this one's.
+        # Of another log's entries the report alone tells which: here the places would be this
+        # one's.
         places = (what.first, what.last) if origin == current else (None, None)
         work.record(
             entries.erased(

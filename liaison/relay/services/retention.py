@@ -2,9 +2,9 @@
 
 Contents (messages, attachments) go when their channel's policy or their sender says. What opens
 the log's entries about messages, deliveries and refusals goes when the agreement says: nobody can
-tell any more what they said, and the tree still verifies. What tells who belonged to a channel, which
-keys were whose and what was agreed stays. Each erasure is an entry of the log, with the digest of a
-signed report. While an agreement is held, nothing of it is erased.
+tell any more what they said, and the tree still verifies. What tells who belonged to a channel,
+which keys were whose and what was agreed stays. Each erasure is an entry of the log, with the
+digest of a signed report. While an agreement is held, nothing of it is erased.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Whose devices an auditor is told by name: its own party's, and those that shared a channel with them.
 
 Every party of an agreement may open the certificates of every other, because members check the
-credentials that they meet. An export for auditors is read by people who meet nobody: of a device that was
-never in one of their party's channels it says whose it is and what happened, and not its name.
+credentials that they meet. An export for auditors is read by people who meet nobody: of a device
+that was never in one of their party's channels it says whose it is and what happened, and not its
+name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """`add-checkpoint` over HTTP: read, judge and store, and only then cosign.
 
 `show-checkpoint` beside it answers a log that was refused with what was cosigned: proof, where an
-answer of another size is a word. Whoever reaches the port may ask; only what a known log has signed is cosigned. What a request costs is
-bounded: its size, its time, how many come in at once and how many wait to be judged.
+answer of another size is a word. Whoever reaches the port may ask; only what a known log has signed
+is cosigned. What a request costs is bounded: its size, its time, how many come in at once and how
+many wait to be judged.
 
 Source: C2SP tlog-witness, "add-checkpoint".
 """

@@ -27,8 +27,8 @@ listen = "127.0.0.1:8444"
 # certificate = "tls.pem"
 # key = "tls.key"
 
-# The logs that it follows; `liaison-auditor witness add-log` adds one. Two tables with one origin are
-# two keys of one log.
+# The logs that it follows; `liaison-auditor witness add-log` adds one. Two tables with one origin
+# are two keys of one log.
 # [[logs]]
 # key = "relay.example/log/...+01234567+AQ..."
 """

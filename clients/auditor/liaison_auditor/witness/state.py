@@ -1,12 +1,14 @@
 """What a witness has cosigned, and what it holds against a log: SQLite, synced at every step.
 
-`advance` is the one way forward: it reads what was cosigned last, judges the request and stores what
-is cosigned now, in one transaction that is on disk when it returns. So whoever signs afterwards never
-signs two roots for one size, whatever dies when; a second process on the same file waits.
+`advance` is the one way forward: it reads what was cosigned last, judges the request and stores
+what is cosigned now, in one transaction that is on disk when it returns. So whoever signs
+afterwards never signs two roots for one size, whatever dies when; a second process on the same file
+waits.
 
-Evidence is kept only of checkpoints that the log has signed. A `fork` is proof for anybody: two roots
-for one size. Only the log's own signatures are kept: other lines are whatever the sender likes. The other kinds are suspicion, for a stranger can replay an old checkpoint or send a
-wrong proof: they are settled when the log shows that it has grown from what was cosigned last.
+Evidence is kept only of checkpoints that the log has signed. A `fork` is proof for anybody: two
+roots for one size. Only the log's own signatures are kept: other lines are whatever the sender
+likes. The other kinds are suspicion, for a stranger can replay an old checkpoint or send a wrong
+proof: they are settled when the log shows that it has grown from what was cosigned last.
 """
 
 from __future__ import annotations
@@ -186,8 +188,8 @@ class State:
             The time to cosign with: `now`, but never before the last one for this log.
 
         Raises:
-            LiaisonError: as `liaison.tlog.witness.judge`; what the log signed and should not have is
-                kept as evidence.
+            LiaisonError: as `liaison.tlog.witness.judge`; what the log signed and should not have
+                is kept as evidence.
             WitnessStateError: the disk is full or fails; nothing was stored.
         """
         origin = request.checkpoint.origin

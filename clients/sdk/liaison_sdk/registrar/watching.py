@@ -3,7 +3,8 @@
 A stolen root key makes certificates that everyone believes; it can't keep them out of the logs,
 because members believe only what is there. So the registrar reads every entry of its agreements'
 logs, recomputes their roots, and compares each entry about its party's keys with its own books. The
-relay can't leave one out: the root would be another one, and an entry that it does not open is told.
+relay can't leave one out: the root would be another one, and an entry that it does not open is
+told.
 
 Whoever reads everything also sees what members can't: that a channel stands in the log twice, once
 for each of those who are shown but one of the two.
@@ -170,7 +171,8 @@ class _Watch:
             new = _once(known, e.message, self._now)
             kept = await self._keep(replace(known, alarms=(*known.alarms, *new)[:_MOST_ALARMS]))
             return Watched(name, known.size, problem=e.message, alarms=kept.alarms)
-        # The books may have grown while the relay was asked: what is in the log now was booked first.
+        # The books may have grown while the relay was asked: what is in the log now was booked
+        # first.
         state = await asyncio.to_thread(lambda: self._office.state)
         entries, unread = _decoded(known.size, read.entries, self._now)
         is_first = self._agreement.log.generation == 1

@@ -1,7 +1,7 @@
 """What a registrar looks at when its parties have given up a log: nothing is to be lost unseen.
 
-Whatever of the old log the office has read and the parties hold to no more, and whatever they hold to
-that the office has not read, is told as an alarm: somebody has to look into it. From then on the
+Whatever of the old log the office has read and the parties hold to no more, and whatever they hold
+to that the office has not read, is told as an alarm: somebody has to look into it. From then on the
 successor is read, from its first entry, which has to name the head that was agreed.
 """
 

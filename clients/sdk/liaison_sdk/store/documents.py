@@ -1,8 +1,8 @@
 """Signed documents that were verified once.
 
 Agreements by id, revocation lists by party, statements of participation and
-exclusions by agreement and party. They are sealed not because they were secret, but so that nobody can put others
-in their place.
+exclusions by agreement and party. They are sealed not because they were secret, but so that nobody
+can put others in their place.
 """
 
 from __future__ import annotations

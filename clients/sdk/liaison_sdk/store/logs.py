@@ -1,7 +1,7 @@
 """What was verified of the agreements' logs: how far, which credentials, and what was wrong.
 
-What a log says of an item that has not come yet waits here for it. Checkpoints and evidence are under
-the seal, so that nobody can put an older state in their place.
+What a log says of an item that has not come yet waits here for it. Checkpoints and evidence are
+under the seal, so that nobody can put an older state in their place.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class FollowRecord:
     """How far a channel was followed; see `log_checks.Following`.
 
     `start` is the place of the commit that began the stay, 0 for whoever has opened the channel;
-    `welcomed` whether a Welcome was delivered in that commit's place. In a successor log `start` is the
-    last item that had come when this device went over to it, and `next_seq` 0 until the first entry: the
-    channel may begin there with any place.
+    `welcomed` whether a Welcome was delivered in that commit's place. In a successor log `start` is
+    the last item that had come when this device went over to it, and `next_seq` 0 until the first
+    entry: the channel may begin there with any place.
     """
 
     channel: ChannelId
