@@ -188,13 +188,15 @@ def _process(command: Sequence[str], **more: str) -> Iterator[tuple[subprocess.P
 
 
 @contextlib.asynccontextmanager
-async def relay_program(made: Cast, database: str | None) -> AsyncIterator[Program]:
+async def relay_program(
+    made: Cast, database: str | None, module: str = "liaison.relay"
+) -> AsyncIterator[Program]:
     """Run the relay."""
     listen = f"127.0.0.1:{made.port}"
     env = {**_NO_LIMITS, "LIAISON_RELAY_TLS": "proxy", "LIAISON_RELAY_LOG_LEVEL": "error"}
     if database is not None:
         env["LIAISON_RELAY_DATABASE_URL"] = database
-    command = ("liaison.relay", "serve", "--data", str(made.data), "--listen", listen)
+    command = (module, "serve", "--data", str(made.data), "--listen", listen)
     with _process(command, **env) as (process, port):
         tokens = {}
         for n, actor in enumerate(made.actors):
