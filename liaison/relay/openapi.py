@@ -22,6 +22,7 @@ from pydantic.json_schema import models_json_schema
 from liaison.errors import LiaisonError
 from liaison.relay.operations import OPERATIONS, STREAM, Operation, Raw, Who
 from liaison.relay.routes import TABLES
+from liaison.relay.services.pages import MOST
 from liaison.relay.settings import Settings
 from liaison.wire import v1
 from liaison.wire.problems import CONTENT_TYPE, URN, Problem
@@ -79,6 +80,8 @@ _PARAMETERS: Final[dict[str, Any]] = {
     "id": {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"},
     "agreement": {"type": "string", "minLength": 1, "maxLength": 200},
     "code": {"type": "string", "pattern": "^[A-Z0-9][A-Z0-9-]{1,63}$"},
+    "after": {"type": "string", "minLength": 1, "maxLength": 256},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MOST},
     "tile": {"type": "string", "pattern": "^[0-9a-z][0-9a-z/.]{0,99}$"},
 }
 

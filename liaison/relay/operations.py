@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from liaison.relay.requests import Size
+from liaison.relay.requests import PAGE, Size
 from liaison.wire import v1
 from liaison.wire.log import LogAnswer, LogQuery
 
@@ -99,7 +99,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         ("enrolment.exists", "enrolment.too_many", "party.foreign"),
         v1.Invitation,
     ),
-    ("GET", "/v1/enrolments"): Operation(Who.REGISTRAR, v1.Enrolments),
+    ("GET", "/v1/enrolments"): Operation(
+        Who.REGISTRAR, v1.Enrolments, codes=("enrolment.unknown",), query=PAGE
+    ),
     ("POST", "/v1/enrolments/{lookup}/request"): Operation(
         Who.OPEN,
         None,
@@ -127,7 +129,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/parties/{code}/revocations"): Operation(
         Who.ANY, v1.Document, codes=("revocation.none",)
     ),
-    ("GET", "/v1/agreements"): Operation(Who.ANY, v1.Agreements),
+    ("GET", "/v1/agreements"): Operation(Who.ANY, v1.Agreements, query=PAGE),
     ("POST", "/v1/agreements"): Operation(
         Who.OFFICE,
         v1.ProposalStatus,
@@ -187,7 +189,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         Who.OFFICE, None, 204, ("proposal.unknown", "party.foreign")
     ),
     ("GET", "/v1/devices"): Operation(
-        Who.ANY, v1.Directory, codes=_AGREEMENT, query=("agreement",)
+        Who.ANY, v1.Directory, codes=_AGREEMENT, query=("agreement", *PAGE)
     ),
     ("POST", "/v1/key-packages"): Operation(
         Who.DEVICE,
@@ -216,7 +218,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         v1.NewChannel,
         Size.LARGE,
     ),
-    ("GET", "/v1/channels"): Operation(Who.DEVICE, v1.Channels),
+    ("GET", "/v1/channels"): Operation(
+        Who.DEVICE, v1.Channels, codes=("channel.unknown",), query=PAGE
+    ),
     ("GET", "/v1/channels/{channel}"): Operation(Who.DEVICE, v1.Channel, codes=_MEMBER),
     ("POST", "/v1/channels/{channel}/commits"): Operation(
         Who.DEVICE,

@@ -27,6 +27,7 @@ from liaison.relay.errors import (
     WrongPrincipalError,
 )
 from liaison.relay.services.callers import Caller, DeviceCaller, OfficeCaller
+from liaison.relay.services.pages import MOST, MOST_CURSOR, Page
 from liaison.wire import v1
 from liaison.wire.problems import CONTENT_TYPE, OversizeError, Problem
 
@@ -44,6 +45,8 @@ _ANY_HOST: Final = frozenset({"/healthz", "/readyz"})
 """What asks on the same machine whether the relay is up knows only an address."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OPEN: Final = "liaison_needs_no_session"
+PAGE: Final = ("after", "limit")
+"""The parameters of every list that comes in pages."""
 _DIGEST_SIZE: Final = 32
 _HEX_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -311,6 +314,25 @@ def query(request: web.Request, *known: str) -> dict[str, str]:
         if len(request.query.getall(name)) > 1:
             raise ParameterError(f"the parameter {name} stands twice")
     return dict(request.query)
+
+
+def page(request: web.Request, *known: str) -> Page:
+    """Return which page of a list is asked for, by `?after=` and `?limit=`.
+
+    Args:
+        request: asked.
+        known: the query's other parameters.
+
+    Raises:
+        ParameterError: a parameter is unknown, or not as it should be.
+    """
+    found = query(request, *known, *PAGE)
+    after, limit = found.get("after"), number(found.get("limit", str(MOST)), "limit")
+    if after is not None and not (after.isprintable() and 0 < len(after) <= MOST_CURSOR):
+        raise ParameterError("after is not what a page ended with")
+    if not 0 < limit <= MOST:
+        raise ParameterError(f"limit is not between 1 and {MOST}")
+    return Page(after, limit)
 
 
 def digest(request: web.Request) -> bytes:

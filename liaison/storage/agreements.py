@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import and_, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -56,6 +56,35 @@ async def listing(tx: AsyncConnection, party: int | None = None) -> list[Agreeme
     if party is not None:
         query = query.join(agreement_parties).where(agreement_parties.c.party == party)
     return [AgreementRow(*row) for row in await tx.execute(query)]
+
+
+class Summary(NamedTuple):
+    """The newest version of an agreement that names a party."""
+
+    id: str
+    version: int
+    digest: bytes
+
+
+async def summaries(
+    tx: AsyncConnection, party: int, *, after: str = "", limit: int
+) -> list[Summary]:
+    """Return the agreements whose ids come after one, with the newest versions that name a party."""
+    newest = (
+        select(_t.id, func.max(_t.version).label("version"))
+        .join(agreement_parties)
+        .where(agreement_parties.c.party == party, _t.id > after)
+        .group_by(_t.id)
+        .order_by(_t.id)
+        .limit(limit)
+        .subquery()
+    )
+    query = (
+        select(_t.id, _t.version, _t.digest)
+        .join(newest, and_(newest.c.id == _t.id, newest.c.version == _t.version))
+        .order_by(_t.id)
+    )
+    return [Summary(*row) for row in await tx.execute(query)]
 
 
 async def naming(tx: AsyncConnection, party: int) -> list[str]:

@@ -145,6 +145,15 @@ async def with_removals(tx: AsyncConnection) -> list[bytes]:
     return list((await tx.execute(query)).scalars())
 
 
+async def removals_in(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, list[int]]:
+    """Return the leaves that have to go, by channel; channels without any are left out."""
+    found: dict[int, list[int]] = {}
+    query = select(removals.c.channel, removals.c.leaf).order_by(removals.c.leaf)
+    for row in await tx.execute(query.where(removals.c.channel.in_(list(keys)))):
+        found.setdefault(row.channel, []).append(row.leaf)
+    return found
+
+
 def channels_under(agreement: str) -> Select[tuple[int]]:
     """Return the query for the keys of the channels under any version of an agreement."""
     return select(_t.key).join_from(channels, agreements).where(agreements.c.id == agreement)

@@ -97,6 +97,39 @@ async def of_parties(tx: AsyncConnection, parties: Iterable[int]) -> list[Certif
     return await _rows(tx, _CERTIFICATE.where(_d.party.in_(list(parties))))
 
 
+class Listed(NamedTuple):
+    """A device, and how many bytes its certificates have."""
+
+    key: int
+    name: str
+    size: int
+
+
+async def listed(
+    tx: AsyncConnection, parties: Iterable[int], *, after: str = "", limit: int
+) -> list[Listed]:
+    """Return the certified devices of these parties whose names come after one, by name."""
+    page = (
+        select(_d.key, _d.name)
+        .where(_d.party.in_(list(parties)), _d.name > after)
+        .order_by(_d.name)
+        .limit(limit)
+        .subquery()
+    )
+    query = (
+        select(page.c.key, page.c.name, func.sum(func.length(_c.chain)))
+        .join_from(page, certificates, _c.device == page.c.key)
+        .group_by(page.c.key, page.c.name)
+        .order_by(page.c.name)
+    )
+    return [Listed(key, name, int(size)) for key, name, size in await tx.execute(query)]
+
+
+async def of_devices(tx: AsyncConnection, keys: Iterable[int]) -> list[CertificateRow]:
+    """Return every certificate of these devices, by device."""
+    return await _rows(tx, _CERTIFICATE.where(_d.key.in_(list(keys))))
+
+
 async def of_endpoint(tx: AsyncConnection, endpoint: str) -> list[CertificateRow]:
     """Return every certificate of an endpoint's devices, by device."""
     return await _rows(tx, _CERTIFICATE.where(_d.endpoint == endpoint))

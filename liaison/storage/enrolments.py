@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.tables import enrolments
@@ -46,10 +47,34 @@ async def find(tx: AsyncConnection, lookup: bytes, *, lock: bool = False) -> Enr
     return EnrolmentRow(*row) if row else None
 
 
-async def of_party(tx: AsyncConnection, party: int) -> list[EnrolmentRow]:
-    """Return the party's enrolments, oldest first."""
-    rows = await tx.execute(_ROW.where(_t.party == party).order_by(_t.invited_at, _t.lookup))
-    return [EnrolmentRow(*row) for row in rows]
+class Listed(NamedTuple):
+    """An enrolment, and how many bytes its sealed request has."""
+
+    lookup: bytes
+    size: int
+
+
+async def listed(
+    tx: AsyncConnection, party: int, *, after: bytes | None = None, limit: int
+) -> list[Listed] | None:
+    """Return the party's enrolments after one, oldest first; None where it has no such one."""
+    size = func.coalesce(func.length(_t.sealed_request), 0)
+    order = (_t.invited_at, _t.lookup)
+    query = select(_t.lookup, size).where(_t.party == party).order_by(*order).limit(limit)
+    if after is not None:
+        mark = select(*order).where(_t.party == party, _t.lookup == after)
+        row = (await tx.execute(mark)).one_or_none()
+        if row is None:
+            return None
+        at, lookup = row
+        query = query.where(or_(_t.invited_at > at, and_(_t.invited_at == at, _t.lookup > lookup)))
+    return [Listed(*row) for row in await tx.execute(query)]
+
+
+async def by_lookups(tx: AsyncConnection, lookups: Iterable[bytes]) -> list[EnrolmentRow]:
+    """Return enrolments, oldest first."""
+    query = _ROW.where(_t.lookup.in_(list(lookups))).order_by(_t.invited_at, _t.lookup)
+    return [EnrolmentRow(*row) for row in await tx.execute(query)]
 
 
 async def count_open(tx: AsyncConnection, party: int, *, now_ms: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -58,17 +58,6 @@ class Present(NamedTuple):
     leaf: int
     device: int
     name: str
-
-
-async def present(tx: AsyncConnection, channel: int) -> list[Present]:
-    """Return the channel's members, by leaf."""
-    query = (
-        select(_t.leaf, _t.device, devices.c.name)
-        .join_from(members, devices, _t.device == devices.c.key)
-        .where(_t.channel == channel, _PRESENT)
-        .order_by(_t.leaf)
-    )
-    return [Present(*row) for row in await tx.execute(query)]
 
 
 class Seat(NamedTuple):
@@ -199,10 +188,46 @@ async def endpoints_in(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, li
     return found
 
 
-async def channels_of(tx: AsyncConnection, device: int) -> list[int]:
-    """Return the channels that the device is a member of now."""
-    query = select(_t.channel).where(_t.device == device, _PRESENT).order_by(_t.channel)
+async def channels_of(tx: AsyncConnection, device: int, *, after: int = 0, limit: int) -> list[int]:
+    """Return the channels that the device is a member of now, those after a key, by key."""
+    query = (
+        select(_t.channel)
+        .where(_t.device == device, _t.channel > after, _PRESENT)
+        .order_by(_t.channel)
+        .limit(limit)
+    )
     return list((await tx.execute(query)).scalars())
+
+
+async def ever_in(tx: AsyncConnection, device: int, channel: bytes) -> int | None:
+    """Return the key of the channel with this id, if the device is or was a member of it."""
+    query = (
+        select(_t.channel)
+        .join_from(channels, members, _t.channel == channels.c.key)
+        .where(channels.c.id == channel, _t.device == device)
+        .limit(1)
+    )
+    return cast("int | None", await tx.scalar(query))
+
+
+async def counts(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, int]:
+    """Return how many members channels have."""
+    query = select(_t.channel, func.count()).where(_t.channel.in_(list(keys)), _PRESENT)
+    return dict((await tx.execute(query.group_by(_t.channel))).all())
+
+
+async def present_in(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, list[Present]]:
+    """Return the members of channels, by leaf."""
+    found: dict[int, list[Present]] = {}
+    query = (
+        select(_t.channel, _t.leaf, _t.device, devices.c.name)
+        .join_from(members, devices, _t.device == devices.c.key)
+        .where(_t.channel.in_(list(keys)), _PRESENT)
+        .order_by(_t.channel, _t.leaf)
+    )
+    for channel, *one in await tx.execute(query):
+        found.setdefault(channel, []).append(Present(*one))
+    return found
 
 
 async def may_see_tree(tx: AsyncConnection, channel: int, device: int, epoch: int) -> bool:

@@ -11,7 +11,15 @@ import base64
 import binascii
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from liaison.wire import frames
 
@@ -60,6 +68,23 @@ class Body(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, defer_build=True
     )
+
+
+class Page(Body):
+    """A list that may be longer than one answer; `next` says where the rest of it begins.
+
+    It is left out where there is no more, so that who knows of no pages reads a whole list as
+    ever, and refuses a part of one instead of taking it for the whole.
+    """
+
+    next: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialize(self)
+        if self.next is None:
+            del found["next"]
+        return found
 
 
 # --- the relay itself -------------------------------------------------------------------
@@ -156,7 +181,7 @@ class Enrolment(Body):
     sealed_request: B64 | None = None
 
 
-class Enrolments(Body):
+class Enrolments(Page):
     """`GET /v1/enrolments`, by a registrar."""
 
     enrolments: list[Enrolment]
@@ -190,7 +215,7 @@ class AgreementSummary(Body):
     digest: Digest
 
 
-class Agreements(Body):
+class Agreements(Page):
     """`GET /v1/agreements`."""
 
     agreements: list[AgreementSummary]
@@ -236,7 +261,7 @@ class RegisteredDevice(Body):
     chains: list[list[Small]] = []
 
 
-class Directory(Body):
+class Directory(Page):
     """`GET /v1/devices?agreement=...`, or a registrar's own party without the query."""
 
     devices: list[RegisteredDevice]
@@ -369,7 +394,7 @@ class Channel(Body):
     pending_removals: list[U64] = []
 
 
-class Channels(Body):
+class Channels(Page):
     """`GET /v1/channels`: those that the device is a member of."""
 
     channels: list[Channel]

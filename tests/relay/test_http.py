@@ -188,6 +188,12 @@ async def test_a_malformed_body_is_refused_without_quoting_it(people: People, bo
         "/v1/agreements/x?version=one",
         "/v1/agreements/x?vers=1",
         "/v1/agreements/x?version=1&version=2",
+        "/v1/agreements?after=",
+        "/v1/agreements?after=%00",
+        "/v1/channels?after=x",
+        "/v1/channels?limit=0",
+        "/v1/channels?limit=201",
+        "/v1/devices?agreement=x&page=2",
     ],
 )
 async def test_a_malformed_parameter_is_refused(people: People, path: str) -> None:

@@ -22,6 +22,7 @@ from liaison.policy.relay_identity import RelayIdentity
 from liaison.wire import v1
 from liaison.wire.problems import RemoteError
 from liaison_sdk import exchange
+from liaison_sdk.errors import RelayBrokenError
 from liaison_sdk.session import Login, Sessions
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["DIGEST_HEADER", "Login", "RelayAPI"]
 
 DIGEST_HEADER: Final = "Liaison-Digest"
+_MOST_PAGES: Final = 20_000
+"""Of a list; as many as channels under one agreement, if each came alone."""
 _B = TypeVar("_B", bound=BaseModel)
+_P = TypeVar("_P", bound=v1.Page)
 
 
 class RelayAPI:
@@ -139,7 +143,8 @@ class RelayAPI:
 
     async def enrolments(self) -> list[v1.Enrolment]:
         """List the own party's invitations."""
-        return (await self._get(v1.Enrolments, "/v1/enrolments")).enrolments
+        pages = [page async for page in self._pages(v1.Enrolments, "/v1/enrolments")]
+        return [one for page in pages for one in page.enrolments]
 
     async def reply_enrolment(
         self, lookup: str, chains: Sequence[Sequence[bytes]], sealed: bytes
@@ -165,7 +170,8 @@ class RelayAPI:
 
     async def agreements(self) -> list[v1.AgreementSummary]:
         """List the agreements of the own party."""
-        return (await self._get(v1.Agreements, "/v1/agreements")).agreements
+        pages = [page async for page in self._pages(v1.Agreements, "/v1/agreements")]
+        return [one for page in pages for one in page.agreements]
 
     async def agreement(self, agreement: str, version: int | None = None) -> v1.Document:
         """Fetch a signed agreement, the latest version by default; the caller verifies it."""
@@ -223,8 +229,9 @@ class RelayAPI:
 
     async def directory(self, agreement: str | None = None) -> list[v1.RegisteredDevice]:
         """List the devices of an agreement's parties, or of a registrar's own."""
-        query = "" if agreement is None else "?" + urlencode({"agreement": agreement})
-        return (await self._get(v1.Directory, f"/v1/devices{query}")).devices
+        query = {} if agreement is None else {"agreement": agreement}
+        pages = [page async for page in self._pages(v1.Directory, "/v1/devices", **query)]
+        return [one for page in pages for one in page.devices]
 
     # --- key packages -------------------------------------------------------------------
 
@@ -255,7 +262,8 @@ class RelayAPI:
 
     async def channels(self) -> list[v1.Channel]:
         """List the channels that the relay has this device in."""
-        return (await self._get(v1.Channels, "/v1/channels")).channels
+        pages = [page async for page in self._pages(v1.Channels, "/v1/channels")]
+        return [one for page in pages for one in page.channels]
 
     async def channel(self, channel: ChannelId) -> v1.Channel:
         """Ask what the relay knows of a channel."""
@@ -354,6 +362,20 @@ class RelayAPI:
 
     async def _get(self, kind: type[_B], path: str) -> _B:
         return exchange.parse(kind, await self._call("GET", path))
+
+    async def _pages(self, kind: type[_P], path: str, **query: str) -> AsyncIterator[_P]:
+        """Get a list, page by page; a relay without pages answers all of it at once.
+
+        Raises:
+            RelayBrokenError: the list does not end.
+        """
+        for _ in range(_MOST_PAGES):
+            page = await self._get(kind, f"{path}?{urlencode(query)}" if query else path)
+            yield page
+            if page.next is None:
+                return
+            query["after"] = page.next
+        raise RelayBrokenError(f"the relay's list has more than {_MOST_PAGES} pages")
 
     async def _post(self, kind: type[_B], path: str, body: v1.Body) -> _B:
         return exchange.parse(kind, await self._call("POST", path, body))

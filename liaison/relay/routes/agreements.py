@@ -12,6 +12,7 @@ from liaison.relay.requests import (
     document_digest,
     number,
     office,
+    page,
     query,
     read,
 )
@@ -23,7 +24,8 @@ routes = web.RouteTableDef()
 @routes.get("/v1/agreements")
 async def listing(request: web.Request) -> web.Response:
     """List them with the digest of the latest version."""
-    return answer(await request.app[SERVICES].agreements.listing(caller(request)))
+    asking, wanted = caller(request), page(request)
+    return answer(await request.app[SERVICES].agreements.listing(asking, wanted))
 
 
 @routes.post("/v1/agreements")

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from liaison.model import Epoch
 from liaison.relay.appkeys import SERVICES
-from liaison.relay.requests import Size, answer, channel_id, device, message_id, number, read
+from liaison.relay.requests import Size, answer, channel_id, device, message_id, number, page, read
 from liaison.wire import v1
 
 routes = web.RouteTableDef()
@@ -23,7 +23,8 @@ async def create(request: web.Request) -> web.Response:
 @routes.get("/v1/channels")
 async def listing(request: web.Request) -> web.Response:
     """List the channels that the calling device is a member of."""
-    return answer(await request.app[SERVICES].channels.listing(device(request)))
+    caller, wanted = device(request), page(request)
+    return answer(await request.app[SERVICES].channels.listing(caller, wanted))
 
 
 @routes.get("/v1/channels/{channel}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from liaison.relay.appkeys import SERVICES
-from liaison.relay.requests import answer, caller, query, registrar
+from liaison.relay.requests import answer, caller, page, registrar
 
 routes = web.RouteTableDef()
 
@@ -13,8 +13,8 @@ routes = web.RouteTableDef()
 @routes.get("/v1/devices")
 async def directory(request: web.Request) -> web.Response:
     """List the devices under `?agreement=ID`; without it, those of a registrar's own party."""
-    agreement = query(request, "agreement").get("agreement")
-    registry = request.app[SERVICES].registry
+    wanted = page(request, "agreement")
+    agreement, registry = request.query.get("agreement"), request.app[SERVICES].registry
     if agreement is None:
-        return answer(await registry.own_devices(registrar(request)))
-    return answer(await registry.devices(caller(request), agreement))
+        return answer(await registry.own_devices(registrar(request), wanted))
+    return answer(await registry.devices(caller(request), agreement, wanted))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from liaison.relay.appkeys import SERVICES
-from liaison.relay.requests import Size, answer, lookup_id, read, registrar, without_session
+from liaison.relay.requests import Size, answer, lookup_id, page, read, registrar, without_session
 from liaison.wire import v1
 
 routes = web.RouteTableDef()
@@ -23,7 +23,8 @@ async def invite(request: web.Request) -> web.Response:
 @routes.get("/v1/enrolments")
 async def listing(request: web.Request) -> web.Response:
     """List the invitations of the registrar's party."""
-    return answer(await request.app[SERVICES].enrolment.listing(registrar(request)))
+    office, wanted = registrar(request), page(request)
+    return answer(await request.app[SERVICES].enrolment.listing(office, wanted))
 
 
 @routes.post("/v1/enrolments/{lookup}/request")

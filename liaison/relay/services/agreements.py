@@ -15,6 +15,7 @@ from liaison.relay.services import admission, log_successors
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import Caller
 from liaison.relay.services.errors import UnknownAgreementError
+from liaison.relay.services.pages import FIRST, Page, cut, following
 from liaison.relay.services.removals import Removals
 from liaison.relay.writer import Writer
 from liaison.storage import agreements
@@ -59,17 +60,18 @@ class Agreements:
         await self.removals.propose_all(done.closed)
         return agreement
 
-    async def listing(self, caller: Caller) -> v1.Agreements:
+    async def listing(self, caller: Caller, page: Page = FIRST) -> v1.Agreements:
         """List the agreements of the caller's party, with the newest versions that name it."""
         async with self.database.read() as tx:
-            rows = await agreements.listing(tx, caller.party_key)
-        newest = {row.id: row for row in rows}
-        return v1.Agreements(
-            agreements=[
-                v1.AgreementSummary(id=row.id, version=row.version, digest=row.digest)
-                for row in newest.values()
-            ]
-        )
+            found = await agreements.summaries(
+                tx, caller.party_key, after=page.after or "", limit=page.limit + 1
+            )
+        shown = cut(found, page)
+        listed = [
+            v1.AgreementSummary(id=row.id, version=row.version, digest=row.digest) for row in shown
+        ]
+        last = shown[-1].id if shown else ""
+        return v1.Agreements(agreements=listed, next=following(found, shown, last))
 
     async def get(self, caller: Caller, id_: str, version: int | None = None) -> v1.Document:
         """Return a signed agreement, by default the newest version that names the caller's party.

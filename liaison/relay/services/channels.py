@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,7 @@ from liaison.relay.services.errors import (
     AgreementNotActiveError,
     NotMemberError,
     UnknownAgreementError,
+    UnknownChannelError,
     UnknownEpochError,
 )
 from liaison.relay.services.handshakes import (
@@ -35,6 +36,7 @@ from liaison.relay.services.handshakes import (
 from liaison.relay.services.judging import Judge
 from liaison.relay.services.limits import Limits
 from liaison.relay.services.lives import Admitted, Life
+from liaison.relay.services.pages import FIRST, MOST_MEMBERS, Page, cut, following
 from liaison.relay.services.refusals import Asked, Refusals
 from liaison.relay.services.removals import Removals
 from liaison.relay.services.sequence import Handshake
@@ -115,12 +117,20 @@ class Channels:
             )
         )
 
-    async def listing(self, caller: DeviceCaller) -> v1.Channels:
-        """Describe the channels that the device is a member of."""
+    async def listing(self, caller: DeviceCaller, page: Page = FIRST) -> v1.Channels:
+        """Describe the channels that the device is a member of, the oldest first.
+
+        Raises:
+            UnknownChannelError: it was never in the channel that the page is to begin after.
+        """
         async with self.database.read() as tx:
-            rows = await channels.by_keys(tx, await members.channels_of(tx, caller.key))
-            described = [await self._describe(tx, row) for row in rows.values()]
-        return v1.Channels(channels=described)
+            after = 0 if page.after is None else await _ever_in(tx, caller, page.after)
+            found = await members.channels_of(tx, caller.key, after=after, limit=page.limit + 1)
+            counts = await members.counts(tx, found)
+            keys = cut(found, page, (counts[key] for key in found), MOST_MEMBERS)
+            described = await self._describe(tx, await channels.by_keys(tx, keys))
+        last = described[-1].channel if described else ""
+        return v1.Channels(channels=described, next=following(found, keys, last))
 
     async def get(self, caller: DeviceCaller, channel: ChannelId) -> v1.Channel:
         """Describe a channel to a member.
@@ -129,21 +139,31 @@ class Channels:
             UnknownChannelError, NotMemberError: not there, or not for the caller.
         """
         async with self.database.read() as tx:
-            return await self._describe(tx, await find_for_member(tx, channel, caller))
+            row = await find_for_member(tx, channel, caller)
+            (described,) = await self._describe(tx, {row.key: row})
+        return described
 
-    async def _describe(self, tx: AsyncConnection, row: ChannelRow) -> v1.Channel:
-        agreement = (await self.book.agreement(tx, row.agreement)).agreement
-        present = await members.present(tx, row.key)
-        return v1.Channel(
-            channel=row.id.hex(),
-            agreement=agreement.agreement_id,
-            agreement_version=agreement.version,
-            policy=row.policy,
-            epoch=row.epoch,
-            head=row.head,
-            members=[v1.Member(leaf=one.leaf, device=one.name) for one in present],
-            pending_removals=await channels.removals_of(tx, row.key),
-        )
+    async def _describe(
+        self, tx: AsyncConnection, rows: Mapping[int, ChannelRow]
+    ) -> list[v1.Channel]:
+        present = await members.present_in(tx, rows)
+        removals = await channels.removals_in(tx, rows)
+        described = []
+        for key, row in sorted(rows.items()):
+            agreement = (await self.book.agreement(tx, row.agreement)).agreement
+            described.append(
+                v1.Channel(
+                    channel=row.id.hex(),
+                    agreement=agreement.agreement_id,
+                    agreement_version=agreement.version,
+                    policy=row.policy,
+                    epoch=row.epoch,
+                    head=row.head,
+                    members=[v1.Member(leaf=m.leaf, device=m.name) for m in present.get(key, ())],
+                    pending_removals=removals.get(key, []),
+                )
+            )
+        return described
 
     # --- handshakes ---------------------------------------------------------------------
 
@@ -289,6 +309,15 @@ class Channels:
             raise UnknownEpochError(f"the relay does not keep the tree of epoch {epoch}")
         tree = await asyncio.to_thread(state.group.ratchet_tree)
         return v1.GroupState(epoch=epoch, tree=tree)
+
+
+async def _ever_in(tx: AsyncConnection, caller: DeviceCaller, channel: str) -> int:
+    key = await members.ever_in(tx, caller.key, ChannelId.parse(channel).value)
+    if key is None:
+        raise UnknownChannelError(
+            "there is no such channel to go on after", hint="list them from the first one on"
+        )
+    return key
 
 
 def _in_force(life: Life, caller: DeviceCaller, binding: ChannelBinding, now: int) -> Admitted:

@@ -13,7 +13,7 @@ from typing import Final
 from liaison.crypto import x509_path
 from liaison.crypto.x509_path import CertifiedDevice
 from liaison.errors import LiaisonError, MalformedError
-from liaison.model import DeviceId, PartyCode
+from liaison.model import DeviceId, MessageId, PartyCode
 from liaison.policy.party import Party
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import OfficeCaller
@@ -30,6 +30,7 @@ from liaison.relay.services.errors import (
     UnknownEnrolmentError,
 )
 from liaison.relay.services.limits import Limits
+from liaison.relay.services.pages import FIRST, MOST_BYTES, Page, cut, following
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import devices, enrolments, parties
 from liaison.storage.devices import NewCertificate
@@ -77,13 +78,25 @@ class Enrolment:
             _Invite(office, lookup, str(device), invitation.expires_ms, now, most)
         )
 
-    async def listing(self, office: OfficeCaller) -> v1.Enrolments:
-        """List the registrar's enrolments, with the sealed requests that wait."""
+    async def listing(self, office: OfficeCaller, page: Page = FIRST) -> v1.Enrolments:
+        """List the registrar's enrolments, with the sealed requests that wait; the oldest first.
+
+        Raises:
+            UnknownEnrolmentError: the party has none that the page is to begin after.
+        """
         office.require_registrar()
+        after = None if page.after is None else MessageId.parse(page.after).value
         async with self.database.read() as tx:
-            rows = await enrolments.of_party(tx, office.party_key)
+            found = await enrolments.listed(tx, office.party_key, after=after, limit=page.limit + 1)
+            if found is None:
+                raise UnknownEnrolmentError(hint="list them from the first one on")
+            shown = cut(found, page, (one.size for one in found), MOST_BYTES)
+            rows = await enrolments.by_lookups(tx, [one.lookup for one in shown])
         now = self.clock()
-        return v1.Enrolments(enrolments=[_body(row, now) for row in rows])
+        last = shown[-1].lookup.hex() if shown else ""
+        return v1.Enrolments(
+            enrolments=[_body(row, now) for row in rows], next=following(found, shown, last)
+        )
 
     async def request(self, lookup: bytes, sealed: bytes) -> None:
         """Take a device's sealed request; the same bytes again change nothing.

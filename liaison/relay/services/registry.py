@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -25,9 +25,9 @@ from liaison.relay.services.errors import (
     UnknownDeviceError,
     UnknownKeyError,
 )
+from liaison.relay.services.pages import FIRST, MOST_BYTES, Page, cut, following
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, devices, parties
-from liaison.storage.devices import CertificateRow
 from liaison.storage.engine import Database
 from liaison.storage.parties import PartyRow
 from liaison.wire import v1
@@ -148,7 +148,7 @@ class Registry:
 
     # --- devices ------------------------------------------------------------------------
 
-    async def devices(self, caller: Caller, agreement_id: str) -> v1.Directory:
+    async def devices(self, caller: Caller, agreement_id: str, page: Page = FIRST) -> v1.Directory:
         """List the devices of all parties to an agreement of the caller's party.
 
         Raises:
@@ -161,13 +161,13 @@ class Registry:
                 raise UnknownAgreementError(
                     f"{caller.party} has no agreement {agreement_id[:80]!r}"
                 )
-            return _directory(await devices.of_parties(tx, members))
+            return await _directory(tx, members, page)
 
-    async def own_devices(self, office: OfficeCaller) -> v1.Directory:
+    async def own_devices(self, office: OfficeCaller, page: Page = FIRST) -> v1.Directory:
         """List the devices of the registrar's own party, the revoked ones too."""
         office.require_registrar()
         async with self.database.read() as tx:
-            return _directory(await devices.of_parties(tx, [office.party_key]))
+            return await _directory(tx, [office.party_key], page)
 
 
 def check_standing(
@@ -191,13 +191,18 @@ async def _require_device(tx: AsyncConnection, device: DeviceId) -> None:
         raise UnknownDeviceError(f"the relay knows no device {device}")
 
 
-def _directory(rows: Iterable[CertificateRow]) -> v1.Directory:
+async def _directory(tx: AsyncConnection, parties: Sequence[int], page: Page) -> v1.Directory:
+    after = "" if page.after is None else str(DeviceId.parse(page.after))
+    found = await devices.listed(tx, parties, after=after, limit=page.limit + 1)
+    shown = cut(found, page, (one.size for one in found), MOST_BYTES)
     listed = []
+    rows = await devices.of_devices(tx, [one.key for one in shown])
     for name, group in groupby(rows, lambda row: row.name):
         certificates = list(group)
         good = [list(row.chain) for row in certificates if row.revoked_at is None]
         listed.append(v1.RegisteredDevice(device=name, revoked=not good, chains=good))
-    return v1.Directory(devices=listed)
+    last = shown[-1].name if shown else ""
+    return v1.Directory(devices=listed, next=following(found, shown, last))
 
 
 @dataclass
