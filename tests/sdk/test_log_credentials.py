@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 
+from liaison.model import ChannelId, DeviceId, MessageId, Precedence
 from liaison.policy.agreement import Agreement
 from liaison_sdk import log_credentials
 from liaison_sdk.environment import Logged
 from liaison_sdk.log_credentials import CredentialUnloggedError
-from liaison_sdk.store import SQLiteStore
+from liaison_sdk.store import SQLiteStore, messages
+from liaison_sdk.store.messages import MessageRecord, MessageState
 from tests.core.policy.documents import NOW
 from tests.core.policy.documents import agreement as plain
 from tests.sdk.test_store import keystore, store  # noqa: F401 - fixtures
 from tests.support.ledger import digest_of, with_log
 
+CHANNEL = ChannelId(bytes(16))
 DIGEST, NAME = digest_of("certificate"), "deu/lno-j3#d1"
 ASKED = {DIGEST: NAME}
 
@@ -48,6 +51,27 @@ class Known:
         except CredentialUnloggedError:
             return "refused"
         return "ask" if unknown else "good"
+
+    async def shows(self, *lacks: str) -> bool:
+        """Withhold a message that stands on certificates; is it shown once the log has the one?"""
+        held = MessageRecord(
+            channel=CHANNEL,
+            sender=DeviceId.parse(NAME),
+            message_id=MessageId(bytes(16)),
+            outgoing=False,
+            state=MessageState.WITHHELD,
+            precedence=Precedence.ROUTINE,
+            header=b"",
+            content=b"",
+            reason_code=CredentialUnloggedError.code,
+            credentials=tuple(digest_of(one) for one in lacks),
+        )
+        number = await self._store.write(lambda tx: messages.insert(tx, held))
+        await self.hears(10, 10, has=True)
+        record: Any = SimpleNamespace(channel=CHANNEL, agreement_id=self._agreement.agreement_id)
+        await self._store.write(lambda tx: log_credentials.release(tx, record))
+        found = await self._store.read(lambda tx: messages.load(tx, number or 0))
+        return found is not None and found.state is MessageState.RECEIVED
 
 
 @pytest.fixture
@@ -128,12 +152,26 @@ async def test_a_log_that_was_found_wanting_gets_no_grace_by_losing_its_witnesse
     assert await known.verdict() == "refused"
 
 
+async def test_what_was_withheld_for_a_certificate_is_shown_once_that_one_is_in_the_log(
+    known: Known,
+) -> None:
+    assert await known.shows("certificate")
+
+
+@pytest.mark.parametrize("lacks", [("forged",), ("certificate", "forged"), ()])
+async def test_it_is_not_shown_because_another_certificate_of_the_same_name_is_there(
+    known: Known, lacks: tuple[str, ...]
+) -> None:
+    assert not await known.shows(*lacks)
+
+
 async def test_where_the_relay_has_no_log_nobody_is_asked_for(store: SQLiteStore) -> None:  # noqa: F811 - the fixture's name
     known = Known(store, plain())
     credential: Any = SimpleNamespace(chain=[b"der"])
+    header: Any = SimpleNamespace(release=None)
 
     found = await store.read(
-        lambda tx: log_credentials.check_sender(known.env, tx, plain(), credential)
+        lambda tx: log_credentials.check_message(known.env, tx, plain(), credential, header)
     )
 
     assert found == {}

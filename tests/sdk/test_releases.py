@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from liaison.crypto.signing import SignatureScheme, SigningKey
 from liaison.envelope.content import Content
 from liaison.envelope.header import Kind
 from liaison.envelope.release import Part
@@ -18,8 +19,10 @@ from liaison.policy import signing
 from liaison.policy.agreement import Agreement
 from liaison.policy.channel_rules import ReleaseRule
 from liaison.policy.errors import PolicyRefusedError
+from liaison.policy.keys import VerifyKey
 from liaison.policy.who import Pattern
 from liaison.relay.services.releases import SentReleases
+from liaison.trust import sign_draft
 from liaison_sdk import Channel, Client, Message, MessageState, drafts, releasing
 from liaison_sdk.drafts import DraftPart
 from liaison_sdk.errors import (
@@ -300,6 +303,34 @@ async def test_what_was_changed_after_it_was_signed_is_neither_shown_as_signed_n
         assert not forged.draft.is_released
         with pytest.raises(NotReleasedError):
             await forged.send_released()
+
+
+async def test_a_release_that_somebody_signed_with_a_certificate_that_is_in_no_log_is_withheld(
+    stage: Stage,
+) -> None:
+    # Whoever has the root's key: no registrar would have known.
+    stolen = SigningKey.generate(SignatureScheme.ED25519)
+    forged = stage.certify("nor/desk#d2", (VerifyKey(stolen.scheme, stolen.public_bytes),))
+    async with _scene(stage) as scene:
+        await scene.target.draft(scene.national, "At dawn.", kind=Kind.NOTICE)
+        await (await _next_draft(scene.releaser)).release()
+        ready = await _last_draft(scene.releaser)
+        env = scene.releaser._env
+
+        def forge(draft: DraftPart) -> DraftPart:
+            chain = forged.chains[stolen.scheme]
+            signed = sign_draft(draft.header, draft.channel, Part.REVIEW, stolen, chain)
+            return replace(draft, header=signed)
+
+        await env.write(lambda tx: _replace(tx, ready.number, forge))
+        await (await _last_draft(scene.releaser)).send_released()
+
+        message = await next_message(scene.officer)
+        assert (message.state, message.reason_code) == (
+            MessageState.WITHHELD,
+            "log.credential_unlogged",
+        )
+        assert message.text == ""
 
 
 def _replace(tx: Transaction, number: int, change: Callable[[DraftPart], DraftPart]) -> None:

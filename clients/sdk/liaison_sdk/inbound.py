@@ -22,6 +22,7 @@ from liaison.envelope.header import Header, Kind
 from liaison.envelope.receipt import Receipt
 from liaison.errors import LiaisonError
 from liaison.mls import peek
+from liaison.mls.credentials import Credential
 from liaison.mls.errors import FutureEpochError, MLSError, OwnMessageError, StaleEpochError
 from liaison.mls.group import (
     ApplicationReceived,
@@ -196,7 +197,8 @@ class Inbound:
                 self._note_gap(tx, item)
             return log_told.of_unread(record, item, digest)
         env, at = self._env, self._time(item)
-        sender = device_of(opened.sender.leaf_node.credential)
+        credential = opened.sender.leaf_node.credential
+        sender = device_of(credential)
         agreement = env.trust.agreement(tx, record.agreement_id, record.version_at(opened.epoch))
         try:
             header = Header.decode(opened.authenticated_data)
@@ -224,7 +226,7 @@ class Inbound:
         if decision.allow:
             decision = drafts.judge_once(tx, item.channel, sender, header, item.seq) or decision
         if decision.allow:
-            decision = self._sender_logged(tx, agreement, opened) or decision
+            decision = self._logged(tx, agreement, credential, header) or decision
         # Whatever becomes of the message: its key is used, and goes now.
         record = env.groups.save_message(tx, record, opened.group)
         stored = MessageRecord(
@@ -240,6 +242,7 @@ class Inbound:
             time_ms=item.time_ms,
             reason_code="" if decision.allow else decision.rule,
             reason="" if decision.allow else decision.reason,
+            credentials=_lacking(decision, credential, header),
         )
         self._keep(tx, record, stored, header, content)
         return log_told.of_message(
@@ -269,17 +272,16 @@ class Inbound:
             raise WrongItemError("the relay delivered a handshake message as a message")
         return opened, record
 
-    def _sender_logged(
-        self, tx: Transaction, agreement: Agreement, opened: ApplicationReceived
+    def _logged(
+        self, tx: Transaction, agreement: Agreement, sender: Credential, header: Header
     ) -> Decision | None:
-        """Return why a message is withheld whose sender's certificate is not in the log, or None.
+        """Return why a message is withheld that stands on a certificate that is not in the log, or None.
 
         Raises:
             _NotYetError: the log has to be asked first; nothing was written.
         """
-        credential = opened.sender.leaf_node.credential
         try:
-            unknown = log_credentials.check_sender(self._env, tx, agreement, credential)
+            unknown = log_credentials.check_message(self._env, tx, agreement, sender, header)
         except CredentialUnloggedError as e:
             return Decision(allow=False, rule=e.code, reason=e.message)
         if unknown:
@@ -464,6 +466,13 @@ class Inbound:
         merging.announce_members(env, tx, record, result.effect)
         rejections.tell(env, tx, record, group, result)
         return told
+
+
+def _lacking(decision: Decision, sender: Credential, header: Header) -> tuple[bytes, ...]:
+    """Return what has to be in the log before a message is shown that is withheld for that."""
+    if decision.rule != CredentialUnloggedError.code:
+        return ()
+    return tuple(log_credentials.of_message(sender, header))
 
 
 def _needs_no_relay(item: Deliver) -> bool:

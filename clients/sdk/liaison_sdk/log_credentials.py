@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from liaison.crypto import kdf
+from liaison.envelope.header import Header
 from liaison.errors import VerificationError
 from liaison.mls.credentials import Credential
 from liaison.model import DeviceId
@@ -72,18 +73,38 @@ def check_group(
     return unknown
 
 
-def check_sender(
-    env: Environment, tx: Transaction, agreement: Agreement, credential: Credential
+def of_message(sender: Credential, header: Header) -> dict[bytes, str]:
+    """Return the credentials that a message stands on, with their devices' names.
+
+    Who has signed its release counts like its sender: both are believed by their certificates alone.
+
+    Args:
+        sender: of the leaf.
+        header: of the message; the signatures of its release hold.
+    """
+    signed = () if header.release is None else header.release.signatures
+    found = (sender, *(Credential.x509(one.chain) for one in signed))
+    return {digest_of(each): str(device_of(each)) for each in found}
+
+
+def check_message(
+    env: Environment, tx: Transaction, agreement: Agreement, sender: Credential, header: Header
 ) -> dict[bytes, str]:
-    """Check whoever has sent a message; return it where the log has to be asked about it first.
+    """Check whoever answers for a message; return those whom the log has to be asked about first.
 
     Raises:
-        CredentialUnloggedError: its certificate is not in the log.
+        CredentialUnloggedError: the certificate of one is not in the log.
     """
-    digest = digest_of(credential)
-    if _is_logged(env, agreement, digest) or not agreement.relay.log_signers:
+    if not agreement.relay.log_signers:
         return {}
-    return check(env, tx, agreement, {digest: str(device_of(credential))})
+    if header.release is None and _is_logged(env, agreement, digest_of(sender)):
+        return {}
+    wanted = of_message(sender, header)
+    known = logs.load_credentials(tx, agreement.agreement_id, wanted)
+    # Before one is found wanting: what is withheld for it waits for all of them.
+    if unasked := {digest: name for digest, name in wanted.items() if digest not in known}:
+        return unasked
+    return check(env, tx, agreement, wanted)
 
 
 def check(
@@ -161,12 +182,19 @@ def note(
     return arrived
 
 
-def release(tx: Transaction, record: ChannelRecord, devices: list[str]) -> int:
-    """Show what was withheld only because its senders' certificates were not in the log."""
+def release(tx: Transaction, record: ChannelRecord) -> int:
+    """Show what was withheld only because certificates were not in the log that are there now.
+
+    By the certificates and not by the names on them: a forged one has somebody else's.
+    """
     shown = 0
-    for number in logs.withheld_numbers(tx, record.channel, devices):
+    for number in logs.withheld_numbers(tx, record.channel):
         held = messages.load(tx, number)
-        if held is not None and held.reason_code == CredentialUnloggedError.code:
+        if held is None or held.reason_code != CredentialUnloggedError.code:
+            continue
+        known = logs.load_credentials(tx, record.agreement_id, held.credentials)
+        states = [known[one].state for one in held.credentials if one in known]
+        if states and states == [CredentialState.LOGGED] * len(held.credentials):
             messages.receive(tx, held)
             shown += 1
     return shown

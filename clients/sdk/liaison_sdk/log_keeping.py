@@ -78,7 +78,7 @@ def keep(
     )
     if arrived:
         for record in followed_channels(tx, name):
-            if log_credentials.release(tx, record, arrived):
+            if log_credentials.release(tx, record):
                 env.announce(tx, Event(EventKind.MESSAGE, record.channel))
     for channel, error in outcome.forked.items():
         alarm(env, tx, name, channel, error, evidence)

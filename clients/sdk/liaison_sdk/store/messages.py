@@ -47,6 +47,8 @@ class MessageRecord:
         number: its place in this store; None before it is stored.
         logged: its entry's index in the agreement's log; None until that is proven.
         late: whether it was reported as missing there.
+        credentials: of one that is withheld because the log lacks one of them: the digests of all
+            certificates that it stands on.
     """
 
     channel: ChannelId
@@ -65,6 +67,7 @@ class MessageRecord:
     number: int | None = None
     logged: int | None = None
     late: bool = False
+    credentials: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:
         return f"<MessageRecord {self.message_id} {self.state}>"
@@ -222,7 +225,7 @@ def save_outcome(tx: Transaction, record: MessageRecord) -> None:
 def receive(tx: Transaction, record: MessageRecord) -> None:
     """Show a message that was withheld; who was told of it then is told again."""
     state = MessageState.RECEIVED
-    save_outcome(tx, replace(record, state=state, reason_code="", reason=""))
+    save_outcome(tx, replace(record, state=state, reason_code="", reason="", credentials=()))
     if record.number is not None:
         mark_unread(tx, record.number)
 
@@ -234,6 +237,8 @@ def _label(channel: bytes, message_id: bytes, sender: str) -> str:
 def _body(tx: Transaction, record: MessageRecord) -> bytes:
     label = _label(record.channel.value, record.message_id.value, str(record.sender or ""))
     item: list[Any] = [record.header, record.content, record.reason_code, record.reason]
+    if record.credentials:
+        item.append(list(record.credentials))
     return tx.seal(label, cbor.encode(item))
 
 
@@ -241,7 +246,7 @@ def _record(tx: Transaction, row: Row) -> MessageRecord:
     channel, message_id, sender, outgoing, state, precedence, shown, seq, time_ms, body = row[:10]
     number, logged, late = row[10:]
     item: Any = cbor.decode(tx.unseal(_label(channel, message_id, sender), body))
-    header, content, reason_code, reason = item
+    header, content, reason_code, reason, *credentials = item
     return MessageRecord(
         channel=ChannelId(channel),
         sender=DeviceId.parse(sender) if sender else None,
@@ -259,4 +264,5 @@ def _record(tx: Transaction, row: Row) -> MessageRecord:
         number=number,
         logged=logged,
         late=bool(late),
+        credentials=tuple(credentials[0]) if credentials else (),
     )
