@@ -89,6 +89,14 @@ async def test_a_relay_that_claims_an_impossible_state_is_not_believed(
         assert await env.read(lambda tx: meta.number(tx, meta.STATE_VERSION)) == before
 
 
+async def test_a_stay_that_no_commit_began_by_the_relays_word_is_not_confirmed(
+    store: SQLiteStore,  # noqa: F811 - the fixture's name
+) -> None:
+    await store.write(lambda tx: logs.begin(tx, CHANNEL, 0, 3, welcomed=True))
+
+    assert not await store.read(lambda tx: logs.is_confirmed(tx, CHANNEL, 3))
+
+
 async def test_an_older_agreement_is_not_taken_for_the_latest(stage: Stage) -> None:
     await stage.enrol(ATTACHE)
     async with stage.client(ATTACHE) as nor:

@@ -144,7 +144,7 @@ def note_messages(tx: Transaction, channel: ChannelId, agreement: str) -> None:
         items.take(tx, channel, Seq(seq), bytes(32))
     record = ChannelRecord(channel, b"", ChannelState.ACTIVE, 0, "duty", agreement, 1, POLICY)
     channels.insert(tx, record, GroupBlobs(b"", b""))
-    logs.begin(tx, channel, 0, 0)
+    logs.begin_own(tx, channel, 0)
 
 
 class Device:

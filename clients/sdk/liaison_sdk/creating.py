@@ -75,7 +75,7 @@ def _make(
         watched_since=env.now,
     )
     env.groups.save_epoch(tx, record, group)
-    logs.begin(tx, channel, 0, group.epoch)
+    logs.begin_own(tx, channel, group.epoch)
 
 
 def _group(

@@ -61,7 +61,7 @@ class FollowRecord:
     `start` is the place of the commit that began the stay, 0 for whoever has opened the channel;
     `welcomed` whether a Welcome was delivered in that commit's place. In a successor log `start` is
     the last item that had come when this device went over to it, and `next_seq` 0 until the first
-    entry: the channel may begin there with any place.
+    entry: see `log_checks.follow` for where the channel may begin there.
     """
 
     channel: ChannelId
@@ -227,17 +227,20 @@ def begin(
     Args:
         tx: the transaction.
         channel: which channel.
-        seq: of the commit that brought this device in; 0 for whoever has opened the channel.
+        seq: of the commit that brought this device in, by the relay's word.
         epoch: the first one of the stay.
         welcomed: whether a Welcome stands for that commit here, not the commit itself.
     """
-    if seq == 0:
-        record = FollowRecord(channel, 1, epoch, -1, epoch, 0, welcomed)
-    else:
-        record = FollowRecord(channel, seq, epoch - 1, -1, -1, seq, welcomed)
-    save_following(tx, record)
+    # No commit has number 0: a stay that began with none would need nothing to confirm it.
+    seq = max(seq, 1)
+    save_following(tx, FollowRecord(channel, seq, epoch - 1, -1, -1, seq, welcomed))
     # Of an earlier stay nothing more will come.
     tx.execute("DELETE FROM log_pending WHERE channel = ?", (channel.value,))
+
+
+def begin_own(tx: Transaction, channel: ChannelId, epoch: int) -> None:
+    """Note that this device has opened a channel, in the transaction in which it does."""
+    save_following(tx, FollowRecord(channel, 1, epoch, -1, epoch, 0, welcomed=False))
 
 
 def is_confirmed(tx: Transaction, channel: ChannelId, epoch: int) -> bool:
