@@ -122,6 +122,11 @@ class Facts:
             _whole(self.predecessor.size, MAX_SIZE)
 
     @property
+    def generation(self) -> int:
+        """Which of the agreement's logs it is, from 1."""
+        return 1 if self.predecessor is None else int(self.origin.rpartition("/")[2])
+
+    @property
     def begins_with(self) -> Predecessor | None:
         """What the bundle's first entry has to say: of a successor log from its beginning."""
         return self.predecessor if self.first == 0 else None

@@ -42,6 +42,8 @@ WIDTH = 256
 MAX_SIZE = 2**63 - 1
 MAX_NUMBER = 2**53 - 1
 MAX_TIME = 253402300799999
+# Numbers of a channel for each log of an agreement.
+ROOM = 1 << 32
 MAX_ENTRY = 16 * 1024
 MAX_LINE = 3 << 20
 MAX_VALUE = 512 * 1024
@@ -849,6 +851,11 @@ def found_in(pieces: list[Any], start: int, part: str) -> Found:
     return Found(told, places, numbers, at, bodies)
 
 
+def first_of(seq: int, before: int) -> int:
+    """Give the number with which a channel has to begin in a log: after those of the logs before."""
+    return before + 1 if seq > before else 1
+
+
 class View:
     """How far a channel was followed."""
 
@@ -1096,6 +1103,8 @@ class Walk:
         self, archive: Archive, manifest: Manifest, checkpoints: list[Checkpoint], compact: bytes
     ) -> None:
         self.archive, self.manifest = archive, manifest
+        # The numbers of the logs before this one.
+        self.before = (int(manifest.origin.rpartition("/")[2]) - 1) * ROOM if manifest.before else 0
         self.roots = {each.size: each.root for each in checkpoints}
         first = manifest.first
         levels = [bit for bit in reversed(range(first.bit_length())) if first >> bit & 1]
@@ -1237,9 +1246,8 @@ class Walk:
     ) -> View:
         view = self.views.get(channel)
         if view is None:
-            # What begins after the first entry of an agreement's first log begins with its first item.
-            begins = not (self.manifest.first or self.manifest.before)
-            view = self.views[channel] = View(1 if begins else seq, epoch)
+            first = seq if self.manifest.first else first_of(seq, self.before)
+            view = self.views[channel] = View(first, epoch)
         if view.told:
             view.seq, view.told = self.following.pop(view.told), b""
         view.follow(index, seq, epoch, commit=commit)

@@ -19,6 +19,7 @@ from liaison.audit.manifest import File, Manifest
 from liaison.audit.stream import Stream
 from liaison.errors import LiaisonError
 from liaison.tlog import merkle, tiles
+from liaison.tlog.channels import first_of
 from liaison.tlog.disclosure import Disclosure
 from liaison.tlog.entries import Entry
 from liaison.tlog.fields import EntryType
@@ -36,12 +37,12 @@ class Channels:
     As `liaison.tlog.channels.ChannelView`, for all channels and from anywhere in them.
 
     Args:
-        whole: whether it begins where all channels begin: with the first entry of a log that
-            follows no other.
+        generation: of the log, where it is followed from its first entry, and so every channel has
+            to begin where channels do; None from anywhere else.
     """
 
-    def __init__(self, *, whole: bool) -> None:
-        self._whole = whole
+    def __init__(self, generation: int | None) -> None:
+        self._generation = generation
         self._views: dict[bytes, tuple[int, int, bool]] = {}
         self.begun: dict[str, int] = {}
         """The first number of each channel whose beginning lies before, by pseudonym."""
@@ -56,9 +57,10 @@ class Channels:
             return
         seq, epoch, commit = entry.seq, entry.epoch, entry.type is EntryType.COMMIT
         if entry.channel not in self._views:
+            first = seq if self._generation is None else first_of(seq, self._generation)
             # The epoch is sure from the channel's beginning, or from its first commit on.
-            sure = self._whole or seq == 1
-            self._views[entry.channel] = 1 if sure else seq, epoch, sure
+            sure = first == 1
+            self._views[entry.channel] = first, epoch, sure
             if not sure:
                 self.begun[entry.channel.hex()] = seq
         number, current, sure = self._views[entry.channel]
@@ -99,7 +101,7 @@ class Walk:
         self._time = 0
         self._disclosed = 0
         facts = manifest.facts
-        self.channels = Channels(whole=facts.first == 0 and facts.predecessor is None)
+        self.channels = Channels(facts.generation if facts.first == 0 else None)
         self._openings = self._stream(layout.OPENINGS)
         has = layout.EVENTS in manifest.files
         self._events = self._stream(layout.EVENTS) if has else None

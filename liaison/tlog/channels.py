@@ -1,7 +1,9 @@
 """What a channel's members check of it in the log: nothing is left out, and nothing stands twice.
 
 Sequence numbers are dense: entries of types accepted, receipt and commit take one each. And each
-epoch ends with one commit, the one that the member has applied.
+epoch ends with one commit, the one that the member has applied. In a successor log a channel goes
+on with numbers that the logs before it can't have given out; where exactly, `first_of` tells, so
+that nothing can be left out at its beginning either.
 """
 
 from __future__ import annotations
@@ -15,7 +17,21 @@ from liaison.tlog.errors import ChannelForkError, ChannelGapError
 from liaison.tlog.fields import EntryType
 from liaison.tlog.text import to_base64
 
+ROOM: Final = 1 << 32
+"""Numbers of a channel's items for each log of its agreement: more than a channel ever has."""
 _START: Final = 1
+
+
+def first_of(seq: int, generation: int) -> int:
+    """Return the number with which a channel has to begin in a log, if it does not begin elsewhere.
+
+    Args:
+        seq: the number with which it begins there: in the log's own room if it was opened under one
+            before, else it begins as all channels do.
+        generation: of the log.
+    """
+    before = (generation - 1) * ROOM
+    return before + _START if seq > before else _START
 
 
 @dataclass(frozen=True, slots=True)

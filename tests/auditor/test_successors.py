@@ -10,6 +10,7 @@ import pytest
 
 from liaison.audit import report, verify_alone
 from liaison.audit.manifest import Predecessor
+from liaison.tlog.channels import ROOM
 from liaison.tlog.fields import EntryType
 from liaison_auditor.main import run
 from tests.core.audit.support import ORIGIN, POLICY, AuditedLog
@@ -22,7 +23,7 @@ HEAD = Predecessor(ORIGIN, 700, bytes(range(32)))
 def bundle(tmp_path: Path) -> Path:
     log = AuditedLog(origin=f"{ORIGIN}/2", predecessor=HEAD)
     log.add(EntryType.CHECKPOINT, dict(HEAD.values), policy=POLICY)
-    log.channels[1] = (9, 2)
+    log.channels[1] = (ROOM + 1, 2)
     log.item(1)
     file = tmp_path / "audit.zip"
     file.write_bytes(log.bundle())

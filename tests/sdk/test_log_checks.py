@@ -15,7 +15,7 @@ from liaison.envelope.header import Header, HeaderLabel, Kind, MessageRef
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, PartyCode, Precedence
 from liaison.policy.agreement import Agreement
-from liaison.tlog.channels import ChannelView
+from liaison.tlog.channels import ROOM, ChannelView
 from liaison.tlog.entries import PolicyRef, pseudonym
 from liaison.tlog.errors import (
     ChannelForkError,
@@ -584,3 +584,33 @@ def test_entries_of_other_channels_change_nothing() -> None:
     assert len(places) == 4
     assert known.view.channel == log.rows[1][0].channel
     assert log.rows[1][0].type is EntryType.ACCEPTED
+
+
+# --- where a channel goes on in a successor log -----------------------------------------
+
+
+def taken_up(seq: int, start: int) -> None:
+    """Follow a channel from one place of the second log on, whose items up to `start` had come."""
+    log = Ledger(replace(agreement(), witnesses=()), NOW)
+    log.item(CHANNEL, seq, 3, digest_of("goes on"))
+    view = ChannelView(pseudonym(origin(), CHANNEL), 0)
+    answered = log_checks.verify([log.agreement], NOR, None, log.answer(query()))
+
+    log_checks.follow(Following(view, start=start, generation=2), answered.entries)
+
+
+@pytest.mark.parametrize(
+    ("seq", "start"), [(ROOM + 1, 7), (ROOM + 1, ROOM + 5), (ROOM + 5, ROOM + 5), (2, 2), (1, 0)]
+)
+def test_a_successor_may_go_on_where_it_begins_or_with_what_had_come(seq: int, start: int) -> None:
+    taken_up(seq, start)
+
+
+@pytest.mark.parametrize(
+    ("seq", "start"), [(ROOM + 2, 7), (ROOM + 7, ROOM + 5), (9, 7), (2 * ROOM + 1, 7)]
+)
+def test_a_successor_that_leaves_out_items_that_have_not_come_is_noticed(
+    seq: int, start: int
+) -> None:
+    with pytest.raises(ChannelGapError):
+        taken_up(seq, start)

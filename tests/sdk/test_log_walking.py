@@ -14,6 +14,7 @@ from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
 from liaison.relay import identity
 from liaison.relay.files import DataDir
+from liaison.tlog.channels import ROOM
 from liaison.tlog.entries import Entry, pseudonym
 from liaison.tlog.tiles import encode_entries
 from liaison.trust import log as trusted
@@ -215,9 +216,9 @@ def test_one_run_of_a_channel_is_followed_from_one_reading_to_the_next(
     cut: int, whole: bool
 ) -> None:
     run = entries(*RUN)
-    first = ChannelRuns((), whole=whole, goes_on=False)
+    first = ChannelRuns((), generation=1 if whole else None, goes_on=False)
     found = [first.take(entry) for entry in run[:cut]]
-    second = ChannelRuns(first.followed, whole=whole, goes_on=False)
+    second = ChannelRuns(first.followed, generation=1 if whole else None, goes_on=False)
     found += [second.take(entry) for entry in run[cut:]]
 
     assert found == [None] * 4
@@ -227,16 +228,29 @@ def test_one_run_of_a_channel_is_followed_from_one_reading_to_the_next(
 def test_a_channel_that_begins_in_its_middle_is_wrong_where_the_log_is_whole() -> None:
     (late,) = entries((5, 2, False))
 
-    assert ChannelRuns((), whole=True, goes_on=False).take(late) is not None
-    assert ChannelRuns((), whole=False, goes_on=False).take(late) is None
+    assert ChannelRuns((), generation=1, goes_on=False).take(late) is not None
+    assert ChannelRuns((), generation=None, goes_on=False).take(late) is None
+
+
+@pytest.mark.parametrize(
+    ("seq", "is_right"), [(1, True), (ROOM + 1, True), (2, False), (ROOM, False), (ROOM + 2, False)]
+)
+def test_in_a_successor_a_channel_begins_anew_or_with_the_first_number_of_its_own(
+    seq: int, is_right: bool
+) -> None:
+    (entry,) = entries((seq, 2, False))
+
+    error = ChannelRuns((), generation=2, goes_on=False).take(entry)
+
+    assert (error is None) == is_right
 
 
 @pytest.mark.parametrize("again", [(1, 0, False), (2, 0, True), (4, 1, True), (6, 2, False)])
 def test_what_stands_twice_or_is_left_out_is_told_once(again: tuple[int, int, bool]) -> None:
-    runs = ChannelRuns((), whole=True, goes_on=False)
+    runs = ChannelRuns((), generation=1, goes_on=False)
 
     found = [runs.take(entry) for entry in entries(*RUN, again, again, (5, 2, False))]
 
     assert [error is not None for error in found] == [False] * 4 + [True, False, False]
-    later = ChannelRuns(runs.followed, whole=True, goes_on=False)
+    later = ChannelRuns(runs.followed, generation=1, goes_on=False)
     assert later.take(entries((5, 2, False))[0]) is None

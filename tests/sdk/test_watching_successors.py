@@ -14,6 +14,7 @@ import pytest
 from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
 from liaison.policy.log_rules import Predecessor
+from liaison.tlog.channels import ROOM
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.entries import PolicyRef
 from liaison.tlog.fields import EntryType
@@ -140,12 +141,30 @@ async def test_the_successor_is_asked_for_by_its_generation_and_read_from_its_fi
     agreement = successor(before, 10)
     ledger = Ledger(agreement, int(time.time()))
     told(ledger, agreement)
-    ledger.item(ChannelId(bytes(16)), 8, 2, digest_of("8"))
+    ledger.item(ChannelId(bytes(16)), ROOM + 1, 2, digest_of("goes on"))
+    ledger.item(ChannelId(bytes(15) + b"n"), 1, 0, digest_of("is new"))
 
     found, asked = await watched(agreement, ledger, has_read(before, 10))
 
-    assert (found.size, found.problem, found.alarms) == (2, "", ())
+    assert (found.size, found.problem, found.alarms) == (3, "", ())
     assert [(query.size, query.generation) for query in asked] == [(0, 2)]
+
+
+@pytest.mark.parametrize("seq", [2, 8, ROOM + 2])
+async def test_a_successor_that_leaves_out_how_a_channel_goes_on_in_it_is_an_alarm(
+    seq: int,
+) -> None:
+    before = with_log(plain())
+    agreement = successor(before, 10)
+    ledger = Ledger(agreement, int(time.time()))
+    told(ledger, agreement)
+    ledger.item(ChannelId(bytes(16)), seq, 2, digest_of("goes on"))
+
+    found, _ = await watched(agreement, ledger, has_read(before, 10))
+
+    (alarm,) = found.alarms
+    assert alarm.index == 1
+    assert f"item {seq} of the channel" in alarm.text
 
 
 @pytest.mark.parametrize("changed", [{"size": 9}, {"root": to_base64(bytes(32))}, None])

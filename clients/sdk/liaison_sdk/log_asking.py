@@ -125,9 +125,8 @@ def plan(
         if one.version > agreement.version and one.log.generation == agreement.log.generation
     ]
     known = logs.load(tx, agreement_id)
-    origin = trusted.origin(agreement)
     found = [channels.load(tx, channel) for channel in places[:MAX_CHANNELS]]
-    following = {r.channel: _following(tx, origin, r) for r in found if r is not None}
+    following = {r.channel: _following(tx, agreement, r) for r in found if r is not None}
     some = dict(list(asked.items())[:MAX_CREDENTIALS])
     query = LogQuery(
         size=known.size,
@@ -234,10 +233,10 @@ def _unknown(
         return {}
 
 
-def _following(tx: Transaction, origin: str, record: ChannelRecord) -> Following:
-    known = logs.load_following(tx, record.channel)
+def _following(tx: Transaction, agreement: Agreement, record: ChannelRecord) -> Following:
+    origin, known = trusted.origin(agreement), logs.load_following(tx, record.channel)
     if known is None:
         last = logs.highest_item(tx, record.channel)
         return Following.from_here(origin, record.channel, last, record.epoch)
     view = ChannelView(pseudonym(origin, record.channel), known.next_seq, known.epoch)
-    return Following(view, known.last, known.confirmed)
+    return Following(view, known.last, known.confirmed, known.start, agreement.log.generation)

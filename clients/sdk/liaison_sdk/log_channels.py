@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from liaison.errors import LiaisonError
-from liaison.tlog.channels import ChannelView
+from liaison.tlog.channels import ChannelView, first_of
 from liaison.tlog.entries import Entry
 
 Followed: TypeAlias = tuple[bytes, int, int]
@@ -24,22 +24,25 @@ class ChannelRuns:
 
     Args:
         known: from an earlier reading.
-        whole: whether every channel has to begin with its first item: where the first log of
-            an agreement is read from its beginning.
+        generation: of the log, where it is read from its beginning, and so every channel has to
+            begin where channels do; None where it is not.
         goes_on: whether a channel that contradicts itself is followed on from there.
     """
 
-    def __init__(self, known: Iterable[Followed], *, whole: bool, goes_on: bool) -> None:
+    def __init__(self, known: Iterable[Followed], *, generation: int | None, goes_on: bool) -> None:
         self._views = {name: ChannelView(name, seq, epoch) for name, seq, epoch in known}
-        self._whole: Final = whole
+        self._generation: Final = generation
         self._goes_on: Final = goes_on
 
     def take(self, entry: Entry) -> LiaisonError | None:
         """Follow the next entry of the log; return what is wrong with it, or None."""
         if entry.channel is None or entry.seq is None or entry.epoch is None:
             return None
-        first = ChannelView(entry.channel, 1 if self._whole else entry.seq)
-        view = self._views.get(entry.channel, first)
+        view = self._views.get(entry.channel)
+        if view is None:
+            known = self._generation
+            begun = entry.seq if known is None else first_of(entry.seq, known)
+            view = ChannelView(entry.channel, begun)
         if view.next_seq == TWICE:
             return None
         try:

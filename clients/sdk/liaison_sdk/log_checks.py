@@ -18,7 +18,7 @@ from liaison.errors import LiaisonError, VerificationError
 from liaison.model import ChannelId, DeviceId, PartyCode
 from liaison.policy.agreement import Agreement
 from liaison.tlog import merkle
-from liaison.tlog.channels import ChannelView
+from liaison.tlog.channels import ChannelView, first_of
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.commitment import Value
 from liaison.tlog.disclosure import Disclosure
@@ -123,11 +123,15 @@ class Following:
         view: what has to come next.
         last: index of the last entry that was followed; -1 before the first.
         confirmed: the highest epoch whose beginning the log has shown to be the one known here.
+        start: in a successor log, the last place that had come when this device went over to it.
+        generation: of the log.
     """
 
     view: ChannelView
     last: int = -1
     confirmed: int = -1
+    start: int = 0
+    generation: int = 1
 
     @classmethod
     def begin(cls, origin: str, channel: ChannelId, seq: int, epoch: int) -> Following:
@@ -302,8 +306,11 @@ def follow(known: Following, entries: Iterable[Proven]) -> tuple[Following, list
             continue
         begun = known.view
         if begun.next_seq == 0:
-            # The log follows another one, and takes the channel up wherever that one ended.
-            begun = replace(begun, next_seq=entry.seq)
+            # The log follows another one. What had come before need not be shown again to whoever
+            # came in under it; but for that the channel begins where channels do in such a log.
+            is_known = entry.seq <= known.start + 1
+            first = entry.seq if is_known else first_of(entry.seq, known.generation)
+            begun = replace(begun, next_seq=first)
         view = begun.follow(entry)
         if each.index <= known.last:
             raise ChannelForkError(

@@ -151,9 +151,11 @@ def restart(tx: Transaction, agreement_id: str) -> None:
         walks.save(tx, WalkRecord(agreement_id, origin))
 
 
-def _is_first(record: WalkRecord) -> bool:
-    """Whether it is the agreement's first log; later ones have a number behind the id."""
-    return record.origin.endswith(f"/log/{record.agreement}")
+def _generation(record: WalkRecord) -> int:
+    """Return which of the agreement's logs it is: those after the first have a number behind the id."""
+    if record.origin.endswith(f"/log/{record.agreement}"):
+        return 1
+    return int(record.origin.rpartition("/")[2])
 
 
 # --- reading ----------------------------------------------------------------------------
@@ -161,7 +163,8 @@ def _is_first(record: WalkRecord) -> bool:
 
 async def _tile(env: Environment, step: Step, tile: Tile) -> bytes:
     record = step.record
-    before = "" if _is_first(record) else record.origin.rpartition("/")[2] + "/"
+    generation = _generation(record)
+    before = "" if generation == 1 else f"{generation}/"
     return await env.api.log_tile(record.agreement, before + tile.path)
 
 
@@ -262,8 +265,8 @@ async def _check(checkpoint: Checkpoint, read: CompactRange, fetch: Fetch) -> No
 def _follow(
     record: WalkRecord, first: int, data: Sequence[bytes]
 ) -> tuple[ChannelRuns, list[Wrong]]:
-    whole = record.start == 0 and _is_first(record)
-    runs = ChannelRuns(record.channels, whole=whole, goes_on=False)
+    generation = _generation(record) if record.start == 0 else None
+    runs = ChannelRuns(record.channels, generation=generation, goes_on=False)
     wrong = []
     for index, each in enumerate(data, first):
         if _PLACED not in each:

@@ -14,6 +14,7 @@ from liaison.audit.errors import BundleForkError, BundleInvalidError, ManifestEr
 from liaison.audit.manifest import Manifest, Predecessor
 from liaison.audit.verify import verify
 from liaison.tlog import merkle
+from liaison.tlog.channels import ROOM
 from liaison.tlog.entries import PolicyRef
 from liaison.tlog.fields import EntryType
 from tests.core.audit.support import ORIGIN, POLICY, AuditedLog
@@ -36,7 +37,7 @@ def test_a_successor_from_its_first_entry_is_right_for_both_verifiers() -> None:
     log = successor()
     begin(log)
     # Channels go on where the old log left them.
-    log.channels = {n: (n + 5, 3) for n in range(5)}
+    log.channels = dict.fromkeys(range(4), (ROOM + 1, 3))
     log.grow(300)
     bundle = log.bundle([100])
 
@@ -45,18 +46,17 @@ def test_a_successor_from_its_first_entry_is_right_for_both_verifiers() -> None:
 
     assert report.manifest.facts.predecessor == HEAD
     assert [each.size for each, *_ in alone.checkpoints] == [100, 301]
-    begun = {seq for _, seq in report.begun}
-    assert begun <= {5, 6, 7, 8, 9}
-    assert begun
+    # The fifth was opened under the new one.
+    assert [seq for _, seq in report.begun] == [ROOM + 1] * 4
 
 
-def refused(bundle: bytes, what: str) -> None:
-    """Both verifiers refuse it for its first entry."""
+def refused(bundle: bytes, what: str, index: int = 0) -> None:
+    """Both verifiers refuse it, for its first entry or another."""
     with pytest.raises(BundleInvalidError, match=what) as ours:
         verify(io.BytesIO(bundle))
     with pytest.raises(verify_alone.InvalidError, match=what) as alone:
         verify_alone.verify(io.BytesIO(bundle))
-    assert ours.value.index == alone.value.index == 0
+    assert ours.value.index == alone.value.index == index
 
 
 def test_a_successor_that_does_not_begin_with_the_old_head_is_found() -> None:
@@ -87,6 +87,20 @@ def test_the_first_log_still_begins_all_its_channels() -> None:
     log.item(1)
 
     refused(log.bundle(), "goes on with item 5, not 1")
+
+
+@pytest.mark.parametrize(
+    ("begins", "wanted"), [(ROOM + 4, ROOM + 1), (2 * ROOM + 1, ROOM + 1), (5, 1), (ROOM, 1)]
+)
+def test_a_successor_that_leaves_out_how_a_channel_goes_on_in_it_is_found(
+    begins: int, wanted: int
+) -> None:
+    log = successor()
+    begin(log)
+    log.channels[1] = (begins, 3)
+    log.item(1)
+
+    refused(log.bundle(), f"goes on with item {begins}, not {wanted}", index=1)
 
 
 @pytest.mark.parametrize(

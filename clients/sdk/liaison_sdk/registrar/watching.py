@@ -175,8 +175,7 @@ class _Watch:
         # first.
         state = await asyncio.to_thread(lambda: self._office.state)
         entries, unread = _decoded(known.size, read.entries, self._now)
-        is_first = self._agreement.log.generation == 1
-        channels, twice = _followed(known, entries, self._now, whole=is_first)
+        channels, twice = _followed(known, entries, self._now, self._agreement.log.generation)
         begun = watching_successors.check_first(self._agreement, known, read.shown, self._now)
         events, about, said = comparing.compare(
             state, self._office.party.code, known, entries, read.shown, self._now
@@ -271,10 +270,10 @@ def _decoded(
 
 
 def _followed(
-    known: WatchedLog, entries: Sequence[tuple[int, Entry]], now: int, *, whole: bool
+    known: WatchedLog, entries: Sequence[tuple[int, Entry]], now: int, generation: int
 ) -> tuple[tuple[tuple[bytes, int, int], ...], list[WatchAlarm]]:
     """Follow every channel: whoever is shown a part of the log can't see that a place stands twice."""
-    runs, alarms = ChannelRuns(known.channels, whole=whole, goes_on=True), []
+    runs, alarms = ChannelRuns(known.channels, generation=generation, goes_on=True), []
     for index, entry in entries:
         error = runs.take(entry)
         if error is not None and entry.channel is not None:
