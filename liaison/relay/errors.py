@@ -68,6 +68,19 @@ class TooManyBodiesError(LimitError):
     code = "rate.bodies"
 
 
+class AttachmentRateError(LimitError):
+    """The device or its party has moved as many bytes of attachments as it may for now.
+
+    `retry_after` is in whole seconds, at least 1; the same request may succeed then.
+    """
+
+    code = "rate.attachments"
+
+    def __init__(self, message: str = "", *, hint: str = "", retry_after: int = 1) -> None:
+        super().__init__(message, hint=hint, unchanged="nothing was stored")
+        self.retry_after = retry_after
+
+
 class CrowdedError(UnavailableError):
     """More is under way than the relay keeps in memory."""
 

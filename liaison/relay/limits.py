@@ -10,12 +10,18 @@ from __future__ import annotations
 import ipaddress
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from liaison.model import DeviceId, EndpointId, PartyCode
-from liaison.relay.errors import CrowdedError, RateExceededError, TooManyBodiesError
+from liaison.relay.errors import (
+    AttachmentRateError,
+    CrowdedError,
+    RateExceededError,
+    TooManyBodiesError,
+)
 from liaison.relay.settings import Settings
 from liaison.wire.handshake import Principal
 
@@ -67,6 +73,13 @@ class Buckets(Generic[K]):
                 f"the rate of this {self.what} is exceeded", retry_after=max(1, wait)
             )
         self._keep(key, level - cost, now)
+
+    def give_back(self, key: K, cost: float) -> None:
+        """Give back tokens that were taken for what was not done."""
+        now = self.clock()
+        level, at = self._levels.get(key, (self.burst, now))
+        level = min(self.burst, level + (now - at) * self.rate)
+        self._keep(key, min(self.burst, level + cost), now)
 
     def owe(self, key: K, cost: float) -> None:
         """Take tokens for what was done already: who has had much gets nothing for a while."""
@@ -149,6 +162,19 @@ class Held:
             self.size = 0
 
 
+@dataclass(slots=True)
+class Transfer:
+    """How much of an attachment was moved."""
+
+    moved: int = 0
+
+    async def counted(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Give the pieces on, and count them."""
+        async for piece in pieces:
+            self.moved += len(piece)
+            yield piece
+
+
 class Limits:
     """All of the relay's rates, and the memory for bodies."""
 
@@ -170,6 +196,12 @@ class Limits:
         )
         self._proofs: Buckets[Principal] = Buckets(*PROOFS_DEVICE, clock, "device")
         self._party_proofs: Buckets[str] = Buckets(*PROOFS_PARTY, clock, "party")
+        self._attachments: Buckets[Principal] = Buckets(
+            settings.rate_attachments, settings.burst_attachments, clock, "device"
+        )
+        self._party_attachments: Buckets[str] = Buckets(
+            settings.rate_party_attachments, settings.burst_party_attachments, clock, "party"
+        )
         self._addresses: Buckets[str] = Buckets(
             settings.rate_address, settings.burst_address, clock, "address"
         )
@@ -220,6 +252,40 @@ class Limits:
         """Count the entries of its answer: a question is small, and what it asks for may not be."""
         self._proofs.owe(principal, count)
         self._party_proofs.owe(principal.party.code, count)
+
+    @contextmanager
+    def attachment(self, principal: Principal, size: int) -> Iterator[Transfer]:
+        """Count the bytes of an attachment that is moved while this lasts, up or down.
+
+        All of them before the first: many that are begun at once are as much as many in turn.
+        What was not moved in the end is given back.
+
+        Raises:
+            AttachmentRateError: the device or its party has moved too many lately; none were
+                counted.
+        """
+        party = principal.party.code
+        mine = min(size, self._attachments.burst)
+        ours = min(size, self._party_attachments.burst)
+        try:
+            self._attachments.take(principal, mine)
+            try:
+                self._party_attachments.take(party, ours)
+            except RateExceededError:
+                self._attachments.give_back(principal, mine)
+                raise
+        except RateExceededError as error:
+            raise AttachmentRateError(
+                "too many bytes of attachments were moved lately",
+                hint=f"wait {error.retry_after} s and go on",
+                retry_after=error.retry_after,
+            ) from None
+        transfer = Transfer()
+        try:
+            yield transfer
+        finally:
+            self._attachments.give_back(principal, max(0, mine - transfer.moved))
+            self._party_attachments.give_back(party, max(0, ours - transfer.moved))
 
     def address(self, address: str) -> None:
         """Count one request without a session.

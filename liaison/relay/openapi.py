@@ -179,6 +179,14 @@ def _parameters(path: str, operation: Operation) -> Iterator[dict[str, Any]]:
         yield {"name": name, "in": "path", "required": True, "schema": _PARAMETERS[name]}
     for name in operation.query:
         yield {"name": name, "in": "query", "required": False, "schema": _PARAMETERS[name]}
+    if 206 in operation.more:
+        yield {
+            "name": "Range",
+            "in": "header",
+            "required": False,
+            "description": "`bytes=N-`: all from byte N on; other ranges are not looked at.",
+            "schema": {"type": "string", "pattern": "^bytes=[0-9]{1,18}-$"},
+        }
     if operation.body is Raw.BYTES:
         schema = {"$ref": "#/components/schemas/Digest"}
         yield {
@@ -219,7 +227,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
         done["content"] = _content(operation.answer)
     if operation.answer is Raw.BYTES and "blob.unknown" in operation.codes:
         done["headers"] = _DIGEST_HEADER
-    found = {str(operation.status): done}
+    found = {str(status): done for status in (operation.status, *operation.more)}
     for status in sorted(refusals(operation)):
         found[str(status)] = {"$ref": f"#/components/responses/Refused{status}"}
     return found

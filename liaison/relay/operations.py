@@ -44,6 +44,7 @@ class Operation:
         codes: refusals of its own, beside those that any request may meet.
         body: what it carries; None for nothing.
         size: how large that may be.
+        more: other statuses of the same answer.
         query: parameters after the question mark, each a decimal number or a text.
     """
 
@@ -54,6 +55,7 @@ class Operation:
     body: type[v1.Body] | Raw | None = None
     size: Size = Size.SMALL
     query: tuple[str, ...] = ()
+    more: tuple[int, ...] = ()
 
 
 STATE: Final = "state"
@@ -230,6 +232,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *_HANDSHAKE,
             "channel.removal_pending",
             "channel.removal_lapsed",
+            "channel.rejection_unfounded",
             "agreement.not_active",
             "log.grace_over",
         ),
@@ -257,12 +260,16 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             "blob.id_conflict",
             "blob.quota",
             "blob.too_many",
+            "rate.attachments",
             "policy.refused",
         ),
         Raw.BYTES,
     ),
     ("GET", "/v1/channels/{channel}/blobs/{blob}"): Operation(
-        Who.DEVICE, Raw.BYTES, codes=(*_MEMBER, "blob.unknown")
+        Who.DEVICE,
+        Raw.BYTES,
+        codes=(*_MEMBER, "blob.unknown", "blob.range", "rate.attachments"),
+        more=(206,),
     ),
     ("POST", "/v1/agreements/{id}/log"): Operation(
         Who.ANY, LogAnswer, codes=("agreement.unknown", "log.unknown"), body=LogQuery

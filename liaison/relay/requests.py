@@ -48,6 +48,7 @@ _OPEN: Final = "liaison_needs_no_session"
 PAGE: Final = ("after", "limit")
 """The parameters of every list that comes in pages."""
 _DIGEST_SIZE: Final = 32
+_REST: Final = re.compile(r"bytes=([0-9]{1,18})-")
 _HEX_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -289,6 +290,15 @@ def document_digest(request: web.Request) -> bytes:
     if not _HEX_DIGEST.fullmatch(text):
         raise ParameterError("the digest is not 64 lower-case hex digits")
     return bytes.fromhex(text)
+
+
+def range_begin(request: web.Request) -> int | None:
+    """Return where the rest begins that `Range: bytes=N-` asks for; None where it asks otherwise.
+
+    Other ranges are as good as none, which a server may always do. Source: RFC 9110 §14.2.
+    """
+    found = _REST.fullmatch(request.headers.get("Range", ""))
+    return None if found is None else int(found[1])
 
 
 def number(text: str, what: str) -> int:

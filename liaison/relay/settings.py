@@ -189,6 +189,14 @@ class Settings(BaseSettings):
         0.5, description="Key packages a second that one party may take of one endpoint."
     )
     burst_claims: Rate = Field(100.0, description="How many of them at once.")
+    rate_attachments: Positive = Field(
+        4 << 20, description="Bytes of attachments a second that one device moves, up and down."
+    )
+    burst_attachments: Positive = Field(1 << 30, description="How many of them at once.")
+    rate_party_attachments: Positive = Field(
+        32 << 20, description="Bytes of attachments a second that one party's devices move."
+    )
+    burst_party_attachments: Positive = Field(16 << 30, description="How many of them at once.")
     revocation_poll_ms: Positive = Field(
         500, description="Milliseconds between looks for revocations that other nodes accepted."
     )

@@ -70,7 +70,13 @@ def world() -> World:
 @pytest.fixture
 async def relay(tmp_path: Path) -> AsyncIterator[RunningRelay]:
     clocks = Clocks(now_ms=lambda: NOW * 1000)
-    async with running(tmp_path / "relay", clocks=clocks, max_blob=1 << 20) as found:
+    async with running(
+        tmp_path / "relay",
+        clocks=clocks,
+        max_blob=1 << 20,
+        rate_attachments=1,
+        burst_attachments=4 << 20,
+    ) as found:
         yield found
 
 
@@ -298,6 +304,46 @@ async def test_an_attachment_comes_back_as_it_went(scene: Scene) -> None:
     assert stored.json["size"] == len(data)
     assert fetched.body == data
     assert fetched.headers["Liaison-Digest"] == digest_of(data)["Liaison-Digest"]
+
+
+async def test_the_rest_of_an_attachment_is_read_from_any_byte_on(scene: Scene) -> None:
+    data = bytes(range(256)) * 1024 * 3
+    path = f"{scene.attache.path}/blobs/{fresh_id().hex()}"
+    client = scene.attache.client
+    await client.request("PUT", path, data, digest_of(data))
+
+    rests = {
+        begin: await client.request("GET", path, headers={"Range": f"bytes={begin}-"})
+        for begin in (1, 256 << 10, (512 << 10) + 7, len(data) - 1)
+    }
+    beyond = await client.request("GET", path, headers={"Range": f"bytes={len(data)}-"})
+    other = await client.request("GET", path, headers={"Range": "bytes=3-5, 7-9"})
+
+    for begin, rest in rests.items():
+        assert (rest.status, rest.body) == (206, data[begin:])
+        assert rest.headers["Content-Range"] == f"bytes {begin}-{len(data) - 1}/{len(data)}"
+    assert (beyond.status, beyond.code) == (400, "blob.range")
+    assert (other.status, other.body) == (200, data)
+
+
+async def test_a_device_moves_so_many_bytes_of_attachments_and_is_told_when_to_go_on(
+    scene: Scene,
+) -> None:
+    await add_officer(scene)
+    data, path = bytes(1 << 20), f"{scene.attache.path}/blobs/{fresh_id().hex()}"
+    client = scene.attache.client
+    await client.request("PUT", path, data, digest_of(data))
+    wrong = await client.request("PUT", path[:-1] + "x", data, digest_of(data))
+
+    got = [await client.get(path) for _ in range(4)]
+    up = await client.request("PUT", path, data, digest_of(data))
+
+    assert wrong.status == 400
+    assert [answer.status for answer in got] == [200, 200, 200, 429]
+    assert (got[3].code, up.code) == ("rate.attachments", "rate.attachments")
+    assert int(got[3].headers["Retry-After"]) == got[3].json["retry_after"] > (1 << 20) - 60
+    assert (await client.get(scene.attache.path)).status == 200
+    assert (await scene.officer.client.get(path)).body == data
 
 
 async def test_an_attachment_that_is_not_what_was_announced_is_not_stored(scene: Scene) -> None:

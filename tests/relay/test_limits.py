@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from liaison.errors import LiaisonError, LimitError
 from liaison.model import DeviceId
 from liaison.relay import errors, limits, services
-from liaison.relay.errors import CrowdedError, RateExceededError, TooManyBodiesError
+from liaison.relay.errors import (
+    AttachmentRateError,
+    CrowdedError,
+    RateExceededError,
+    TooManyBodiesError,
+)
 from liaison.relay.limits import Bodies, Buckets, Held, Limits
 from liaison.relay.services import errors as services_errors
 from liaison.relay.settings import Settings
@@ -89,6 +94,34 @@ def test_who_was_proved_much_is_proved_nothing_for_a_while() -> None:
     found.proved(NOR2, int(party))
     with pytest.raises(RateExceededError):
         found.proofs(NOR2)
+
+
+def test_attachments_that_are_begun_at_once_count_as_much_as_in_turn() -> None:
+    clock = Clock()
+    found = Limits(Settings(burst_attachments=100, rate_attachments=10), clock)
+
+    with found.attachment(NOR, 60) as first:
+        first.moved = 20
+        with pytest.raises(AttachmentRateError) as caught, found.attachment(NOR, 60):
+            pass
+    assert caught.value.retry_after == 2
+    with found.attachment(NOR, 80) as second:
+        second.moved = 80
+    clock.now += 10
+    with found.attachment(NOR, 1000):
+        pass
+
+
+def test_devices_of_one_party_share_what_it_moves_of_attachments() -> None:
+    found = Limits(Settings(burst_party_attachments=100, rate_party_attachments=10), Clock())
+    with found.attachment(NOR, 90) as transfer:
+        transfer.moved = 90
+
+    for device in (NOR, NOR2):
+        with pytest.raises(AttachmentRateError), found.attachment(device, 20):
+            pass
+    with found.attachment(NOR2, 10):
+        pass
 
 
 def test_devices_of_one_party_share_its_rate() -> None:

@@ -26,7 +26,8 @@ from liaison.errors import MalformedError
 from liaison.model import BlobId, ChannelId
 from liaison.policy import contents
 from liaison.policy.channel_policy import ChannelPolicy
-from liaison_sdk import files
+from liaison.wire.problems import RemoteError
+from liaison_sdk import files, transfers
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import (
     AttachmentExistsError,
@@ -40,7 +41,6 @@ DEFAULT_TYPE: Final = "application/octet-stream"
 _SEALED_CHUNK: Final = CHUNK_SIZE + CHUNK_OVERHEAD
 _BLOCK: Final = 16
 """Chunks that one turn in a thread works off."""
-_ATTEMPTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,8 @@ async def _put(
     spool: _Spool,
     report: Report | None,
 ) -> None:
-    for attempt in range(_ATTEMPTS):
+    patience = transfers.Patience(env)
+    while True:
         try:
             await env.api.put_blob(
                 channel,
@@ -177,10 +178,8 @@ async def _put(
                 secret.sealed_size(attachment.size),
                 _pieces(spool.file, attachment, report),
             )
-        except ConnectionLostError:
-            if attempt + 1 == _ATTEMPTS:
-                raise
-            await env.options.sleep(env.options.backoff_first * 2.0**attempt)
+        except (ConnectionLostError, RemoteError) as error:
+            await patience.after(error)
         else:
             return
 
@@ -233,7 +232,7 @@ async def download(
         raise AttachmentExistsError(f"{target} exists already", hint="choose another name")
     writer = await asyncio.to_thread(_Writer, target, attachment)
     try:
-        async for piece in env.api.get_blob(channel, attachment.blob_id):
+        async for piece in transfers.received(env, channel, attachment.blob_id):
             if writer.add(piece):
                 await asyncio.to_thread(writer.work)
                 if report is not None:

@@ -326,14 +326,21 @@ class RelayAPI:
         answer = await self._request("PUT", f"/v1/channels/{channel}/blobs/{blob}", headers, chunks)
         return exchange.parse(v1.Blob, await exchange.checked(answer))
 
-    async def get_blob(self, channel: ChannelId, blob: BlobId) -> AsyncIterator[bytes]:
-        """Download an attachment's ciphertext piece by piece."""
-        answer = await self._request("GET", f"/v1/channels/{channel}/blobs/{blob}", {}, None)
+    async def get_blob(
+        self, channel: ChannelId, blob: BlobId, begin: int = 0
+    ) -> AsyncIterator[bytes]:
+        """Download an attachment's ciphertext piece by piece, from a byte on."""
+        headers = {"Range": f"bytes={begin}-"} if begin else {}
+        answer = await self._request("GET", f"/v1/channels/{channel}/blobs/{blob}", headers, None)
         try:
-            if answer.status != HTTPStatus.OK:
+            if answer.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
                 raise exchange.problem(answer.status, await answer.read())
+            # A relay that knows no ranges answers with all of it.
+            skip = begin if answer.status == HTTPStatus.OK else 0
             async for piece in answer.chunks():
-                yield piece
+                if rest := piece[skip:]:
+                    yield rest
+                skip = max(0, skip - len(piece))
         finally:
             answer.close()
 

@@ -22,6 +22,7 @@ from liaison.relay.services.errors import (
     AttachmentsFullError,
     BlobConflictError,
     BlobDigestError,
+    BlobRangeError,
     BlobTooLargeError,
     NotMemberError,
     TooManyUploadsError,
@@ -46,7 +47,7 @@ _DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class BlobStream:
-    """A stored attachment and its bytes, to be read once."""
+    """A stored attachment, and its bytes from where they were asked for, to be read once."""
 
     size: int
     digest: bytes
@@ -142,28 +143,34 @@ class Blobs:
         with self.room.taken(caller, row.key, most if size is None else size, stored):
             return await upload.run(chunks)
 
-    async def get(self, caller: DeviceCaller, channel: ChannelId, blob: BlobId) -> BlobStream:
-        """Return an attachment, read chunk by chunk.
+    async def get(
+        self, caller: DeviceCaller, channel: ChannelId, blob: BlobId, begin: int = 0
+    ) -> BlobStream:
+        """Return an attachment, read chunk by chunk, from a byte on.
 
         Raises:
             UnknownChannelError, NotMemberError: not there, or not for the caller.
             UnknownBlobError: the channel has no such attachment.
+            BlobRangeError: it ends before `begin`.
         """
         async with self.database.read() as tx:
             row = await find_for_member(tx, channel, caller)
             found = await blobs.find(tx, row.key, blob.value)
         if found is None:
             raise UnknownBlobError(f"channel {channel} has no attachment {blob}")
-        return BlobStream(found.size, found.digest, self._chunks(found))
+        if begin and begin >= found.size:
+            raise BlobRangeError(f"attachment {blob} has {found.size} bytes")
+        return BlobStream(found.size, found.digest, self._chunks(found, begin))
 
-    async def _chunks(self, found: BlobRow) -> AsyncIterator[bytes]:
+    async def _chunks(self, found: BlobRow, begin: int) -> AsyncIterator[bytes]:
         # A transaction for each chunk: a slow reader holds no connection.
-        for index in range(-(-found.size // CHUNK)):
+        first, skip = divmod(begin, CHUNK)
+        for index in range(first, -(-found.size // CHUNK)):
             async with self.database.read() as tx:
                 data = await blobs.chunk(tx, found.key, index)
             if data is None:
                 raise UnknownBlobError("the attachment expired while it was read")
-            yield data
+            yield data[skip:] if index == first else data
 
 
 async def _stored(tx: AsyncConnection, channel: int, party: int) -> tuple[int, int]:

@@ -237,6 +237,12 @@ class GroupRefusedError(VerificationError):
     code = "channel.group_refused"
 
 
+class RejectionUnfoundedError(VerificationError):
+    """A member reports a commit that the channel did not have in the member's time."""
+
+    code = "channel.rejection_unfounded"
+
+
 class GroupMismatchError(MalformedError):
     """The message is for another group than the channel's."""
 
@@ -346,6 +352,12 @@ class BlobDigestError(VerificationError):
     """The bytes do not have the digest that was announced."""
 
     code = "blob.digest_mismatch"
+
+
+class BlobRangeError(MalformedError):
+    """The attachment ends before what was asked of it."""
+
+    code = "blob.range"
 
 
 class BlobTooLargeError(OversizeError):
