@@ -52,6 +52,7 @@ from liaison_sdk.store import Transaction, channels, commits, meta
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.commits import StagedRecord
 
+_UNFOUNDED: Final = "channel.rejection_unfounded"
 _CONFLICT: Final = "channel.epoch_conflict"
 _AGAIN: Final = frozenset(
     {"agreement.amendment_pending", "channel.removal_pending", "channel.removal_lapsed"}
@@ -318,6 +319,8 @@ class Committer:
                 # Nothing was decided; the commit stays staged.
                 raise ConnectionLostError(e.message) from e
             await env.write(lambda tx: _drop(tx, staged))
+            if e.remote_code == _UNFOUNDED and await env.write(lambda tx: _forget(tx, staged)):
+                return False
             if e.remote_code != _CONFLICT:
                 raise
             await self._await_winner(staged)
@@ -432,6 +435,19 @@ def _drop(tx: Transaction, staged: StagedRecord) -> None:
     current = commits.load(tx, staged.channel)
     if current is not None and current.digest == staged.digest:
         commits.delete(tx, staged.channel)
+
+
+def _forget(tx: Transaction, staged: StagedRecord) -> bool:
+    """Forget a report that the relay does not take; return whether there was one.
+
+    To come back matters more. Such a report is made of a commit that the relay gave to nobody
+    else, or before it or this device was restored from a backup.
+    """
+    record = channels.load(tx, staged.channel)
+    if record is None or not record.rejection:
+        return False
+    channels.save(tx, replace(record, rejection=b""))
+    return True
 
 
 def _out(env: Environment, tx: Transaction, channel: ChannelId) -> None:

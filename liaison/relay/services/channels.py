@@ -15,7 +15,7 @@ from liaison.mls.public_group import PublicGroup
 from liaison.model import ChannelId
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay import log
-from liaison.relay.services import new_groups, renewals, rules
+from liaison.relay.services import new_groups, rejections, renewals, rules
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
@@ -175,6 +175,7 @@ class Channels:
         Raises:
             EpochConflictError: another commit came first; nothing was stored.
             CommitInvalidError, RemovalPendingError, PolicyRefusedError: see `rules`.
+            RejectionUnfoundedError: see `rejections`.
             UnknownChannelError, NotMemberError: not there, or not for the caller.
         """
 
@@ -199,6 +200,8 @@ class Channels:
         plan = await asyncio.to_thread(
             rules.check_commit, state, caller, body, self.identity, self.judge, now // 1000
         )
+        if plan.rejection is not None:
+            await rejections.check(self.database, state.row, caller, plan.rejection)
         agreement = state.agreement if plan.amended is None else plan.amended.agreement
         sequenced = await self.writer.submit(
             AcceptCommit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from liaison.fanout import Bus, topics
 from liaison.model import Precedence
@@ -15,6 +16,9 @@ from liaison.storage.channels import ChannelRow
 from liaison.storage.items import Item
 from liaison.storage.tables import HANDSHAKE_LANE
 from liaison.wire.frames import ItemKind
+
+IDENT: Final = 16
+"""Bytes of its digest that a handshake is found again by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Handshake:
     @property
     def ident(self) -> bytes:
         """Sixteen bytes that make a resend recognisable."""
-        return self.digest[:16]
+        return self.digest[:IDENT]
 
 
 @dataclass(frozen=True)

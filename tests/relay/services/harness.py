@@ -290,7 +290,7 @@ class Actor:
         processed = group.process(self.state, message, now=NOW, validator=self.validator)
         self.group = processed.group
 
-    def resync(self, state: v1.GroupState) -> StagedCommit:
+    def resync(self, state: v1.GroupState, report: bytes = b"") -> StagedCommit:
         """Come back by external commit."""
         assert state.group_info is not None
         leaf = external.own_leaf(
@@ -305,6 +305,7 @@ class Actor:
             now=NOW,
             validator=self.validator,
             replace_leaf=leaf,
+            authenticated_data=report,
             capabilities=self.capabilities,
         )
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +13,7 @@ from liaison.errors import LiaisonError
 from liaison.mls import group, peek
 from liaison.mls.key_package import KeyPackage
 from liaison.mls.proposals import Add
-from liaison.model import ChannelId
+from liaison.model import ChannelId, DeviceId
 from liaison.policy import revocation, statement
 from liaison.policy.keys import VerifyKey
 from liaison.relay.services.errors import (
@@ -23,6 +25,7 @@ from liaison.relay.services.errors import (
     GroupMismatchError,
     GroupRefusedError,
     NotMemberError,
+    RejectionUnfoundedError,
     RemovalPendingError,
     UnknownAgreementError,
     UnknownChannelError,
@@ -30,6 +33,7 @@ from liaison.relay.services.errors import (
 )
 from liaison.relay.services.removals import Removals
 from liaison.relay.writer import Operation
+from liaison.trust.rejection import Rejection
 from liaison.wire import v1
 from liaison.wire.frames import ItemKind
 from tests.relay.services.harness import NOW, Actor, Relay, fresh_id, seqs
@@ -407,6 +411,49 @@ async def test_a_device_comes_back_by_external_commit(nor: Actor, deu: Actor) ->
     assert (waited.kind, waited.seq) == (ItemKind.MESSAGE, answer.seq - 1)
     assert (echo.seq, echo.payload) == (answer.seq, staged.commit)
     assert deu.decrypts(message) == b"readable again"
+
+
+async def come_back(deu: Actor, report: Rejection) -> tuple[int, int]:
+    """Come back with a report; return the channel's epoch before and after."""
+    channels = deu.relay.services.channels
+    before = (await channels.get(deu.caller, deu.channel)).epoch
+    state = await channels.group_state(deu.caller, deu.channel)
+    with contextlib.suppress(RejectionUnfoundedError):
+        await deu.commit(deu.resync(state, report.encode()))
+    return before, (await channels.get(deu.caller, deu.channel)).epoch
+
+
+async def test_a_report_is_taken_only_of_a_commit_that_was(nor: Actor, deu: Actor) -> None:
+    staged = nor.stage()
+    await nor.commit(staged)
+    digest = hashlib.sha256(staged.commit).digest()
+    epoch = staged.group.epoch - 1
+    true = Rejection(epoch, digest, nor.id, "mls.confirmation_tag")
+
+    for lie in (
+        replace(true, digest=hashlib.sha256(b"another").digest()),
+        replace(true, digest=digest[:16] + bytes(16)),
+        replace(true, epoch=epoch + 1),
+        replace(true, committer=deu.id),
+        replace(true, committer=DeviceId.parse("fra/nobody#d1")),
+    ):
+        before, after = await come_back(deu, lie)
+        assert after == before
+    before, after = await come_back(deu, true)
+    assert after == before + 1
+
+
+async def test_a_member_that_came_back_can_report_only_what_comes_after(
+    nor: Actor, deu: Actor
+) -> None:
+    staged = nor.stage()
+    await nor.commit(staged)
+    digest = hashlib.sha256(staged.commit).digest()
+    report = Rejection(staged.group.epoch - 1, digest, nor.id, "mls.confirmation_tag")
+
+    first, second = await come_back(deu, report), await come_back(deu, report)
+
+    assert (first[1] - first[0], second[1] - second[0]) == (1, 0)
 
 
 async def test_what_a_device_never_took_its_welcome_for_is_not_kept_when_it_comes_back(
