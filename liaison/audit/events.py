@@ -31,8 +31,9 @@ _SHOWN: Final = ("index", "time", "type", "channel", "seq", "epoch", "policy", "
 _SEALED: Final = tuple(sorted({name for each in SCHEMAS.values() for name in each.sealed}))
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SIGNS: Final = "=+-@\uff1d\uff0b\uff0d\uff20"
-_FORMULA: Final = re.compile(rf"(^|;\s*)([{re.escape(_SIGNS)}])")
-"""At the beginning, or after what separates cells where the comma is for decimals."""
+_FORMULA: Final = re.compile(rf"(^\s*|;[\s\"]*)([{re.escape(_SIGNS)}])")
+"""At the beginning, or after what separates cells where the comma is for decimals. Quotes in a text are
+doubled, and there such a pair is a cell that is empty so far."""
 
 _LATER: Final = re.compile(rf";\s*[{re.escape(_SIGNS)}]")
 _SIGNED: Final = re.compile(rf",[{re.escape(_SIGNS)}]")
@@ -286,6 +287,7 @@ def _may_need_care(line: str) -> bool:
         or ",+" in line
         or ",-" in line
         or ",@" in line
+        or ", " in line
         or (";" in line and _LATER.search(line) is not None)
         or (not line.isascii() and _SIGNED.search(line) is not None)
     )
@@ -322,7 +324,7 @@ def _cell(value: str | int | Sequence[str]) -> str:
     if not text.isprintable():
         text = _CONTROL.sub(" ", text)
     # A spreadsheet would take such a text for a formula, and strangers wrote it.
-    return _FORMULA.sub(r"\1'\2", text) if ";" in text or text[:1] in _SIGNS else text
+    return _FORMULA.sub(r"\1'\2", text) if ";" in text or text.lstrip()[:1] in _SIGNS else text
 
 
 def _event(body: dict[str, Any]) -> Event:

@@ -1010,7 +1010,7 @@ def iso(time: int) -> str:
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
-FORMULA = re.compile(rf"(^|;\s*)([{re.escape(SIGNS)}])")
+FORMULA = re.compile(rf"(^\s*|;[\s\"]*)([{re.escape(SIGNS)}])")
 COLUMN = {name: at for at, name in enumerate(SEALED, len(SHOWN) + 1)}
 EMPTY = [""] * len(SEALED)
 
@@ -1021,7 +1021,7 @@ def cell(value: Any) -> str:
     text = value if isinstance(value, str) else "; ".join(value)
     if CONTROL.search(text):
         text = CONTROL.sub(" ", text)
-    return FORMULA.sub(r"\1'\2", text) if ";" in text or text[:1] in SIGNS else text
+    return FORMULA.sub(r"\1'\2", text) if ";" in text or text.lstrip()[:1] in SIGNS else text
 
 
 def event(index: int, body: dict[str, Any], shown: Shown) -> tuple[bytes, list[str]]:

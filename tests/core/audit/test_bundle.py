@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from liaison.audit import archive, events, layout, manifest, verify_alone
@@ -344,6 +344,18 @@ def test_nor_where_the_semicolon_separates() -> None:
         "a;b; c",
     ]
     verify_alone.verify(io.BytesIO(bundle))
+
+
+@given(st.text(st.sampled_from(",;\"= '@-\t\n\u3000a"), max_size=9))
+@example("x;\"=cmd|'/c calc'!A1;y")
+@example("\t=A1")
+def test_nor_does_any_text_whichever_separates(text: str) -> None:
+    line = events.table([["a", events._cell(text), "b"]]).decode()
+
+    for separator in ",;":
+        (cells,) = csv.reader([line], delimiter=separator)
+        assert not any(re.match(r"\s*[=@-]", cell) for cell in cells), cells
+    assert events._cell(text) == verify_alone.cell(text)
 
 
 awkward = st.text(st.sampled_from(',;"= @-\r\n\x7f\u2028\uff1dax\t'), max_size=6) | st.text(
