@@ -31,7 +31,7 @@ from liaison.model import MessageId
 from liaison.relay import interpreter
 from liaison.relay.publishing import Publisher
 from liaison.relay.recording import origin_of
-from liaison.relay.services import messages
+from liaison.relay.services import accepting
 from liaison.relay.writer import MAX_WAITING, Writer
 from liaison.storage import logs, migrate
 from liaison.storage.engine import Database
@@ -153,7 +153,7 @@ async def accept_all(found: Stage, count: int) -> tuple[float, float]:
 
 async def rates(folder: Path, rounds: int, count: int) -> Iterator[Figure]:
     """Measure the message rate without a log, with one, and with one that is published."""
-    with_draft = messages._draft  # noqa: SLF001 - what a message tells the log costs time too
+    with_draft = accepting._draft  # noqa: SLF001 - what a message tells the log costs time too
     bare = await stage(folder / "bare", recorded=False)
     logged = await stage(folder / "logged", recorded=True)
     shown = await stage(folder / "shown", recorded=True)
@@ -162,9 +162,9 @@ async def rates(folder: Path, rounds: int, count: int) -> Iterator[Figure]:
     interpreter.settle()
     async with publishing(shown, folder / "shown", new_signer()) as publisher:
         for _ in range(rounds + 1):
-            messages._draft = lambda *_: None  # type: ignore[assignment] # noqa: SLF001
+            accepting._draft = lambda *_: None  # type: ignore[assignment] # noqa: SLF001
             found["bare"].append(await accept_all(bare, count))
-            messages._draft = with_draft  # noqa: SLF001
+            accepting._draft = with_draft  # noqa: SLF001
             found["logged"].append(await accept_all(logged, count))
             found["shown"].append(await accept_all(shown, count))
             await until_cosigned(shown, publisher)

@@ -33,10 +33,10 @@ SILENT: Final = "bench.logshare"
 def serve_silently(arguments: Sequence[str]) -> None:
     """Serve as `liaison-relay` does, with a writer that drops what it is to record."""
     from liaison.relay import __main__ as program  # noqa: PLC0415 - only where a relay is run
-    from liaison.relay.services import messages  # noqa: PLC0415 - as said
+    from liaison.relay.services import accepting  # noqa: PLC0415 - as said
     from liaison.relay.writer import Work  # noqa: PLC0415 - as said
 
-    messages._draft = lambda *_: None  # type: ignore[assignment] # noqa: SLF001 - what a message tells the log costs time too
+    accepting._draft = lambda *_: None  # type: ignore[assignment] # noqa: SLF001 - what a message tells the log costs time too
     Work.record = lambda *_: None  # type: ignore[method-assign]
     sys.argv = ["liaison-relay", *arguments]
     program.main()

@@ -11,7 +11,7 @@ docs/protocol/envelope.md has the table of keys.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final, Self, TypeVar
 
@@ -135,6 +135,9 @@ class Header:
         expires: Unix seconds after which nobody shows it; None for never.
         in_reply_to: an earlier message of the channel.
         release: who has signed the draft, where the channel asks for several persons.
+        alike: the same object in headers that were read and differ in id, time and the label's
+            digest alone; None where that was not seen. What was found out about the rest of one
+            holds for the others.
     """
 
     message_id: MessageId
@@ -150,6 +153,8 @@ class Header:
     expires: int | None = None
     in_reply_to: MessageRef | None = None
     release: Release | None = None
+    # A copy with another value is made anew, and so is like no other.
+    alike: object = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check what every header must fulfil, whoever made it.
@@ -310,6 +315,7 @@ _LABEL_SLOTS: Final = [getattr(HeaderLabel, name).__set__ for name in HeaderLabe
 _PUT_ID: Final = _HEADER_SLOTS[Header.__slots__.index("message_id")]
 _PUT_DTG: Final = _HEADER_SLOTS[Header.__slots__.index("dtg")]
 _PUT_LABEL: Final = _HEADER_SLOTS[Header.__slots__.index("label")]
+_PUT_ALIKE: Final = _HEADER_SLOTS[Header.__slots__.index("alike")]
 _PUT_DIGEST: Final = _LABEL_SLOTS[HeaderLabel.__slots__.index("digest")]
 _MOULDS: Final[OrderedDict[tuple[bytes, bytes, bytes], _Mould]] = OrderedDict()
 _MOST_MOULDS: Final = 1_024
@@ -356,6 +362,7 @@ class _Mould:
         other = replace(header, label=replace(header.label, digest=turned)).encode()
         if other != data[:at] + turned + data[at + DIGEST_BYTES :]:
             return
+        _PUT_ALIKE(header, object())
         _MOULDS[_shape(data)] = cls(header, at)
         if len(_MOULDS) > _MOST_MOULDS:
             _MOULDS.popitem(last=False)

@@ -9,6 +9,7 @@ from liaison.crypto.signing import SignatureScheme, Signer
 from liaison.fanout import Bus
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay.services import log_successors
+from liaison.relay.services.accepting import Appends
 from liaison.relay.services.agreements import Agreements
 from liaison.relay.services.blobs import Blobs
 from liaison.relay.services.book import Book
@@ -26,7 +27,7 @@ from liaison.relay.services.judging import JUDGE, Judge
 from liaison.relay.services.key_packages import KeyPackages
 from liaison.relay.services.limits import Limits
 from liaison.relay.services.log_reading import LogReading, Tiles
-from liaison.relay.services.messages import Appends, Messages
+from liaison.relay.services.messages import Messages
 from liaison.relay.services.participation import Participations
 from liaison.relay.services.proposals import Proposals
 from liaison.relay.services.refusals import Refusals

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final, Protocol
 
+from liaison.envelope.header import Header
 from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import Decision, Request, SendMessage, evaluate
 from liaison.policy.standing import Standing
@@ -66,17 +67,24 @@ class Remembering:
 
 def _shape(request: SendMessage) -> Hashable:
     header = request.header
-    label = header.label
     return (
         request.actor,
         request.channel,
         request.size,
         frozenset(request.audience),
         request.released,
+        header.dtg,
+        # The same object stands for the same values.
+        _rest(header) if header.alike is None else header.alike,
+    )
+
+
+def _rest(header: Header) -> Hashable:
+    label = header.label
+    return (
         header.kind,
         header.action,
         header.info,
-        header.dtg,
         header.expires,
         header.agreement_id,
         header.agreement_version,

@@ -99,6 +99,28 @@ def test_a_message_that_differs_in_its_id_and_salt_alone_is_judged_once(
     assert (decision.reason, judge.times) == ("answer 1", 1)
 
 
+def test_headers_that_were_read_as_alike_are_judged_once_for_each_time(judge: Asked) -> None:
+    remembering = Remembering(judge)
+    plain = replace(HEADER, expires=None)
+    times = [NOW, NOW, NOW - 1]
+    made = [
+        replace(plain, message_id=MessageId(bytes([n]) * 16), dtg=dtg)
+        for n, dtg in enumerate(times)
+    ]
+    read = [Header.decode(one.encode()) for one in made]
+    assert read == made
+    assert read[0].alike is not None
+    assert len({one.alike for one in read}) == 1
+    for header in read:
+        remembering(replace(REQUEST, header=header), AGREEMENT, NOW, standing=STANDING)
+    assert judge.times == 2
+
+
+def test_a_header_that_was_changed_is_like_no_other() -> None:
+    read = Header.decode(replace(HEADER, expires=None).encode())
+    assert replace(read, action=Precedence.FLASH).alike is None
+
+
 def test_every_part_of_a_request_is_looked_at(judge: Asked, remembering: Remembering) -> None:
     headers = [replace(HEADER, **{name: value}) for name, value in OTHER.items()]
     headers += [
@@ -113,7 +135,8 @@ def test_every_part_of_a_request_is_looked_at(judge: Asked, remembering: Remembe
 
 
 def test_no_part_was_forgotten_here() -> None:
-    assert {f.name for f in fields(Header)} == {*OTHER, "message_id", "label", "release"}
+    # `alike` stands for all the others.
+    assert {f.name for f in fields(Header)} == {*OTHER, "message_id", "label", "release", "alike"}
     assert {f.name for f in fields(HeaderLabel)} == {*OTHER_LABEL, "digest"}
     assert {f.name for f in fields(SendMessage)} == {*OTHER_REQUEST, "header", "released"}
 
