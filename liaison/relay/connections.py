@@ -76,6 +76,7 @@ class Place:
             self.principal = principal
             if self._timer is not None:
                 self._timer.cancel()
+                self._timer = None
 
     @property
     def is_late(self) -> bool:
@@ -237,6 +238,29 @@ class Handler(web.RequestHandler):
         answer.headers.update(EVERYWHERE)
         answer.force_close()
         return answer
+
+
+def take_over(request: web.Request) -> tuple[asyncio.Transport, Place | None, bytes] | None:
+    """Take the request's connection from aiohttp, which forgets it as if it had ended.
+
+    The caller gives the transport another protocol before the loop goes on, and ends the place.
+
+    Args:
+        request: its answer was sent.
+
+    Returns:
+        The transport, its place and what the client sent too early; None if it is gone.
+    """
+    handler = request.protocol
+    transport = handler.transport
+    if transport is None or transport.is_closing():
+        return None
+    # aiohttp keeps it for a WebSocket of its own.
+    early = handler._message_tail  # noqa: SLF001 - there is no other way to it
+    handler.transport = None
+    # Not `Handler`'s own: that would give the place up.
+    web.RequestHandler.connection_lost(handler, None)
+    return transport, handler.place if isinstance(handler, Handler) else None, early
 
 
 def prove(request: web.Request, principal: Principal) -> None:

@@ -4,8 +4,8 @@ A system call for each small frame is what a relay spends most of its time on;
 one for all frames of a turn made delivery more than twice as fast. So frames
 are collected here and written to the transport together, in WebSocket framing
 of our own: a server's frames are not masked and ours are never fragmented, so
-that is a header of 2 to 10 bytes. aiohttp writes pings and the close frame to
-the same transport; both write whole frames, so they mix.
+that is a header of 2 to 10 bytes. Pings and the close frame go to the same
+transport past this module; both write whole frames, so they mix.
 
 Source: RFC 6455 §5.2.
 """
@@ -13,15 +13,20 @@ Source: RFC 6455 §5.2.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Final
-
-from aiohttp.abc import AbstractStreamWriter
+from collections.abc import Coroutine, Iterable
+from typing import Any, Final, Protocol
 
 HIGH_WATER: Final = 64 << 10
 """Bytes in the transport's buffer from which a writer waits; small, so that FLASH overtakes."""
 
 _BINARY: Final = 0x82  # FIN and opcode 2
+
+
+class Drains(Protocol):
+    """Whoever knows when the transport takes more: the connection's protocol, or aiohttp's writer."""
+
+    def drain(self) -> Coroutine[Any, Any, None]:
+        """Wait until then; raises ConnectionResetError when the client is gone."""
 
 
 def header(size: int) -> bytes:
@@ -38,7 +43,7 @@ class Outbox:
 
     Args:
         transport: the connection's.
-        writer: the response's writer, which knows when the transport is full.
+        writer: who is told when the transport is full.
         loop: the running loop.
     """
 
@@ -47,7 +52,7 @@ class Outbox:
     def __init__(
         self,
         transport: asyncio.WriteTransport,
-        writer: AbstractStreamWriter,
+        writer: Drains,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         transport.set_write_buffer_limits(high=HIGH_WATER)

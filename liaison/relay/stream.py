@@ -17,12 +17,13 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from liaison.errors import LiaisonError, MalformedError
 from liaison.fanout.flag import Flag
-from liaison.relay import log
+from liaison.relay import log, websocket
 from liaison.relay.errors import RateExceededError
+from liaison.relay.framing import Kind
 from liaison.relay.limits import Limits
 from liaison.relay.outbox import Outbox
 from liaison.relay.pump import Pump
@@ -31,6 +32,7 @@ from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.refusals import TOLD
 from liaison.relay.settings import Settings
 from liaison.relay.streams import Streams, code_for
+from liaison.relay.websocket import WebSocket
 from liaison.wire import frames
 from liaison.wire.frames import Close
 from liaison.wire.problems import OversizeError, Problem, UnsupportedVersionError
@@ -38,12 +40,9 @@ from liaison.wire.stream import FlowError
 
 HELLO_WAIT: Final = 10.0
 """Seconds that a new connection has for its first frame."""
-CLOSE_WAIT: Final = 0.5
-"""Seconds that the client has to answer a close before the connection is dropped."""
 MAX_MESSAGE: Final = frames.MAX_FRAME + 4_096
-"""Beyond it aiohttp closes (1009); up to it an oversize message is refused by name."""
+"""Beyond it the connection is closed (1009); up to it an oversize message is refused by name."""
 _SEND: Final = 0x02
-_KEEPING_ALIVE: Final = (WSMsgType.PING, WSMsgType.PONG)
 _PATIENCE: Final = 256
 """Messages over the rate, in a row, after which the connection is closed."""
 
@@ -130,106 +129,87 @@ class Connection:
         self._metrics = streams.metrics
         self._now_ms = now_ms
         self._log = logger
-        self._ws = web.WebSocketResponse(
-            protocols=(frames.SUBPROTOCOL,),
-            heartbeat=settings.heartbeat,
-            timeout=CLOSE_WAIT,
-            # Answered here, where they are counted.
-            autoping=False,
-            compress=False,
-            max_msg_size=MAX_MESSAGE,
-        )
-        self._transport: asyncio.Transport | None = None
+        self._socket: WebSocket | None = None
         self._pump: Pump | None = None
         self._delivering: asyncio.Task[None] | None = None
+        self._greeting: asyncio.TimerHandle | None = None
+        self._is_greeted = False
         self._slots = Slots(settings.max_in_flight)
-        self._tasks: set[asyncio.Task[None]] = set()
+        # Made for the first: most connections have none most of the time.
+        self._tasks: set[asyncio.Task[None]] | None = None
         self._over_rate = 0
         self._close: Close | None = None
-        self._closing: asyncio.Task[None] | None = None
         self._ended = Flag()
 
     # --- life of the connection ---------------------------------------------------------
 
-    async def run(self, request: web.Request) -> web.WebSocketResponse:
-        """Serve the connection until it ends; returns aiohttp's response."""
+    async def open(self, request: web.Request) -> web.StreamResponse:
+        """Answer the opening handshake; the connection lives on when this has returned.
+
+        Raises:
+            TooManyStreamsError: there is no room for it.
+            HTTPBadRequest: the request is no opening handshake.
+        """
         # Counted before the first await, or two openings could both find room.
         self._streams.check_room(self.caller.id)
         self._streams.add(self)
         try:
-            await self._ws.prepare(request)
-            transport = request.transport
-            if transport is None:
-                return self._ws
-            self._transport = transport
-            self._outbox = Outbox(transport, request.writer, asyncio.get_running_loop())
-            self._log.info("stream_opened", device=str(self.caller.id))
-            if self._close is None:
-                await self._serve()
-            else:
-                # Revoked, or the relay stops, since the request was admitted.
-                await self._shut(self._close)
-        finally:
-            await self._finish()
-            close = int(self._close or self._ws.close_code or 0)
-            self._metrics.closes[close] += 1
-            self._log.info("stream_closed", device=str(self.caller.id), close=close)
-        return self._ws
-
-    async def _serve(self) -> None:
-        try:
-            await self._greet()
-            while (data := await self._receive()) is not None:
-                if not self._handle(data):
-                    await self._slots.room()
-                if self._outbox.is_full:
-                    await self._outbox.drained()
-        except _CloseError as error:
-            self.stop(error.code)
-        except FlowError:
-            self.stop(Close.FLOW)
-        except ConnectionResetError:
-            # The client went away while we wrote; there is nobody to tell.
-            self._close = self._close or Close.GOING_AWAY
-        except Exception as error:  # noqa: BLE001 - told to the operator and, by its code, the client
-            self._fail(error)
-
-    async def _finish(self) -> None:
-        try:
-            if self._delivering is not None:
-                self._delivering.cancel()
-            # What was begun is finished: a message is accepted or refused, and an
-            # acknowledgement that came is not forgotten.
-            await asyncio.gather(
-                *(task for task in (self._delivering, self._closing, *self._tasks) if task),
-                return_exceptions=True,
-            )
-            await self._slots.empty()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            if self._pump is not None:
-                await self._pump.settled()
-        finally:
-            self._streams.remove(self)
-            self._ended.set()
+            answer, socket = await websocket.accept(request, frames.SUBPROTOCOL, MAX_MESSAGE)
+        except BaseException:
+            self._forget()
+            raise
+        if socket is None:
+            self._forget()
+            return answer
+        loop = asyncio.get_running_loop()
+        self._socket = socket
+        self._outbox = Outbox(socket.transport, socket, loop)
+        self._log.info("stream_opened", device=str(self.caller.id))
+        if self._close is None:
+            self._greeting = loop.call_later(HELLO_WAIT, self.stop, Close.MALFORMED)
+        else:
+            # Revoked, or the relay stops, since the request was admitted.
+            socket.close(self._close)
+        socket.begin(self, self._streams.heartbeats, self._settings.heartbeat)
+        return answer
 
     def stop(self, code: Close) -> None:
         """Begin to close the connection with a code; later calls change nothing."""
         if self._close is None:
             self._close = code
-            self._closing = asyncio.create_task(self._shut(code))
+            if self._delivering is not None:
+                self._delivering.cancel()
+            if self._socket is not None:
+                self._outbox.flush()
+                self._socket.close(code)
 
-    async def _shut(self, code: Close) -> None:
-        if self._delivering is not None:
-            self._delivering.cancel()
-        if self._transport is None:
-            return
-        self._outbox.flush()
+    def ended(self, code: int) -> None:
+        """Finish what was begun: the client is gone."""
+        self._greeted()
+        # The task is kept by what it waits for, and by nobody where that is nothing.
+        self._spawn(self._finish(code))
+
+    async def _finish(self, code: int) -> None:
         try:
-            async with asyncio.timeout(2 * CLOSE_WAIT):
-                await self._ws.close(code=code)
-        except TimeoutError:
-            # It reads nothing, so it will not read the close frame either.
-            self._transport.abort()
+            if self._delivering is not None:
+                self._delivering.cancel()
+            # What was begun is finished: a message is accepted or refused, and an
+            # acknowledgement that came is not forgotten.
+            await self._slots.empty()
+            mine = asyncio.current_task()
+            begun = [task for task in (self._delivering, *(self._tasks or ())) if task]
+            await asyncio.gather(*(t for t in begun if t is not mine), return_exceptions=True)
+            if self._pump is not None:
+                await self._pump.settled()
+        finally:
+            close = int(self._close or code)
+            self._metrics.closes[close] += 1
+            self._log.info("stream_closed", device=str(self.caller.id), close=close)
+            self._forget()
+
+    def _forget(self) -> None:
+        self._streams.remove(self)
+        self._ended.set()
 
     async def stopped(self) -> None:
         """Wait until the connection has ended and nothing that it began is under way."""
@@ -237,19 +217,54 @@ class Connection:
 
     # --- frames in ----------------------------------------------------------------------
 
-    async def _receive(self) -> bytes | None:
-        while True:
-            message = await self._ws.receive()
-            if message.type is WSMsgType.BINARY:
-                data: bytes = message.data
-                return data
-            if message.type is WSMsgType.TEXT:
-                raise _CloseError(Close.MALFORMED)
-            if message.type not in _KEEPING_ALIVE:
-                return None
-            self._count()
-            if message.type is WSMsgType.PING:
-                await self._ws.pong(message.data)
+    def received(self, kind: Kind, data: bytes) -> None:
+        """Take what came."""
+        try:
+            self._take(kind, data)
+        except _CloseError as error:
+            self.stop(error.code)
+        except FlowError:
+            self.stop(Close.FLOW)
+        except Exception as error:  # noqa: BLE001 - told to the operator and, by its code, the client
+            self._fail(error)
+
+    def _take(self, kind: Kind, data: bytes) -> None:
+        if kind is Kind.BINARY:
+            if not self._is_greeted:
+                self._hold(self._greet(_hello(data)))
+            elif not self._handle(data) or self._outbox.is_full:
+                self._hold(self._room())
+            return
+        if kind is Kind.TEXT:
+            raise _CloseError(Close.MALFORMED)
+        self._count()
+        if kind is Kind.PING and self._socket is not None:
+            self._socket.pong(data)
+            if self._outbox.is_full:
+                self._hold(self._room())
+
+    def _hold(self, until: Coroutine[Any, Any, None]) -> None:
+        """Take nothing more until something is done."""
+        if self._socket is not None:
+            self._socket.hold()
+        self._spawn(self._held(until))
+
+    async def _held(self, until: Coroutine[Any, Any, None]) -> None:
+        try:
+            await until
+        except _CloseError as error:
+            self.stop(error.code)
+        except ConnectionResetError:
+            # The client went away while we wrote; there is nobody to tell.
+            self.stop(Close.GOING_AWAY)
+        except Exception as error:  # noqa: BLE001 - told to the operator and, by its code, the client
+            self._fail(error)
+        if self._socket is not None:
+            self._socket.go_on()
+
+    async def _room(self) -> None:
+        await self._slots.room()
+        await self._outbox.drained()
 
     def _count(self) -> None:
         """Count a frame that is no message; who sends very many is not served on."""
@@ -258,17 +273,14 @@ class Connection:
         except RateExceededError:
             raise _CloseError(Close.RATE) from None
 
-    async def _greet(self) -> None:
-        try:
-            async with asyncio.timeout(HELLO_WAIT):
-                data = await self._receive()
-        except TimeoutError:
-            raise _CloseError(Close.MALFORMED) from None
-        if data is None:
-            return
-        hello = _decode(data)
-        if not isinstance(hello, frames.Hello):
-            raise _CloseError(Close.MALFORMED)
+    def _greeted(self) -> None:
+        self._is_greeted = True
+        if self._greeting is not None:
+            self._greeting.cancel()
+            self._greeting = None
+
+    async def _greet(self, hello: frames.Hello) -> None:
+        self._greeted()
         if hello.version != frames.VERSION:
             self._put(frames.Refused(0, Problem.of(UnsupportedVersionError())))
             raise _CloseError(Close.VERSION)
@@ -382,8 +394,15 @@ class Connection:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
+        if self._tasks is None:
+            self._tasks = set()
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if self._tasks is not None:
+            self._tasks.discard(task)
+            self._tasks = self._tasks or None
 
     # --- frames out ---------------------------------------------------------------------
 
@@ -411,6 +430,13 @@ class Connection:
         else:
             self._log.error("stream_failed", device=str(self.caller.id), **log.failure(error))
             self.stop(Close.UNAVAILABLE)
+
+
+def _hello(data: bytes) -> frames.Hello:
+    hello = _decode(data)
+    if not isinstance(hello, frames.Hello):
+        raise _CloseError(Close.MALFORMED)
+    return hello
 
 
 def _decode(data: bytes) -> frames.ClientFrame:

@@ -21,6 +21,7 @@ from liaison.errors import (
 )
 from liaison.model import DeviceId
 from liaison.relay.errors import TooManyStreamsError
+from liaison.relay.heartbeats import Heartbeats
 from liaison.relay.metrics import Metrics
 from liaison.relay.services.callers import DeviceCaller
 from liaison.wire.frames import Close
@@ -61,11 +62,13 @@ class Streams:
         most: connections in all.
         most_per_device: connections of one device.
         metrics: where they count.
+        heartbeats: which pings those that are silent.
     """
 
     most: int
     most_per_device: int
     metrics: Metrics = field(default_factory=Metrics)
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
     _open: dict[DeviceId, list[Stream]] = field(default_factory=dict)
     _delivering: dict[DeviceId, Stream] = field(default_factory=dict)
     _count: int = 0

@@ -93,6 +93,7 @@ class Stage:
         self.asked: list[int] = []
         self.woken = asyncio.Event()
         self.ended = asyncio.Queue[Connection]()
+        self.watching: list[asyncio.Task[None]] = []
         self.notes: set[str] = set()
         self.accepted: list[frames.Send] = []
         self.accepting: Callable[[], Any] | None = None
@@ -140,11 +141,15 @@ class Stage:
             log.logger(),
         )
         try:
-            return await connection.run(request)
+            answer = await connection.open(request)
         except TooManyStreamsError:
             return web.Response(status=429)
-        finally:
-            self.ended.put_nowait(connection)
+        self.watching.append(asyncio.create_task(self._watch(connection)))
+        return answer
+
+    async def _watch(self, connection: Connection) -> None:
+        await connection.stopped()
+        self.ended.put_nowait(connection)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[TestClient[Any, Any]]:
@@ -153,6 +158,9 @@ class Stage:
         client: TestClient[Any, Any]
         async with Server(app) as server, TestClient(server) as client:
             yield client
+            # As the relay does when it stops: nothing of a connection outlives it.
+            await self.streams.end_all(Close.GOING_AWAY)
+            await asyncio.gather(*self.watching)
 
 
 @asynccontextmanager

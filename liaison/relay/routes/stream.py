@@ -27,4 +27,4 @@ async def stream(request: web.Request) -> web.StreamResponse:
     connection = Connection(
         caller, app[SERVICES], app[SETTINGS], app[LIMITS], app[STREAMS], app[NOW_MS], app[LOG]
     )
-    return await connection.run(request)
+    return await connection.open(request)
