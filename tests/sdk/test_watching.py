@@ -16,11 +16,11 @@ from liaison.crypto import x509_issue
 from liaison.crypto.secret import random_bytes
 from liaison.crypto.signing import SignatureScheme, SigningKey
 from liaison.model import ChannelId, DeviceId, PartyCode
-from liaison.policy import participation, signing, templates
+from liaison.policy import participation, revocation, signing, templates
 from liaison.policy.agreement import Agreement, AgreementKind
 from liaison.policy.lifecycle import Event
 from liaison.policy.participation import Statement
-from liaison.policy.revocation import Reason
+from liaison.policy.revocation import Reason, RevocationList
 from liaison.relay import identity
 from liaison.relay.files import DataDir
 from liaison.tlog.fields import EntryType
@@ -30,8 +30,10 @@ from liaison.wire.log import LogAnswer, LogQuery
 from liaison.wire.problems import Problem, RemoteError
 from liaison_sdk.enrol import EnrolmentOptions, enrol
 from liaison_sdk.registrar import authority, comparing, watching
+from liaison_sdk.registrar.comparing import KeyEvent
 from liaison_sdk.registrar.desk import RelayDesk
 from liaison_sdk.registrar.office import RegistrarOffice
+from liaison_sdk.registrar.state import OfficeState, WatchedLog
 from liaison_sdk.registrar.store import Role
 from liaison_sdk.registrar.watching import Watched
 from tests.sdk.support import AGREEMENT, CHEAP, PASSPHRASE
@@ -414,6 +416,58 @@ async def test_a_statement_that_is_kept_out_of_the_log_is_an_alarm(scene: Scene)
     assert "(withdrawn) is not in the log" in alarm.text
     await scene.desk.accept_alarms()
     assert (await later(scene))[0].alarms == ()
+
+
+async def test_a_revocation_that_the_relay_sits_on_is_an_alarm(scene: Scene) -> None:
+    await scene.enrol()
+    await scene.watch("certificate")
+    api: Any = scene.desk._api
+    taken = api.publish_revocations
+
+    async def sit_on(_signed: bytes) -> None:
+        """Say yes, and do nothing."""
+
+    api.publish_revocations = sit_on
+    await scene.desk.revoke(DEVICE, Reason.KEY_COMPROMISE, lifetime_days=30)
+    assert (await scene.desk.watch())[0].alarms == ()
+
+    (alarm,) = (await later(scene))[0].alarms
+
+    assert "(revocation list 2) is not in the log" in alarm.text
+    # It is told once; and one that is there gives no alarm.
+    await scene.desk.accept_alarms()
+    assert (await later(scene))[0].alarms == ()
+    api.publish_revocations = taken
+    await scene.desk.renew(lifetime_days=30)
+    await scene.watch("revocations", "revoked")
+    assert (await later(scene))[0].alarms == ()
+
+
+@pytest.mark.parametrize(
+    ("issued", "size", "has_events", "expected"),
+    [
+        (HOUR, 0, True, 7),
+        (HOUR + 1, 0, True, 0),
+        (2 * HOUR, 0, False, None),
+        (2 * HOUR, 3, False, 7),
+    ],
+)
+def test_a_log_need_not_have_a_list_from_before_it_was_watched(
+    issued: int, size: int, has_events: bool, expected: int | None
+) -> None:
+    begun = int(time.time()) - HOUR
+    newest = replace(
+        RevocationList.empty(PartyCode("NOR"), issued_at=begun + issued, next_update=begun + YEAR),
+        number=7,
+    )
+    books = OfficeState(revocations=revocation.sign(newest, World().party("NOR").registrar_key))
+    event = KeyEvent(0, begun * 1000, "signature", AGREEMENT, "", "")
+
+    alarms, listed = comparing.compare_lists(
+        books, WatchedLog(AGREEMENT, size), [event] if has_events else [], begun + issued
+    )
+
+    assert (alarms, listed) == ([], expected)
 
 
 async def test_a_statement_that_the_office_has_not_signed_is_an_alarm(scene: Scene) -> None:

@@ -13,7 +13,9 @@ from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.model import PartyCode
+from liaison.policy import revocation
 from liaison.policy.canonical import from_base64
+from liaison.policy.revocation import RevocationList
 from liaison.tlog.commitment import Value
 from liaison.tlog.entries import Entry
 from liaison.tlog.fields import EntryType
@@ -89,18 +91,63 @@ def compare(
                 text = f"{event.act} {event.subject}: {event.problem}"
                 alarms.append(WatchAlarm(index, text, now))
     late = [one for one in state.said if _is_missing(one, known.agreement, said, now)]
-    alarms += [WatchAlarm(-1, _missing_text(one), now) for one in late]
+    alarms += [WatchAlarm(-1, _missing_text(one.what, one.at), now) for one in late]
     own = {one.digest for one in state.said if one.agreement == known.agreement}
     return events, alarms, tuple(sorted(own & (said | {one.digest for one in late})))
+
+
+def compare_lists(
+    state: OfficeState, known: WatchedLog, events: Sequence[KeyEvent], now: int
+) -> tuple[list[WatchAlarm], int | None]:
+    """Look for the newest revocation list: a relay that sits on it keeps a stolen device in.
+
+    Args:
+        state: the books.
+        known: how far the log was watched before.
+        events: what is new in it about the party.
+        now: Unix seconds.
+
+    Returns:
+        What is wrong, and which list need not be looked for any more.
+    """
+    if state.revocations is None:
+        return [], known.listed
+    newest = revocation.read(state.revocations)
+    listed = known.listed
+    if listed is None:
+        listed = _listed_before(newest, known, events)
+    if listed is None:
+        return [], None
+    found = (int(e.subject) for e in events if e.act == "revocations" and not e.problem)
+    listed = max([listed, *found])
+    if newest.number <= listed or now - newest.issued_at <= PATIENCE:
+        return [], listed
+    what = f"revocation list {newest.number}"
+    return [WatchAlarm(-1, _missing_text(what, newest.issued_at), now)], newest.number
+
+
+def _listed_before(
+    newest: RevocationList, known: WatchedLog, events: Sequence[KeyEvent]
+) -> int | None:
+    """Return which list a log need not have that is watched for the first time; None for: yet unknown."""
+    if known.size:
+        # Earlier programs did not note what they had seen.
+        return newest.number
+    if not events:
+        return None
+    # The log does not tell what there was before it, or before the party came in; and the clocks of
+    # office and relay differ.
+    is_before = newest.issued_at - PATIENCE <= events[0].time_ms // 1000
+    return newest.number if is_before else 0
 
 
 def _is_missing(one: Said, agreement_id: str, said: Collection[str], now: int) -> bool:
     return one.agreement == agreement_id and one.digest not in said and now - one.at > PATIENCE
 
 
-def _missing_text(one: Said) -> str:
-    at = datetime.fromtimestamp(one.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"what this office signed at {at} ({one.what}) is not in the log"
+def _missing_text(what: str, signed_at: int) -> str:
+    at = datetime.fromtimestamp(signed_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"what this office signed at {at} ({what}) is not in the log"
 
 
 def _event(

@@ -112,6 +112,8 @@ class WatchedLog:
             and the epoch.
         said: digests of the own party's statements and exclusions, hex, that need not be looked
             for any more: they stand in the log, or that they do not was told.
+        listed: number of the newest revocation list of which the same holds; None where nothing
+            about the party was read yet.
     """
 
     agreement: str
@@ -121,6 +123,7 @@ class WatchedLog:
     alarms: tuple[WatchAlarm, ...] = ()
     channels: tuple[tuple[bytes, int, int], ...] = ()
     said: tuple[str, ...] = ()
+    listed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +352,7 @@ def _watched(log: WatchedLog) -> dict[str, Any]:
         "alarms": [[one.index, one.text, one.at] for one in log.alarms],
         "channels": [[name.hex(), seq, epoch] for name, seq, epoch in log.channels],
         "said": list(log.said),
+        "listed": log.listed,
     }
 
 
@@ -361,6 +365,7 @@ def _read_watched(node: dict[str, Any]) -> WatchedLog:
         tuple(WatchAlarm(*one) for one in node["alarms"]),
         tuple((bytes.fromhex(name), seq, epoch) for name, seq, epoch in node["channels"]),
         tuple(node.get("said", ())),
+        node.get("listed"),
     )
 
 

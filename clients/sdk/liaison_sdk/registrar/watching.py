@@ -180,12 +180,15 @@ class _Watch:
         events, about, said = comparing.compare(
             state, self._office.party.code, known, entries, read.shown, self._now
         )
-        old = _old(self._agreement, self._office.party.code, known, read.seen, self._now)
-        if old and await self._has_left():
+        lacking, listed = comparing.compare_lists(state, known, events, self._now)
+        lacking += _old(self._agreement, self._office.party.code, known, read.seen, self._now)
+        if lacking and await self._has_left():
             # To who has left the relay shows the log that there was until then.
-            old = []
-        alarms = (*known.alarms, *begun, *old, *unread, *twice, *about)[:_MOST_ALARMS]
-        kept = await self._keep(replace(after, alarms=alarms, channels=channels, said=said))
+            lacking = []
+        alarms = (*known.alarms, *begun, *lacking, *unread, *twice, *about)[:_MOST_ALARMS]
+        kept = await self._keep(
+            replace(after, alarms=alarms, channels=channels, said=said, listed=listed)
+        )
         return Watched(name, kept.size, tuple(events), alarms=kept.alarms)
 
     async def _has_left(self) -> bool:
