@@ -193,7 +193,8 @@ def _served(settings: Settings, certificate: Path) -> Iterator[Finding]:
         return
     leaf, end, _ = certificate.read_text().partition("-----END CERTIFICATE-----")
     if seen.certificate == ssl.PEM_cert_to_DER_cert(leaf.lstrip() + end):
-        yield ok("served", f"the relay on {settings.listen} shows this certificate")
+        keys = f"exchanges keys by {seen.group or 'an unknown group'}"
+        yield ok("served", f"the relay on {settings.listen} shows this certificate and {keys}")
     else:
         yield warning("served", f"the relay on {settings.listen} shows another certificate")
 

@@ -124,8 +124,19 @@ def test_the_composed_services_name_files_volumes_and_each_other() -> None:
     built = services["migrate"]["build"]
     assert (DEPLOY / "compose" / built["context"]).resolve() == ROOT
     assert (ROOT / built["dockerfile"]).is_file()
-    # Made by init's first lines, and by nobody else.
     assert {services["relay"]["command"][0], services["migrate"]["command"][0]} <= COMMANDS
+
+
+def test_the_composed_relay_is_initialised_by_what_needs_no_relay_yet() -> None:
+    first = (DEPLOY / "compose" / "compose.yaml").read_text().partition("\nname:")[0]
+    (service,) = re.findall(r"run --rm (\w+) init ", first)
+
+    found = COMPOSE["services"][service]
+
+    # Whatever it depends on is started before it, and migrations fail where nothing is.
+    assert found["depends_on"].keys() == {"database"}
+    assert found["image"] == COMPOSE["services"]["relay"]["image"]
+    assert "relay:/data" in found["volumes"]
 
 
 def test_the_composed_services_may_do_little_and_only_the_relay_is_reached() -> None:
@@ -159,6 +170,8 @@ def test_the_containerfile_copies_what_there_is_and_runs_as_nobody_special() -> 
     ]
 
     assert copied
+    # Not the checkout as it lies there: it has the password and the keys of who composes from it.
+    assert "." not in copied
     assert all((ROOT / word).exists() for word in copied)
     assert CONTAINERFILE.index("USER liaison") < CONTAINERFILE.index("ENTRYPOINT")
     assert "--require-hashes" in CONTAINERFILE

@@ -195,6 +195,11 @@ async def test_a_running_relay_is_asked_which_certificate_it_shows(relay: Runnin
     after = await asyncio.to_thread(look, data, load)
 
     assert before["served"][0] is Verdict.OK
+    # Both ends are of one OpenSSL here, so the relay does what its context would.
+    assert (
+        before["served"][1].rpartition(" ")[2]
+        == before["key share"][1].split(" by ")[1].split(";")[0]
+    )
     assert before["process"] == (Verdict.OK, "running")
     assert after["served"][0] is Verdict.WARNING
     assert "another certificate" in after["served"][1]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -12,11 +13,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from liaison.crypto import trial_tls
-from liaison.relay import tls
+from liaison.relay import probing, tls
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import DataDir
 from liaison.relay.settings import Settings, TLSMode
-from tests.support.relay import RelayProcess, make
+from liaison_sdk.transport import AiohttpTransport
+from tests.support.relay import RelayProcess, RunningRelay, make, relay  # noqa: F401 - a fixture
 
 NOW = int(time.time())
 DEV = Settings(tls=TLSMode.DEV)
@@ -249,3 +251,41 @@ def test_a_running_relay_takes_up_a_new_certificate_when_it_gets_the_signal(
     assert connects(process.port, trusting(tmp_path, new))
     assert not connects(process.port, old)
     assert process.terminate() == 0
+
+
+# --- how keys are exchanged --------------------------------------------------------------
+
+POST_QUANTUM = ssl.OPENSSL_VERSION_INFO >= (3, 5)
+"""Whether OpenSSL has the hybrid exchange; both ends of these tests are of the same."""
+
+
+def exchanged(port: int, client: ssl.SSLContext) -> str:
+    """Return by which group a client and a relay that runs exchange keys."""
+    incoming, outgoing, received = ssl.MemoryBIO(), ssl.MemoryBIO(), b""
+    end = client.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        while True:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                connection.sendall(outgoing.read())
+                data = connection.recv(1 << 16)
+                assert data, "the relay ended the handshake"
+                received += data
+                incoming.write(data)
+            else:
+                return probing.group_of(received)
+
+
+async def test_a_client_and_a_relay_exchange_keys_by_the_best_that_openssl_has(
+    relay: RunningRelay,  # noqa: F811
+) -> None:
+    port = int(relay.url.rpartition(":")[2])
+    ours = AiohttpTransport(relay.url, ca_file=relay.ca)._context()
+    older = ssl.create_default_context(cafile=str(relay.ca))
+    older.set_ecdh_curve("X25519")
+
+    groups = [await asyncio.to_thread(exchanged, port, client) for client in (ours, older)]
+
+    # Who can't do better is served all the same.
+    assert groups == ["X25519MLKEM768" if POST_QUANTUM else "x25519", "x25519"]
