@@ -75,6 +75,11 @@ class Held:
             return True
         return self.cosigning is not None and self.cosigning.confirmed.is_set()
 
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether nothing is signed until a quorum of its witnesses has answered."""
+        return self.cosigning is not None and not self.may_sign
+
     def end(self) -> None:
         """Publish nothing more, and ask no witness."""
         self.is_over = True

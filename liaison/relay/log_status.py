@@ -41,7 +41,7 @@ def problems(publisher: Publisher) -> list[str]:
         held = publisher.held(agreement)
         if agreement in publisher.recorder.refused:
             found.add(LogRefusedError.code)
-        elif held is not None and held.cosigning is not None and not held.may_sign:
+        elif held is not None and held.is_unconfirmed:
             found.add(UNCONFIRMED)
     return sorted(found)
 

@@ -1,6 +1,8 @@
 """What a scrape reads beside the counters: the logs, what waits for devices, the disk.
 
-What comes from the database is read at most every `AGE` seconds, however many ask.
+What comes from the database is read at most every `AGE` seconds, however many ask. What waits for
+devices is added up of some stays in channels at a time: with very many, the sums are as old as one
+round over all of them takes.
 """
 
 from __future__ import annotations
@@ -22,8 +24,14 @@ from liaison.storage.logs import LogRow
 
 AGE: Final = 10.0
 """Seconds for which what was read from the database is given again."""
+STAYS: Final = 50_000
+"""Devices' stays in channels that are looked at each time: a tenth of a second on SQLite."""
 PATIENCE: Final = 5.0
 """Seconds that the database has to answer; otherwise it counts as away."""
+
+
+STATES: Final = ("ok", "waiting", "unconfirmed", "refused")
+"""Of logs, as `liaison-relay log status` calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,7 @@ class Scrape:
     _read_at: float = float("-inf")
     _logs: LogFacts | None = None
     _backlog: Backlog | None = None
+    _walk: backlog.Walk = backlog.BEGIN
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def facts(self) -> Facts:
@@ -66,7 +75,7 @@ class Scrape:
         async with self._reading:
             now = time.monotonic()
             if now - self._read_at >= AGE:
-                self._logs, self._backlog = await self._from_database()
+                self._logs = await self._from_database()
                 # What could not be read is asked for again.
                 self._read_at = now if self._logs is not None else float("-inf")
         disk, files = await asyncio.to_thread(self._from_disk)
@@ -80,7 +89,7 @@ class Scrape:
             return False
         return True
 
-    async def _from_database(self) -> tuple[LogFacts | None, Backlog | None]:
+    async def _from_database(self) -> LogFacts | None:
         try:
             async with asyncio.timeout(PATIENCE), self.relay.database.read() as tx:
                 found = _Logs(self.relay)
@@ -95,9 +104,14 @@ class Scrape:
                             else None
                         )
                         found.lag(stage, oldest)
-                return found.facts(), await backlog.measure(tx)
+                walk = await backlog.measure(tx, self._walk, limit=STAYS)
         except (LiaisonError, TimeoutError):
-            return None, None
+            self._backlog = None
+            return None
+        if walk.is_over:
+            self._backlog, walk = walk.found, backlog.BEGIN
+        self._walk = walk
+        return found.facts()
 
     def _from_disk(self) -> tuple[tuple[int, int], dict[str, int]]:
         usage = shutil.disk_usage(self.relay.publisher.root.parent)
@@ -122,7 +136,7 @@ class _Logs:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._now = relay.clocks.now_ms()
-        self._states: Counter[str] = Counter({"ok": 0, "waiting": 0, "refused": 0})
+        self._states: Counter[str] = Counter(dict.fromkeys(STATES, 0))
         self._entries: Counter[str] = Counter({"recorded": 0, "published": 0, "cosigned": 0})
         self._lags = {"published": 0.0, "cosigned": 0.0}
         self._witnesses: Counter[str] = Counter({"none": 0})
@@ -141,6 +155,8 @@ class _Logs:
         cosigned = row.cosigned_size
         if row.agreement in publisher.recorder.refused:
             self._states["refused"] += 1
+        elif held is not None and held.key == row.key and held.is_unconfirmed:
+            self._states["unconfirmed"] += 1
         else:
             self._states["ok" if cosigned >= row.size else "waiting"] += 1
         self._entries.update(recorded=row.size, published=signed, cosigned=cosigned)

@@ -229,7 +229,7 @@ async def test_channels_go_on_with_numbers_that_were_never_given_out(
     ranges = {(one["device"], one["first"], one["last"]) for one in delivered}
     assert ranges == {(str(deu.device.device), ROOM + 1, ROOM + 2)}
     async with relay.database.read() as tx:
-        waits = await backlog.measure(tx)
+        waits = (await backlog.measure(tx, limit=100)).found
     assert waits.longest <= len(seqs) + 1
 
 
