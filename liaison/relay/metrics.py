@@ -114,26 +114,23 @@ class Metrics:
             histogram = self.requests[method, route] = _seconds()
         histogram.observe(seconds)
 
-    def group(self, seconds: float, waited: Iterable[tuple[int, float]]) -> None:
+    def group(self, seconds: float, waited: Iterable[tuple[int, int, float]]) -> None:
         """Count a transaction that is durable.
 
         Args:
             seconds: it took.
-            waited: of each operation its precedence and the seconds since it was handed in.
+            waited: precedences, how many operations of each there were, and the seconds since the
+                first of them was handed in.
         """
-        longest: dict[int, float] = {}
-        numbers: dict[int, int] = {}
-        for precedence, wait in waited:
-            numbers[precedence] = numbers.get(precedence, 0) + 1
-            if wait > longest.get(precedence, -1.0):
-                longest[precedence] = wait
-        self.groups.observe(sum(numbers.values()))
-        self.commits.observe(seconds)
-        for precedence, wait in longest.items():
+        operations = 0
+        for precedence, number, wait in waited:
+            operations += number
             histogram = self.waits.get(precedence)
             if histogram is None:
                 histogram = self.waits[precedence] = _seconds()
-            histogram.observe(wait, numbers[precedence])
+            histogram.observe(wait, number)
+        self.groups.observe(operations)
+        self.commits.observe(seconds)
 
     def batch(self, count: int, precedence: int) -> bool:
         """Count items that were handed to a connection together; whether the first is to be timed.

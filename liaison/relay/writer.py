@@ -20,14 +20,13 @@ its transaction: an entry and what it tells of are durable together.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, groupby
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -35,6 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from liaison.errors import LiaisonError, UnavailableError
 from liaison.model import Precedence
 from liaison.relay import log
+from liaison.relay.lanes import Lanes, Waiting, waits
 from liaison.relay.metrics import Metrics
 from liaison.storage import failures
 from liaison.storage.engine import Database
@@ -155,20 +155,11 @@ class Batch(Protocol[_O_contra, _R_co]):
         ...
 
 
-class _Waiting(NamedTuple):
-    # Compared by these two, of which no two have the same.
-    urgency: int
-    order: int
-    operation: Operation[Any]
-    done: Callable[[Any], object]
-    since: float
-
-
 @dataclass(slots=True)
 class _Applied:
     """A group that was applied: the results, what follows its commit, what the log has to tell."""
 
-    outcomes: list[tuple[_Waiting, Any]] = field(default_factory=list)
+    outcomes: list[tuple[Waiting, Any]] = field(default_factory=list)
     callbacks: list[Callable[[], object]] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)
     successors: dict[str | None, int] = field(default_factory=dict)
@@ -209,9 +200,7 @@ class Writer:
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
         self._group = group
-        self._waiting: list[_Waiting] = []
-        self._waiting_bytes = 0
-        self._order = count()
+        self._lanes = Lanes()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -223,12 +212,12 @@ class Writer:
 
     def waiting(self) -> Counter[int]:
         """Return how many operations wait, by precedence."""
-        return Counter(-one.urgency for one in self._waiting)
+        return self._lanes.counts()
 
     @property
     def waiting_bytes(self) -> int:
         """What those that wait keep in memory."""
-        return self._waiting_bytes
+        return self._lanes.bytes
 
     async def start(self) -> None:
         """Begin to write."""
@@ -270,15 +259,12 @@ class Writer:
             raise UnavailableError("the relay is stopping and takes nothing more")
         # A flood of what is less urgent leaves room for what is more.
         share = 1.0 if operation.precedence >= Precedence.FLASH else ORDINARY
-        too_much = self._waiting_bytes + operation.size > self._max_waiting_bytes * share
-        full = len(self._waiting) >= self._max_waiting * share or (too_much and self._waiting)
+        lanes = self._lanes
+        too_much = lanes.bytes + operation.size > self._max_waiting_bytes * share
+        full = len(lanes) >= self._max_waiting * share or (too_much and lanes)
         if full and not operation.is_own:
             raise BusyError(hint="wait a second and send it again")
-        waiting = _Waiting(
-            -operation.precedence, next(self._order), operation, done, time.monotonic()
-        )
-        heapq.heappush(self._waiting, waiting)
-        self._waiting_bytes += operation.size
+        lanes.add(Waiting(operation, done, time.monotonic()))
         self._news.set()
 
     async def _run(self) -> None:
@@ -286,21 +272,16 @@ class Writer:
             while True:
                 await self._news.wait()
                 self._news.clear()
-                while self._waiting:
-                    await self._write(self._take())
+                while self._lanes:
+                    await self._write(self._lanes.take(self._group))
                 if self._stopping:
                     return
         finally:
             # Nobody waits for ever for a writer that was cancelled or has failed.
-            _fail(self._waiting, None)
-            self._waiting = []
+            while self._lanes:
+                _fail(self._lanes.take(self._group), None)
 
-    def _take(self) -> list[_Waiting]:
-        taken = [heapq.heappop(self._waiting) for _ in range(min(self._group, len(self._waiting)))]
-        self._waiting_bytes -= sum(w.operation.size for w in taken)
-        return _neighbours(taken)
-
-    async def _write(self, group: list[_Waiting]) -> None:
+    async def _write(self, group: list[Waiting]) -> None:
         began = time.monotonic()
         try:
             applied = await self._commit(group)
@@ -323,13 +304,16 @@ class Writer:
             return
         # Durable from here on: first the answers, then the wake-ups.
         for waiting, outcome in applied.outcomes:
-            _resolve(waiting, outcome)
+            try:
+                waiting.done(outcome)
+            except Exception as e:  # noqa: BLE001 - told as below; the others still get theirs
+                _told_nobody(e)
         for callback in applied.callbacks:
             _call(callback)
         done = time.monotonic()
-        self._metrics.group(done - began, ((-one.urgency, done - one.since) for one in group))
+        self._metrics.group(done - began, waits(group, done))
 
-    async def _commit(self, group: list[_Waiting]) -> _Applied:
+    async def _commit(self, group: list[Waiting]) -> _Applied:
         for left in reversed(range(_TRIES)):
             try:
                 async with self._database.write() as tx:
@@ -352,21 +336,14 @@ def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
     except Exception as e:  # noqa: BLE001 - what was committed is committed; the next ones go on
-        log.logger().error("wake_failed", **log.failure(e))
+        _told_nobody(e)
 
 
-def _neighbours(group: list[_Waiting]) -> list[_Waiting]:
-    """Bring what is equally urgent and written together side by side."""
-    kinds: dict[int, int] = {}
-    ranked = [
-        (w.urgency, kinds.setdefault(id(w.operation.batch()), len(kinds)), w.order, w)
-        for w in group
-    ]
-    ranked.sort()
-    return [waiting for *_, waiting in ranked]
+def _told_nobody(error: Exception) -> None:
+    log.logger().error("wake_failed", **log.failure(error))
 
 
-async def _apply(tx: AsyncConnection, recorder: Recorder | None, group: list[_Waiting]) -> _Applied:
+async def _apply(tx: AsyncConnection, recorder: Recorder | None, group: list[Waiting]) -> _Applied:
     applied = _Applied()
     for _, run in groupby(group, lambda w: id(w.operation.batch())):
         waiting = list(run)
@@ -380,7 +357,7 @@ async def _apply(tx: AsyncConnection, recorder: Recorder | None, group: list[_Wa
 
 
 async def _together(
-    work: Work, handler: Batch[Any, Any], waiting: list[_Waiting], applied: _Applied
+    work: Work, handler: Batch[Any, Any], waiting: list[Waiting], applied: _Applied
 ) -> bool:
     """Apply a run of operations at once; False if one of them spoils it for all."""
     savepoint = await Savepoint.begin(work.tx)
@@ -416,7 +393,7 @@ async def _alone(work: Work, operation: Operation[Any], applied: _Applied) -> An
     return result
 
 
-def _fail(group: list[_Waiting], error: BaseException | None) -> None:
+def _fail(group: list[Waiting], error: BaseException | None) -> None:
     for waiting in group:
         unavailable = UnavailableError(
             "the database could not write this", hint="send it again; doing so is safe"
@@ -425,7 +402,7 @@ def _fail(group: list[_Waiting], error: BaseException | None) -> None:
         _resolve(waiting, unavailable)
 
 
-def _resolve(waiting: _Waiting, outcome: Any) -> None:
+def _resolve(waiting: Waiting, outcome: Any) -> None:
     _call(partial(waiting.done, outcome))
 
 

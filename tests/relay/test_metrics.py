@@ -28,7 +28,7 @@ def test_a_histogram_counts_every_value_in_the_one_bucket_that_it_falls_into(
 def test_of_a_group_each_precedence_counts_with_its_longest_wait() -> None:
     metrics = Metrics()
 
-    metrics.group(0.002, [(1, 0.5), (4, 0.003), (1, 0.02)])
+    metrics.group(0.002, [(1, 2, 0.5), (4, 1, 0.003)])
 
     assert metrics.waits[1].total == 1.0
     assert metrics.waits[4].total == 0.003
