@@ -2,7 +2,8 @@
 
 Each party exports by itself, and each bundle is right for itself. If a log has shown two histories,
 then two parties' bundles have different entries at one place, or signed roots that no one history
-has. Both bundles are verified first, so what differs was signed by the log: it is proof.
+has. Both bundles are verified first, and one key has signed both, so what differs was signed by the
+log: it is proof.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def compare(one: BinaryIO, other: BinaryIO, *, policy: Policy | None = None) -> 
 
     Raises:
         BundleInvalidError: one of them is not right by itself.
-        IncomparableError: they are of logs that do not follow each other, or nothing connects their
-            ranges.
+        IncomparableError: they are of logs that do not follow each other, nothing connects their
+            ranges, or each names a key of its own for the log.
         BundleForkError: they show two histories.
     """
     heads = []
@@ -59,6 +60,8 @@ def compare(one: BinaryIO, other: BinaryIO, *, policy: Policy | None = None) -> 
     origins = {head.manifest.facts.origin for head in heads}
     if len(origins) != 1:
         return _compare_logs(a, b)
+    if policy is None:
+        _check_signers(a, b)
     first = max(head.manifest.facts.first for head in heads)
     end = min(head.manifest.facts.end for head in heads)
     _compare_entries(a, b, first, end)
@@ -69,6 +72,16 @@ def compare(one: BinaryIO, other: BinaryIO, *, policy: Policy | None = None) -> 
             hint="ask for a bundle that overlaps with both",
         )
     return Comparison(origins.pop(), first, max(first, end), sizes)
+
+
+def _check_signers(a: Head, b: Head) -> None:
+    """Check that one key has signed both: anybody can make a bundle with a key of their own."""
+    ours, theirs = ({signed.key for signed in head.checkpoints[-1].log} for head in (a, b))
+    if ours.isdisjoint(theirs):
+        raise IncomparableError(
+            "the bundles name different keys for the log, so one shows nothing about the other",
+            hint="give the keys that the agreement names with --policy",
+        )
 
 
 def _compare_logs(a: Head, b: Head) -> Comparison:

@@ -73,12 +73,14 @@ def compare(
     """Check that two bundles show one history of one log: a fork is what two parties were shown.
 
     Exits 0 when they do, 3 when they show two histories or one of them is not right by itself, and
-    1 when they are of different logs or nothing connects their ranges.
+    1 when they are of different logs, name different keys, or nothing connects their ranges.
     """
     from liaison.audit.compare import compare as compared
     from liaison.audit.errors import BundleForkError
 
     trusted = bundles.read_policy(policy)
+    if trusted is None:
+        cli.out.note("the keys are those that the bundles name: give your own with --policy")
     try:
         with bundles.told(cli, one), one.open("rb") as a, other.open("rb") as b:
             found = compared(a, b, policy=trusted)

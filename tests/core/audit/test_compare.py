@@ -8,7 +8,9 @@ import pytest
 
 from liaison.audit.compare import Comparison, compare
 from liaison.audit.errors import BundleForkError, BundleInvalidError, IncomparableError
+from liaison.crypto.signing import SignatureScheme, SigningKey
 from liaison.tlog.fields import EntryType
+from liaison.tlog.vkey import SignatureType, VerifierKey
 from tests.core.audit.support import ORIGIN, AuditedLog
 
 
@@ -47,6 +49,18 @@ def test_parts_that_meet_are_compared_where_they_meet() -> None:
 
     assert found == Comparison(ORIGIN, 512, 512, (512,))
     assert one.data == other.data
+
+
+def test_a_bundle_under_a_key_of_its_own_accuses_nobody() -> None:
+    one, other = logs(400, fork=True)
+    made_up = SigningKey.generate(SignatureScheme.ED25519)
+    other.key = VerifierKey.of(ORIGIN, SignatureType.ED25519, made_up)
+    other.signer = made_up
+
+    with pytest.raises(IncomparableError, match="different keys"):
+        compared(one.bundle(), other.bundle())
+    with pytest.raises(BundleInvalidError):
+        compare(io.BytesIO(one.bundle()), io.BytesIO(other.bundle()), policy=one.policy)
 
 
 @pytest.mark.parametrize("at", [0, 255, 256, 400, 699])
