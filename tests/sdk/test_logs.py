@@ -743,16 +743,29 @@ def delivering(client: Client, change: Callable[[Deliver], Deliver | None]) -> N
     connection._take = some
 
 
-async def test_a_message_that_the_relay_says_is_gone_is_told(pair: Stage) -> None:
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_a_message_that_the_relay_says_is_gone_is_told(pair: Stage, *, is_open: bool) -> None:
+    def closed(query: LogQuery, answer: LogAnswer) -> LogAnswer:
+        del query
+        shown = [
+            one.model_copy(update={"disclosure": None}) if b'"accepted"' in one.data else one
+            for one in answer.entries
+        ]
+        return answer.model_copy(update={"entries": shown})
+
     async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
         channel = await talk(attache, officer)
+        assert await until(officer, lambda: all_logged(officer))
+        if not is_open:
+            lying(officer, closed)
+        sender = ATTACHE if is_open else "somebody whom the log does not show"
         told: list[str] = []
         officer._env.listeners.add(lambda e: told.append(e.text))
         erasing(officer, ItemKind.MESSAGE)
         await channel.send("three")
 
         async def noticed() -> bool:
-            return any(f"which {ATTACHE} sent" in text for text in told)
+            return any(f"which {sender} sent" in text for text in told)
 
         assert await until(officer, noticed)
 

@@ -353,13 +353,16 @@ def _tell_gone(
 
     Its sender may have let it expire; that is not in the log, so the relay may as well withhold it.
     """
-    values = place.values or {}
-    if values.get("message") is None or place.entry.time < _erased_before(env, agreement):
+    if place.entry.time < _erased_before(env, agreement):
         return
     at = datetime.fromtimestamp(place.entry.time // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Also where the log shows nothing of it: else a relay would need only to keep that back too.
+    sender = "somebody whom the log does not show"
+    if place.values is not None:
+        sender = str(place.values.get("sender") or sender)
     text = (
-        f"item {place.seq} of the channel, which {values.get('sender')} sent at {at}, was not"
-        " delivered: the relay says that it has expired"
+        f"item {place.seq} of the channel, which {sender} sent at {at}, was not delivered: the relay"
+        " says that it has expired"
     )
     env.announce(tx, Event(EventKind.PROBLEM, channel, text))
 
