@@ -19,7 +19,7 @@ from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.policy.agreement import Agreement
-from liaison.relay import adminsocket, log, log_status, monitor
+from liaison.relay import adminsocket, log, log_status, monitor, restored
 from liaison.relay.adminsocket import JSON, Request
 from liaison.relay.app import Places, Relay
 from liaison.relay.errors import BodyError
@@ -43,6 +43,9 @@ async def perform_on(relay: Relay, request: Request) -> JSON:
         return await _successor(relay, request)
     if request.get("do") == "log.begin_root":
         successors = Successors(relay.publisher, Book())
+        if "lost" in request:
+            head = await successors.head(None)
+            await relay.publisher.give_up(head.row.origin)
         head = await successors.begin_root()
         return _followed(relay, successors, head)
     if request.get("do") == "metrics":
@@ -259,7 +262,11 @@ def run_stopped(data: DataDir, settings: Settings, keys: RelayKeys, request: Req
         LiaisonError: refused; nothing was changed.
     """
     with exclusive(data):
-        places = Places(data.database_url(settings.database_url), data.logs)
+        places = Places(
+            data.database_url(settings.database_url),
+            data.logs,
+            lost_root=restored.lost_root(data),
+        )
         return asyncio.run(_directly(settings, keys, places, request))
 
 

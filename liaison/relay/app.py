@@ -75,12 +75,14 @@ class Places:
         logs: folder of the logs' files.
         witness_context: whom to trust as a witness's host; None for the system's authorities.
         bus_context: whom to trust as a NATS server; None for the system's authorities.
+        lost_root: see `liaison.relay.restored`.
     """
 
     database_url: str
     logs: Path
     witness_context: SSLContext | None = field(default=None, repr=False)
     bus_context: SSLContext | None = field(default=None, repr=False)
+    lost_root: str = ""
 
 
 @dataclass(slots=True)
@@ -150,6 +152,7 @@ class Relay:
         await writer.start()
         await recording.begin(database, writer, recorder)
         await publisher.open()
+        await publisher.give_up(places.lost_root)
         services = Services.build(
             database=database,
             writer=writer,

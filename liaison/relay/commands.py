@@ -160,6 +160,15 @@ def restore_command(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="A copy of the relay's keys/."),
     ] = None,
+    root_checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="The root log's newest checkpoint that is known."
+        ),
+    ] = None,
+    lost_root_log: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--lost-root-log", help="The root log's end is lost: begin a new one.")
+    ] = False,
 ) -> None:
     """Make a data directory of a backup, whose files and logs are checked first."""
     import time
@@ -167,11 +176,19 @@ def restore_command(
     from liaison.relay import restoring, times
 
     found = DataDir.find(data)
-    done = restoring.restore(folder, found, keys, time.time_ns() // 1_000_000)
+    known = None if root_checkpoint is None else root_checkpoint.read_bytes()
+    root = restoring.RootWord(known, lost_root_log)
+    done = restoring.restore(folder, found, keys, root, time.time_ns() // 1_000_000)
     typer.echo(
         f"restored {done.manifest.origin} as it was at {times.iso(done.manifest.made_ms)}"
         f" into {found.path}"
     )
+    if done.lost_root:
+        typer.echo(
+            f"liaison-relay: hint: {done.lost_root} ends here: liaison-relay log begin-root"
+            f" --data {found.path} before it serves",
+            err=True,
+        )
     if done.missing_keys:
         typer.echo(f"liaison-relay: hint: put its keys into {found.keys}", err=True)
     typer.echo(
@@ -355,9 +372,15 @@ def log_successor(
 
 
 @log.command("begin-root")
-def log_begin_root(data: Data = None) -> None:
+def log_begin_root(
+    data: Data = None,
+    lost: Annotated[  # noqa: FBT002 - a flag
+        bool,
+        typer.Option("--lost", help="More of it was signed than is here: it ends in any case."),
+    ] = False,
+) -> None:
     """Begin a new root log in the place of one that is refused; the old one stays as it is."""
-    found = _admin(data, {"do": "log.begin_root"})
+    found = _admin(data, {"do": "log.begin_root"} | ({"lost": "yes"} if lost else {}))
     before = found["predecessor"]
     typer.echo(f"{found['log']} follows the first {before['size']} entries of {before['origin']}")
 
@@ -418,5 +441,8 @@ def _admin(data: Path | None, request: dict[str, str]) -> Any:
         return answer
     with startup.loading():
         from liaison.relay import admin, identity
+        from liaison.relay import log as lines
 
+    # What it finds wrong goes to stderr: stdout has the answer alone.
+    lines.configure("warning")
     return admin.run_stopped(found, _settings(found), identity.load(found), request)

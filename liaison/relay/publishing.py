@@ -39,6 +39,7 @@ from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow, Signed
 from liaison.tlog import merkle
 from liaison.tlog.checkpoint import Checkpoint
+from liaison.tlog.errors import ShrunkError
 from liaison.tlog.note import Note
 from liaison.tlog.policy import Policy
 from liaison.tlog.sequencer import State
@@ -125,6 +126,16 @@ class Publisher:
         self.recorder.listeners.append(self._remember)
         for row in await self._rows(None):
             await self._begin(row)
+
+    async def give_up(self, origin: str) -> None:
+        """Refuse the relay's own log if it has this name: its operator says that its end is lost."""
+        held = self.held(None)
+        if held is not None and held.origin == origin and None not in self.recorder.refused:
+            lost = ShrunkError(
+                f"the end of {origin} is lost, as whoever restored the relay has said",
+                hint="`liaison-relay log begin-root` begins the next one",
+            )
+            await self._refuse(held, lost, {})
 
     async def run(self) -> None:
         """Publish until cancelled."""

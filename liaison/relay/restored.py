@@ -27,19 +27,24 @@ class Mark:
         made_ms: when the backup was made, Unix milliseconds.
         restored_ms: when it was restored.
         was_stopped: whether the relay was stopped when the backup was made.
+        lost_root: the relay's own log of which more was signed than is here, as its operator says;
+            empty where none is lost. Nothing more is recorded in it.
     """
 
     made_ms: int
     restored_ms: int
     was_stopped: bool
+    lost_root: str = ""
 
     def encode(self) -> bytes:
         """Return it as the file has it."""
-        members = {
+        members: dict[str, str | bool] = {
             "made": times.iso(self.made_ms),
             "restored": times.iso(self.restored_ms),
             "was_stopped": self.was_stopped,
         }
+        if self.lost_root:
+            members["lost_root"] = self.lost_root
         return json.dumps(members).encode() + b"\n"
 
     @classmethod
@@ -59,6 +64,17 @@ class Mark:
                 times.parse(members["made"]),
                 times.parse(members["restored"]),
                 members["was_stopped"] is True,
+                str(members.get("lost_root", "")),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise MarkError(f"{data.path / MARK} can't be read") from error
+
+
+def lost_root(data: DataDir) -> str:
+    """Return which of the relay's own logs is lost at its end; empty where none is.
+
+    Raises:
+        MarkError: the mark can't be read.
+    """
+    mark = Mark.read(data)
+    return "" if mark is None else mark.lost_root

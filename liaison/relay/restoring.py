@@ -4,7 +4,8 @@ A backup of a running relay is old the moment it is made: what the relay signed 
 and clients have seen. So a restored copy carries a mark, `restored.json`; the relay says so when
 it starts, and `liaison-relay check` while the logs are not confirmed. Where the lost relay's `log/` is
 still there, a backup that has less than was signed is refused here; otherwise the witnesses tell the relay
-before it signs anything.
+before it signs anything in an agreement's log. The relay's own log has no witness: of it the operator has to
+bring the newest checkpoint that anybody holds, or say that its end is lost.
 """
 
 from __future__ import annotations
@@ -13,18 +14,41 @@ import asyncio
 import contextlib
 import shutil
 import sqlite3
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from liaison.errors import LiaisonError
+from liaison.errors import ConflictError, LiaisonError
 from liaison.policy.relay_identity import RelayIdentity
-from liaison.relay import backup, files, identity, log_audit, settings
+from liaison.relay import backup, files, identity, log_audit, settings, tilestore
 from liaison.relay.backup import DATABASE, IDENTITY, BackupExistsError, Manifest
 from liaison.relay.errors import KeyFileError
 from liaison.relay.files import DataDir
+from liaison.relay.recording import origin_of
 from liaison.relay.restored import MARK, Mark
 from liaison.relay.settings import Settings
 from liaison.storage.engine import Database
+from liaison.tlog.checkpoint import Checkpoint
+from liaison.tlog.note import Note
+
+
+class RootUnknownError(ConflictError):
+    """Nothing says whether the backup has all that the relay's own log has shown."""
+
+    code = "relay.root_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class RootWord:
+    """What the operator knows of the end of the relay's own log.
+
+    Args:
+        checkpoint: the newest that anybody holds, a signed note; None where nobody does.
+        is_lost: whether more was signed than the backup has, or may have been.
+    """
+
+    checkpoint: bytes | None = None
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +58,17 @@ class Restored:
     Args:
         manifest: of the backup.
         missing_keys: why the relay's keys can't be used as they are; empty where they can.
+        lost_root: of the relay's own logs the one that is not gone on with; empty for none.
     """
 
     manifest: Manifest
     missing_keys: str
+    lost_root: str
 
 
-def restore(source: Path, data: DataDir, keys: Path | None, now_ms: int) -> Restored:
+def restore(
+    source: Path, data: DataDir, keys: Path | None, root: RootWord, now_ms: int
+) -> Restored:
     """Make a data directory of a backup. Blocks.
 
     What may be there already: `keys/`, and `log/` of the relay that was lost, with which the backup is
@@ -50,12 +78,14 @@ def restore(source: Path, data: DataDir, keys: Path | None, now_ms: int) -> Rest
         source: the backup.
         data: where the relay is to be.
         keys: a copy of the relay's `keys/`, to be put in place too.
+        root: of the relay's own log; needed where that is not in `log/`.
         now_ms: Unix milliseconds.
 
     Raises:
         BackupError, BackupDamagedError: it is no backup, or not what was written.
         BackupExistsError: there is another relay, or a database, in the directory.
-        ShrunkError, ForkError: what is in `log/` was signed after the backup, or is of another relay.
+        RootUnknownError: the end of the relay's own log is not known.
+        ShrunkError, ForkError: `root`, or what is in `log/`, was signed after the backup, or is of another relay.
         LiaisonError: the backup's logs do not hold together.
     """
     manifest = backup.read(source)
@@ -65,16 +95,18 @@ def restore(source: Path, data: DataDir, keys: Path | None, now_ms: int) -> Rest
         place = backup.database_file(data, _settings(source, data))
         _check_free(data, public, place)
         backup.verify(source)
-        _check_newest(source, data, public)
+        if data.logs.is_dir():
+            _check_newest(source, data.logs, public)
+        lost = _check_root(source, data, manifest, public, root)
         _copy(source, data, manifest)
         _copy_database(source, place)
         if keys is not None:
             _copy_keys(keys, data)
-        mark = Mark(manifest.made_ms, now_ms, manifest.was_stopped)
+        mark = Mark(manifest.made_ms, now_ms, manifest.was_stopped, lost)
         files.write_private(data.path / MARK, mark.encode())
         # Last: while it is absent there is no relay here.
         files.write_public(data.identity, public)
-    return Restored(manifest, _missing_keys(data))
+    return Restored(manifest, _missing_keys(data), lost)
 
 
 def _settings(source: Path, data: DataDir) -> Settings:
@@ -95,16 +127,14 @@ def _check_free(data: DataDir, public: bytes, place: Path) -> None:
         )
 
 
-def _check_newest(source: Path, data: DataDir, public: bytes) -> None:
-    """Compare the backup with what the lost relay has signed, where that is still there."""
-    if not data.logs.is_dir():
-        return
+def _check_newest(source: Path, logs: Path, public: bytes) -> None:
+    """Compare the backup with what the lost relay has signed."""
     database = Database.open(f"sqlite:///{source / DATABASE}")
 
     async def compare() -> None:
         try:
             keys = RelayIdentity.parse(public).log_keys
-            await log_audit.verify(database, data.logs, keys)
+            await log_audit.verify(database, logs, keys)
         finally:
             await database.close()
 
@@ -113,6 +143,58 @@ def _check_newest(source: Path, data: DataDir, public: bytes) -> None:
     except LiaisonError as error:
         error.unchanged = "nothing was restored"
         raise
+
+
+def _check_root(
+    source: Path, data: DataDir, manifest: Manifest, public: bytes, root: RootWord
+) -> str:
+    """Learn where the relay's own log ended; return its name where the end is lost.
+
+    An agreement's log goes on only after its witnesses have said that they have seen no more. This
+    one has none: without a word from outside a second history would begin, and nobody notice.
+    """
+    origin = _root_of(manifest)
+    if tilestore.checkpoint(tilestore.folder(data.logs, origin)) is not None:
+        return ""
+    if root.checkpoint is not None:
+        _check_checkpoint(source, origin, public, root.checkpoint)
+        return ""
+    if root.is_lost:
+        return origin
+    own = tilestore.folder(source / "log", origin) / "checkpoint"
+    raise RootUnknownError(
+        f"nothing here tells where {origin} ended",
+        hint="bring its newest checkpoint that anybody holds (--root-checkpoint; "
+        f"{own} where the relay has not run since), or begin a new one (--lost-root-log)",
+        unchanged="nothing was restored",
+    )
+
+
+def _root_of(manifest: Manifest) -> str:
+    """Return the name of the newest of the relay's own logs."""
+    first = origin_of(manifest.origin, None)
+    found = [name for name in manifest.logs if name == first or name.startswith(f"{first}/")]
+    return max(found, key=lambda name: (len(name), name), default=first)
+
+
+def _check_checkpoint(source: Path, origin: str, public: bytes, data: bytes) -> None:
+    try:
+        named = Checkpoint.parse(Note.decode(data).text).origin
+    except LiaisonError as error:
+        error.unchanged = "nothing was restored"
+        raise
+    if named != origin:
+        raise RootUnknownError(
+            f"the checkpoint is of {named[:200]!r}",
+            hint=f"that of {origin} is needed",
+            unchanged="nothing was restored",
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        # As if it were left of the lost relay, so that it is compared in the same way.
+        kept = tilestore.folder(Path(folder), origin)
+        files.make_private_directory(kept)
+        files.write_private(kept / "checkpoint", data)
+        _check_newest(source, Path(folder), public)
 
 
 def _copy(source: Path, data: DataDir, manifest: Manifest) -> None:

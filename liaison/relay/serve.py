@@ -97,6 +97,7 @@ def prepared(data: DataDir, settings: Settings) -> Iterator[Prepared]:
             data.logs,
             tls.witness_context(settings),
             tls.bus_context(settings),
+            restored.lost_root(data),
         )
         listener = stack.enter_context(_listener(settings.listen))
         metrics = None

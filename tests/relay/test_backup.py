@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from liaison.errors import LiaisonError
 from liaison.policy import signing
-from liaison.relay import backup, checks, files, restored, restoring, settings
+from liaison.policy.relay_identity import RelayIdentity
+from liaison.relay import admin, backup, checks, files, restored, restoring, settings, tilestore
 from liaison.relay.app import Clocks
 from liaison.relay.backup import (
     BackupDamagedError,
@@ -24,7 +26,10 @@ from liaison.relay.backup import (
     Manifest,
 )
 from liaison.relay.checks import Verdict
+from liaison.relay.errors import LogRefusedError
 from liaison.relay.files import DataDir
+from liaison.relay.recording import origin_of
+from liaison.relay.restoring import RootUnknownError, RootWord
 from liaison.relay.settings import TLSMode
 from liaison.storage.engine import Database
 from liaison.storage.tables import items
@@ -68,8 +73,19 @@ def back_up(data: Path, target: Path) -> Manifest:
     return backup.make(DataDir(data), settings.load(data), target, NOW * 1000)
 
 
-def restore(source: Path, data: Path, keys: Path | None = None) -> restoring.Restored:
-    return restoring.restore(source, DataDir(data), keys, NOW * 1000)
+def root_checkpoint(folder: Path) -> bytes | None:
+    """The checkpoint of the relay's own log that is in a backup, or in a data directory."""
+    public = RelayIdentity.parse((folder / "relay.json").read_bytes())
+    kept = tilestore.folder(folder / "log", origin_of(public.origin, None))
+    return tilestore.checkpoint(kept)
+
+
+def restore(
+    source: Path, data: Path, keys: Path | None = None, root: RootWord | None = None
+) -> restoring.Restored:
+    if root is None:
+        root = RootWord(root_checkpoint(source))
+    return restoring.restore(source, DataDir(data), keys, root, NOW * 1000)
 
 
 @asynccontextmanager
@@ -397,16 +413,90 @@ def test_the_operator_backs_up_a_running_relay_and_restores_it(tmp_path: Path) -
     made = process.run("backup", tmp_path / "backup")
     process.terminate()
     anew = RelayProcess(tmp_path / "anew", process.port)
-    done = anew.run("restore", tmp_path / "backup", "--keys", process.data / "keys")
+    unsure = anew.run("restore", tmp_path / "backup", check=False)
+    done = anew.run(
+        "restore", tmp_path / "backup", "--keys", process.data / "keys", "--lost-root-log"
+    )
+    begun = anew.run("log", "begin-root")
     anew.start()
     anew.terminate()
 
     assert made.stdout.startswith(f"wrote {tmp_path / 'backup'}: ")
     assert "the relay is running" in made.stderr
+    assert (unsure.returncode, "--root-checkpoint" in unsure.stderr) == (1, True)
+    assert "log begin-root" in done.stderr
+    assert begun.stdout.startswith(f"127.0.0.1:{process.port}/root-log/2 follows the first ")
     assert done.stdout.startswith(f"restored 127.0.0.1:{process.port} as it was at ")
     events = [json.loads(line)["event"] for line in anew.log.read_text().splitlines()]
     assert events[0] == "restored_copy"
     assert "listening" in events
+
+
+@dataclass
+class Grown:
+    """A relay whose own log has grown since its backup."""
+
+    port: int
+    data: Path
+    backup: Path
+
+
+@pytest.fixture
+async def grown(tmp_path: Path, world: World) -> Grown:
+    found = Grown(free_port(), tmp_path / "relay", tmp_path / "backup")
+    for code in ("NOR", "DEU"):
+        async with running(found.data, port=found.port) as relay:
+            await relay.admit_party(world.party(code).document)
+            await relay.app.publisher.publish()
+        if code == "NOR":
+            await asyncio.to_thread(back_up, found.data, found.backup)
+    return found
+
+
+def test_an_old_backup_is_known_by_what_the_root_log_has_shown_since(
+    tmp_path: Path, grown: Grown
+) -> None:
+    anew, shown = tmp_path / "anew", root_checkpoint(grown.data)
+    assert shown is not None
+    forged = shown.replace(b"root-log\n", b"root-log/7\n", 1)
+    changed = shown[:-10] + b"A" + shown[-9:]
+
+    for root, error in (
+        (RootWord(), RootUnknownError),
+        (RootWord(shown), ShrunkError),
+        (RootWord(forged), RootUnknownError),
+        (RootWord(changed), LiaisonError),
+        (RootWord(b"nothing of the kind"), LiaisonError),
+    ):
+        with pytest.raises(error) as caught:
+            restore(grown.backup, anew, root=root)
+        assert caught.value.unchanged == "nothing was restored"
+
+    assert everything_in(anew) == {}
+
+
+async def test_a_root_log_whose_end_is_lost_gets_a_successor_before_anything_is_signed(
+    tmp_path: Path, grown: Grown, world: World
+) -> None:
+    anew = tmp_path / "anew"
+    lost = RootWord(is_lost=True)
+    await asyncio.to_thread(restore, grown.backup, anew, grown.data / "keys", lost)
+    before = await asyncio.to_thread(root_checkpoint, anew)
+
+    async with running(anew, port=grown.port) as relay:
+        await relay.app.publisher.publish()
+        with pytest.raises(LogRefusedError):
+            await relay.app.check_ready()
+        with pytest.raises(LiaisonError):
+            await relay.admit_party(world.party("SWE").document)
+        begun = await admin.perform_on(relay.app, {"do": "log.begin_root"})
+        await relay.admit_party(world.party("SWE").document)
+        await relay.app.publisher.publish()
+    async with running(anew, port=grown.port) as relay:
+        await relay.app.check_ready()
+
+    assert begun["log"] == f"{begun['predecessor']['origin']}/2"
+    assert await asyncio.to_thread(root_checkpoint, anew) == before
 
 
 async def test_witnesses_know_a_relay_that_was_restored_from_an_old_backup(

@@ -20,6 +20,7 @@ from liaison.policy.log_rules import LogRules
 from liaison.relay import admin, identity, log_status, log_words
 from liaison.relay.errors import KeyFileError, LogRefusedError
 from liaison.relay.files import DataDir
+from liaison.relay.scrape import Scrape
 from liaison.storage import logs
 from liaison.storage.logs import LogRow
 from liaison.tlog.vkey import SignatureType, VerifierKey
@@ -238,6 +239,9 @@ async def test_a_witness_that_only_says_so_stops_no_messages(
         assert (await row_of(relay)).published_size == 0
         ready = await nobody.get("/readyz")
         assert (ready.status, ready.json["problems"]) == (200, ["log.unconfirmed"])
+        facts = await Scrape(relay.app).facts()
+        assert facts.logs is not None
+        assert dict(facts.logs.states) == {"ok": 1, "waiting": 0, "unconfirmed": 1, "refused": 0}
         told = "\n".join(log_words.lines(await log_status.status(relay.app.publisher)))
         assert f"unconfirmed  {relay.identity.origin}/log/{AGREEMENT}" in told
         assert "liar.example says that it has seen more, or other, and shows no proof" in told
@@ -257,6 +261,9 @@ def test_the_operator_sees_how_the_logs_stand_while_the_relay_is_stopped(tmp_pat
     # A log that is whole has no successor.
     refused = relay.run("log", "begin-root", check=False)
     assert (refused.returncode, "the log of this relay is whole" in refused.stderr) == (1, True)
+    # Unless the operator knows of more.
+    begun = relay.run("log", "begin-root", "--lost")
+    assert begun.stdout == f"{origin}/2 follows the first 0 entries of {origin}\n"
 
 
 def test_a_relay_without_its_log_key_does_not_start(tmp_path: Path) -> None:
