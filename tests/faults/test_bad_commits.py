@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -21,8 +22,10 @@ from liaison.model import ChannelId, EndpointId
 from liaison.policy.errors import PolicyRefusedError
 from liaison.relay import log
 from liaison_sdk import ChannelState, Client, MessageState, judgement
+from liaison_sdk.environment import first_of
 from tests.sdk.support import AGREEMENT, POLICY, Stage, endpoint, until
 from tests.support.camp import ATTACHE, OFFICER, Camp
+from tests.support.duty import SEED
 from tests.support.tally import Tally
 from tests.support.traffic import PATIENCE, PATIENT
 
@@ -49,17 +52,20 @@ def with_a_wrong_tag(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_one_wrong_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the next commit hold nonsense for one of those who have to open its path."""
+    """Let the next commit hold nonsense for some of those who have to open its path."""
     left = [True]
+    rng = random.Random(SEED)
     plain = tree_kem.encrypt_path
 
     def encrypt_path(*values: Any) -> Any:
         nodes = list(plain(*values))
         if left and left.pop():
-            first = nodes[0]
-            sealed, *others = first.secrets
-            broken = replace(sealed, ciphertext=bytes(len(sealed.ciphertext)))
-            nodes[0] = replace(first, secrets=(broken, *others))
+            at = rng.choice([n for n, node in enumerate(nodes) if node.secrets])
+            secrets = list(nodes[at].secrets)
+            which = rng.randrange(len(secrets))
+            nonsense = bytes(len(secrets[which].ciphertext))
+            secrets[which] = replace(secrets[which], ciphertext=nonsense)
+            nodes[at] = replace(nodes[at], secrets=tuple(secrets))
         return tuple(nodes)
 
     monkeypatch.setattr(tree_kem, "encrypt_path", encrypt_path)
@@ -83,12 +89,13 @@ async def together(clients: Sequence[Client], after: int) -> None:
     """Wait until everybody is in the same epoch of the room, a later one than `after`."""
     async with asyncio.timeout(PATIENCE):
         while True:
+            changes = [one._env.changes.next() for one in clients]
             found = [c for one in clients for c in await one.channels() if c.name == ROOM]
             if len(found) == len(clients) and all(c.state is ChannelState.ACTIVE for c in found):
                 epochs = {c.epoch for c in found}
                 if len(epochs) == 1 and epochs.pop() > after:
                     return
-            await asyncio.sleep(0.05)
+            await first_of(*changes)
 
 
 async def say(clients: Sequence[Client], what: str) -> set[str]:
@@ -110,12 +117,15 @@ async def shown_to(clients: Sequence[Client], wanted: set[str]) -> Counter[str]:
     shown: Counter[str] = Counter()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):
-            while not wanted <= set(shown):
-                await asyncio.sleep(0.05)
+            while True:
+                changes = [one._env.changes.next() for one in clients]
                 shown.clear()
                 for name, client in zip(EVERYONE, clients, strict=False):
                     read = [m for m in await client.history() if m.state is MessageState.RECEIVED]
                     shown.update(f"{name}: {m.text}" for m in read)
+                if wanted <= set(shown):
+                    break
+                await first_of(*changes)
     return shown
 
 

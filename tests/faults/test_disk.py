@@ -14,12 +14,13 @@ from sqlalchemy import text
 
 from liaison.relay import tilestore
 from liaison.storage.sqlite_direct import DirectConnection
+from liaison_sdk import EventKind
 from liaison_sdk.store import SQLiteStore
 from tests.support.camp import Camp
 from tests.support.duty import FEW, ROUNDS, SEED
 from tests.support.relay import RelayProcess
 from tests.support.tally import Tally
-from tests.support.traffic import PATIENCE, PATIENT, traffic, transport
+from tests.support.traffic import PATIENCE, PATIENT, told, traffic, transport
 from tests.support.trouble import Mangler
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
@@ -27,7 +28,9 @@ pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
 NOTHING = (0, resource.RLIM_INFINITY)
 """Bytes that a file may have: what a process writes fails, as on a full disk."""
 EVERYTHING = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-PAGES = 4
+ALMOST_NOTHING = 64 << 10
+PAGES = 8
+"""Of 4 KiB, that there still are at most in a database that is almost full."""
 
 
 async def test_a_relay_whose_disk_is_full_acknowledges_nothing_and_goes_on_when_it_is_not(
@@ -36,16 +39,18 @@ async def test_a_relay_whose_disk_is_full_acknowledges_nothing_and_goes_on_when_
     relay = RelayProcess(camp.relay, camp.port)
     await asyncio.to_thread(relay.start)
     try:
-        way = Mangler(transport(camp), random.Random(SEED))
+        rng = random.Random(SEED)
+        way = Mangler(transport(camp), rng)
         async with traffic(camp, sender=way) as both:
             await both.send(5)
             await both.all_shown()
-            for _ in range(FEW):
-                resource.prlimit(relay.pid, resource.RLIMIT_FSIZE, NOTHING)
+            for number in range(FEW):
+                # All at once in the first round, in the middle of some write in the others.
+                left = rng.randrange(ALMOST_NOTHING) if number else 0
+                resource.prlimit(relay.pid, resource.RLIMIT_FSIZE, (left, resource.RLIM_INFINITY))
                 before = await both.accepted()
-                await both.send(5)
-                await way.told("unavailable")
-                assert await both.accepted() == before
+                await both.until_told(way, "unavailable")
+                assert left or await both.accepted() == before
                 resource.prlimit(relay.pid, resource.RLIMIT_FSIZE, EVERYTHING)
                 await both.all_shown()
             # What is on the disk was not harmed either.
@@ -63,19 +68,22 @@ async def test_a_relay_whose_disk_is_full_acknowledges_nothing_and_goes_on_when_
 async def test_a_relay_whose_database_is_full_acknowledges_nothing_and_goes_on_when_it_is_not(
     camp: Camp, tally: Tally
 ) -> None:
-    way = Mangler(transport(camp), random.Random(SEED))
+    rng = random.Random(SEED)
+    way = Mangler(transport(camp), rng)
     async with camp.stage() as stage, traffic(camp, sender=way) as both:
         await both.send(5)
         await both.all_shown()
         database = stage.relay.app.database
-        async with database.write() as tx:
-            pages = await tx.scalar(text("PRAGMA page_count"))
-            await tx.execute(text(f"PRAGMA max_page_count = {pages + PAGES}"))
-        await both.send(80)
-        await way.told("unavailable")
-        assert len(await both.accepted()) < len(both.sent)
-        async with database.write() as tx:
-            await tx.execute(text("PRAGMA max_page_count = 1000000"))
+        for _ in range(FEW):
+            async with database.write() as tx:
+                pages = await tx.scalar(text("PRAGMA page_count")) + rng.randrange(PAGES)
+                await tx.execute(text(f"PRAGMA max_page_count = {pages}"))
+            await both.send(40)
+            await both.until_told(way, "unavailable")
+            assert len(await both.accepted()) < len(both.sent)
+            async with database.write() as tx:
+                await tx.execute(text("PRAGMA max_page_count = 1000000"))
+            await both.all_shown()
 
         await both.count(tally)
 
@@ -83,20 +91,22 @@ async def test_a_relay_whose_database_is_full_acknowledges_nothing_and_goes_on_w
 async def test_a_reader_whose_disk_is_full_acknowledges_nothing_and_goes_on_when_it_is_not(
     camp: Camp, tally: Tally
 ) -> None:
+    rng = random.Random(SEED)
     async with camp.stage(), traffic(camp) as both:
         await both.send(5)
         await both.all_shown()
         store = both.deu._env.store
         assert isinstance(store, SQLiteStore)
-        (pages,) = await store._run(lambda: store._db.execute("PRAGMA page_count").fetchone())
-        await limit(store, pages + PAGES)
-        await both.send(60)
-        await both.nor.sync(PATIENCE)
-        async with asyncio.timeout(PATIENCE):
-            while both.deu.connected:  # noqa: ASYNC110 - nobody else is to be woken
-                await asyncio.sleep(0.02)
-        assert len(both.shown) < len(both.sent)
-        await limit(store, 1_000_000)
+        for _ in range(FEW):
+            (pages,) = await store._run(lambda: store._db.execute("PRAGMA page_count").fetchone())
+            await limit(store, pages + rng.randrange(PAGES))
+            gave_up = told(both.deu, EventKind.DISCONNECTED)
+            await both.send(60)
+            await both.nor.sync(PATIENCE)
+            await asyncio.wait_for(gave_up.wait(), PATIENCE)
+            assert len(both.shown) < len(both.sent)
+            await limit(store, 1_000_000)
+            await both.all_shown()
 
         await both.count(tally)
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from liaison.relay.streams import Stream, Streams
 from liaison_sdk import transport as transports
 from tests.support.camp import Camp, quiet_port
-from tests.support.duty import ROUNDS, SEED
+from tests.support.duty import FEW, ROUNDS, SEED, SOME
 from tests.support.tally import Tally
 from tests.support.traffic import PATIENCE, PATIENT, traffic, transport
 from tests.support.trouble import Mangler, Wire
@@ -48,27 +49,46 @@ async def test_connections_cut_at_any_byte_lose_nothing_and_show_nothing_twice(
 async def test_a_half_open_connection_is_noticed_by_both_sides_and_loses_nothing(
     camp: Camp, tally: Tally, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    heard = counted(monkeypatch)
     # A request over a connection that has fallen silent is given up after this, too.
     monkeypatch.setattr(transports, "_READ_TIMEOUT", 3)
     monkeypatch.setattr(transports, "_HEARTBEAT", 0.5)
+    rng = random.Random(SEED)
     there = quiet_port()
     async with (
         camp.stage(port=there, heartbeat=0.5, **MANY) as stage,
         Wire(camp.port, there) as wire,
         traffic(camp) as both,
     ):
-        await both.send(5)
-        await both.all_shown()
-        wire.fall_silent()
-        opened = wire.opened
-        await both.send(20)
-        await both.all_shown()
+        for _ in range(SOME):
+            # In the midst of it, or with nothing under way.
+            await both.send(rng.randrange(1, 12))
+            if rng.random() < 0.5:
+                await both.all_shown()
+            opened = wire.opened
+            wire.fall_silent()
+            await both.send(20)
+            await both.all_shown()
 
-        assert wire.opened > opened
-        async with asyncio.timeout(PATIENCE):
-            while len(stage.relay.app.streams) != 2:  # noqa: ASYNC110 - nobody tells of it
-                await asyncio.sleep(0.05)
+            assert wire.opened > opened
+            async with asyncio.timeout(PATIENCE):
+                while len(stage.relay.app.streams) != 2:
+                    heard.clear()
+                    await heard.wait()
         await both.count(tally)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Return what is set whenever the relay forgets a connection."""
+    heard = asyncio.Event()
+    plain = Streams.remove
+
+    def remove(self: Streams, stream: Stream) -> None:
+        plain(self, stream)
+        heard.set()
+
+    monkeypatch.setattr(Streams, "remove", remove)
+    return heard
 
 
 async def test_frames_of_the_sender_that_come_twice_swapped_or_cut_are_stored_once(
@@ -112,20 +132,25 @@ async def test_a_client_that_stops_reading_gets_everything_when_it_goes_on(
 ) -> None:
     hears = asyncio.Event()
     hears.set()
-    mangler = Mangler(transport(camp), random.Random(SEED), deaf=hears)
+    rng = random.Random(SEED)
+    mangler = Mangler(transport(camp), rng, deaf=hears)
     options = replace(PATIENT, window=16)
     async with (
         camp.stage(**MANY) as stage,
         traffic(camp, PATIENT, reader=mangler, reader_options=options) as both,
     ):
-        await both.send(1)
-        await both.all_shown()
-        hears.clear()
-        await both.send(60)
-        await both.nor.sync(PATIENCE)
+        for _ in range(FEW):
+            await both.send(rng.randrange(1, 8))
+            await both.all_shown()
+            before = len(both.shown)
+            hears.clear()
+            await both.send(rng.randrange(30, 80))
+            await both.nor.sync(PATIENCE)
 
-        assert len(await both.accepted()) == len(both.sent)
-        assert len(both.shown) < 20
-        assert len(stage.relay.app.streams) == 2
-        hears.set()
+            assert len(await both.accepted()) == len(both.sent)
+            # No more than it had granted, and what it was reading.
+            assert len(both.shown) < before + 20
+            assert len(stage.relay.app.streams) == 2
+            hears.set()
+            await both.all_shown()
         await both.count(tally)

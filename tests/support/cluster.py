@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -44,9 +46,25 @@ class Node:
         options = f"-h 127.0.0.1 -p {self.port} -k '' -c fsync=off -c max_connections=50"
         self._control("-o", options, "-l", str(self.data / "log"), "start")
 
+    def crash(self) -> None:
+        """Kill -9 all its processes, and wait until the last one is gone."""
+        first = int((self.data / "postmaster.pid").read_text().split()[0])
+        # Without the first one the others would end by themselves, and not at once.
+        family = [first, *_children(first)]
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in family:
+            _wait_for_end(pid)
+        (self.data / "postmaster.pid").unlink()
+
     def kill(self) -> None:
-        """End it without a word to anybody, as a crash does."""
+        """End it without a word to anybody, as a crash of one of its processes does."""
         self._control("-m", "immediate", "stop")
+
+    def stop(self) -> None:
+        """End it in good order, whoever is connected."""
+        self._control("-m", "fast", "stop")
 
     def promote(self) -> None:
         """Make the standby the one that is written to."""
@@ -87,6 +105,21 @@ class Node:
             )
             output.seek(0)
             assert done.returncode == 0, output.read().decode()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _wait_for_end(pid: int) -> None:
+    """Wait until a process that need not be a child of ours is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        ending = os.pidfd_open(pid)
+        try:
+            ready, _, _ = select.select([ending], [], [], _PATIENCE)
+            assert ready, f"process {pid} goes on"
+        finally:
+            os.close(ending)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,9 @@ READER = Path(__file__).with_name("reader.py")
 ROUNDS = int(os.environ.get("LIAISON_FAULT_ROUNDS", "3"))
 IS_LONG = "LIAISON_FAULT_ROUNDS" in os.environ
 FEW = ROUNDS if IS_LONG else 1
-"""Rounds where each takes long and is like the one before."""
+"""Rounds where each takes long."""
+SOME = min(FEW, 20)
+"""Rounds where each takes very long."""
 SEED = int(os.environ.get("LIAISON_FAULT_SEED", "1963"))
 PER_ROUND = 8
 """Messages by which the sender goes on in each round."""

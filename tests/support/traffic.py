@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
 from liaison.model import Precedence
-from liaison_sdk import Client, MessageState, Options
+from liaison_sdk import Client, Event, EventKind, MessageState, Options
 from liaison_sdk.transport import AiohttpTransport, Transport
-from tests.sdk.support import PASSPHRASE, QUICK
+from tests.sdk.support import PASSPHRASE, QUICK, until
 from tests.support.camp import ATTACHE, CHANNEL, OFFICER, Camp
 from tests.support.tally import Tally
+from tests.support.trouble import Mangler
 
 PATIENCE = 120
 PATIENT = replace(QUICK, request_timeout=60)
@@ -55,9 +56,22 @@ class Traffic:
     async def some_accepted(self) -> None:
         """Wait until one more is acknowledged than before."""
         before = await self.accepted()
-        async with asyncio.timeout(PATIENCE):
-            while await self.accepted() <= before:  # noqa: ASYNC110 - nobody else is to be woken
-                await asyncio.sleep(0.02)
+
+        async def more() -> bool:
+            return not await self.accepted() <= before
+
+        await until(self.nor, more, PATIENCE)
+
+    async def until_told(self, way: Mangler, code: str) -> None:
+        """Send until the relay refuses something with this code, once more."""
+        refusal = asyncio.create_task(way.told(code))
+        while not refusal.done():
+            await self.send(5)
+            through = asyncio.create_task(self.all_shown())
+            await asyncio.wait((refusal, through), return_when=asyncio.FIRST_COMPLETED)
+            through.cancel()
+            await asyncio.gather(through, return_exceptions=True)
+        await refusal
 
     async def all_shown(self) -> None:
         """Wait until the reader was shown whatever was sent, or the sender told that it never is."""
@@ -121,6 +135,18 @@ async def traffic(
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+
+
+def told(client: Client, kind: EventKind) -> asyncio.Event:
+    """Return what is set once a client tells of something, from now on."""
+    heard = asyncio.Event()
+
+    def hear(event: Event) -> None:
+        if event.kind is kind:
+            heard.set()
+
+    client._env.listeners.add(hear)
+    return heard
 
 
 def transport(camp: Camp) -> AiohttpTransport:

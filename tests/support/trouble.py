@@ -129,6 +129,7 @@ class Mangler:
         self.done: dict[str, int] = {"twice": 0, "swapped": 0, "cut": 0}
         self.refused: Counter[str] = Counter()
         """What the relay has refused, by its code."""
+        self.news = asyncio.Event()
 
     async def request(
         self,
@@ -153,8 +154,9 @@ class Mangler:
         """Wait until the relay refuses something, once more, with this code."""
         before = self.refused[code]
         async with asyncio.timeout(PATIENCE):
-            while self.refused[code] == before:  # noqa: ASYNC110 - nobody else is to be woken
-                await asyncio.sleep(0.02)
+            while self.refused[code] == before:
+                self.news.clear()
+                await self.news.wait()
 
     def cut(self, data: bytes) -> bytes:
         """Return the beginning of a frame: less than every head has."""
@@ -201,6 +203,7 @@ class _Mangled:
         frame = frames.decode_relay(data)
         if isinstance(frame, frames.Refused):
             self._mangler.refused[frame.problem.code] += 1
+            self._mangler.news.set()
         match self._mangler.how():
             case "twice":
                 self._ready.append(data)
