@@ -125,6 +125,8 @@ class Database:
         found = []
         if commit == "off":
             found.append("synchronous_commit is off: an acknowledged message can be lost")
+        if commit == "local":
+            found.append("synchronous_commit is local: a failover can lose acknowledged messages")
         if fsync == "off":
             found.append("fsync is off: a power cut can destroy the database")
         if not standby:
