@@ -15,6 +15,7 @@ from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 
 from tests import vectors as published
+from tests.support import compiled
 
 TESTS = Path(__file__).resolve().parent
 
@@ -59,6 +60,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.disable_socket)
         if "vectors" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.vectors)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_are_compiled_once() -> Iterator[None]:
+    """Let the databases of a run share what SQLAlchemy makes of statements."""
+    with pytest.MonkeyPatch.context() as patch:
+        compiled.share(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)
