@@ -49,7 +49,7 @@ _t = items.c
 
 async def append(tx: AsyncConnection, new: Sequence[Item]) -> None:
     """Store items under numbers that the caller took from the channels that it has locked."""
-    await insert_rows(tx, items, new)
+    await insert_rows(tx, (items, new))
 
 
 class Stored(NamedTuple):

@@ -187,8 +187,7 @@ async def append(
     tx: AsyncConnection, entries: Sequence[Entry], openings: Sequence[Openings]
 ) -> None:
     """Store entries at the places that `advance` has taken, and what opens them."""
-    await insert_rows(tx, log_entries, entries)
-    await insert_rows(tx, log_openings, openings)
+    await insert_rows(tx, (log_entries, entries), (log_openings, openings))
 
 
 # --- checkpoints ------------------------------------------------------------------------

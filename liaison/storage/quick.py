@@ -10,7 +10,7 @@ For statements whose values and results the driver takes and gives as they are: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, NamedTuple, cast
@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from liaison.storage.sqlite_direct import DirectConnection
+from liaison.storage.sqlite_direct import MANY_ROWS, DirectConnection
 
 _DRIVERS: Final = ("direct", "reader")
 _Values = Mapping[str, Any]
@@ -166,29 +166,39 @@ def _compiled(statement: Executable, tx: AsyncConnection, values: _Values) -> _T
 # --- inserting --------------------------------------------------------------------------
 
 
-async def insert_rows(tx: AsyncConnection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+Rows = Sequence[tuple[Any, ...]]
+"""Values in the order of a table's columns."""
+
+
+async def insert_rows(tx: AsyncConnection, *tables: tuple[Table, Rows]) -> None:
     """Insert rows past the statement compiler: there is one for each message.
 
     Args:
         tx: the transaction.
-        table: which.
-        rows: values in the order of the table's columns.
+        tables: with their rows, in order.
     """
     if tx.dialect.name != "sqlite":
-        if rows:
-            await tx.exec_driver_sql(_statement(table, tx.dialect), list(rows))
+        for table, rows in tables:
+            if rows:
+                await tx.exec_driver_sql(_statement(table, tx.dialect), list(rows))
         return
+    statements = [each for table, rows in tables for each in _inserts(table, rows)]
     database = direct(tx)
-    # Many rows in one statement, and few lengths of it: between two statements SQLite gives up
-    # the interpreter, and another thread takes its time to give it back.
+    if database is None:
+        for words, values in statements:
+            await tx.exec_driver_sql(words, values)
+    else:
+        # Together: between two statements SQLite gives up the interpreter, and another thread
+        # takes its time to give it back.
+        await database.run_all(statements, much=sum(len(rows) for _, rows in tables) >= MANY_ROWS)
+
+
+def _inserts(table: Table, rows: Rows) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Give statements with many rows each, of few lengths."""
     at = 0
     for count in _LENGTHS:
         while len(rows) - at >= count:
-            values = tuple(chain.from_iterable(rows[at : at + count]))
-            if database is None:
-                await tx.exec_driver_sql(_many(table, count), values)
-            else:
-                await database.run(_many(table, count), values, much=count == _LENGTHS[0])
+            yield _many(table, count), tuple(chain.from_iterable(rows[at : at + count]))
             at += count
 
 

@@ -11,11 +11,9 @@ to a thread, and comes back with all of its rows: one hand-over for a question.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
@@ -25,6 +23,8 @@ from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util.concurrency import await_
 
+from liaison.storage.side_thread import SideThread
+
 DRIVER: Final = "sqlite+direct"
 """For the writer."""
 READER: Final = "sqlite+reader"
@@ -33,6 +33,9 @@ MANY_ROWS: Final = 64
 """Rows from which one statement goes to the thread."""
 MANY_BYTES: Final = 128 << 10
 """Bytes in one value from which its statement goes to the thread."""
+
+Statement = tuple[str, Sequence[Any]]
+"""Words in SQLite's language, and the values of their parameters."""
 
 _T = TypeVar("_T")
 
@@ -57,7 +60,7 @@ class DirectConnection(AdaptedConnection):
         self._busy_timeout_ms = busy_timeout_ms
         # Of its own: nothing that others do in threads delays a commit.
         name = "sqlite-reader" if reads else "sqlite-writer"
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._thread = SideThread(name)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sqlite, name)
@@ -90,7 +93,7 @@ class DirectConnection(AdaptedConnection):
         """
         try:
             if self.reads:
-                return await self._finished(partial(self._read, words, values))
+                return await self._thread.do(partial(self._read, words, values))
             return self._sqlite.execute(words, values).fetchall()
         except sqlite3.Error as error:
             raise _told(error) from error
@@ -101,24 +104,47 @@ class DirectConnection(AdaptedConnection):
             self._sqlite.execute("BEGIN")
         return self._sqlite.execute(words, values).fetchall()
 
-    async def run(self, words: str, values: Sequence[Any], *, much: bool = False) -> int:
+    async def run(self, words: str, values: Sequence[Any]) -> int:
         """Run one statement past SQLAlchemy; return how many rows it has changed.
 
         Args:
             words: in SQLite's language.
             values: of its parameters.
-            much: whether it is for the thread, however small its values are.
 
         Raises:
             DBAPIError: as SQLAlchemy would have it.
         """
-        work = partial(self._sqlite.execute, words, values)
         try:
-            if much or _is_large(values):
-                return (await self._finished(work)).rowcount
+            if _is_large(values):
+                return (
+                    await self._thread.do(partial(self._sqlite.execute, words, values))
+                ).rowcount
             return self._sqlite.execute(words, values).rowcount
         except sqlite3.Error as error:
             raise _told(error) from error
+
+    async def run_all(self, statements: Sequence[Statement], *, much: bool) -> None:
+        """Run statements past SQLAlchemy, one after the other.
+
+        Args:
+            statements: words in SQLite's language, each with the values of its parameters.
+            much: whether they are for the thread: with one hand-over for all of them.
+
+        Raises:
+            DBAPIError: as SQLAlchemy would have it; of one, and those after it were not run.
+        """
+        try:
+            if much or any(_is_large(values) for _, values in statements):
+                await self._thread.do(partial(self._run_all, statements))
+            else:
+                self._run_all(statements)
+        except sqlite3.Error as error:
+            raise _told(error) from error
+
+    def _run_all(self, statements: Sequence[Statement]) -> None:
+        execute = self._sqlite.execute
+        for words, values in statements:
+            execute(words, values)
 
     def commit(self) -> None:
         """Make what was written durable, in the thread."""
@@ -141,7 +167,7 @@ class DirectConnection(AdaptedConnection):
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                     raise
-                await self._finished(self._begin_patiently)
+                await self._thread.do(self._begin_patiently)
         except sqlite3.Error as error:
             raise _told(error) from error
 
@@ -152,7 +178,7 @@ class DirectConnection(AdaptedConnection):
             DBAPIError: it is not known to be durable.
         """
         try:
-            await self._finished(self._sqlite.commit)
+            await self._thread.do(self._sqlite.commit)
         except sqlite3.Error as error:
             raise _told(error) from error
 
@@ -182,27 +208,12 @@ class DirectConnection(AdaptedConnection):
         Where the caller is cancelled meanwhile, it still waits: the connection is of use to
         nobody before the thread is done with it.
         """
-        return await_(self._finished(work))
-
-    async def _finished(self, work: Callable[[], _T]) -> _T:
-        running = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        cancelled: asyncio.CancelledError | None = None
-        while True:
-            try:
-                result = await asyncio.shield(running)
-            except asyncio.CancelledError as error:
-                if running.cancelled():
-                    raise
-                cancelled = error
-                continue
-            if cancelled is not None:
-                raise cancelled
-            return result
+        return await_(self._thread.do(work))
 
     def close(self) -> None:
         """Close the connection and end its thread."""
         self._sqlite.close()
-        self._thread.shutdown(wait=False)
+        self._thread.end()
 
     def terminate(self) -> None:
         """Close it without a word."""
