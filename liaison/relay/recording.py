@@ -24,6 +24,7 @@ from liaison.relay.errors import LogRefusedError
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import logs
 from liaison.storage.engine import Database
+from liaison.storage.errors import OvertakenError
 from liaison.storage.logs import LogRow
 from liaison.tlog import commitment, entries, sealing, sequencer
 from liaison.tlog.commitment import Value
@@ -199,6 +200,7 @@ class Recorder:
 
         Raises:
             LiaisonError: a draft is none that an entry can be made of.
+            OvertakenError: the transaction has to be done again.
         """
         by_log: dict[str | None, list[Draft]] = {}
         for draft in drafts:
@@ -209,16 +211,20 @@ class Recorder:
         new_entries: list[logs.Entry] = []
         new_openings: list[logs.Openings] = []
         grown: list[Growth] = []
+        steps: list[logs.Step] = []
         for name, some in by_log.items():
             batch = _Batch(heads[name], some, self.clock(), rng)
-            while not await batch.advance(tx):
-                # Something else has written the database: what is remembered of it is old.
-                heads |= await self._lock(tx, [name])
-                batch = _Batch(heads[name], some, self.clock(), rng)
             heads[name] = batch.head
+            steps.append(batch.step)
             new_entries += batch.entries
             new_openings += batch.openings
             grown.append(batch.growth)
+        try:
+            await logs.advance(tx, steps)
+        except OvertakenError:
+            # Something else has written the database: what is remembered of it is old.
+            self._heads.clear()
+            raise
         await logs.append(tx, new_entries, new_openings)
         self.step("recorded")
         return lambda: self._committed(heads, grown)
@@ -328,10 +334,11 @@ class _Batch:
             )
         ]
 
-    async def advance(self, tx: AsyncConnection) -> bool:
-        """Take the places; False if the log does not end any more where it was read to end."""
+    @property
+    def step(self) -> logs.Step:
+        """How the log's row changes: nobody else may have changed it since it was read."""
         state = self.head.state
-        return await logs.advance(tx, self.head.key, self._before, state.size, state.encode())
+        return logs.Step(self.head.key, self._before, state.size, state.encode())
 
 
 def _seal(origin: str, draft: Draft, time: int, rng: RNG) -> tuple[bytes, bytes]:

@@ -1,7 +1,8 @@
 """The one write path: everything that waits goes into one transaction.
 
 An operation is applied inside a savepoint of its own, so a refusal undoes that
-operation and no other. After the commit, and never before, the callers get
+operation and no other. Those that are applied many at once are hardly ever undone, and
+need none: where it has to be, the group begins anew, one by one. After the commit, and never before, the callers get
 their results, and then the wake-ups go out: an acknowledgement means durable,
 and a reader who is woken finds what woke it. When the database fails, the
 whole group fails and nothing of it was acknowledged.
@@ -38,6 +39,7 @@ from liaison.relay.lanes import Lanes, Waiting, waits
 from liaison.relay.metrics import Metrics
 from liaison.storage import failures
 from liaison.storage.engine import Database
+from liaison.storage.errors import OvertakenError
 from liaison.storage.quick import Savepoint
 
 if TYPE_CHECKING:
@@ -314,17 +316,25 @@ class Writer:
         self._metrics.group(done - began, waits(group, done))
 
     async def _commit(self, group: list[Waiting]) -> _Applied:
+        try:
+            return await self._try(group, many=True)
+        except _SpoiledError:
+            return await self._try(group, many=False)
+
+    async def _try(self, group: list[Waiting], *, many: bool) -> _Applied:
         for left in reversed(range(_TRIES)):
             try:
                 async with self._database.write() as tx:
-                    applied = await _apply(tx, self._recorder, group)
+                    applied = await _apply(tx, self._recorder, group, many=many)
                     if self._recorder is not None and applied.drafts:
                         recorded = await self._recorder.write(
                             tx, applied.drafts, applied.successors
                         )
                         applied.callbacks.insert(0, recorded)
-            except DBAPIError as e:
+            except (DBAPIError, OvertakenError) as e:
                 # Undone whole: nothing was written and nobody was told.
+                if many and not failures.is_failure(e):
+                    raise _SpoiledError from e
                 if not left or not failures.is_overtaken(e):
                     raise
             else:
@@ -343,12 +353,20 @@ def _told_nobody(error: Exception) -> None:
     log.logger().error("wake_failed", **log.failure(error))
 
 
-async def _apply(tx: AsyncConnection, recorder: Recorder | None, group: list[Waiting]) -> _Applied:
+class _SpoiledError(Exception):
+    """One of many operations that were applied at once has spoiled it for all."""
+
+
+async def _apply(
+    tx: AsyncConnection, recorder: Recorder | None, group: list[Waiting], *, many: bool
+) -> _Applied:
+    """Apply a group; where `many` is false, each operation by itself."""
     applied = _Applied()
     for _, run in groupby(group, lambda w: id(w.operation.batch())):
         waiting = list(run)
-        handler = waiting[0].operation.batch()
-        if handler is not None and await _together(Work(tx, recorder), handler, waiting, applied):
+        handler = waiting[0].operation.batch() if many else None
+        if handler is not None:
+            await _together(Work(tx, recorder), handler, waiting, applied)
             continue
         for one in waiting:
             outcome = await _alone(Work(tx, recorder), one.operation, applied)
@@ -358,20 +376,20 @@ async def _apply(tx: AsyncConnection, recorder: Recorder | None, group: list[Wai
 
 async def _together(
     work: Work, handler: Batch[Any, Any], waiting: list[Waiting], applied: _Applied
-) -> bool:
-    """Apply a run of operations at once; False if one of them spoils it for all."""
-    savepoint = await Savepoint.begin(work.tx)
+) -> None:
+    """Apply a run of operations at once.
+
+    Raises:
+        _SpoiledError: one of them spoils it for all.
+    """
     try:
         results = await handler.apply_all(work, [w.operation for w in waiting])
     except Exception as e:
         if failures.is_failure(e):
             raise
-        await savepoint.rollback()
-        return False
-    await savepoint.commit()
+        raise _SpoiledError from e
     applied.take(work)
     applied.outcomes += zip(waiting, results, strict=True)
-    return True
 
 
 async def _alone(work: Work, operation: Operation[Any], applied: _Applied) -> Any:
@@ -383,12 +401,12 @@ async def _alone(work: Work, operation: Operation[Any], applied: _Applied) -> An
             result = await operation.apply(work)
         else:
             (result,) = await handler.apply_all(work, [operation])
+        await savepoint.commit()
     except Exception as e:
         if failures.is_failure(e):
             raise
         await savepoint.rollback()
         return e
-    await savepoint.commit()
     applied.take(work)
     return result
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
-from liaison.storage.quick import Quick
-from liaison.storage.tables import agreement_changes, agreement_parties, agreements
+from liaison.storage.quick import Question, Quick
+from liaison.storage.tables import agreement_changes, agreement_parties, agreements, channels
 
 
 class AgreementRow(NamedTuple):
@@ -175,7 +175,25 @@ _CHANGES = Quick(select(_c.id, _c.changes).where(_c.id.in_(bindparam("ids", expa
 async def changes(tx: AsyncConnection, wanted: Iterable[str]) -> dict[str, int]:
     """Return how often each of these agreements has changed; those that are not here are left out."""
     known = [id_ for id_ in wanted if "\0" not in id_]
-    return dict(await _CHANGES.rows(tx, {"ids": padded(known)}))
+    return _by_name(await _CHANGES.rows(tx, {"ids": padded(known)}))
+
+
+_CHANGES_UNDER = Quick(
+    select(_c.id, _c.changes)
+    .join_from(channels, agreements)
+    .join(agreement_changes, _c.id == _t.id)
+    .where(channels.c.id.in_(bindparam("ids", expanding=True)))
+    .distinct()
+)
+
+
+def changes_under(channels_: Iterable[bytes]) -> Question[dict[str, int]]:
+    """Ask how often the agreements of channels have changed; those that never did are left out."""
+    return Question([(_CHANGES_UNDER, {"ids": padded(channels_)})], _by_name)
+
+
+def _by_name(rows: Iterable[Any]) -> dict[str, int]:
+    return dict(rows)
 
 
 async def hold(tx: AsyncConnection, id_: str) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy import Select, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
-from liaison.storage.quick import Quick
+from liaison.storage.quick import ForEach, Question, Quick, postgres
 from liaison.storage.tables import agreements, channels, groups, removals
 
 
@@ -53,11 +53,6 @@ _BY_IDS = Quick(_THESE)
 _LOCK = Quick(_THESE.order_by(_t.key).with_for_update())
 
 
-async def by_ids(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, ChannelRow]:
-    """Return channels by their ids."""
-    return _by_id(await _BY_IDS.rows(tx, {"ids": padded(ids)}))
-
-
 async def lock(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, ChannelRow]:
     """Return channels by id; nobody else changes them before the commit.
 
@@ -66,6 +61,26 @@ async def lock(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, Channel
     gives out a sequence number holds this lock: that is why there are no gaps.
     """
     return _by_id(await _LOCK.rows(tx, {"ids": padded(ids)}))
+
+
+async def hold(tx: AsyncConnection, ids: Iterable[bytes]) -> None:
+    """Lock channels as `lock` does, and ask nothing yet: what is asked from now on stays true.
+
+    On PostgreSQL the transaction begins with it, in the same round trip.
+    """
+    database = postgres(tx)
+    if database is None:
+        return
+    # Without parameters, for these have no place in a message with several statements.
+    named = ", ".join(f"decode('{id_.hex()}', 'hex')" for id_ in ids)
+    await database.lock(
+        f"SELECT 1 FROM channels WHERE id IN ({named}) ORDER BY key FOR UPDATE"  # noqa: S608 - hex
+    )
+
+
+def with_ids(ids: Iterable[bytes]) -> Question[dict[bytes, ChannelRow]]:
+    """Ask for channels by their ids."""
+    return Question([(_BY_IDS, {"ids": padded(ids)})], _by_id)
 
 
 def _by_id(rows: Iterable[Any]) -> dict[bytes, ChannelRow]:
@@ -79,15 +94,16 @@ async def add(tx: AsyncConnection, **values: Any) -> int:
     return int(row.scalar_one())
 
 
-_SET_HEAD = Quick(
-    update(channels).where(_t.key == bindparam("channel_key")).values(head=bindparam("new_head"))
+_SET_HEAD = ForEach(
+    lambda row: update(channels).where(_t.key == row("channel_key")).values(head=row("new_head")),
+    channel_key=_t.key,
+    new_head=_t.head,
 )
 
 
 async def set_heads(tx: AsyncConnection, heads: dict[int, int]) -> None:
     """Set the last sequence number of channels that the caller has locked."""
-    rows = [{"channel_key": key, "new_head": head} for key, head in heads.items()]
-    await _SET_HEAD.change_many(tx, rows)
+    await _SET_HEAD.change(tx, list(heads.items()))
 
 
 async def change(tx: AsyncConnection, key: int, **values: Any) -> None:

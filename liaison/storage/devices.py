@@ -12,7 +12,7 @@ from sqlalchemy import Row, Select, and_, bindparam, func, insert, select, updat
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import any_of, batches, padded, values_of
-from liaison.storage.quick import Quick
+from liaison.storage.quick import ForEach, Question, Quick, ask
 from liaison.storage.tables import certificates, devices
 
 
@@ -198,10 +198,17 @@ _STANDING = Quick(
 )
 
 
+def standing_of(keys: Iterable[int]) -> Question[dict[int, Standing]]:
+    """Ask for the standing of certificates."""
+    return Question(
+        [(_STANDING, {"keys": padded(keys)})],
+        lambda rows: {key: Standing(revoked, not_after) for key, revoked, not_after in rows},
+    )
+
+
 async def standing(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Standing]:
     """Return the standing of certificates, read in the caller's transaction."""
-    rows = await _STANDING.rows(tx, {"keys": padded(keys)})
-    return {key: Standing(revoked_at, not_after) for key, revoked_at, not_after in rows}
+    return await ask(tx, standing_of(keys))
 
 
 async def state_version(tx: AsyncConnection, device: int) -> int:
@@ -209,19 +216,21 @@ async def state_version(tx: AsyncConnection, device: int) -> int:
     return int(await tx.scalar(select(_d.state_version).where(_d.key == device)) or 0)
 
 
-_SEEN = Quick(
-    update(devices)
-    .where(and_(_d.key == bindparam("device_key"), _d.state_version < bindparam("seen")))
-    .values(state_version=bindparam("seen"))
+_SEEN = ForEach(
+    lambda row: (
+        update(devices)
+        .where(and_(_d.key == row("device_key"), _d.state_version < row("seen")))
+        .values(state_version=row("seen"))
+    ),
+    device_key=_d.key,
+    seen=_d.state_version,
 )
 
 
 async def saw_state_versions(tx: AsyncConnection, seen: Mapping[int, int]) -> None:
     """Remember the greatest state version seen of each device."""
-    if seen:
-        # In the order of keys: two nodes that lock the same rows never wait in a circle.
-        rows = [{"device_key": key, "seen": version} for key, version in sorted(seen.items())]
-        await _SEEN.change_many(tx, rows)
+    # All begin with 0. In the order of keys: two nodes that lock the same rows never wait in a circle.
+    await _SEEN.change(tx, sorted(one for one in seen.items() if one[1] > 0))
 
 
 async def still_good(tx: AsyncConnection, pairs: Iterable[tuple[int, str]]) -> set[tuple[int, str]]:

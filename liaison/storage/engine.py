@@ -2,8 +2,8 @@
 
 SQLite: WAL, synchronous=FULL, foreign keys on, one writer that takes its lock
 at BEGIN (a deferred transaction that turns into a writer late can be refused),
-readers on connections of their own that can't write. PostgreSQL: one pool;
-READ COMMITTED, with row locks where statements say so.
+readers on connections of their own that can't write. PostgreSQL: READ COMMITTED,
+with row locks where statements say so; what only reads does so outside a transaction.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
 from sqlalchemy import URL, event, make_url, select, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.dialects import registry
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
@@ -25,10 +26,19 @@ from liaison.storage import failures, quick, sqlite_direct, tables
 from liaison.storage.errors import SchemaError
 from liaison.storage.sqlite_direct import DirectConnection
 
+if TYPE_CHECKING:
+    from liaison.storage import postgres_direct
+
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long SQLite waits for another process, such as a backup, before it gives up."""
 _READERS: Final = 4
+_WRITERS: Final = 3
+"""Of PostgreSQL, which takes more than one; SQLite has one."""
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+_STATEMENTS: Final = "statement_cache_size"
+"""In a database's address, 0 says that a pooler hands each transaction to another connection."""
+# By name: whoever has SQLite need not have read it.
+registry.register("postgresql.direct", "liaison.storage.postgres_direct", "DirectDialect")
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Database:
     url: URL
     _writing: AsyncEngine
     _reading: AsyncEngine
-    _kept: _Kept | None = None
+    _kept: _KeptSQLite | _KeptPostgreSQL
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -53,12 +63,11 @@ class Database:
         """
         address = _with_driver(url)
         if address.get_backend_name() == "postgresql":
-            engine = create_async_engine(
-                address, pool_size=_READERS + 1, max_overflow=_READERS, hide_parameters=True
-            )
-            return cls(address, engine, engine)
+            writing = _postgresql(address, writer=True)
+            reading = _postgresql(address, writer=False)
+            return cls(address, writing, reading, _KeptPostgreSQL(writing))
         writing = _sqlite(address, writer=True)
-        return cls(address, writing, _sqlite(address, writer=False), _Kept(writing))
+        return cls(address, writing, _sqlite(address, writer=False), _KeptSQLite(writing))
 
     @property
     def is_sqlite(self) -> bool:
@@ -67,7 +76,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """One read transaction; on SQLite it sees one moment.
+        """Connect to read; on SQLite all that is asked sees one moment, on PostgreSQL each question.
 
         Raises:
             DatabaseError: the database can't be reached, or it failed.
@@ -81,10 +90,9 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """One write transaction, committed at the end, rolled back by an exception.
 
-        Only the writer uses it (and tests): two users would wait for each other.
+        Only the writer uses it (and tests): on SQLite two users wait for each other.
         """
-        begun = self._writing.begin() if self._kept is None else self._kept.begin()
-        async with begun as tx:
+        async with self._kept.begin() as tx:
             yield tx
 
     async def check(self) -> None:
@@ -138,8 +146,6 @@ class Database:
     def connections(self) -> list[tuple[tuple[str, str], int]]:
         """Return how many connections each pool has, by the pool's use and their state."""
         engines = {"write": self._writing, "read": self._reading}
-        if self._reading is self._writing:
-            engines = {"shared": self._writing}
         found = []
         for use, engine in engines.items():
             pool = cast("QueuePool", engine.pool)
@@ -149,14 +155,12 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._kept is not None:
-            await self._kept.close()
+        await self._kept.close()
         await self._writing.dispose()
-        if self._reading is not self._writing:
-            await self._reading.dispose()
+        await self._reading.dispose()
 
 
-class _Kept:
+class _KeptSQLite:
     """The one connection that writes to SQLite.
 
     It is kept: taking it from a pool and giving it back costs more than a message does. And its
@@ -211,6 +215,72 @@ class _Kept:
                 await tx.close()
 
 
+class _KeptPostgreSQL:
+    """Connections that write to PostgreSQL: one, as long as there is one user at a time.
+
+    They are kept, and their transactions begin and end past SQLAlchemy, as SQLite's does.
+
+    Args:
+        engine: for writing.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._idle: list[AsyncConnection] = []
+        self._free = asyncio.Semaphore(_WRITERS)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction."""
+        async with self._free:
+            tx, database = await self._take()
+            try:
+                yield tx
+                if tx.in_transaction():
+                    await tx.commit()
+                else:
+                    await database.end()
+            except BaseException:
+                await self._undo(tx, database)
+                raise
+            self._idle.append(tx)
+
+    async def _take(self) -> tuple[AsyncConnection, postgres_direct.DirectConnection]:
+        while True:
+            tx = self._idle.pop() if self._idle else await self._engine.connect()
+            database = quick.postgres(tx)
+            if database is None:
+                raise LookupError("the writer's connection is of another driver")
+            if not database.is_closed:
+                return tx, database
+            # The server was restarted meanwhile, or has ended it.
+            await _drop(tx)
+
+    async def _undo(self, tx: AsyncConnection, database: postgres_direct.DirectConnection) -> None:
+        try:
+            if tx.in_transaction():
+                await tx.rollback()
+            await database.undo()
+        except BaseException:
+            await _drop(tx)
+            raise
+        if database.is_closed:
+            await _drop(tx)
+        else:
+            self._idle.append(tx)
+
+    async def close(self) -> None:
+        """Let go of them."""
+        idle, self._idle = self._idle, []
+        for tx in idle:
+            await tx.close()
+
+
+async def _drop(tx: AsyncConnection) -> None:
+    await tx.invalidate()
+    await tx.close()
+
+
 def _with_driver(url: str) -> URL:
     try:
         address = make_url(url)
@@ -224,6 +294,37 @@ def _with_driver(url: str) -> URL:
     if backend not in _DRIVERS:
         raise SchemaError(f"a {backend} database is not supported", hint="sqlite or postgresql")
     return address.set(drivername=_DRIVERS[backend])
+
+
+def _postgresql(address: URL, *, writer: bool) -> AsyncEngine:
+    from liaison.storage import postgres_direct  # noqa: PLC0415 - SQLite does without the driver
+
+    options: dict[str, Any] = {}
+    if int(str(address.query.get(_STATEMENTS, 100))) == 0:
+        options |= {
+            _STATEMENTS: 0,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": str,
+        }
+    elif writer:
+        # A pooler takes no settings for a connection.
+        options["server_settings"] = postgres_direct.PLANS
+    engine = create_async_engine(
+        address.difference_update_query([_STATEMENTS]).set(drivername="postgresql+direct"),
+        connect_args=options,
+        pool_size=_WRITERS if writer else _READERS,
+        max_overflow=0 if writer else _READERS // 2,
+        isolation_level="READ COMMITTED" if writer else "AUTOCOMMIT",
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def look(connection: Any, _record: object, _proxy: object) -> None:
+        if connection.is_closed:
+            # The pool connects anew: nobody has to meet every connection of a server that is gone.
+            raise DisconnectionError("the server has ended the connection")
+
+    return engine
 
 
 def _sqlite(address: URL, *, writer: bool) -> AsyncEngine:

@@ -13,3 +13,10 @@ class SchemaError(UnavailableError):
     """The database's schema is not the one that this program works with."""
 
     code = "schema.mismatch"
+
+
+class OvertakenError(Exception):
+    """Another transaction has changed what this one relies on: undo it, and try it again.
+
+    For the writer alone: nobody else is ever told.
+    """

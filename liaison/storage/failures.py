@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from liaison.storage.errors import DatabaseError, SchemaError
+from liaison.storage.errors import DatabaseError, OvertakenError, SchemaError
 
 _REFUSED: Final = ("22", "23")  # data exception, integrity constraint violation
 _NO_TABLE: Final = "42P01"
@@ -35,7 +35,7 @@ def is_failure(error: Exception) -> bool:
     """
     if isinstance(error, IntegrityError | DataError) or code_of(error).startswith(_REFUSED):
         return False
-    return isinstance(error, DBAPIError | OSError)
+    return isinstance(error, DBAPIError | OSError | OvertakenError)
 
 
 @contextmanager
@@ -66,5 +66,5 @@ def _is_missing_table(error: BaseException) -> bool:
 
 
 def is_overtaken(error: Exception) -> bool:
-    """Return whether PostgreSQL undid the transaction in favour of another: try it again."""
-    return code_of(error) in _OVERTAKEN
+    """Return whether the transaction is to be tried again: another one has come before it."""
+    return isinstance(error, OvertakenError) or code_of(error) in _OVERTAKEN

@@ -22,8 +22,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import any_of, batches, padded, values_of
-from liaison.storage.quick import Quick, insert_rows
-from liaison.storage.tables import GAP, HANDSHAKE_LANE, MESSAGE, beyond, devices, items
+from liaison.storage.quick import ByKeys, Part, Question, Quick, ask, direct, insert_rows
+from liaison.storage.tables import GAP, HANDSHAKE_LANE, MESSAGE, beyond, channels, devices, items
 
 
 class Item(NamedTuple):
@@ -66,22 +66,38 @@ _IDENTS: Final = 64
 
 Ident = tuple[int, int, bytes]
 """Channel, sender, message id: unique."""
-_IDENT = (_t.channel, _t.sender, _t.message_id)
-_FIND = Quick(
-    select(*_IDENT, _t.seq, _t.epoch, _t.accepted_at, _t.digest).where(
-        _t.channel == bindparam("channel"),
+Sent = tuple[bytes, int, bytes]
+"""The same, with the channel's id in the place of its key."""
+_SENT = (channels.c.id, _t.sender, _t.message_id)
+_FOUND = select(_t.channel, _t.sender, _t.message_id, _t.seq, _t.epoch, _t.accepted_at, _t.digest)
+_FIND = ByKeys(_SENT, lambda which: _FOUND.join_from(items, channels).where(which))
+_FIND_AMONG = Quick(
+    _FOUND.where(
+        _t.channel
+        == select(channels.c.key).where(channels.c.id == bindparam("channel")).scalar_subquery(),
         _t.sender.in_(bindparam("senders", expanding=True)),
         _t.message_id.in_(bindparam("ids", expanding=True)),
     )
 )
 
 
-async def find(tx: AsyncConnection, idents: Collection[Ident]) -> dict[Ident, Stored]:
-    """Return those items that are stored already."""
-    found: dict[Ident, Stored] = {}
-    # Most that are asked for together are of few channels and senders, so lists of these are
-    # quicker than keys of three columns. Each ends up in the index: some times more than needed.
-    for channel, group in groupby(sorted(idents), itemgetter(0)):
+def stored_as(tx: AsyncConnection, sent: Collection[Sent]) -> Question[dict[Ident, Stored]]:
+    """Ask which items are stored already; there may be some in the answer that nobody asked for."""
+    parts = _FIND.parts(tx, sent) if direct(tx) is None else _among(sent)
+    return Question(parts, lambda rows: {(*row[:3],): Stored(*row[3:]) for row in rows})
+
+
+async def find(tx: AsyncConnection, sent: Sent) -> Stored | None:
+    """Return an item that is stored already."""
+    found = await ask(tx, stored_as(tx, [sent]))
+    return next(iter(found.values()), None)
+
+
+def _among(sent: Collection[Sent]) -> list[Part]:
+    # Most that are asked for together are of few channels and senders, so on SQLite lists of these
+    # are quicker than keys of three columns. Each ends up in the index: some times more than needed.
+    parts: list[Part] = []
+    for channel, group in groupby(sorted(sent), itemgetter(0)):
         wanted = list(group)
         for at in range(0, len(wanted), _IDENTS):
             some = wanted[at : at + _IDENTS]
@@ -90,9 +106,8 @@ async def find(tx: AsyncConnection, idents: Collection[Ident]) -> dict[Ident, St
                 "senders": padded({sender for _, sender, _ in some}),
                 "ids": padded(ident for _, _, ident in some),
             }
-            for row in await _FIND.rows(tx, among):
-                found[row[0], row[1], row[2]] = Stored(*row[3:])
-    return {ident: found[ident] for ident in found.keys() & set(idents)}
+            parts.append((_FIND_AMONG, among))
+    return parts
 
 
 async def of_party(

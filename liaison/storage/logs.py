@@ -7,16 +7,16 @@ logs beyond their rows is in `liaison.storage.logs_reading`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, exists, insert, or_, select, update
+from sqlalchemy import Update, bindparam, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
-from liaison.storage.quick import Quick, insert_rows
+from liaison.storage.quick import ForEach, Quick, insert_rows
 from liaison.storage.tables import log_checkpoints, log_entries, log_openings, logs
 
 _HOUR_MS: Final = 3_600_000
@@ -76,6 +76,13 @@ class Openings(NamedTuple):
 
 _l = logs.c
 _ROW = select(*(_l[name] for name in LogRow._fields))
+_IN_ORDER = _ROW.order_by(_l.generation, _l.key)
+_NAMED = Quick(_IN_ORDER.where(_l.agreement.in_(bindparam("names", expanding=True))))
+_NAMED_LOCKED = Quick(
+    _IN_ORDER.where(_l.agreement.in_(bindparam("names", expanding=True))).with_for_update()
+)
+_ROOT = Quick(_IN_ORDER.where(_l.agreement.is_(None)))
+_ROOT_LOCKED = Quick(_IN_ORDER.where(_l.agreement.is_(None)).with_for_update())
 
 
 @lru_cache(maxsize=1024)
@@ -105,12 +112,13 @@ async def find_all(
         lock: hold the rows until the transaction ends, all in one order.
     """
     named = [a for a in agreements if a is not None and "\0" not in a]
-    wanted = [_l.agreement.in_(named)]
+    found: list[Any] = []
+    # The relay's own always before the others, as two nodes may lock both.
     if None in agreements:
-        wanted.append(_l.agreement.is_(None))
-    query = _ROW.where(or_(*wanted)).order_by(_l.generation, _l.key)
-    rows = await tx.execute(query.with_for_update() if lock else query)
-    return {row.agreement: row for row in (LogRow(*found) for found in rows)}
+        found += await (_ROOT_LOCKED if lock else _ROOT).rows(tx)
+    if named:
+        found += await (_NAMED_LOCKED if lock else _NAMED).rows(tx, {"names": padded(named)})
+    return {row.agreement: row for row in (LogRow(*one) for one in found)}
 
 
 async def of_generation(
@@ -156,31 +164,47 @@ async def create(
     return None if key is None else int(key)
 
 
-_SWAP = (
-    update(logs)
-    .where(_l.key == bindparam("log"), _l.size == bindparam("old"))
-    .values(size=bindparam("new"), state=bindparam("next"))
-)
-_ADVANCE = Quick(_SWAP)
+class Step(NamedTuple):
+    """A log's size and state, to be swapped for what comes next."""
+
+    log: int
+    old: int
+    new: int
+    state: bytes
+
+
+def _swap(row: Callable[[str], Any]) -> Update:
+    return (
+        update(logs)
+        .where(_l.key == row("log"), _l.size == row("old"))
+        .values(size=row("new"), state=row("next"))
+    )
+
+
+_STEP = {"log": _l.key, "old": _l.size, "new": _l.size, "next": _l.state}
+_ADVANCE = ForEach(_swap, **_STEP)
 _later = logs.alias("later")
 # A node that waited for the row's lock does not see the successor that was made meanwhile.
-_ADVANCE_NEWEST = Quick(
-    _SWAP.where(
+_ADVANCE_NEWEST = ForEach(
+    lambda row: _swap(row).where(
         ~exists().where(
             _later.c.agreement.is_not_distinct_from(_l.agreement),
             _later.c.generation > _l.generation,
         )
-    )
+    ),
+    **_STEP,
 )
 
 
-async def advance(tx: AsyncConnection, log: int, old: int, new: int, state: bytes) -> bool:
-    """Swap a log's size and state.
+async def advance(tx: AsyncConnection, steps: Sequence[Step]) -> None:
+    """Swap the sizes and states of logs, each for the first and only time in a transaction.
 
-    False if it has another size than `old`, or a successor: nothing was changed.
+    Raises:
+        OvertakenError: one has another size than it was read with, or a successor. PostgreSQL says so
+            when it is written, at the latest before the commit.
     """
     query = _ADVANCE if tx.dialect.name == "sqlite" else _ADVANCE_NEWEST
-    return await query.change(tx, {"log": log, "old": old, "new": new, "next": state}) == 1
+    await query.change(tx, steps, all_of_them=True)
 
 
 async def append(
@@ -201,10 +225,15 @@ class Signed(NamedTuple):
     note: bytes
 
 
-_PUBLISH: Final = Quick(
-    update(logs)
-    .where(_l.key == bindparam("log"), _l.published_size < bindparam("at"))
-    .values(published_size=bindparam("at"), published=bindparam("note"))
+_PUBLISH: Final = ForEach(
+    lambda row: (
+        update(logs)
+        .where(_l.key == row("log"), _l.published_size < row("at"))
+        .values(published_size=row("at"), published=row("note"))
+    ),
+    log=_l.key,
+    at=_l.size,
+    note=_l.state,
 )
 _COSIGN: Final = Quick(
     update(logs)
@@ -222,8 +251,11 @@ _NEWEST_KEPT: Final = Quick(
 
 async def publish(tx: AsyncConnection, new: Sequence[Signed]) -> None:
     """Store signed checkpoints, where the ones that are there are smaller."""
-    rows = [{"log": one.log, "at": one.size, "note": one.note} for one in new]
-    await _PUBLISH.change_many(tx, rows)
+    newest: dict[int, Signed] = {}
+    for one in new:
+        if one.log not in newest or one.size > newest[one.log].size:
+            newest[one.log] = one
+    await _PUBLISH.change(tx, sorted(newest.values()))
 
 
 async def cosign(tx: AsyncConnection, new: Signed, *, now_ms: int) -> None:

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.channels import channels_under
-from liaison.storage.padding import any_of, batches, padded, values_of
-from liaison.storage.quick import Quick
+from liaison.storage.padding import padded
+from liaison.storage.quick import ByKeys, ForEach, Question, Quick
 from liaison.storage.tables import (
     HANDSHAKE_LANE,
     beyond,
@@ -154,22 +153,22 @@ async def find(tx: AsyncConnection, channel: int, device: int) -> MemberRow | No
     return MemberRow(*row) if row else None
 
 
-@cache
-def _pairs(count: int, *, present: bool) -> Quick:
-    query = _ROW.where(any_of((_t.channel, _t.device), count))
-    return Quick(query.where(_PRESENT) if present else query.order_by(_t.key).with_for_update())
+_STAYS_IN = ByKeys(
+    (channels.c.id, _t.device),
+    lambda which: _ROW.join_from(members, channels).where(which, _PRESENT),
+)
 
 
-async def find_pairs(
-    tx: AsyncConnection, pairs: Iterable[tuple[int, int]]
-) -> dict[tuple[int, int], MemberRow]:
-    """Return the present stays of (channel, device) pairs."""
-    found: dict[tuple[int, int], MemberRow] = {}
-    for some in batches(pairs):
-        for row in await _pairs(len(some), present=True).rows(tx, values_of(some)):
-            one = MemberRow(*row)
-            found[one.channel, one.device] = one
-    return found
+def stays_in(
+    tx: AsyncConnection, pairs: Iterable[tuple[bytes, int]]
+) -> Question[dict[tuple[int, int], MemberRow]]:
+    """Ask for the present stays of pairs of a channel's id and a device, by the keys of both."""
+    return Question(_STAYS_IN.parts(tx, pairs), _by_pair)
+
+
+def _by_pair(rows: Iterable[Any]) -> dict[tuple[int, int], MemberRow]:
+    stays_ = [MemberRow(*row) for row in rows]
+    return {(one.channel, one.device): one for one in stays_}
 
 
 _ENDPOINTS = Quick(
@@ -423,14 +422,21 @@ _STAY = (
     .order_by(_t.key)
 )
 _READABLE = or_(_PRESENT, _t.cursor < _t.left_seq, _w.member.is_not(None))
+_STAYS = Quick(_STAY.where(_t.device == bindparam("device_key"), _READABLE))
+_STAYS_OF_CHANNEL = Quick(
+    _STAY.where(
+        _t.device == bindparam("device_key"), _READABLE, _t.channel == bindparam("channel_key")
+    )
+)
 
 
 async def stays(tx: AsyncConnection, device: int, channel: int | None = None) -> list[Stay]:
     """Return the device's stays that are not read to their end, oldest first."""
-    query = _STAY.where(_t.device == device, _READABLE)
-    if channel is not None:
-        query = query.where(_t.channel == channel)
-    return [Stay(*row) for row in await tx.execute(query)]
+    if channel is None:
+        rows = await _STAYS.rows(tx, {"device_key": device})
+    else:
+        rows = await _STAYS_OF_CHANNEL.rows(tx, {"device_key": device, "channel_key": channel})
+    return [Stay(*row) for row in rows]
 
 
 async def all_stays(tx: AsyncConnection, device: int, channel: int) -> list[Stay]:
@@ -454,30 +460,55 @@ async def acknowledged_beyond(tx: AsyncConnection, stays_: Iterable[int]) -> dic
     return found
 
 
-async def of_pairs(
-    tx: AsyncConnection, pairs: Iterable[tuple[int, int]]
-) -> dict[tuple[int, int], list[MemberRow]]:
-    """Return all stays of (channel, device) pairs, locked, oldest first."""
-    found: dict[tuple[int, int], list[MemberRow]] = {}
-    for some in batches(sorted(pairs)):
-        for row in await _pairs(len(some), present=False).rows(tx, values_of(some)):
-            one = MemberRow(*row)
-            found.setdefault((one.channel, one.device), []).append(one)
-    return found
+class Reading(NamedTuple):
+    """A stay of a device that acknowledges something, locked.
+
+    Args:
+        stay: how far it has read.
+        channel: the channel's id.
+        head: the channel's last number.
+        has_beyond: whether numbers beyond the cursor are acknowledged.
+    """
+
+    stay: MemberRow
+    channel: bytes
+    head: int
+    has_beyond: bool
 
 
-_SET_CURSOR = Quick(
-    update(members).where(_t.key == bindparam("stay")).values(cursor=bindparam("reached"))
+_READING = ByKeys(
+    (channels.c.id, _t.device),
+    lambda which: (
+        _ROW.add_columns(
+            channels.c.id,
+            channels.c.head,
+            select(beyond.c.seq).where(beyond.c.member == _t.key).correlate(members).exists(),
+        )
+        .join_from(members, channels)
+        .where(which)
+        .order_by(_t.key)
+        .with_for_update(of=members)
+    ),
+)
+
+
+async def reading(tx: AsyncConnection, pairs: Iterable[tuple[bytes, int]]) -> list[Reading]:
+    """Return all stays of pairs of a channel's id and a device, locked, oldest first."""
+    rows = await _READING.rows(tx, sorted(pairs))
+    return [Reading(MemberRow(*row[:-3]), *row[-3:]) for row in rows]
+
+
+_SET_CURSOR = ForEach(
+    lambda row: update(members).where(_t.key == row("stay")).values(cursor=row("reached")),
+    stay=_t.key,
+    reached=_t.cursor,
 )
 
 
 async def set_cursors(tx: AsyncConnection, cursors: dict[int, int]) -> None:
     """Move cursors to where the caller has found that the devices have read."""
-    if not cursors:
-        return
-    # In the order of keys, as `of_pairs` locks them: two nodes never wait in a circle.
-    rows = [{"stay": key, "reached": cursor} for key, cursor in sorted(cursors.items())]
-    await _SET_CURSOR.change_many(tx, rows)
+    # In the order of keys, as `reading` locks them: two nodes never wait in a circle.
+    await _SET_CURSOR.change(tx, sorted(cursors.items()))
 
 
 async def skip(tx: AsyncConnection, heads: Mapping[int, int], to: int) -> None:

@@ -1,70 +1,114 @@
 """Statements of the path that every message takes, past SQLAlchemy's execution where that costs most.
 
 SQLite answers the writer's statements in some ten microseconds; running them through SQLAlchemy costs
-five times as much, and a group of messages has a dozen of them. So on the writer's connection to SQLite
-such a statement is compiled once for each length of its lists, and then handed to the driver as it is.
-On every other connection SQLAlchemy runs it: the result is the same.
+five times as much, and a group of messages has a dozen of them. On PostgreSQL each of them is a round trip
+besides. So such a statement is compiled once, and then handed to the driver as it is:
+
+- on SQLite once for each length of its lists; on PostgreSQL a list is one parameter, an array.
+- what writes for many rows runs for each of them on SQLite; on PostgreSQL it is one statement that joins
+  the rows as arrays, and waits to go out together with others.
+- several questions (`together`) are so many statements on SQLite, and one on PostgreSQL.
+
+Whoever asks does not see a difference: what is written is there for whatever is asked next.
 
 For statements whose values and results the driver takes and gives as they are: integers, texts, bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
 
-from sqlalchemy import Connection, Executable, Table, bindparam, insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Executable,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    func,
+    insert,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import ClauseElement, operators, visitors
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter
+from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy.types import TypeEngine
 
+from liaison.storage.errors import OvertakenError
+from liaison.storage.padding import any_of, batches, values_of
 from liaison.storage.sqlite_direct import MANY_ROWS, DirectConnection
+from liaison.storage.writes import Write, renumbered
 
-_DRIVERS: Final = ("direct", "reader")
+if TYPE_CHECKING:
+    from liaison.storage import postgres_direct
+
 _Values = Mapping[str, Any]
 _NONE: Final[_Values] = {}
+_R = TypeVar("_R")
+_Rows = Sequence[Any]
 
 
 def direct(tx: AsyncConnection) -> DirectConnection | None:
     """Return the connection to SQLite, or None where it is to another database."""
-    if tx.dialect.driver not in _DRIVERS:
+    return None if tx.dialect.name != "sqlite" else cast("DirectConnection", _pooled(tx))
+
+
+def postgres(tx: AsyncConnection) -> postgres_direct.DirectConnection | None:
+    """Return the connection to PostgreSQL, or None where it is to another database."""
+    if tx.dialect.name != "postgresql":
         return None
-    pooled = cast("Connection", tx.sync_connection).connection
-    return cast("DirectConnection", pooled.dbapi_connection)
+    return cast("postgres_direct.DirectConnection", _pooled(tx))
+
+
+def _pooled(tx: AsyncConnection) -> object:
+    # Of an engine that `Database` has opened: there are no others where these statements run.
+    return cast("Connection", tx.sync_connection).connection.dbapi_connection
 
 
 class Savepoint:
     """A part of a transaction that can be undone by itself; `begin` makes one."""
 
-    def __init__(self, database: DirectConnection | None, nested: AsyncTransaction | None) -> None:
-        self._database = database
-        self._nested = nested
+    def __init__(self, tx: AsyncConnection) -> None:
+        self._sqlite = direct(tx)
+        self._postgres = postgres(tx)
 
     @classmethod
     async def begin(cls, tx: AsyncConnection) -> Savepoint:
         """Begin one; there is one at a time."""
-        database = direct(tx)
-        if database is None:
-            return cls(None, await tx.begin_nested())
-        await database.run("SAVEPOINT part", ())
-        return cls(database, None)
+        made = cls(tx)
+        await made._run("SAVEPOINT part")
+        return made
 
     async def commit(self) -> None:
         """Keep what was written since it began."""
-        if self._nested is not None:
-            await self._nested.commit()
-        elif self._database is not None:
-            await self._database.run("RELEASE part", ())
+        await self._run("RELEASE part")
 
     async def rollback(self) -> None:
         """Undo what was written since it began."""
-        if self._nested is not None:
-            await self._nested.rollback()
-        elif self._database is not None:
-            await self._database.run("ROLLBACK TO part", ())
-            await self._database.run("RELEASE part", ())
+        if self._postgres is not None:
+            self._postgres.forget()
+        await self._run("ROLLBACK TO part")
+        await self._run("RELEASE part")
+
+    async def _run(self, words: str) -> None:
+        if self._sqlite is not None:
+            await self._sqlite.run(words, ())
+        elif self._postgres is not None:
+            await self._postgres.mark(words)
 
 
 class Quick:
@@ -78,34 +122,31 @@ class Quick:
         self._statement = statement
         self._texts: dict[tuple[int, ...], _Text] = {}
         self._lists: tuple[str, ...] | None = None
+        self._words: Words | None = None
 
-    async def rows(self, tx: AsyncConnection, values: _Values = _NONE) -> Sequence[Any]:
-        """Return all rows: they are tuples, with names only where SQLAlchemy has run it."""
+    async def rows(self, tx: AsyncConnection, values: _Values = _NONE) -> _Rows:
+        """Return all rows: they are sequences, without names."""
         database = direct(tx)
-        if database is None:
-            return (await tx.execute(self._statement, dict(values))).all()
-        text = self._text(tx, values)
-        return await database.ask(text.words, text.fill(values))
+        if database is not None:
+            text = self._text(tx, values)
+            return await database.ask(text.words, text.fill(values))
+        words = self.words(tx)
+        return await _other(tx).ask(words.words, words.fill(values), words.tables)
 
     async def change(self, tx: AsyncConnection, values: _Values) -> int:
         """Run it once; return how many rows it has changed."""
         database = direct(tx)
-        if database is None:
-            return (await tx.execute(self._statement, dict(values))).rowcount
-        text = self._text(tx, values)
-        return await database.run(text.words, text.fill(values))
+        if database is not None:
+            text = self._text(tx, values)
+            return await database.run(text.words, text.fill(values))
+        words = self.words(tx)
+        return await _other(tx).run(words.words, words.fill(values), words.tables)
 
-    async def change_many(self, tx: AsyncConnection, rows: Sequence[_Values]) -> None:
-        """Run it for each row of values."""
-        if not rows:
-            return
-        database = direct(tx)
-        if database is None:
-            await tx.execute(self._statement, [dict(row) for row in rows])
-            return
-        text = self._text(tx, rows[0])
-        for row in rows:
-            await database.run(text.words, text.fill(row))
+    def words(self, tx: AsyncConnection) -> Words:
+        """Return the statement for PostgreSQL, whatever the lengths of its lists."""
+        if self._words is None:
+            self._words = Words.of(_with_arrays(self._statement), tx)
+        return self._words
 
     def _text(self, tx: AsyncConnection, values: _Values) -> _Text:
         """Return the statement for lists of these lengths."""
@@ -116,6 +157,210 @@ class Quick:
         if found is None:
             found = self._texts[lengths] = _compiled(self._statement, tx, values)
         return found
+
+
+class ForEach:
+    """One statement that is run for each of many rows of values.
+
+    Args:
+        make: makes it, given what stands for a value of the row by its name.
+        columns: by the names of the values, columns whose types they have.
+    """
+
+    def __init__(
+        self, make: Callable[[Callable[[str], Any]], Executable], **columns: Column[Any]
+    ) -> None:
+        self._make = make
+        self._columns = columns
+        self._single = Quick(make(bindparam))
+        self._words: Words | None = None
+
+    async def change(
+        self, tx: AsyncConnection, rows: Sequence[Sequence[Any]], *, all_of_them: bool = False
+    ) -> None:
+        """Run it for each row; its values are in the order of the names.
+
+        Args:
+            tx: the transaction.
+            rows: each for another row of the table, in the order in which these are to be locked.
+            all_of_them: whether each has to change one row of the table.
+
+        Raises:
+            OvertakenError: one did not, and should. PostgreSQL says so only when it is written.
+        """
+        if not rows:
+            return
+        expected = len(rows) if all_of_them else None
+        if direct(tx) is None:
+            words = self._arrays(tx)
+            arrays = list(zip(*rows, strict=True))
+            await _other(tx).later(
+                words.write([arrays[int(name)] for name in words.names], expected)
+            )
+            return
+        changed = 0
+        for row in rows:
+            changed += await self._single.change(tx, dict(zip(self._columns, row, strict=True)))
+        if expected not in {None, changed}:
+            raise OvertakenError
+
+    def _arrays(self, tx: AsyncConnection) -> Words:
+        if self._words is None:
+            source = _unnested(self._columns)
+            self._words = Words.of(self._make(lambda name: source.c[name]), tx)
+        return self._words
+
+
+class ByKeys:
+    """One question for the rows that have one of many keys of several columns.
+
+    Args:
+        columns: of the key.
+        make: makes it, given the condition that a row has one of the keys.
+    """
+
+    def __init__(
+        self,
+        columns: tuple[Column[Any], ...],
+        make: Callable[[ColumnElement[bool]], Executable],
+    ) -> None:
+        self._columns = columns
+        self._make = make
+        self._by_count: dict[int, Quick] = {}
+        source = _unnested({column.name: column for column in columns})
+        self._at_once = Quick(make(tuple_(*columns).in_(select(*source.c))))
+
+    async def rows(self, tx: AsyncConnection, keys: Iterable[Sequence[Any]]) -> _Rows:
+        """Return all rows; no key may be there twice."""
+        parts = self.parts(tx, keys)
+        return [row for quick, values in parts for row in await quick.rows(tx, values)]
+
+    def parts(self, tx: AsyncConnection, keys: Iterable[Sequence[Any]]) -> list[Part]:
+        """Return the statements that ask for these keys: one, where the database takes arrays."""
+        if direct(tx) is None:
+            arrays = list(zip(*keys, strict=True)) or [()] * len(self._columns)
+            return [(self._at_once, {str(at): array for at, array in enumerate(arrays)})]
+        return [(self._some(len(some)), values_of(some)) for some in batches(keys)]
+
+    def _some(self, count: int) -> Quick:
+        found = self._by_count.get(count)
+        if found is None:
+            found = self._by_count[count] = Quick(self._make(any_of(self._columns, count)))
+        return found
+
+
+# --- several questions at once ----------------------------------------------------------
+
+Part = tuple[Quick, _Values]
+"""A statement and its values."""
+
+
+class Question(NamedTuple, Generic[_R]):
+    """Something to be asked together with others.
+
+    Args:
+        parts: what is asked; on PostgreSQL there is one.
+        read: makes the answer of the rows.
+    """
+
+    parts: Sequence[Part]
+    read: Callable[[Iterable[Any]], _R]
+
+
+async def together(tx: AsyncConnection, *questions: Question[Any]) -> list[Any]:
+    """Ask several questions; return an answer for each.
+
+    On PostgreSQL they are one statement, so all answers are of one moment.
+    """
+    if direct(tx) is not None:
+        return [
+            one.read([row for quick, values in one.parts for row in await quick.rows(tx, values)])
+            for one in questions
+        ]
+    asked = [(one.parts[0][0].words(tx), one.parts[0][1]) for one in questions]
+    words = _one_question(tuple(words for words, _ in asked))
+    values = [value for some, named in asked for value in some.fill(named)]
+    (answer,) = await _other(tx).ask(words.words, values, words.tables)
+    return [one.read(rows) for one, rows in zip(questions, answer, strict=True)]
+
+
+@lru_cache(maxsize=64)
+def _one_question(asked: tuple[Words, ...]) -> Words:
+    parts, before = [], 0
+    for one in asked:
+        parts.append(f"ARRAY(SELECT q FROM ({renumbered(one.words, before)}) AS q)")  # noqa: S608 - statements of ours
+        before += len(one.names)
+    tables = frozenset(chain.from_iterable(one.tables for one in asked))
+    return Words(f"SELECT {', '.join(parts)}", (), (), tables)
+
+
+async def ask(tx: AsyncConnection, question: Question[_R]) -> _R:
+    """Ask one question."""
+    found: _R
+    (found,) = await together(tx, question)
+    return found
+
+
+# --- inserting --------------------------------------------------------------------------
+
+
+Rows = Sequence[tuple[Any, ...]]
+"""Values in the order of a table's columns."""
+
+
+async def insert_rows(tx: AsyncConnection, *tables: tuple[Table, Rows]) -> None:
+    """Insert rows past the statement compiler: there is one for each message.
+
+    Args:
+        tx: the transaction.
+        tables: with their rows, in order.
+    """
+    database = direct(tx)
+    if database is None:
+        for table, rows in tables:
+            if rows:
+                words, arrays = _insert(table, tx), list(zip(*rows, strict=True))
+                values = [arrays[int(name)] for name in words.names]
+                await _other(tx).later(words.write(values, None))
+        return
+    statements = [each for table, rows in tables for each in _inserts(table, rows)]
+    # Together: between two statements SQLite gives up the interpreter, and another thread
+    # takes its time to give it back.
+    await database.run_all(statements, much=sum(len(rows) for _, rows in tables) >= MANY_ROWS)
+
+
+def _inserts(table: Table, rows: Rows) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Give statements with many rows each, of few lengths."""
+    at = 0
+    for count in _LENGTHS:
+        while len(rows) - at >= count:
+            yield _many(table, count), tuple(chain.from_iterable(rows[at : at + count]))
+            at += count
+
+
+_LENGTHS: Final = (64, 8, 1)
+_INSERTS: Final[dict[str, Words]] = {}
+
+
+def _insert(table: Table, tx: AsyncConnection) -> Words:
+    found = _INSERTS.get(table.name)
+    if found is None:
+        source = _unnested({column.name: column for column in table.columns})
+        names = [column.name for column in table.columns]
+        statement = insert(table).from_select(names, select(*source.c), include_defaults=False)
+        found = _INSERTS[table.name] = Words.of(statement, tx)
+    return found
+
+
+@lru_cache(maxsize=16)
+def _many(table: Table, count: int) -> str:
+    """Return SQLite's statement that inserts so many rows."""
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    row = f"({', '.join('?' for _ in table.columns)})"
+    return f'INSERT INTO "{table.name}" ({names}) VALUES {", ".join([row] * count)}'  # noqa: S608 - names of ours
+
+
+# --- in SQLite's words ------------------------------------------------------------------
 
 
 class _Place(NamedTuple):
@@ -163,57 +408,81 @@ def _compiled(statement: Executable, tx: AsyncConnection, values: _Values) -> _T
     return _Text(state.statement, tuple(places[name] for name in state.positiontup or ()))
 
 
-# --- inserting --------------------------------------------------------------------------
+# --- in PostgreSQL's words --------------------------------------------------------------
+
+_KINDS: Final[tuple[tuple[type[TypeEngine[Any]], TypeEngine[Any]], ...]] = (
+    (SmallInteger, SmallInteger()),
+    (BigInteger, BigInteger()),
+    (Integer, Integer()),
+    (LargeBinary, LargeBinary()),
+    (Boolean, Boolean()),
+)
 
 
-Rows = Sequence[tuple[Any, ...]]
-"""Values in the order of a table's columns."""
-
-
-async def insert_rows(tx: AsyncConnection, *tables: tuple[Table, Rows]) -> None:
-    """Insert rows past the statement compiler: there is one for each message.
+class Words(NamedTuple):
+    """A statement in PostgreSQL's words.
 
     Args:
-        tx: the transaction.
-        tables: with their rows, in order.
+        words: with numbered parameters.
+        names: of the parameters, in the order of their numbers.
+        constants: what is part of the statement, such as a lane's number, by name.
+        tables: names of those that it touches.
     """
-    if tx.dialect.name != "sqlite":
-        for table, rows in tables:
-            if rows:
-                await tx.exec_driver_sql(_statement(table, tx.dialect), list(rows))
-        return
-    statements = [each for table, rows in tables for each in _inserts(table, rows)]
-    database = direct(tx)
-    if database is None:
-        for words, values in statements:
-            await tx.exec_driver_sql(words, values)
-    else:
-        # Together: between two statements SQLite gives up the interpreter, and another thread
-        # takes its time to give it back.
-        await database.run_all(statements, much=sum(len(rows) for _, rows in tables) >= MANY_ROWS)
+
+    words: str
+    names: tuple[str, ...]
+    constants: tuple[tuple[str, Any], ...]
+    tables: frozenset[str]
+
+    @classmethod
+    def of(cls, statement: Executable, tx: AsyncConnection) -> Words:
+        """Compile a statement; a list is one parameter."""
+        element = cast("ClauseElement", statement)
+        compiled = cast("SQLCompiler", element.compile(dialect=tx.dialect))
+        names = tuple(compiled.positiontup or ())
+        constants = tuple((n, v) for n, v in compiled.params.items() if v is not None)
+        found = {one.name for one in visitors.iterate(element) if isinstance(one, Table)}
+        return cls(str(compiled), names, constants, frozenset(found))
+
+    def fill(self, values: _Values) -> list[Any]:
+        """Put the values in order."""
+        if self.constants:
+            values = {**dict(self.constants), **values}
+        return [values[name] for name in self.names]
+
+    def write(self, values: Sequence[Any], rows: int | None) -> Write:
+        """Return it as something that waits to be written."""
+        return Write(self.words, values, self.tables, rows)
 
 
-def _inserts(table: Table, rows: Rows) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Give statements with many rows each, of few lengths."""
-    at = 0
-    for count in _LENGTHS:
-        while len(rows) - at >= count:
-            yield _many(table, count), tuple(chain.from_iterable(rows[at : at + count]))
-            at += count
+def _other(tx: AsyncConnection) -> postgres_direct.DirectConnection:
+    found = postgres(tx)
+    if found is None:
+        raise LookupError(f"no statement of ours is written for {tx.dialect.name}")
+    return found
 
 
-_LENGTHS: Final = (64, 8, 1)
+def _array(column: ColumnElement[Any]) -> ARRAY[Any]:
+    # Texts of any length: one that is too long is to be refused, not cut by a cast.
+    return ARRAY(next((to for kind, to in _KINDS if isinstance(column.type, kind)), Text()))
 
 
-@lru_cache(maxsize=8)
-def _statement(table: Table, dialect: Any) -> str:
-    values: dict[str, Any] = {each.name: bindparam(each.name) for each in table.columns}
-    return str(insert(table).values(values).compile(dialect=dialect))
+def _unnested(columns: Mapping[str, Column[Any]]) -> TableValuedAlias:
+    """Return rows that come as arrays; the parameters are called 0, 1, ..."""
+    arrays = [bindparam(str(at), type_=_array(one)) for at, one in enumerate(columns.values())]
+    return func.unnest(*arrays).table_valued(*columns).render_derived(name="given")
 
 
-@lru_cache(maxsize=16)
-def _many(table: Table, count: int) -> str:
-    """Return SQLite's statement that inserts so many rows."""
-    names = ", ".join(f'"{column.name}"' for column in table.columns)
-    row = f"({', '.join('?' for _ in table.columns)})"
-    return f'INSERT INTO "{table.name}" ({names}) VALUES {", ".join([row] * count)}'  # noqa: S608 - names of ours
+def _with_arrays(statement: Executable) -> Executable:
+    """Return the statement with each list that expands as one array."""
+
+    def replace(element: Any, **_: Any) -> Any:
+        if isinstance(element, BinaryExpression) and element.operator is operators.in_op:
+            named = element.right
+            if isinstance(named, BindParameter) and named.expanding:
+                column = element.left
+                return column == any_(bindparam(named.key, type_=_array(column)))
+        return None
+
+    changed = visitors.replacement_traverse(cast("Any", statement), {}, replace)
+    return cast("Executable", changed)

@@ -103,7 +103,7 @@ async def test_the_pools_tell_which_connections_are_busy(database: Database) -> 
     async with database.read():
         found = dict(database.connections())
 
-    assert found["read" if database.is_sqlite else "shared", "busy"] == 1
+    assert found["read", "busy"] == 1
     assert sum(found.values()) == 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from liaison.storage import channels, devices, items, members
+from liaison.storage import agreements, channels, devices, items, members, quick
 from liaison.storage.engine import Database
 
 
@@ -18,13 +18,16 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(database: Databa
         assert connection is not None
         connection.set_trace_callback(asked.append)
         await channels.lock(tx, [bytes(16), b"1" * 16])
-        await members.find_pairs(tx, [(1, 2), (1, 3)])
-        await members.of_pairs(tx, [(1, 2), (1, 3)])
+        await quick.ask(tx, channels.with_ids([bytes(16), b"1" * 16]))
+        await quick.ask(tx, agreements.changes_under([bytes(16), b"1" * 16]))
+        await quick.ask(tx, members.stays_in(tx, [(bytes(16), 2), (bytes(16), 3)]))
+        await members.reading(tx, [(bytes(16), 2), (bytes(16), 3)])
         await members.acknowledged_beyond(tx, [1, 2])
         await members.endpoints_in(tx, [1, 2])
         await devices.standing(tx, [1, 2])
         await devices.still_good(tx, [(1, "a"), (2, "b")])
-        await items.find(tx, [(1, 2, bytes(16)), (1, 3, bytes(16))])
+        some = [(bytes(16), 2, bytes(16)), (bytes(16), 3, bytes(16))]
+        await quick.ask(tx, items.stored_as(tx, some))
         await items.payloads(tx, 1, [1, 2, 3])
         await items.expire(tx, now_ms=1, limit=10)
         connection.set_trace_callback(None)
@@ -34,5 +37,5 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(database: Databa
         ]
 
     steps = [str(row.detail) for plan in plans for row in plan]
-    assert len(plans) == 10
+    assert len(plans) == 12
     assert [step for step in steps if step.startswith("SCAN")] == []

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import bindparam, insert, select, text
+from sqlalchemy import bindparam, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from liaison.storage import engine, quick, sqlite_direct
@@ -111,6 +111,11 @@ async def test_a_writer_that_is_cancelled_leaves_the_connection_usable(
 
 
 _ADD = quick.Quick(insert(meta).values(name=bindparam("its_name"), value=bindparam("its_value")))
+_SET = quick.ForEach(
+    lambda row: update(meta).where(meta.c.name == row("its_name")).values(value=row("its_value")),
+    its_name=meta.c.name,
+    its_value=meta.c.value,
+)
 _VALUES = quick.Quick(
     select(meta.c.name, meta.c.value).where(meta.c.name.in_(bindparam("names", expanding=True)))
 )
@@ -138,7 +143,9 @@ async def test_what_is_written_past_sqlalchemy_is_in_the_same_transaction(
 
     async with database.write() as tx:
         await tx.execute(_INSERT, {"number": 1, "word": b"through"})
-        await _ADD.change_many(tx, [{"its_name": name, "its_value": 3} for name in "abc"])
+        for name in "abc":
+            await _ADD.change(tx, {"its_name": name, "its_value": 1})
+        await _SET.change(tx, [(name, 3) for name in "abc"], all_of_them=True)
         part = await quick.Savepoint.begin(tx)
         await _ADD.change(tx, {"its_name": "undone", "its_value": 4})
         await part.rollback()

@@ -43,11 +43,12 @@ from liaison.relay.services.registry import check_standing
 from liaison.relay.services.releases import SentReleases
 from liaison.relay.services.sequence import Sequencer
 from liaison.relay.writer import Batch, Operation, Work
-from liaison.storage import channels, devices, items, members
+from liaison.storage import agreements, channels, devices, items, members
 from liaison.storage.channels import ChannelRow
 from liaison.storage.devices import Standing
 from liaison.storage.items import Ident, Item, Stored
 from liaison.storage.members import MemberRow
+from liaison.storage.quick import together
 from liaison.wire import frames
 from liaison.wire.frames import ItemKind
 
@@ -198,25 +199,33 @@ class Appends(Batch[Append, frames.Accepted]):
         tx = work.tx
         # One for each device and channel; most messages of a batch have theirs in common.
         asked = {(op.caller.certificate, op.send.channel.value): op for op in operations}
+        ids = {id_ for _, id_ in asked}
         # The lock on the channels comes first: what is read after it stays true.
-        rows = await channels.lock(tx, {id_ for _, id_ in asked})
-        known = [(row, op) for (_, id_), op in asked.items() if (row := rows.get(id_)) is not None]
-        pairs = {(row.key, op.caller.key) for row, op in known}
-        idents = {
-            (row.key, op.caller.key, op.send.message_id.value)
-            for op in operations
-            if (row := rows.get(op.send.channel.value)) is not None
-        }
+        await channels.hold(tx, ids)
+        rows, changes, stays, standing, stored = await together(
+            tx,
+            channels.with_ids(ids),
+            agreements.changes_under(ids),
+            members.stays_in(tx, {(id_, op.caller.key) for (_, id_), op in asked.items()}),
+            devices.standing_of({certificate for certificate, _ in asked}),
+            items.stored_as(
+                tx,
+                {
+                    (op.send.channel.value, op.caller.key, op.send.message_id.value)
+                    for op in operations
+                },
+            ),
+        )
         texts = await self.book.agreements(tx, (row.agreement for row in rows.values()))
-        ids = {text.agreement_id for text in texts.values()}
+        named = {text.agreement_id for text in texts.values()}
         return _Facts(
             channels=rows,
             agreements=texts,
-            lives=await self.book.lives(tx, ids, work.after_commit),
+            lives=await self.book.lives(tx, named, work.after_commit, changes),
             audiences=await self.audiences.find(work, rows.values()),
-            members=await members.find_pairs(tx, pairs),
-            standing=await devices.standing(tx, {certificate for certificate, _ in asked}),
-            stored={**(await items.find(tx, idents))},
+            members=stays,
+            standing=standing,
+            stored=stored,
             releases=await SentReleases.find(
                 tx, rows, ((op.send.channel, op.caller, op.header) for op in operations)
             ),

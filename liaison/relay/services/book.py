@@ -97,7 +97,11 @@ class Book:
         return {key: (await self.agreement(tx, key)).agreement for key in set(keys)}
 
     async def lives(
-        self, tx: AsyncConnection, ids: Iterable[str], keep: Keep = _at_once
+        self,
+        tx: AsyncConnection,
+        ids: Iterable[str],
+        keep: Keep = _at_once,
+        changes: Mapping[str, int] | None = None,
     ) -> dict[str, Life]:
         """Return what is known of agreements, by id; nothing is known of one that is not here.
 
@@ -105,9 +109,11 @@ class Book:
             tx: one that writes needs `keep`.
             ids: theirs.
             keep: the writing transaction's `after_commit`: what it reads may be undone.
+            changes: how often each has changed, where that was read in the transaction already.
         """
         wanted = set(ids)
-        changes = await agreements.changes(tx, wanted)
+        if changes is None:
+            changes = await agreements.changes(tx, wanted)
         found = {}
         for id_ in wanted:
             known = self._lives.get(id_)

@@ -269,9 +269,8 @@ class Channels:
 
     async def _known(self, state: ChannelState, new: Handshake) -> v1.Sequenced | None:
         # A resend is of an epoch that is over, maybe: it is recognised before it is judged.
-        ident = (state.row.key, new.sender or 0, new.ident)
         async with self.database.read() as tx:
-            found = (await items.find(tx, [ident])).get(ident)
+            found = await items.find(tx, (state.row.id, new.sender or 0, new.ident))
         if found is None or found.digest != new.digest:
             return None
         return sequenced(found, commit=new.kind is ItemKind.COMMIT)

@@ -294,8 +294,7 @@ async def known_handshake(work: Work, row: ChannelRow, new: Handshake) -> Stored
     """Return what a resend of the same bytes is answered with."""
     if new.sender is None:
         return None
-    ident = (row.key, new.sender, new.ident)
-    found = (await items.find(work.tx, [ident])).get(ident)
+    found = await items.find(work.tx, (row.id, new.sender, new.ident))
     return found if found is not None and found.digest == new.digest else None
 
 

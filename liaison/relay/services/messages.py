@@ -117,8 +117,7 @@ class Messages:
         """
         async with self.database.read() as tx:
             row = await find(tx, channel)
-            ident = (row.key, caller.key, message.value)
-            found = (await items.find(tx, [ident])).get(ident)
+            found = await items.find(tx, (row.id, caller.key, message.value))
         if found is None:
             raise UnknownMessageError(hint="it was not stored: send it again")
         return v1.Outcome(seq=found.seq, digest=found.digest, time_ms=found.accepted_at)

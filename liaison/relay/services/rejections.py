@@ -27,8 +27,7 @@ async def check(
     async with database.read() as tx:
         stay = await members.find(tx, channel.key, caller.key)
         committer = await devices.key_of(tx, str(report.committer))
-        ident = (channel.key, committer or 0, report.digest[:IDENT])
-        found = (await items.find(tx, [ident])).get(ident)
+        found = await items.find(tx, (channel.id, committer or 0, report.digest[:IDENT]))
     if (
         stay is None
         or found is None

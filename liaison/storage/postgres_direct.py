@@ -1,0 +1,314 @@
+"""PostgreSQL's driver with a way past SQLAlchemy, and with few round trips.
+
+A statement costs a round trip, and through SQLAlchemy as much CPU time again. So what every message needs
+is handed to asyncpg as it is, which keeps prepared statements by connection, and:
+
+- what is asked at one moment is asked in one statement (`liaison.storage.quick.together`);
+- what is written waits, and goes out in one statement before the commit, or before somebody reads a
+  table that it is for;
+- a transaction begins together with the locks that it takes first.
+
+Whatever SQLAlchemy itself runs on such a connection is in the same transaction and sees what was written.
+Readers' statements run in no transaction at all: each sees one moment, as it would in READ COMMITTED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy.dialects.postgresql.asyncpg import (
+    AsyncAdapt_asyncpg_connection,
+    AsyncAdapt_asyncpg_cursor,
+    AsyncAdapt_asyncpg_dbapi,
+    PGDialect_asyncpg,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util.concurrency import await_
+
+from liaison.storage.errors import OvertakenError
+from liaison.storage.writes import Write, one_statement
+
+PLANS: Final = {
+    # Few rows of large tables, each by an index, in the order in which they are named: that order
+    # is the one in which rows are locked. A plan that was made when a table was small stays right.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+"""Settings of the writer's connections: statements are planned once."""
+
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+
+class DirectCursor(AsyncAdapt_asyncpg_cursor):
+    """A cursor for what SQLAlchemy runs."""
+
+    __slots__ = ()
+
+    async def _prepare_and_execute(self, operation: Any, parameters: Any) -> None:
+        await self._adapt_connection.flush()  # type: ignore[attr-defined]  # a DirectConnection
+        await super()._prepare_and_execute(operation, parameters)  # type: ignore[no-untyped-call]
+
+    async def _executemany(self, operation: Any, seq_of_parameters: Any) -> Any:
+        await self._adapt_connection.flush()  # type: ignore[attr-defined]  # as above
+        return await super()._executemany(operation, seq_of_parameters)  # type: ignore[no-untyped-call]
+
+
+class DirectConnection(AsyncAdapt_asyncpg_connection):
+    """A connection as SQLAlchemy's async engines want it."""
+
+    __slots__ = ("_waiting",)
+    _cursor_cls = DirectCursor
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+        self._waiting: list[Write] = []
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is of no use any more."""
+        return self._connection.is_closed()
+
+    async def ask(
+        self, words: str, values: Sequence[Any], tables: frozenset[str]
+    ) -> Sequence[Sequence[Any]]:
+        """Run one statement past SQLAlchemy; return its rows.
+
+        Args:
+            words: in PostgreSQL's language.
+            values: of its parameters.
+            tables: names of those that it reads.
+
+        Raises:
+            DBAPIError: as SQLAlchemy would have it.
+            OvertakenError: see `flush`.
+        """
+        if self._touches(tables):
+            await self.flush()
+        return await self._fetch(words, values)
+
+    async def run(self, words: str, values: Sequence[Any], tables: frozenset[str]) -> int:
+        """Run one statement past SQLAlchemy; return how many rows it has changed.
+
+        Raises:
+            DBAPIError: as SQLAlchemy would have it.
+            OvertakenError: see `flush`.
+        """
+        if self._touches(tables):
+            await self.flush()
+        try:
+            await self._begun()
+            driver: Any = self._connection
+            status = await driver.execute(words, *values)
+        except Exception as error:
+            raise self._told(error) from error
+        return int(status.rpartition(" ")[2])
+
+    async def mark(self, words: str) -> None:
+        """Set, give up or go back to a savepoint, which what waits to be written stands before.
+
+        Raises:
+            DBAPIError: as SQLAlchemy would have it.
+            OvertakenError: see `flush`.
+        """
+        await self.flush()
+        try:
+            await self._begun()
+            driver: Any = self._connection
+            await driver.execute(words)
+        except Exception as error:
+            raise self._told(error) from error
+
+    async def later(self, write: Write) -> None:
+        """Run one statement before the commit; it depends on nothing that comes after it.
+
+        Raises:
+            DBAPIError: something that waited before it has failed.
+            OvertakenError: see `flush`.
+        """
+        # Parts of one statement do not see each other's rows.
+        if self._touches(write.tables):
+            await self.flush()
+        self._waiting.append(write)
+
+    async def lock(self, words: str) -> None:
+        """Run a statement without values that locks rows, together with the transaction's begin.
+
+        Raises:
+            DBAPIError: as SQLAlchemy would have it.
+        """
+        try:
+            driver: Any = self._connection
+            if self._transaction is None and self.isolation_level != "autocommit":
+                await driver.execute(f"{_BEGIN}; {words}")
+                self._transaction = _Transaction(driver)
+            else:
+                await self.flush()
+                await driver.execute(words)
+        except Exception as error:
+            raise self._told(error) from error
+
+    async def flush(self) -> None:
+        """Write what waits.
+
+        Raises:
+            DBAPIError: as SQLAlchemy would have it.
+            OvertakenError: something was not there to be changed as it had been read.
+        """
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        words = one_statement(tuple((one.words, one.rows is None) for one in waiting))
+        values = [value for one in waiting for value in one.values]
+        (counts,) = await self._fetch(words, values)
+        expected = [one.rows for one in waiting if one.rows is not None]
+        if expected and expected != list(counts):
+            raise OvertakenError
+
+    async def end(self) -> None:
+        """Make what was written durable, past SQLAlchemy.
+
+        Raises:
+            DBAPIError: it is not known to be durable.
+            OvertakenError: see `flush`.
+        """
+        await self.flush()
+        if self._transaction is None:
+            return
+        try:
+            await self._call_and_discard(self._transaction.commit)
+        except Exception as error:
+            raise self._told(error) from error
+
+    async def undo(self) -> None:
+        """Undo what was written, past SQLAlchemy.
+
+        Raises:
+            DBAPIError: the connection is lost, and with it what was written.
+        """
+        self._waiting.clear()
+        if self._transaction is None:
+            return
+        try:
+            await self._call_and_discard(self._transaction.rollback)
+        except Exception as error:
+            raise self._told(error) from error
+
+    def forget(self) -> None:
+        """Leave out what waits."""
+        self._waiting.clear()
+
+    def commit(self) -> None:
+        """Make what was written durable."""
+        if self._waiting:
+            await_(self.flush())
+        super().commit()  # type: ignore[no-untyped-call]
+
+    def rollback(self) -> None:
+        """Undo what was written."""
+        self._waiting.clear()
+        super().rollback()  # type: ignore[no-untyped-call]
+
+    def _touches(self, tables: frozenset[str]) -> bool:
+        return any(not tables.isdisjoint(one.tables) for one in self._waiting)
+
+    async def _fetch(self, words: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        try:
+            await self._begun()
+            driver: Any = self._connection
+            rows: Sequence[Sequence[Any]] = await driver.fetch(words, *values)
+        except Exception as error:
+            raise self._told(error) from error
+        return rows
+
+    async def _begun(self) -> None:
+        if self._transaction is None and self.isolation_level != "autocommit":
+            await self._start_transaction()
+
+    async def _start_transaction(self) -> None:
+        if self.isolation_level == "autocommit":
+            return
+        transaction = _Transaction(self._connection)
+        try:
+            await transaction.start()
+        except Exception as error:  # noqa: BLE001 - raised again, as SQLAlchemy's own kind
+            self._handle_exception(error)
+        self._transaction = transaction
+
+    def _told(self, error: Exception) -> BaseException:
+        if isinstance(error, DBAPIError | OvertakenError):
+            return error
+        if isinstance(error, self._outdated()):
+            return OvertakenError("a migration has changed a table")
+        try:
+            self._handle_exception(error)
+        except self.dbapi.Error as translated:
+            # Neither statement nor values: what members have sent is not for an exception's text.
+            known: BaseException = DBAPIError.instance(
+                None, None, translated, self.dbapi.Error, hide_parameters=True
+            )
+            return known
+        except Exception as other:  # noqa: BLE001 - of another kind, such as the network's
+            return other
+
+    def _outdated(self) -> tuple[type[Exception], ...]:
+        known = self.dbapi.asyncpg.exceptions
+        return known.InvalidCachedStatementError, known.OutdatedSchemaCacheError
+
+
+class _Transaction:
+    """A transaction that is under way."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    async def start(self) -> None:
+        await self._driver.execute(_BEGIN)
+
+    async def commit(self) -> None:
+        status = await self._driver.execute("COMMIT")
+        if status != "COMMIT":
+            # After an error that somebody has swallowed PostgreSQL answers ROLLBACK, and that is all.
+            raise OvertakenError(f"PostgreSQL answers {status} to COMMIT")
+
+    async def rollback(self) -> None:
+        await self._driver.execute("ROLLBACK")
+
+
+# --- the dialect ------------------------------------------------------------------------
+
+
+class _Module(AsyncAdapt_asyncpg_dbapi):
+    """What SQLAlchemy asks of a driver's module."""
+
+    def connect(self, *address: Any, **options: Any) -> DirectConnection:
+        """Connect."""
+        own = {
+            name: options.pop(name)
+            for name in ("prepared_statement_cache_size", "prepared_statement_name_func")
+            if name in options
+        }
+        connecting = self.asyncpg.connect(*address, **options)
+        made: DirectConnection = await_(DirectConnection.create(self, connecting, **own))
+        return made
+
+
+class DirectDialect(PGDialect_asyncpg):
+    """PostgreSQL by this driver."""
+
+    driver = "direct"
+    supports_statement_cache = True
+
+    @classmethod
+    def import_dbapi(cls) -> Any:
+        """Return the driver's module."""
+        return _Module(__import__("asyncpg"))  # type: ignore[no-untyped-call]
+
+    async def setup_asyncpg_json_codec(self, conn: Any) -> None:
+        """Do nothing: no column is JSON, and asking for the type costs a round trip."""
+
+    async def setup_asyncpg_jsonb_codec(self, conn: Any) -> None:
+        """Do nothing, as above."""

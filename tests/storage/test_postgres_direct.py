@@ -1,0 +1,190 @@
+"""PostgreSQL past SQLAlchemy: few round trips, and nobody sees a difference."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from liaison.storage import quick
+from liaison.storage.engine import Database
+from liaison.storage.errors import OvertakenError
+from liaison.storage.postgres_direct import DirectConnection
+from liaison.storage.tables import holds, meta
+from tests.support.databases import administer
+
+_ADD = quick.Quick(insert(meta).values(name=bindparam("its_name"), value=bindparam("its_value")))
+_SET = quick.ForEach(
+    lambda row: update(meta).where(meta.c.name == row("its_name")).values(value=row("its_value")),
+    its_name=meta.c.name,
+    its_value=meta.c.value,
+)
+_SET_OTHER = quick.ForEach(
+    lambda row: update(holds).where(holds.c.agreement == row("name")).values(set_at=row("at")),
+    name=holds.c.agreement,
+    at=holds.c.set_at,
+)
+_OF = quick.Quick(
+    select(meta.c.name, meta.c.value)
+    .where(meta.c.name.in_(bindparam("names", expanding=True)))
+    .order_by(meta.c.name)
+)
+_BY_KEY = quick.ByKeys((meta.c.name, meta.c.value), lambda which: select(meta.c.name).where(which))
+_NAMES = ["a", "b", "c"]
+
+
+@pytest.fixture(autouse=True)
+def _only_postgresql(database: Database) -> None:
+    if database.is_sqlite:
+        pytest.skip("this driver is PostgreSQL's")
+
+
+@pytest.fixture
+async def kept(database: Database) -> Database:
+    async with database.write() as tx:
+        await quick.insert_rows(tx, (meta, [(name, 1) for name in _NAMES]))
+    return database
+
+
+async def _values(database: Database) -> dict[str, int]:
+    async with database.read() as tx:
+        return dict(await _OF.rows(tx, {"names": [*_NAMES, "d"]}))
+
+
+def _connection(tx: object) -> DirectConnection:
+    found = quick.postgres(tx)  # type: ignore[arg-type]  # an AsyncConnection
+    assert found is not None
+    return found
+
+
+async def test_what_waits_to_be_written_is_there_for_whatever_is_asked_next(
+    kept: Database,
+) -> None:
+    async with kept.write() as tx:
+        await _SET.change(tx, [("a", 2), ("b", 3)])
+        assert [tuple(row) for row in await _OF.rows(tx, {"names": ["a", "b"]})] == [
+            ("a", 2), ("b", 3),
+        ]  # fmt: skip
+        await quick.insert_rows(tx, (meta, [("d", 4)]))
+        assert await tx.scalar(select(meta.c.value).where(meta.c.name == "d")) == 4
+        await _SET.change(tx, [("d", 5)])
+        await _SET.change(tx, [("d", 6)])
+    assert await _values(kept) == {"a": 2, "b": 3, "c": 1, "d": 6}
+
+
+async def test_several_questions_and_several_writes_are_one_statement_each(
+    kept: Database,
+) -> None:
+    asked: list[str] = []
+    # The second time nothing has to be prepared.
+    for name in ("d", "e"):
+        async with kept.write() as tx:
+            driver = _connection(tx).driver_connection
+            if name == "e":
+                driver.add_query_logger(lambda one: asked.append(one.query))
+            await quick.insert_rows(tx, (meta, [(name, 4)]))
+            await _SET_OTHER.change(tx, [(name, 5)])
+            answers = await quick.together(
+                tx,
+                quick.Question(_BY_KEY.parts(tx, [("a", 1), ("b", 9)]), list),
+                quick.Question([(_OF, {"names": ["c"]})], list),
+                quick.Question([(_OF, {"names": []})], list),
+            )
+    # Loggers are called a moment later.
+    await asyncio.sleep(0)
+
+    assert answers == [[("a",)], [("c", 1)], []]
+    assert [one.split()[0] for one in asked] == ["BEGIN", "WITH", "SELECT", "COMMIT"]
+
+
+async def test_a_row_that_is_not_there_to_be_changed_undoes_everything(kept: Database) -> None:
+    async def change() -> None:
+        async with kept.write() as tx:
+            await quick.insert_rows(tx, (meta, [("d", 4)]))
+            await _SET.change(tx, [("a", 2), ("nobody", 2)], all_of_them=True)
+
+    with pytest.raises(OvertakenError):
+        await change()
+    assert await _values(kept) == dict.fromkeys(_NAMES, 1)
+
+
+async def test_what_waited_in_a_part_that_is_undone_is_not_written(kept: Database) -> None:
+    async with kept.write() as tx:
+        await _SET.change(tx, [("a", 2)])
+        part = await quick.Savepoint.begin(tx)
+        await _SET.change(tx, [("b", 2)])
+        await part.rollback()
+        part = await quick.Savepoint.begin(tx)
+        await quick.insert_rows(tx, (meta, [("a", 3)]))
+        with pytest.raises(IntegrityError):
+            await part.commit()
+        await part.rollback()
+    assert await _values(kept) == {"a": 2, "b": 1, "c": 1}
+
+
+async def test_a_commit_that_postgresql_turns_into_a_rollback_is_told(kept: Database) -> None:
+    async def change() -> None:
+        async with kept.write() as tx:
+            await _SET.change(tx, [("a", 2)])
+            with pytest.raises(IntegrityError):
+                await _ADD.change(tx, {"its_name": "b", "its_value": 2})
+
+    with pytest.raises(OvertakenError, match="ROLLBACK"):
+        await change()
+    assert await _values(kept) == dict.fromkeys(_NAMES, 1)
+
+
+async def test_connections_that_the_server_has_ended_are_replaced(kept: Database) -> None:
+    async with kept.write() as tx, kept.read() as reader:
+        await _OF.rows(reader, {"names": ["a"]})
+        drivers = [_connection(one).driver_connection for one in (tx, reader)]
+    ended = [_ended(driver) for driver in drivers]
+    pids = ", ".join(str(driver.get_server_pid()) for driver in drivers)
+    url = kept.url.render_as_string(hide_password=False).replace("+asyncpg", "")
+    statement = f"SELECT pg_terminate_backend(pid) FROM unnest(ARRAY[{pids}]) AS pid"  # noqa: S608
+    await asyncio.to_thread(administer, url, statement)
+    await asyncio.gather(*(one.wait() for one in ended))
+
+    async with kept.write() as again:
+        await _SET.change(again, [("a", 2)])
+    assert (await _values(kept))["a"] == 2
+
+
+def _ended(driver: Any) -> asyncio.Event:
+    event = asyncio.Event()
+    driver.add_termination_listener(lambda _: event.set())
+    return event
+
+
+@pytest.fixture
+def pooled(database_url: str) -> str:
+    mark = "&" if "?" in database_url else "?"
+    return f"{database_url}{mark}statement_cache_size=0"
+
+
+async def test_behind_a_pooler_nothing_is_prepared_for_later(kept: Database, pooled: str) -> None:
+    behind = Database.open(pooled)
+    async with behind.write() as tx:
+        await _SET.change(tx, [("a", 2)])
+        await tx.execute(update(meta).where(meta.c.name == "b").values(value=2))
+        await _SET.change(tx, [("c", 2)])
+        prepared = (await tx.execute(text("SELECT name FROM pg_prepared_statements"))).scalars()
+        assert [name for name in prepared if name] == []
+        assert await tx.scalar(text("SHOW enable_seqscan")) == "on"
+    assert await _values(behind) == dict.fromkeys(_NAMES, 2)
+    await behind.close()
+
+
+async def test_a_table_that_a_migration_changes_meanwhile_is_met_anew(kept: Database) -> None:
+    async with kept.write() as tx:
+        await _OF.rows(tx, {"names": ["a"]})
+    async with kept.write() as tx:
+        await tx.execute(text("ALTER TABLE meta ALTER COLUMN value TYPE numeric"))
+    with pytest.raises(OvertakenError):
+        async with kept.write() as tx:
+            await _OF.rows(tx, {"names": ["a"]})
+    async with kept.write() as tx:
+        assert [tuple(row) for row in await _OF.rows(tx, {"names": ["a"]})] == [("a", 1)]
