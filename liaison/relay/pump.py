@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from liaison.fanout.flag import Flag
+from liaison.model import ChannelId
 from liaison.relay.metrics import Metrics
 from liaison.relay.outbox import Outbox, header
 from liaison.relay.services.callers import DeviceCaller
@@ -127,23 +128,26 @@ class Pump:
             if ready is None:
                 if not await self._from_feed(feed, room):
                     return
-            elif ready:
-                self._put(ready)
+            elif ready[1]:
+                self._put(*ready)
             else:
                 return
             await self._outbox.drained()
 
-    def _put(self, ready: Sequence[tuple[bytes, Ready]]) -> None:
+    def _put(self, channel: ChannelId, ready: Sequence[Ready]) -> None:
         """Deliver what is in memory; most of each frame is made already."""
-        begin = self._flow.number_all([one.delivered(channel) for channel, one in ready])
+        for one in ready:
+            if not one.begin:
+                one.make(channel, header)
+        begin = self._flow.number_all([one.delivered for one in ready])
         parts: list[bytes] = []
         size = 0
-        for number, (channel, one) in enumerate(ready, begin):
+        for number, one in enumerate(ready, begin):
             payload = one.item.payload
-            parts += (one.head(channel, number, header), payload)
+            parts += (one.begin, number.to_bytes(8), one.fields, payload)
             size += len(payload)
         self._outbox.put_framed(parts, size)
-        first = ready[0][1].item
+        first = ready[0].item
         self._count(len(ready), first.precedence, first.accepted_at)
 
     async def _from_feed(self, feed: Feed, room: int) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.model import Precedence
 from liaison.relay.services.tail import Tail
 from liaison.relay.writer import Batch, Operation, Work
-from liaison.storage import members
+from liaison.storage import channels, members
 from liaison.storage.items import Item
 from liaison.storage.members import MemberRow
 from liaison.storage.tables import HANDSHAKE_LANE
@@ -18,6 +21,7 @@ from liaison.wire.stream import Delivered
 
 Numbers = dict[bytes, list[int]]
 """By channel id."""
+_CHANNEL: Final = attrgetter("channel")
 
 
 @dataclass
@@ -44,9 +48,14 @@ class Acknowledge(Operation[None]):
         """Sort what a device has acknowledged."""
         done: Numbers = {}
         welcomes: Numbers = {}
-        for one in delivered:
-            numbers = welcomes if one.kind is ItemKind.WELCOME else done
-            numbers.setdefault(one.channel.value, []).append(one.seq)
+        for channel, run in groupby(delivered, _CHANNEL):
+            some = list(run)
+            seqs = [one.seq for one in some if one.kind is not ItemKind.WELCOME]
+            if seqs:
+                done.setdefault(channel.value, []).extend(seqs)
+            if len(seqs) < len(some):
+                joined = [one.seq for one in some if one.kind is ItemKind.WELCOME]
+                welcomes.setdefault(channel.value, []).extend(joined)
         return cls(together, device, done, welcomes)
 
     def batch(self) -> Acknowledgements:
@@ -68,10 +77,15 @@ class Acknowledgements(Batch[Acknowledge, None]):
         self, work: Work, operations: Sequence[Acknowledge]
     ) -> Sequence[LiaisonError | None]:
         """Move cursors; what is acknowledged twice, or no longer concerns a stay, is ignored."""
-        told: dict[tuple[bytes, int], _Told] = {}
+        ids = {id_ for one in operations for id_ in (*one.done, *one.welcomes)}
+        rows = await channels.by_ids(work.tx, ids)
+        told: dict[tuple[int, int], _Told] = {}
         for operation in operations:
             for id_ in operation.done.keys() | operation.welcomes.keys():
-                what = told.setdefault((id_, operation.device), _Told())
+                row = rows.get(id_)
+                if row is None:
+                    continue
+                what = told.setdefault((row.key, operation.device), _Told(row.head))
                 what.seqs.update(operation.done.get(id_, ()))
                 what.welcomes.update(operation.welcomes.get(id_, ()))
         await _store(work, told, self.tail)
@@ -81,24 +95,28 @@ class Acknowledgements(Batch[Acknowledge, None]):
 class _Told:
     """What one device acknowledges in one channel."""
 
-    def __init__(self) -> None:
+    def __init__(self, head: int) -> None:
+        self.head = head
         self.seqs: set[int] = set()
         self.welcomes: set[int] = set()
 
 
-async def _store(work: Work, told: dict[tuple[bytes, int], _Told], tail: Tail) -> None:
-    found = await members.reading(work.tx, told)
-    skipping = [one.stay.key for one in found if one.has_beyond]
-    beyond = await members.acknowledged_beyond(work.tx, skipping) if skipping else {}
+async def _store(work: Work, told: dict[tuple[int, int], _Told], tail: Tail) -> None:
+    stays = await members.of_pairs(work.tx, told)
+    all_stays = [stay for found in stays.values() for stay in found]
+    beyond = await members.acknowledged_beyond(work.tx, [stay.key for stay in all_stays])
     moves: list[_Move] = []
-    received: list[int] = []
-    for one in found:
-        stay, what = one.stay, told[one.channel, one.stay.device]
-        move = _Move.of(stay, what, one.head, beyond.get(stay.key, set()))
-        if move is not None:
-            moves.append(move)
-        if stay.joined_seq in what.welcomes:
-            received.append(stay.key)
+    for pair, what in told.items():
+        for stay in stays.get(pair, []):
+            move = _Move.of(stay, what, beyond.get(stay.key, set()))
+            if move is not None:
+                moves.append(move)
+    received = [
+        stay.key
+        for pair, what in told.items()
+        for stay in stays.get(pair, [])
+        if stay.joined_seq in what.welcomes
+    ]
     await members.drop_welcomes(work.tx, received)
     await members.add_beyond(
         work.tx, ((move.stay.key, seq) for move in moves for seq in move.new_beyond)
@@ -120,8 +138,13 @@ class _Move:
     has_beyond: bool
 
     @classmethod
-    def of(cls, stay: MemberRow, told: _Told, head: int, known: set[int]) -> _Move | None:
-        end = head if stay.left_seq is None else stay.left_seq
+    def of(cls, stay: MemberRow, told: _Told, known: set[int]) -> _Move | None:
+        end = told.head if stay.left_seq is None else stay.left_seq
+        if told.seqs and not known:
+            first, last = min(told.seqs), max(told.seqs)
+            if stay.cursor + 1 == first and last - first + 1 == len(told.seqs) and last <= end:
+                # What comes next, without a hole, as nearly all does.
+                return cls(stay, last, end, frozenset(), has_beyond=False)
         seqs = {seq for seq in told.seqs if stay.cursor < seq <= end}
         if not seqs - known:
             return None
@@ -130,7 +153,7 @@ class _Move:
         while cursor + 1 in whole:
             cursor += 1
         new = frozenset(seq for seq in seqs - known if seq > cursor)
-        return cls(stay, cursor, end, new, bool(new or known))
+        return cls(stay, cursor, end, new, has_beyond=bool(new or known))
 
 
 async def _reached(work: Work, move: _Move, tail: Tail) -> int:

@@ -18,12 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.fanout import Bus, Subscription, topics
 from liaison.fanout.bus import Wake
+from liaison.model import ChannelId
 from liaison.relay.services.acknowledge import Acknowledge, Acknowledgements
 from liaison.relay.services.batch import Batch
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.queue import PER_LANE, Pull, StayQueue, Urgency
 from liaison.relay.services.registry import check_standing
-from liaison.relay.services.tail import Ready, Tail
+from liaison.relay.services.tail import Ready, Stretch, Tail
 from liaison.relay.writer import Writer
 from liaison.storage import devices, items, members
 from liaison.storage.engine import Database
@@ -39,6 +40,7 @@ LOOK_AGAIN: Final = 30.0
 """Seconds after which a feed looks by itself: a wake-up may be lost between nodes."""
 _Ranked = tuple[Urgency, StayQueue]
 
+_NOTHING: Final = ChannelId(bytes(16)), ()
 _KNOWN_AHEAD: Final = 256
 """Items that a feed takes over from memory at once; more it reads from the database."""
 
@@ -141,7 +143,7 @@ class Feed:
 
     # --- what is new and in memory --------------------------------------------------------
 
-    def ready(self, limit: int, max_bytes: int) -> list[tuple[bytes, Ready]] | None:
+    def ready(self, limit: int, max_bytes: int) -> tuple[ChannelId, Sequence[Ready]] | None:
         """Return what is new, the most urgent first, if it is of one channel and all in memory.
 
         That is what a reader who keeps up finds nearly always; `next` would return the same.
@@ -151,14 +153,14 @@ class Feed:
             max_bytes: of payload.
 
         Returns:
-            Items, each with its channel's id; nothing when there is nothing. None: ask `next`.
+            The channel, and items of it; none when there is nothing. None: ask `next`.
         """
         if self._subscription.has_news:
             self._take_notes()
         if self._busy or self._everything_changed:
             return None
         if not self._changed:
-            return []
+            return _NOTHING
         if len(self._changed) > 1:
             return None
         (channel,) = self._changed
@@ -169,16 +171,13 @@ class Feed:
         new = self._delivery.tail.since(channel, queue.upto)
         if new is None or _needs_database(queue, new):
             return None
-        mine = [one for one in new if self._is_for(queue, one.item)]
-        if len(mine) > limit or sum(one.item.size for one in mine) > max_bytes:
+        mine = new.for_reader(self._device, queue.reader.joined_epoch)
+        size = new.size if mine is new.ranked else sum([one.item.size for one in mine])
+        if len(mine) > limit or size > max_bytes:
             return None
         self._changed.clear()
-        queue.extend(new[-1].item.seq, ())
-        if len(mine) > 1:
-            # Stable: within a precedence in the order of their numbers.
-            mine.sort(key=_urgency)
-        id_ = queue.stay.id
-        return [(id_, one) for one in mine]
+        queue.extend(new.last, ())
+        return queue.channel, mine
 
     # --- batches ------------------------------------------------------------------------
 
@@ -223,17 +222,14 @@ class Feed:
             return False
         queue = queues[0]
         new = self._delivery.tail.since(channel, queue.upto)
-        if new is None or len(new) > _KNOWN_AHEAD or queue.waiting + len(new) > _KNOWN_AHEAD:
+        if new is None or queue.waiting + len(new.ranked) > _KNOWN_AHEAD:
             return False
         if _needs_database(queue, new):
             return False
-        mine = [_waiting(one.item) for one in new if self._is_for(queue, one.item)]
-        queue.extend(new[-1].item.seq, mine)
+        mine = new.for_reader(self._device, queue.reader.joined_epoch)
+        queue.extend(new.last, [_waiting(one.item) for one in mine])
         self._busy.add(channel)
         return True
-
-    def _is_for(self, queue: StayQueue, item: Item) -> bool:
-        return item.sender != self._device and item.epoch >= queue.reader.joined_epoch
 
     async def _refresh(self, tx: AsyncConnection) -> None:
         if self._everything_changed:
@@ -386,13 +382,9 @@ class Feed:
         return batch.deliveries()
 
 
-def _urgency(one: Ready) -> int:
-    return -one.item.lane
-
-
-def _needs_database(queue: StayQueue, new: Sequence[Ready]) -> bool:
+def _needs_database(queue: StayQueue, new: Stretch) -> bool:
     # The device may have left with a commit: only the database says so.
-    return queue.stay.left_seq is not None or any(one.item.lane == HANDSHAKE_LANE for one in new)
+    return queue.stay.left_seq is not None or new.topmost == HANDSHAKE_LANE
 
 
 def _waiting(item: Item) -> Waiting:

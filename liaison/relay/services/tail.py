@@ -27,42 +27,86 @@ class Ready:
 
     Args:
         item: durable.
+
+    Attributes:
+        begin: of a Deliver frame, up to its number; empty before `make` was called.
+        fields: what stands between its number and its payload.
+        delivered: what the delivery's number stands for.
     """
 
-    __slots__ = ("_begin", "_delivered", "_fields", "item")
+    __slots__ = ("begin", "delivered", "fields", "item")
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self._begin = self._fields = b""
-        self._delivered: Delivered | None = None
+        self.begin = self.fields = b""
+        self.delivered: Delivered
 
-    def delivered(self, channel: bytes) -> Delivered:
-        """Return what the item's delivery number will stand for; made once.
-
-        Args:
-            channel: the channel's id, 16 bytes; an item knows it by the database's key.
-        """
-        if self._delivered is None:
-            item = self.item
-            self._delivered = Delivered(ChannelId(channel), Seq(item.seq), ItemKind(item.kind))
-        return self._delivered
-
-    def head(self, channel: bytes, number: int, frame: Callable[[int], bytes]) -> bytes:
-        """Return all of a Deliver frame that stands before its payload.
+    def make(self, channel: ChannelId, frame: Callable[[int], bytes]) -> None:
+        """Make what its readers have in common: all of a frame but the number of the delivery.
 
         Args:
-            channel: the channel's id, 16 bytes.
-            number: the delivery's; the rest is the same for all readers, and made once.
+            channel: the channel's id; an item knows it by the database's key.
             frame: makes the header of the transport's frame of a size.
         """
-        if not self._begin:
-            item = self.item
-            self._fields = frames.deliver_fields(
-                item.kind, item.precedence, channel, item.seq, item.epoch, item.accepted_at
-            )
-            size = frames.DELIVER_BYTES + len(item.payload)
-            self._begin = frame(size) + frames.DELIVER_TYPE
-        return self._begin + number.to_bytes(8) + self._fields
+        item = self.item
+        self.delivered = Delivered(channel, Seq(item.seq), ItemKind(item.kind))
+        self.fields = frames.deliver_fields(
+            item.kind, item.precedence, channel.value, item.seq, item.epoch, item.accepted_at
+        )
+        size = frames.DELIVER_BYTES + len(item.payload)
+        self.begin = frame(size) + frames.DELIVER_TYPE
+
+
+class Stretch:
+    """Neighbouring items of a channel, the newest ones, as their readers ask for them.
+
+    Args:
+        channel: its key.
+        after: the number before the first of them.
+        items: in the order of their numbers.
+    """
+
+    __slots__ = (
+        "_oldest_epoch",
+        "_senders",
+        "after",
+        "channel",
+        "last",
+        "ranked",
+        "size",
+        "topmost",
+    )
+
+    def __init__(self, channel: int, after: int, items: list[Ready]) -> None:
+        self.channel = channel
+        self.after = after
+        self.last = items[-1].item.seq
+        self.size = sum([one.item.size for one in items])
+        lanes = {one.item.lane for one in items}
+        self.topmost = max(lanes)
+        # Stable: within a precedence in the order of their numbers.
+        self.ranked = sorted(items, key=_urgency) if len(lanes) > 1 else items
+        self._senders = {one.item.sender for one in items}
+        self._oldest_epoch = min([one.item.epoch for one in items])
+
+    def for_reader(self, device: int, joined_epoch: int) -> list[Ready]:
+        """Return what is meant for a reader, the most urgent first.
+
+        Args:
+            device: its key; it knows what it has sent.
+            joined_epoch: what was encrypted before it was never meant for it.
+        """
+        if device not in self._senders and joined_epoch <= self._oldest_epoch:
+            return self.ranked
+        return [
+            one
+            for one in self.ranked
+            if one.item.sender != device and one.item.epoch >= joined_epoch
+        ]
+
+
+def _urgency(one: Ready) -> int:
+    return -one.item.lane
 
 
 class Tail:
@@ -72,6 +116,8 @@ class Tail:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._channels: OrderedDict[int, deque[Ready]] = OrderedDict()
+        # What was asked for last: all readers of a channel ask for the same, one after the other.
+        self._asked: Stretch | None = None
 
     def append(self, items: Sequence[Item]) -> None:
         """Take items that are durable now."""
@@ -80,21 +126,25 @@ class Tail:
             if stretch and stretch[-1].item.seq + 1 != item.seq:
                 self._bytes -= sum(_cost(old.item) for old in stretch)
                 stretch.clear()
+                self._asked = None
             stretch.append(Ready(item))
             self._bytes += _cost(item)
             self._channels.move_to_end(item.channel)
         while self._bytes > self._max_bytes:
             self._drop_oldest()
 
-    def since(self, channel: int, seq: int) -> list[Ready] | None:
+    def since(self, channel: int, seq: int) -> Stretch | None:
         """Return everything after `seq` that is in memory, or None if that is not all of it."""
         stretch = self._channels.get(channel)
         if not stretch or stretch[0].item.seq > seq + 1 or stretch[-1].item.seq <= seq:
             return None
-        # From the end: what is asked for is mostly the newest, and a deque's middle is far away.
-        new = list(islice(reversed(stretch), stretch[-1].item.seq - seq))
-        new.reverse()
-        return new
+        newest, asked = stretch[-1].item.seq, self._asked
+        if asked is None or asked.channel != channel or asked.after != seq or asked.last != newest:
+            # From the end: what is asked for is mostly the newest, and a deque's middle is far away.
+            new = list(islice(reversed(stretch), newest - seq))
+            new.reverse()
+            asked = self._asked = Stretch(channel, seq, new)
+        return asked
 
     def newest(self, channel: int) -> int | None:
         """Return the number of the newest item of a channel in memory; None where none is."""
@@ -111,9 +161,11 @@ class Tail:
     def forget(self) -> None:
         """Drop everything: items were erased in the database."""
         self._channels.clear()
+        self._asked = None
         self._bytes = 0
 
     def _drop_oldest(self) -> None:
+        self._asked = None
         channel, stretch = next(iter(self._channels.items()))
         self._bytes -= _cost(stretch.popleft().item)
         if not stretch:

@@ -206,8 +206,8 @@ async def test_what_was_not_acknowledged_comes_again_and_nothing_else_does(
     rest = await all_of(await made.delivery.open(made.reader))
     await made.acknowledge(rest)
     async with made.database.read() as tx:
-        stay = await members.find(tx, made.keys[id_], made.reader.key)
-        assert stay is not None
+        pairs = [(made.keys[id_], made.reader.key)]
+        (stay,) = (await members.of_pairs(tx, pairs))[pairs[0]]
         beyond = await members.acknowledged_beyond(tx, [stay.key])
     await writer.stop()
     await made.database.close()
@@ -404,12 +404,13 @@ async def pumped(feed: Feed, limit: int) -> list[tuple[int, bytes]]:
             if not batch:
                 return found
             found += [(item.seq, item.payload) for item in batch]
-        elif ready:
-            for channel, one in ready:
-                frame = one.head(channel, 0, lambda _size: b"") + one.item.payload
+        elif ready[1]:
+            for one in ready[1]:
+                one.make(ready[0], lambda _size: b"")
+                frame = one.begin + bytes(8) + one.fields + one.item.payload
                 item = decode_relay(frame)
                 assert isinstance(item, Deliver)
-                assert one.delivered(channel) == Delivered(item.channel, item.seq, item.kind)
+                assert one.delivered == Delivered(item.channel, item.seq, item.kind)
                 found.append((item.seq, item.payload))
         else:
             return found
