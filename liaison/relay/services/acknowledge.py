@@ -12,7 +12,7 @@ from liaison.errors import LiaisonError
 from liaison.model import Precedence
 from liaison.relay.services.tail import Tail
 from liaison.relay.writer import Batch, Operation, Work
-from liaison.storage import channels, members
+from liaison.storage import members
 from liaison.storage.items import Item
 from liaison.storage.members import MemberRow
 from liaison.storage.tables import HANDSHAKE_LANE
@@ -77,15 +77,10 @@ class Acknowledgements(Batch[Acknowledge, None]):
         self, work: Work, operations: Sequence[Acknowledge]
     ) -> Sequence[LiaisonError | None]:
         """Move cursors; what is acknowledged twice, or no longer concerns a stay, is ignored."""
-        ids = {id_ for one in operations for id_ in (*one.done, *one.welcomes)}
-        rows = await channels.by_ids(work.tx, ids)
-        told: dict[tuple[int, int], _Told] = {}
+        told: dict[tuple[bytes, int], _Told] = {}
         for operation in operations:
             for id_ in operation.done.keys() | operation.welcomes.keys():
-                row = rows.get(id_)
-                if row is None:
-                    continue
-                what = told.setdefault((row.key, operation.device), _Told(row.head))
+                what = told.setdefault((id_, operation.device), _Told())
                 what.seqs.update(operation.done.get(id_, ()))
                 what.welcomes.update(operation.welcomes.get(id_, ()))
         await _store(work, told, self.tail)
@@ -95,28 +90,24 @@ class Acknowledgements(Batch[Acknowledge, None]):
 class _Told:
     """What one device acknowledges in one channel."""
 
-    def __init__(self, head: int) -> None:
-        self.head = head
+    def __init__(self) -> None:
         self.seqs: set[int] = set()
         self.welcomes: set[int] = set()
 
 
-async def _store(work: Work, told: dict[tuple[int, int], _Told], tail: Tail) -> None:
-    stays = await members.of_pairs(work.tx, told)
-    all_stays = [stay for found in stays.values() for stay in found]
-    beyond = await members.acknowledged_beyond(work.tx, [stay.key for stay in all_stays])
+async def _store(work: Work, told: dict[tuple[bytes, int], _Told], tail: Tail) -> None:
+    found = await members.reading(work.tx, told)
+    skipping = [one.stay.key for one in found if one.has_beyond]
+    beyond = await members.acknowledged_beyond(work.tx, skipping) if skipping else {}
     moves: list[_Move] = []
-    for pair, what in told.items():
-        for stay in stays.get(pair, []):
-            move = _Move.of(stay, what, beyond.get(stay.key, set()))
-            if move is not None:
-                moves.append(move)
-    received = [
-        stay.key
-        for pair, what in told.items()
-        for stay in stays.get(pair, [])
-        if stay.joined_seq in what.welcomes
-    ]
+    received: list[int] = []
+    for one in found:
+        stay, what = one.stay, told[one.channel, one.stay.device]
+        move = _Move.of(stay, what, one.head, beyond.get(stay.key, set()))
+        if move is not None:
+            moves.append(move)
+        if stay.joined_seq in what.welcomes:
+            received.append(stay.key)
     await members.drop_welcomes(work.tx, received)
     await members.add_beyond(
         work.tx, ((move.stay.key, seq) for move in moves for seq in move.new_beyond)
@@ -138,8 +129,8 @@ class _Move:
     has_beyond: bool
 
     @classmethod
-    def of(cls, stay: MemberRow, told: _Told, known: set[int]) -> _Move | None:
-        end = told.head if stay.left_seq is None else stay.left_seq
+    def of(cls, stay: MemberRow, told: _Told, head: int, known: set[int]) -> _Move | None:
+        end = head if stay.left_seq is None else stay.left_seq
         if told.seqs and not known:
             first, last = min(told.seqs), max(told.seqs)
             if stay.cursor + 1 == first and last - first + 1 == len(told.seqs) and last <= end:

@@ -206,8 +206,8 @@ async def test_what_was_not_acknowledged_comes_again_and_nothing_else_does(
     rest = await all_of(await made.delivery.open(made.reader))
     await made.acknowledge(rest)
     async with made.database.read() as tx:
-        pairs = [(made.keys[id_], made.reader.key)]
-        (stay,) = (await members.of_pairs(tx, pairs))[pairs[0]]
+        stay = await members.find(tx, made.keys[id_], made.reader.key)
+        assert stay is not None
         beyond = await members.acknowledged_beyond(tx, [stay.key])
     await writer.stop()
     await made.database.close()
