@@ -86,6 +86,12 @@ class World:
         self._nations: dict[str, Nation] = {}
         self._lists: dict[str, RevocationList] = {}
 
+    def copy(self) -> World:
+        """Return a world of the same parties, which goes its own way from here on."""
+        made = World(self.now)
+        made._nations, made._lists = dict(self._nations), dict(self._lists)
+        return made
+
     def party(self, code: str) -> Nation:
         """Return a party, the same at every call."""
         if code not in self._nations:

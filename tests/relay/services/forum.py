@@ -44,6 +44,10 @@ class Forum:
         await relay.services.agreements.admit(forum.signed(forum.agreement))
         return forum
 
+    def on(self, relay: Relay) -> Forum:
+        """The same at a copy of its relay."""
+        return replace(self, relay=relay, said=dict(self.said))
+
     async def meet(self) -> tuple[Actor, Actor, Actor]:
         """Return a device of each party, all in one channel that NOR's opened."""
         nor = await self.relay.enrol("nor/desk#d1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from liaison.crypto.secret import random_bytes
@@ -58,20 +58,28 @@ class Clock:
 
 
 class Relay:
-    """The services on one database, with a world of parties around them."""
+    """The services on one database, with a world of parties around them.
 
-    def __init__(self, database: Database, limits: Limits | None = None) -> None:
+    Args:
+        database: its.
+        limits: what it bounds.
+        like: whose database this is a copy of: the same relay and world, at the same time.
+    """
+
+    def __init__(
+        self, database: Database, limits: Limits | None = None, like: Relay | None = None
+    ) -> None:
         self.database = database
-        self.clock = Clock()
+        self.clock: Clock = Clock() if like is None else Clock(like.clock.ms)
         self.bus: Bus = LocalBus()
         self.recorder = Recorder("relay.example", self.clock, random_bytes)
         self.writer = Writer(database, recorder=self.recorder)
-        self.key = SigningKey.generate(ED25519)
+        self.key: SigningKey = SigningKey.generate(ED25519) if like is None else like.key
         self.identity = RelayIdentity(
             "relay.example", "https://relay.example", (VerifyKey.of(self.key),),
             (VerifyKey.of(self.key),), (VerifyKey.of(self.key),),
         )  # fmt: skip
-        self.world = World(now=NOW)
+        self.world: World = World(now=NOW) if like is None else like.world.copy()
         self.services = self.build(limits)
 
     def build(self, limits: Limits | None = None, judge: Judge = JUDGE) -> Services:
@@ -145,6 +153,10 @@ class Actor:
     agreement: Agreement | None = None
     state_version: int = 0
     bundles: list[KeyPackageBundle] = field(default_factory=list)
+
+    def on(self, relay: Relay) -> Actor:
+        """The same device with the same group, at a copy of its relay."""
+        return replace(self, relay=relay, bundles=list(self.bundles))
 
     @property
     def id(self) -> DeviceId:

@@ -27,10 +27,10 @@ DATA = bytes(range(256)) * (CHUNK // 256) * 2 + b"the last piece"
 
 
 @pytest.fixture
-async def nor(relay: Relay) -> Actor:
-    agreement = await relay.admit("NOR", "DEU")
-    nor = await relay.enrol("nor/defatt-berlin#d1")
-    await nor.open(agreement)
+async def nor(nor: Actor) -> Actor:
+    """The device, in a channel of its own."""
+    assert nor.agreement is not None
+    await nor.open(nor.agreement)
     return nor
 
 

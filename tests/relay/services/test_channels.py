@@ -40,22 +40,6 @@ from tests.relay.services.harness import NOW, Actor, Relay, fresh_id, seqs
 from tests.support.world import ED25519
 
 
-@pytest.fixture
-async def nor(relay: Relay) -> Actor:
-    agreement = await relay.admit("NOR", "DEU")
-    nor = await relay.enrol("nor/defatt-berlin#d1")
-    nor.agreement = agreement
-    return nor
-
-
-@pytest.fixture
-async def deu(relay: Relay, nor: Actor) -> Actor:
-    assert nor.agreement is not None
-    deu = await relay.enrol("deu/lno-j3#d1")
-    await nor.open(nor.agreement, deu)
-    return deu
-
-
 async def refusal(actor: Actor, body: v1.Commit) -> LiaisonError:
     with pytest.raises(LiaisonError) as caught:
         await actor.relay.services.channels.commit(actor.caller, actor.channel, body)

@@ -33,13 +33,6 @@ from liaison.wire import v1
 from tests.relay.services.harness import Actor, Relay, party
 from tests.support.world import ED25519, FAST_SUITE
 
-
-@pytest.fixture
-async def nor(relay: Relay) -> Actor:
-    await relay.admit("NOR", "DEU")
-    return await relay.enrol("nor/defatt-berlin#d1")
-
-
 # --- revocation ---------------------------------------------------------------------------
 
 

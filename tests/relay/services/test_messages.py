@@ -29,21 +29,7 @@ from liaison.storage import members
 from liaison.storage.members import Stay
 from liaison.wire import frames
 from liaison.wire.frames import ItemKind
-from tests.relay.services.harness import Actor, Relay, drain, fresh_id, seqs
-
-
-@pytest.fixture
-async def nor(relay: Relay) -> Actor:
-    await relay.admit("NOR", "DEU")
-    return await relay.enrol("nor/defatt-berlin#d1")
-
-
-@pytest.fixture
-async def deu(relay: Relay, nor: Actor) -> Actor:
-    (agreement,) = await relay.services.agreements.all()
-    deu = await relay.enrol("deu/lno-j3#d1")
-    await nor.open(agreement, deu)
-    return deu
+from tests.relay.services.harness import Actor, drain, fresh_id, seqs
 
 
 async def refusal(actor: Actor, send: frames.Send) -> LiaisonError:

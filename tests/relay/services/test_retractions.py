@@ -14,13 +14,7 @@ from liaison.relay.services.errors import (
     UnknownProposalError,
 )
 from liaison.wire import v1
-from tests.relay.services.forum import CODES, ID, Forum
-from tests.relay.services.harness import Relay
-
-
-@pytest.fixture
-async def forum(relay: Relay) -> Forum:
-    return await Forum.open(relay, *CODES)
+from tests.relay.services.forum import ID, Forum
 
 
 async def waiting(forum: Forum, code: str = "NOR") -> list[v1.ProposalStatus]:
