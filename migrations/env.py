@@ -9,7 +9,7 @@ from liaison.storage import tables
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=tables.metadata,
+    target_metadata=tables.complete(),
     # SQLite can't alter a table in place: changes are made on a copy that takes its name.
     render_as_batch=connection.dialect.name == "sqlite",
     compare_server_default=False,

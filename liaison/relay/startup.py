@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from types import ModuleType
+from typing import Any, Final, cast
 
 from liaison.wire import tls
 
@@ -20,15 +21,29 @@ def loading() -> Iterator[None]:
 
     aiohttp reads no certificates for its own contexts, which nothing here uses, and
     structlog does without the console that it has for developers: it would load rich,
-    which is here for typer alone, and that takes a twelfth of the relay's start.
+    which is here for typer alone, and that takes a twelfth of the relay's start. SQLAlchemy
+    loads its ORM, another twelfth, for the sessions that it has for asyncio.
     """
-    hidden = "rich" not in sys.modules
-    if hidden:
-        # Whoever imports it meanwhile finds that it is not installed.
-        cast("dict[str, Any]", sys.modules)["rich"] = None
+    modules = cast("dict[str, Any]", sys.modules)
+    # Whoever imports it meanwhile finds that it is not installed.
+    stand_ins: dict[str, Any] = {"rich": None, **{name: _Anything(name) for name in _SESSIONS}}
+    hidden = {name: found for name, found in stand_ins.items() if name not in modules}
+    modules.update(hidden)
     try:
         with tls.no_default_certificates():
             yield
     finally:
-        if hidden:
-            del sys.modules["rich"]
+        for name in hidden:
+            del modules[name]
+
+
+_SESSIONS: Final = ("sqlalchemy.ext.asyncio.session", "sqlalchemy.ext.asyncio.scoping")
+
+
+class _Anything(ModuleType):
+    """Stands in for a module whose names are imported by another one and used by nobody."""
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.conflicts import insert_if_new
 from liaison.storage.padding import padded
 from liaison.storage.quick import Question, Quick
 from liaison.storage.tables import agreement_changes, agreement_parties, agreements, channels
@@ -209,12 +209,7 @@ async def lock(tx: AsyncConnection, id_: str) -> int:
     """
     values = {"id": id_, "changes": 0}
     # Two nodes may meet the id for the first time at once.
-    if tx.dialect.name == "postgresql":
-        await tx.execute(
-            postgresql.insert(agreement_changes).values(values).on_conflict_do_nothing()
-        )
-    else:
-        await tx.execute(sqlite.insert(agreement_changes).values(values).on_conflict_do_nothing())
+    await tx.execute(insert_if_new(tx, agreement_changes, values))
     query = select(_c.changes).where(_c.id == id_).with_for_update()
     return int((await tx.execute(query)).scalar_one())
 

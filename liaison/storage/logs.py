@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Update, bindparam, exists, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.conflicts import insert_if_new
 from liaison.storage.padding import padded
 from liaison.storage.quick import ForEach, Quick, insert_rows
 from liaison.storage.tables import log_checkpoints, log_entries, log_openings, logs
@@ -156,10 +156,7 @@ async def create(
         "state": state,
         "created_at": now_ms,
     }
-    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-    made = await tx.execute(
-        dialect.insert(logs).values(values).on_conflict_do_nothing().returning(_l.key)
-    )
+    made = await tx.execute(insert_if_new(tx, logs, values).returning(_l.key))
     key = made.scalar_one_or_none()
     return None if key is None else int(key)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sqlalchemy import update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.conflicts import insert_if_new
 from liaison.storage.tables import meta
 
 
@@ -16,10 +16,7 @@ async def begin(tx: AsyncConnection, name: str, period: int) -> bool:
     """
     row = {"name": name, "value": -1}
     # Two nodes may begin the first one at once.
-    if tx.dialect.name == "postgresql":
-        await tx.execute(postgresql.insert(meta).values(row).on_conflict_do_nothing())
-    else:
-        await tx.execute(sqlite.insert(meta).values(row).on_conflict_do_nothing())
+    await tx.execute(insert_if_new(tx, meta, row))
     begun = await tx.execute(
         update(meta).where(meta.c.name == name, meta.c.value < period).values(value=period)
     )

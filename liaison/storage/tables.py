@@ -51,6 +51,8 @@ metadata = MetaData(
     }
 )
 
+_WHERE: Final = "postgresql_where"
+
 # SQLite numbers rows by itself only where the column is called INTEGER.
 Key = BigInteger().with_variant(Integer, "sqlite")
 Digest = LargeBinary(32)
@@ -63,6 +65,27 @@ def _key() -> Column[int]:
 
 def _ref(name: str, target: str, *, nullable: bool = False, index: bool = False) -> Column[int]:
     return Column(name, Key, ForeignKey(f"{target}.key"), nullable=nullable, index=index)
+
+
+def _partial(
+    name: str, *columns: str, where: str, postgresql: str = "", unique: bool = False
+) -> Index:
+    """Return an index of some rows only; PostgreSQL may need other words for which."""
+    more = {_WHERE: postgresql or where}
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), info=more)
+
+
+def complete() -> MetaData:
+    """Return all tables, with what only migrations have to know.
+
+    SQLAlchemy loads all of PostgreSQL's dialect for one word of it in an index, which is a
+    fifteenth of a relay's start on SQLite.
+    """
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            if _WHERE in index.info:
+                index.dialect_options["postgresql"]["where"] = text(index.info[_WHERE])
+    return metadata
 
 
 meta = Table(

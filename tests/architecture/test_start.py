@@ -87,6 +87,7 @@ def test_a_relay_that_serves_has_loaded_neither_migrations_nor_a_console(tmp_pat
     assert "liaison.relay.serve" in loaded
     assert loaded & HEAVY == {"aiohttp", "sqlalchemy", "structlog"}
     assert not {"asyncpg", "mako", "nats", "pygments"} & loaded
+    assert not {"sqlalchemy.orm", "sqlalchemy.dialects.postgresql"} & loaded
 
 
 def test_what_is_hidden_while_the_relay_loads_is_there_again_afterwards(tmp_path: Path) -> None:
@@ -99,6 +100,10 @@ def test_what_is_hidden_while_the_relay_loads_is_there_again_afterwards(tmp_path
         "    except ImportError:\n"
         "        import structlog\n"
         "import rich.console\n"
+        "import sqlalchemy.ext.asyncio\n"
+        "from sqlalchemy.ext.asyncio.session import AsyncSession\n"
+        "from sqlalchemy.orm import Session\n"
+        "assert issubclass(AsyncSession.sync_session_class, Session)\n"
         "assert 'set_default_verify_paths' not in vars(ssl.SSLContext)"
     )
 
