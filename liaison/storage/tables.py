@@ -266,11 +266,10 @@ channels = Table(
     # each change of who has to go, because commits are judged by that.
     Column("group_version", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Index(
+    _partial(
         "ix_channels_removals_pending",
         "removals_pending",
-        sqlite_where=text("removals_pending > 0"),
-        postgresql_where=text("removals_pending > 0"),
+        where="removals_pending > 0",
     ),
 )
 
@@ -307,13 +306,12 @@ members = Table(
     # The last number that an entry of the log has told as delivered.
     Column("logged", BigInteger, nullable=False, server_default=text("0")),
     Index("ix_members_device", "device", "channel"),
-    Index(
+    _partial(
         "uq_members_present",
         "channel",
         "device",
         unique=True,
-        sqlite_where=text("left_seq IS NULL"),
-        postgresql_where=text("left_seq IS NULL"),
+        where="left_seq IS NULL",
     ),
 )
 
@@ -343,11 +341,10 @@ items = Table(
     Column("payload", LargeBinary, nullable=False),
     UniqueConstraint("channel", "sender", "message_id"),
     Index("ix_items_channel_lane_seq", "channel", "lane", "seq"),
-    Index(
+    _partial(
         "ix_items_expires_at",
         "expires_at",
-        sqlite_where=text("expires_at IS NOT NULL"),
-        postgresql_where=text("expires_at IS NOT NULL"),
+        where="expires_at IS NOT NULL",
     ),
 )
 
@@ -384,20 +381,19 @@ blobs = Table(
     Column("complete", Boolean, nullable=False, server_default=false()),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
-    Index(
+    _partial(
         "uq_blobs_complete",
         "channel",
         "id",
         unique=True,
-        sqlite_where=text("complete = 1"),
-        postgresql_where=text("complete"),
+        where="complete = 1",
+        postgresql="complete",
     ),
     Index("ix_blobs_complete_created_at", "complete", "created_at"),
-    Index(
+    _partial(
         "ix_blobs_expires_at",
         "expires_at",
-        sqlite_where=text("expires_at IS NOT NULL"),
-        postgresql_where=text("expires_at IS NOT NULL"),
+        where="expires_at IS NOT NULL",
     ),
 )
 
@@ -445,28 +441,25 @@ log_entries = Table(
     # What an entry without a place in a channel is found by, such as a certificate's digest.
     Column("mark", Digest),
     Column("data", LargeBinary, nullable=False),
-    Index(
+    _partial(
         "uq_log_entries_seq",
         "channel",
         "seq",
         unique=True,
-        sqlite_where=text("seq IS NOT NULL"),
-        postgresql_where=text("seq IS NOT NULL"),
+        where="seq IS NOT NULL",
     ),
-    Index(
+    _partial(
         "ix_log_entries_type",
         "log",
         "type",
         "index",
-        sqlite_where=text("seq IS NULL"),
-        postgresql_where=text("seq IS NULL"),
+        where="seq IS NULL",
     ),
-    Index(
+    _partial(
         "ix_log_entries_mark",
         "log",
         "mark",
-        sqlite_where=text("mark IS NOT NULL"),
-        postgresql_where=text("mark IS NOT NULL"),
+        where="mark IS NOT NULL",
     ),
     # Rows come in the order of the key: the table is its own index.
     sqlite_with_rowid=False,
@@ -503,12 +496,11 @@ holds = Table(
     Column("reason", String(1000), nullable=False),
     Column("set_at", BigInteger, nullable=False),
     Column("released_at", BigInteger),
-    Index(
+    _partial(
         "uq_holds_in_force",
         "agreement",
         unique=True,
-        sqlite_where=text("released_at IS NULL"),
-        postgresql_where=text("released_at IS NULL"),
+        where="released_at IS NULL",
     ),
 )
 
