@@ -11,6 +11,7 @@ docs/protocol/envelope.md has the table of keys.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final, Self, TypeVar
@@ -310,13 +311,13 @@ class Header:
 # --- headers that differ in little ------------------------------------------------------
 
 _new: Final = object.__new__
-_HEADER_SLOTS: Final = [getattr(Header, name).__set__ for name in Header.__slots__]
-_LABEL_SLOTS: Final = [getattr(HeaderLabel, name).__set__ for name in HeaderLabel.__slots__]
-_PUT_ID: Final = _HEADER_SLOTS[Header.__slots__.index("message_id")]
-_PUT_DTG: Final = _HEADER_SLOTS[Header.__slots__.index("dtg")]
-_PUT_LABEL: Final = _HEADER_SLOTS[Header.__slots__.index("label")]
-_PUT_ALIKE: Final = _HEADER_SLOTS[Header.__slots__.index("alike")]
-_PUT_DIGEST: Final = _LABEL_SLOTS[HeaderLabel.__slots__.index("digest")]
+_HEADER_SLOTS: Final = {name: getattr(Header, name).__set__ for name in Header.__slots__}
+_LABEL_SLOTS: Final = {name: getattr(HeaderLabel, name).__set__ for name in HeaderLabel.__slots__}
+_PUT_ID: Final = _HEADER_SLOTS["message_id"]
+_PUT_DTG: Final = _HEADER_SLOTS["dtg"]
+_PUT_LABEL: Final = _HEADER_SLOTS["label"]
+_PUT_ALIKE: Final = _HEADER_SLOTS["alike"]
+_PUT_DIGEST: Final = _LABEL_SLOTS["digest"]
 _MOULDS: Final[OrderedDict[tuple[bytes, bytes, bytes], _Mould]] = OrderedDict()
 _MOST_MOULDS: Final = 1_024
 _LARGEST_MOULD: Final = 2_048
@@ -335,6 +336,16 @@ def _shape(data: bytes) -> tuple[bytes, bytes, bytes]:
     return data[:_AT_ID], data[_AT_ID + 16 : _AT_DTG] + data[_AT_DTG + 4 : at], data[after:]
 
 
+_Put = Callable[[object, object], None]
+
+
+def _others(
+    one: object, slots: Mapping[str, _Put], without: Collection[str]
+) -> list[tuple[_Put, object]]:
+    """Return what puts all of an object's values but some into another."""
+    return [(put, getattr(one, name)) for name, put in slots.items() if name not in without]
+
+
 class _Mould:
     """A header that was read, for others that differ from it in id, time and digest alone.
 
@@ -345,8 +356,8 @@ class _Mould:
     __slots__ = ("_at", "_header", "_label")
 
     def __init__(self, header: Header, at: int) -> None:
-        self._header = tuple(getattr(header, name) for name in Header.__slots__)
-        self._label = tuple(getattr(header.label, name) for name in HeaderLabel.__slots__)
+        self._header = _others(header, _HEADER_SLOTS, {"message_id", "dtg", "label"})
+        self._label = _others(header.label, _LABEL_SLOTS, {"digest"})
         self._at = at
 
     @classmethod
@@ -371,11 +382,11 @@ class _Mould:
         """Return the header that stands in bytes of this shape."""
         at = self._at
         label = _new(HeaderLabel)
-        for put, value in zip(_LABEL_SLOTS, self._label, strict=True):
+        for put, value in self._label:
             put(label, value)
         _PUT_DIGEST(label, data[at : at + DIGEST_BYTES])
         header = _new(kind)
-        for put, value in zip(_HEADER_SLOTS, self._header, strict=True):
+        for put, value in self._header:
             put(header, value)
         _PUT_LABEL(header, label)
         _PUT_ID(header, MessageId(data[_AT_ID : _AT_ID + 16]))

@@ -49,6 +49,7 @@ from liaison.storage.devices import Standing
 from liaison.storage.items import Ident, Item, Stored
 from liaison.storage.members import MemberRow
 from liaison.storage.quick import together
+from liaison.tlog.commitment import Value
 from liaison.wire import frames
 from liaison.wire.frames import ItemKind
 
@@ -95,7 +96,7 @@ def read(caller: DeviceCaller, send: frames.Send, appends: Appends) -> Append:
         raise MessageInvalidError("handshakes do not come as messages")
     if outer.content_type is not ContentType.APPLICATION:
         raise MessageInvalidError("this is not an application message")
-    if header.message_id != send.message_id:
+    if header.message_id.value != send.message_id.value:
         raise MessageInvalidError("the frame and the message's header give different ids")
     if send.state_version >= 1 << 63:
         raise MessageInvalidError("the state version is not a number that a client can reach")
@@ -148,6 +149,7 @@ class _Seat:
         keep_ms: for how long the channel's messages are kept; -1 before the first is accepted.
         allowed: of which messages the judge has said so: the likeness of their headers, their
             time and their size.
+        told: what the log was told of a message, by the likeness of its header.
     """
 
     row: ChannelRow
@@ -158,6 +160,7 @@ class _Seat:
     is_open: bool
     keep_ms: int = -1
     allowed: set[tuple[object, int, int]] = field(default_factory=set)
+    told: dict[object, Mapping[str, Value]] = field(default_factory=dict)
 
 
 @dataclass
@@ -380,15 +383,20 @@ def _item(facts: _Facts, seat: _Seat, op: Append, seq: int) -> Item:
 
 
 def _draft(seat: _Seat, op: Append, item: Item) -> Draft:
-    return entries.message(
+    header = op.header
+    draft = entries.message(
         seat.place,
         op.caller.id,
-        op.header,
+        header,
         seq=item.seq,
         epoch=item.epoch,
         size=item.size,
         digest=item.digest,
+        like=seat.told.get(header.alike),
     )
+    if header.alike is not None:
+        seat.told[header.alike] = draft.fields
+    return draft
 
 
 def _follow(facts: _Facts, member: MemberRow, item: Item) -> None:

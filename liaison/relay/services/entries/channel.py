@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -59,9 +59,22 @@ def message(
     epoch: int,
     size: int,
     digest: bytes,
+    like: Mapping[str, Value] | None = None,
 ) -> Draft:
-    """A message was accepted, or one that is a receipt."""
-    fields = log_items.message(sender, header, digest)
+    """A message was accepted, or one that is a receipt.
+
+    Args:
+        place: where it stands.
+        sender: who has sent it.
+        header: of the message.
+        seq: its number.
+        epoch: of the group when it was made.
+        size: in bytes.
+        digest: SHA-256 of its ciphertext.
+        like: what an earlier message by the same sender has in its fields, with a header that is
+            alike.
+    """
+    fields = log_items.message(sender, header, digest, like)
     return _item(place, log_items.type_of(header), fields, seq=seq, epoch=epoch, size=size)
 
 
