@@ -12,10 +12,20 @@ from liaison.crypto.secret import random_bytes
 from liaison.envelope import cbor
 from liaison.envelope.receipt import Status
 from liaison.model import MessageId
-from liaison_sdk import MessageState, merging
+from liaison_sdk import MessageState, log_credentials, merging
 from liaison_sdk.errors import MessageAmbiguousError, RelayBrokenError
 from liaison_sdk.keystore import Keystore
-from liaison_sdk.store import SQLiteStore, documents, logs, messages, meta, receipts
+from liaison_sdk.store import (
+    SQLiteStore,
+    Transaction,
+    channels,
+    documents,
+    logs,
+    messages,
+    meta,
+    receipts,
+)
+from liaison_sdk.store.channels import ChannelRecord
 from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, next_message, until
 from tests.sdk.test_store import CHANNEL, SENDER, keystore, message, store  # noqa: F401 - fixtures
 
@@ -72,6 +82,42 @@ async def test_a_failed_message_keeps_no_true_one_of_the_same_id_away(
 
     kept = await store.read(lambda tx: messages.history(tx, CHANNEL, None, unread=True))
     assert [m.state for m in kept] == [MessageState.RECEIVED]
+
+
+async def test_in_another_group_of_the_same_epoch_the_members_are_looked_at_anew(
+    stage: Stage,
+) -> None:
+    """Whoever has a party's root key and the relay's help can invite into a group of their own."""
+    for name in (ATTACHE, OFFICER, MALLORY):
+        await stage.enrol(name)
+    async with stage.client(ATTACHE) as nor:
+        both = [endpoint("deu/lno-j3"), endpoint("deu/duty-desk")]
+        duty = await nor.create_channel(AGREEMENT, POLICY, "duty", both[:1])
+        other = await nor.create_channel(AGREEMENT, POLICY, "other", both)
+        await duty.send("Hold all movement.")
+        env, agreement = nor._env, await nor.agreement(AGREEMENT)
+
+        def swap(tx: Transaction) -> tuple[ChannelRecord, ChannelRecord]:
+            found = [channels.load(tx, one.id) for one in (duty, other)]
+            first, second = (one for one in found if one is not None)
+            env.groups.audience(tx, first)
+            assert log_credentials.check_group(env, tx, first, agreement) == {}
+            assert first.epoch == second.epoch
+            return env.groups.save_epoch(tx, first, env.groups.load(tx, second)), second
+
+        swapped, whole = await env.write(swap)
+        env.logged.credentials.clear()
+        await env.write(forget_credentials)
+
+        def seen(tx: Transaction) -> tuple[bool, set[str]]:
+            same = env.groups.audience(tx, swapped) == env.groups.audience(tx, whole)
+            return same, set(log_credentials.check_group(env, tx, swapped, agreement).values())
+
+        assert await env.read(seen) == (True, {ATTACHE, OFFICER, MALLORY})
+
+
+def forget_credentials(tx: Transaction) -> None:
+    tx.execute("DELETE FROM log_credentials")
 
 
 @pytest.mark.parametrize("claimed", [(1 << 63) - 1, 1 << 40])

@@ -103,11 +103,12 @@ class Logged:
 
     Args:
         credentials: agreement, and SHA-256 of a certificate.
-        epochs: channel and epoch, all of whose members' certificates do.
+        epochs: channel and the group context of an epoch, all of whose members' certificates do:
+            another group may have an epoch of the same number.
     """
 
     credentials: set[tuple[str, bytes]] = field(default_factory=set)
-    epochs: set[tuple[ChannelId, int]] = field(default_factory=set)
+    epochs: set[tuple[ChannelId, bytes]] = field(default_factory=set)
 
 
 @dataclass(slots=True)

@@ -38,7 +38,7 @@ class GroupCache:
 
     def __init__(self) -> None:
         self._groups: OrderedDict[ChannelId, tuple[bytes, Group]] = OrderedDict()
-        self._certified: OrderedDict[tuple[ChannelId, int], tuple[CertifiedLeaf, ...]] = (
+        self._certified: OrderedDict[tuple[ChannelId, bytes], tuple[CertifiedLeaf, ...]] = (
             OrderedDict()
         )
 
@@ -84,7 +84,8 @@ class GroupCache:
         )
 
     def _read(self, channel: ChannelId, keys: MessageKeys) -> tuple[CertifiedLeaf, ...]:
-        key = (channel, keys.epoch)
+        # Not by the epoch's number: a relay may invite into another group that has the same.
+        key = (channel, keys.context)
         known = self._certified.get(key)
         if known is None:
             # Reading a thousand certificates takes a while, and nobody comes or goes

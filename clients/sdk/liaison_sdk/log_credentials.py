@@ -60,9 +60,12 @@ def check_group(
 
     Raises:
         CredentialUnloggedError: the certificate of one is not in the log.
+        ChannelClosedError: this device is not a member.
     """
-    place = (record.channel, record.epoch)
-    if place in env.logged.epochs or not agreement.relay.log_signers:
+    if not agreement.relay.log_signers:
+        return {}
+    place = (record.channel, env.groups.load(tx, record).keys.context)
+    if place in env.logged.epochs:
         return {}
     members = of_group(env, tx, record)
     unknown = check(env, tx, agreement, members)
