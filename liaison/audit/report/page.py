@@ -35,6 +35,8 @@ commitments, which match the openings that other parties can be asked for.
 What was erased. The entry remains and nobody can open it; the erasures are told below.
 When exactly something happened. Times are the relay's; the witnesses' times say by when at the \
 latest an entry was there.
+Whether the limits, and the names of parties, are the agreement's. They come with the bundle, in \
+the relay's word: compare them with the agreement that you have.
 Whether a person has read a message. A receipt is made by a device.
 How many requests were refused that no rule of the agreement decided: wrong keys, broken requests \
 and strangers are in the operator's records, not in the log.
