@@ -29,6 +29,8 @@ MAX_BUCKETS: Final = 50_000
 PROOFS_DEVICE: Final = (500.0, 20_000.0)
 PROOFS_PARTY: Final = (1_500.0, 40_000.0)
 """Entries of logs with their proofs, a second and at once: each takes up to half a millisecond."""
+REVOCATIONS: Final = (1.0, 60.0)
+"""Revocation lists of a party, a second and at once: each has all its channels looked at."""
 FRAMES: Final = (2_000.0, 20_000.0)
 """Frames of a device that are no messages, a second and at once: acknowledgements, pings."""
 WEIGHT: Final = 64 << 10
@@ -188,6 +190,7 @@ class Limits:
         self._claims: Buckets[tuple[str, EndpointId]] = Buckets(
             settings.rate_claims, settings.burst_claims, clock, "party's claims of one endpoint"
         )
+        self._revocations: Buckets[str] = Buckets(*REVOCATIONS, clock, "party's revocation lists")
         self._frames: Buckets[Principal] = Buckets(*FRAMES, clock, "device")
         self.bodies = Bodies(settings.max_body_memory, settings.max_body_memory_per_device)
         self.open_bodies = Bodies(OPEN_BODIES, OPEN_BODIES_EACH)
@@ -196,6 +199,9 @@ class Limits:
         )
         self._proofs: Buckets[Principal] = Buckets(*PROOFS_DEVICE, clock, "device")
         self._party_proofs: Buckets[str] = Buckets(*PROOFS_PARTY, clock, "party")
+        self._handshakes: Buckets[Principal] = Buckets(
+            settings.rate_handshakes, settings.burst_handshakes, clock, "device's handshakes"
+        )
         self._attachments: Buckets[Principal] = Buckets(
             settings.rate_attachments, settings.burst_attachments, clock, "device"
         )
@@ -238,6 +244,22 @@ class Limits:
             RateExceededError: the party has taken many of this endpoint's lately.
         """
         self._claims.take((party.code, endpoint))
+
+    def handshake(self, principal: Principal) -> None:
+        """Count a new channel, a commit or a proposal: to judge one takes many times a request.
+
+        Raises:
+            RateExceededError: the device has sent many lately.
+        """
+        self._handshakes.take(principal)
+
+    def revocation(self, party: PartyCode) -> None:
+        """Count a revocation list of a party.
+
+        Raises:
+            RateExceededError: the party has brought many lately.
+        """
+        self._revocations.take(party.code)
 
     def proofs(self, principal: Principal) -> None:
         """Count one question to a log.

@@ -36,12 +36,14 @@ def check(publisher: Publisher) -> None:
 
 def problems(publisher: Publisher) -> list[str]:
     """Return codes of what is wrong with some partnership's log, without naming it."""
-    found = set()
-    for agreement in publisher.agreements:
-        held = publisher.held(agreement)
-        if agreement in publisher.recorder.refused:
+    found, refused = set(), publisher.recorder.refused
+    # All at once: anybody may ask, and to look for each would take the square of their number.
+    for agreement, held in publisher.newest().items():
+        if agreement is None:
+            continue
+        if agreement in refused:
             found.add(LogRefusedError.code)
-        elif held is not None and held.is_unconfirmed:
+        elif held.is_unconfirmed:
             found.add(UNCONFIRMED)
     return sorted(found)
 

@@ -28,7 +28,7 @@ from liaison.relay.appkeys import (
     SETTINGS,
 )
 from liaison.relay.errors import MethodError, NoTokenError, RateExceededError, RouteUnknownError
-from liaison.relay.limits import Held, network_of
+from liaison.relay.limits import WEIGHT, Held, network_of
 from liaison.relay.requests import Handler
 from liaison.storage.errors import DatabaseError
 from liaison.wire.problems import Problem
@@ -175,6 +175,11 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         limits.weigh(session.principal, request[HELD].size)
     if isinstance(response, web.Response) and isinstance(response.body, bytes):
         limits.weigh(session.principal, len(response.body))
+        if len(response.body) >= WEIGHT:
+            # Held like a body that came: whoever takes nothing of many answers keeps them in memory.
+            request[HELD].grow(len(response.body))
+            await response.prepare(request)
+            await response.write_eof()
     return response
 
 

@@ -194,6 +194,15 @@ class Publisher:
         found = [held for held in self._held.values() if held.agreement == agreement]
         return max(found, key=lambda held: held.generation, default=None)
 
+    def newest(self) -> dict[str | None, Held]:
+        """Return what `held` does of all logs at once; the relay's own under None."""
+        found: dict[str | None, Held] = {}
+        for held in self._held.values():
+            before = found.setdefault(held.agreement, held)
+            if before.generation < held.generation:
+                found[held.agreement] = held
+        return found
+
     @property
     def agreements(self) -> frozenset[str]:
         """The agreements whose logs are published here."""

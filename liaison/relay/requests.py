@@ -9,6 +9,7 @@ import asyncio
 import base64
 import binascii
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import Enum
 from typing import Final, TypeVar
@@ -45,6 +46,9 @@ _ANY_HOST: Final = frozenset({"/healthz", "/readyz"})
 """What asks on the same machine whether the relay is up knows only an address."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OPEN: Final = "liaison_needs_no_session"
+SLOWEST: Final = 100
+"""Bytes a second that a body arrives with on the average: a third of what HF radio carries."""
+_now = time.monotonic
 PAGE: Final = ("after", "limit")
 """The parameters of every list that comes in pages."""
 _DIGEST_SIZE: Final = 32
@@ -150,7 +154,7 @@ async def body_chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
 
     Raises:
         OversizeError: it is larger.
-        BodyError: a piece of it did not arrive in time.
+        BodyError: a piece of it did not arrive in time, or all of it arrives too slowly.
     """
     if (request.content_length or 0) > limit:
         raise _oversize(limit)
@@ -159,11 +163,14 @@ async def body_chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
         await request.writer.write(_CONTINUE)
         request.writer.output_size = 0
     patience = request.app[SETTINGS].request_timeout
-    size = 0
+    size, began = 0, _now()
     while chunk := await _next(request, patience):
         size += len(chunk)
         if size > limit:
             raise _oversize(limit)
+        if _now() - began > patience + size / SLOWEST:
+            # A byte now and then would keep what the upload holds for as long as it likes.
+            raise BodyError("the body arrives too slowly")
         yield chunk
 
 

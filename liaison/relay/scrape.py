@@ -134,7 +134,8 @@ class _Logs:
     """Adds up what all logs say."""
 
     def __init__(self, relay: Relay) -> None:
-        self._relay = relay
+        self._held = relay.publisher.newest()
+        self._refused = relay.publisher.recorder.refused
         self._now = relay.clocks.now_ms()
         self._states: Counter[str] = Counter(dict.fromkeys(STATES, 0))
         self._entries: Counter[str] = Counter({"recorded": 0, "published": 0, "cosigned": 0})
@@ -143,8 +144,7 @@ class _Logs:
 
     def add(self, row: LogRow) -> tuple[int, int]:
         """Add a log; return how much of it is published, and how much cosigned."""
-        publisher = self._relay.publisher
-        held = publisher.held(row.agreement)
+        held = self._held.get(row.agreement)
         signed = row.published_size
         if held is not None and held.key == row.key:
             # The database's row waits for the witnesses.
@@ -153,7 +153,7 @@ class _Logs:
                 known = "none" if asked.answered else "unasked"
                 self._witnesses[asked.problem or known] += 1
         cosigned = row.cosigned_size
-        if row.agreement in publisher.recorder.refused:
+        if row.agreement in self._refused:
             self._states["refused"] += 1
         elif held is not None and held.key == row.key and held.is_unconfirmed:
             self._states["unconfirmed"] += 1

@@ -189,6 +189,10 @@ class Settings(BaseSettings):
         0.5, description="Key packages a second that one party may take of one endpoint."
     )
     burst_claims: Rate = Field(100.0, description="How many of them at once.")
+    rate_handshakes: Rate = Field(
+        10.0, description="New channels, commits and proposals a second of one device."
+    )
+    burst_handshakes: Rate = Field(500.0, description="How many of them at once.")
     rate_attachments: Positive = Field(
         4 << 20, description="Bytes of attachments a second that one device moves, up and down."
     )

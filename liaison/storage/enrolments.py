@@ -87,6 +87,12 @@ async def count_open(tx: AsyncConnection, party: int, *, now_ms: int) -> int:
     return int((await tx.execute(query)).scalar_one())
 
 
+async def count(tx: AsyncConnection, party: int) -> int:
+    """Return how many enrolments of a party are kept."""
+    query = select(func.count()).where(_t.party == party)
+    return int((await tx.execute(query)).scalar_one())
+
+
 async def add(
     tx: AsyncConnection, lookup: bytes, party: int, device: str, *, expires_at: int, now_ms: int
 ) -> None:

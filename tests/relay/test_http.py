@@ -14,6 +14,7 @@ import pytest
 from liaison.crypto.secret import random_bytes
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId, MessageId
+from liaison.relay import middleware
 from liaison.relay.routes import TABLES
 from liaison.wire import frames, v1
 from tests.support.people import People, people_of
@@ -325,6 +326,32 @@ async def test_bodies_of_one_device_share_a_bound_on_memory(tmp_path: Path, worl
 
     assert answer.code == "rate.bodies"
     assert {(each.status, each.code) for each in (ended, after)} == {(400, "malformed")}
+
+
+async def test_large_answers_count_as_bodies_until_they_are_taken(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "WEIGHT", 100)
+    path = "/v1/agreements/nor-deu-2026"
+    async with running(tmp_path / "relay") as relay, people_of(relay, world) as people:
+        await people.agreement("NOR", "DEU")
+        device = await people.enrol(NAME)
+        client = await people.device(device)
+        size = len((await client.get(path)).body)
+        whole = [await client.get(path) for _ in range(3)]
+    async with (
+        running(
+            tmp_path / "relay", port=int(relay.url.rpartition(":")[2]),
+            max_body_memory_per_device=size - 1,
+        ) as again,
+        again.client(device.device, device.key) as client,
+    ):  # fmt: skip
+        await client.login()
+        refused = await client.get(path)
+        small = await client.get("/v1/channels")
+
+    assert [len(answer.body) for answer in whole] == [size] * 3
+    assert (refused.status, refused.code, small.status) == (429, "rate.bodies", 200)
 
 
 async def test_a_body_is_asked_for_only_when_it_is_wanted(tmp_path: Path, world: World) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -10,9 +12,11 @@ from hypothesis import strategies as st
 
 from liaison.errors import LiaisonError, LimitError
 from liaison.model import DeviceId
-from liaison.relay import errors, limits, services
+from liaison.relay import errors, limits, requests, services
+from liaison.relay.appkeys import SETTINGS
 from liaison.relay.errors import (
     AttachmentRateError,
+    BodyError,
     CrowdedError,
     RateExceededError,
     TooManyBodiesError,
@@ -122,6 +126,48 @@ def test_devices_of_one_party_share_what_it_moves_of_attachments() -> None:
             pass
     with found.attachment(NOR2, 10):
         pass
+
+
+def test_handshakes_have_a_rate_of_their_own() -> None:
+    clock = Clock()
+    found = Limits(Settings(burst_handshakes=2, rate_handshakes=1), clock)
+    for _ in range(2):
+        found.handshake(NOR)
+
+    with pytest.raises(RateExceededError, match="handshakes"):
+        found.handshake(NOR)
+    found.principal(NOR)
+    found.handshake(NOR2)
+    clock.now += 1
+    found.handshake(NOR)
+
+
+def test_a_party_brings_so_many_revocation_lists() -> None:
+    found = Limits(Settings(), Clock())
+    for _ in range(int(limits.REVOCATIONS[1])):
+        found.revocation(NOR.party)
+
+    with pytest.raises(RateExceededError, match="revocation"):
+        found.revocation(NOR.party)
+    found.revocation(DeviceId.parse("deu/lno-j3#d1").party)
+
+
+async def test_an_upload_that_trickles_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+
+    class Trickle:
+        async def readany(self) -> bytes:
+            clock.now += 20
+            return b"x"
+
+    monkeypatch.setattr(requests, "_now", clock)
+    request = SimpleNamespace(
+        content_length=None, headers={}, content=Trickle(), app={SETTINGS: Settings()}
+    )
+    chunks = requests.body_chunks(cast("Any", request), 1000)
+    assert await anext(chunks) == b"x"
+    with pytest.raises(BodyError, match="too slowly"):
+        await anext(chunks)
 
 
 def test_devices_of_one_party_share_its_rate() -> None:

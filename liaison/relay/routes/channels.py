@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from liaison.model import Epoch
-from liaison.relay.appkeys import SERVICES
+from liaison.relay.appkeys import LIMITS, SERVICES
 from liaison.relay.requests import Size, answer, channel_id, device, message_id, number, page, read
 from liaison.wire import v1
 
@@ -16,6 +16,7 @@ routes = web.RouteTableDef()
 async def create(request: web.Request) -> web.Response:
     """Open a channel with a group whose only member is the caller."""
     creator = device(request)
+    request.app[LIMITS].handshake(creator.id)
     body = await read(request, v1.NewChannel, Size.LARGE)
     return answer(await request.app[SERVICES].channels.create(creator, body), 201)
 
@@ -37,6 +38,7 @@ async def get(request: web.Request) -> web.Response:
 async def commit(request: web.Request) -> web.Response:
     """Sequence a commit with its Welcomes and GroupInfo, all of it or nothing."""
     committer, channel = device(request), channel_id(request)
+    request.app[LIMITS].handshake(committer.id)
     body = await read(request, v1.Commit, Size.LARGE)
     return answer(await request.app[SERVICES].channels.commit(committer, channel, body), 201)
 
@@ -45,6 +47,7 @@ async def commit(request: web.Request) -> web.Response:
 async def propose(request: web.Request) -> web.Response:
     """Sequence a member's proposal."""
     proposer, channel = device(request), channel_id(request)
+    request.app[LIMITS].handshake(proposer.id)
     body = await read(request, v1.Proposal)
     return answer(await request.app[SERVICES].channels.propose(proposer, channel, body), 201)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from liaison.model import PartyCode
-from liaison.relay.appkeys import SERVICES
+from liaison.relay.appkeys import LIMITS, SERVICES
 from liaison.relay.requests import answer, caller, read, registrar
 from liaison.wire import v1
 
@@ -17,6 +17,7 @@ async def publish(request: web.Request) -> web.Response:
     """Take the next list; sessions of what it revokes end within a second."""
     office = registrar(request)
     body = await read(request, v1.Document)
+    request.app[LIMITS].revocation(office.party)
     return answer(await request.app[SERVICES].revocation.accept(office, body.envelope), 201)
 
 

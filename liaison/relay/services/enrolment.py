@@ -60,7 +60,7 @@ class Enrolment:
             MalformedError: the device is not one of the registrar's party, or the
                 time is in the past or too far ahead.
             EnrolmentExistsError: another invitation has this lookup id.
-            TooManyInvitationsError: the party has too many open.
+            TooManyInvitationsError: the party has too many open, or has had too many lately.
         """
         office.require_registrar()
         device = DeviceId.parse(invitation.device)
@@ -73,9 +73,9 @@ class Enrolment:
                 f"an invitation ends within {self.limits.enrolment_days} days from now"
             )
         lookup = bytes.fromhex(invitation.lookup)
-        most = self.limits.invitations
+        most, kept = self.limits.invitations, self.limits.enrolments
         await self.writer.submit(
-            _Invite(office, lookup, str(device), invitation.expires_ms, now, most)
+            _Invite(office, lookup, str(device), invitation.expires_ms, now, most, kept)
         )
 
     async def listing(self, office: OfficeCaller, page: Page = FIRST) -> v1.Enrolments:
@@ -207,6 +207,7 @@ class _Invite(Operation[None]):
     expires_at: int
     now_ms: int
     most: int
+    most_kept: int
 
     async def apply(self, work: Work) -> None:
         row = await enrolments.find(work.tx, self.lookup)
@@ -216,6 +217,12 @@ class _Invite(Operation[None]):
                 raise TooManyInvitationsError(
                     f"{self.office.party} has {self.most} invitations open",
                     hint="answer or withdraw some, or let them expire",
+                    unchanged="nobody was invited",
+                )
+            if await enrolments.count(work.tx, party) >= self.most_kept:
+                raise TooManyInvitationsError(
+                    f"{self.office.party} has had {self.most_kept} enrolments lately",
+                    hint="they are forgotten some weeks after they are over",
                     unchanged="nobody was invited",
                 )
             await enrolments.add(

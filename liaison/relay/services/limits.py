@@ -19,6 +19,7 @@ class Limits:
         statements_a_minute: of one party about one agreement, beside those by which it leaves;
             each makes all its members look, and commits under way be judged again. At most 8.
         invitations: of a party that wait for their device or its registrar.
+        enrolments: of a party that are kept, those that are over included.
         enrolment_days: an invitation ends after so many at the latest.
         ended_days: an enrolment that is over is forgotten after so many.
         channels: under one agreement, all its versions together.
@@ -42,6 +43,7 @@ class Limits:
     open_proposals: int = 32
     statements_a_minute: int = 8
     invitations: int = 500
+    enrolments: int = 20_000
     enrolment_days: int = 30
     ended_days: int = 30
     channels: int = 20_000

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from liaison.codec import Reader
 from liaison.errors import LiaisonError
 from liaison.mls import extensions as ext
 from liaison.mls import framing
+from liaison.mls.leaf import LeafNode
 from liaison.mls.public_group import PublicGroup
 from liaison.model import ChannelId, PartyCode
 from liaison.policy.agreement import Agreement
@@ -61,6 +63,7 @@ def check_new_group(
         GroupRefusedError: the group is not valid, or not what a channel needs.
         PolicyRefusedError: the agreement does not let the caller open it.
     """
+    _check_alone(body.tree)
     validator = AgreementValidator(agreement, revoked)
     try:
         group = PublicGroup.from_group_info(
@@ -82,6 +85,21 @@ def check_new_group(
     request = CreateChannel(caller.id.endpoint, binding.policy)
     judge(request, agreement, now, standing=standing).require()
     return NewGroup(group, group.snapshot(), binding, leaves[0])
+
+
+def _check_alone(tree: bytes) -> None:
+    # Before its hash is computed: a tree of blanks that has 100 KB takes most of a second.
+    try:
+        outer = Reader(tree)
+        inner = outer.nested()
+        outer.end()
+        # That it is there and a leaf; whoever decodes the tree looks.
+        inner.take(2)
+        LeafNode.read(inner)
+    except LiaisonError as error:
+        raise GroupRefusedError(error.message, hint=error.hint) from error
+    if inner.remaining:
+        raise GroupRefusedError("a channel begins with its creator as the only member")
 
 
 def check_external_senders(group: PublicGroup, identity: RelayIdentity) -> None:

@@ -103,3 +103,19 @@ def test_a_document_has_a_bounded_number_of_values() -> None:
     assert canonical.decode("[" + ",".join("0" * most) + "]")
     with pytest.raises(DocumentTooLargeError):
         canonical.decode("[" + ",".join("0" * (most + 1)) + "]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 400_000 + b"]" * 400_000,
+        b'{"a":' * 150_000 + b"0" + b"}" * 150_000,
+        b"[" + b",".join([b"{}"] * 200_000) + b"]",
+        b"9" * 900_000,
+        b"1e999999",
+    ],
+    ids=["arrays", "objects", "values", "digits", "exponent"],
+)
+def test_what_is_nested_without_end_is_refused(text: bytes) -> None:
+    with pytest.raises((DocumentError, DocumentTooLargeError)):
+        canonical.decode_canonical(text, limit=1 << 20)

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from liaison import codec
 from liaison.crypto.signing import SigningKey
 from liaison.errors import LiaisonError
 from liaison.mls import group, peek
 from liaison.mls.key_package import KeyPackage
 from liaison.mls.proposals import Add
+from liaison.mls.tree import RatchetTree
 from liaison.model import ChannelId, DeviceId
 from liaison.policy import revocation, statement
 from liaison.policy.keys import VerifyKey
@@ -58,6 +60,25 @@ async def test_a_channel_begins_with_its_creator(relay: Relay, nor: Actor) -> No
     assert channel == await relay.services.channels.get(nor.caller, nor.channel)
     assert channel.members == [v1.Member(leaf=0, device="nor/defatt-berlin#d1")]
     assert (channel.agreement, channel.policy, channel.epoch) == ("nor-deu-2026", "liaison", 0)
+
+
+async def test_a_tree_of_blanks_is_refused_before_it_is_hashed(
+    relay: Relay, nor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert nor.agreement is not None
+    body = nor.new_channel(nor.agreement)
+    leaf = codec.Reader(body.tree).nested().rest()
+    tree = codec.opaque(leaf + bytes(10_001) + leaf)
+    hashed: list[object] = []
+    monkeypatch.setattr(RatchetTree, "decode", lambda *found: hashed.append(found))
+
+    for other in (tree, body.tree + b"\0", b"\1\0", b"\x40"):
+        with pytest.raises(GroupRefusedError):
+            await relay.services.channels.create(
+                nor.caller, body.model_copy(update={"tree": other})
+            )
+
+    assert hashed == []
 
 
 async def test_opening_again_is_answered_as_the_first_time(relay: Relay, nor: Actor) -> None:

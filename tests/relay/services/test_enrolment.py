@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from liaison.errors import LiaisonError, MalformedError
+from liaison.errors import LiaisonError, MalformedError, UnknownError
+from liaison.model import DeviceId, PartyCode
 from liaison.policy import party as party_module
 from liaison.relay.errors import WrongPrincipalError
 from liaison.relay.services.callers import OfficeCaller
@@ -21,11 +24,13 @@ from liaison.relay.services.errors import (
     UnauthenticatedError,
     UnknownDeviceError,
     UnknownEnrolmentError,
+    UnknownKeyError,
     UnknownPartyError,
 )
 from liaison.relay.writer import Operation
+from liaison.storage import devices, parties
 from liaison.wire import v1
-from liaison.wire.handshake import Office, key_fingerprint
+from liaison.wire.handshake import Office, Principal, key_fingerprint
 from tests.relay.services.harness import Relay, fresh_id, party
 
 DEVICE = "nor/defatt-berlin#d1"
@@ -310,3 +315,36 @@ async def test_a_party_file_is_replaced_only_in_step_with_its_agreements(relay: 
         await registry.add_party(renamed.encode())
     assert caught.value.code == "party.in_use"
     assert [p.code for p in await registry.parties()] == [party("DEU"), party("NOR")]
+
+
+async def test_who_is_registered_is_looked_up_like_who_is_not(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await relay.admit("NOR", "DEU")
+    known = (await relay.enrol("nor/defatt-berlin#d1")).id
+    registrar = relay.world.party("NOR").registrar
+    asked: list[str] = []
+    for module in (devices, parties):
+        for name, found in inspect.getmembers(module, inspect.iscoroutinefunction):
+
+            def counting(
+                *values: object,
+                name: str = name,
+                found: Callable[..., object] = found,
+                **more: object,
+            ) -> object:
+                asked.append(name)
+                return found(*values, **more)
+
+            monkeypatch.setattr(module, name, counting)
+
+    async def lookups(principal: Principal) -> list[str]:
+        asked.clear()
+        with pytest.raises((UnknownError, UnknownKeyError)):
+            await relay.services.registry.find_key(principal, bytes(32))
+        return sorted(asked)
+
+    stranger = DeviceId.parse("nor/nobody#d1")
+    foreign = Office(PartyCode.parse("FRA"), registrar.name)
+    assert await lookups(known) == await lookups(stranger) != []
+    assert await lookups(registrar) == await lookups(foreign) != []

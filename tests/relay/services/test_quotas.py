@@ -127,6 +127,28 @@ async def test_a_party_has_so_many_invitations_open(relay: Relay) -> None:
     await enrolment.invite(nor, invitation("nor/d#d1"))
 
 
+async def test_a_party_has_had_so_many_enrolments_lately(relay: Relay) -> None:
+    relay.services = relay.build(Limits(enrolments=2))
+    await relay.admit("NOR", "DEU")
+    nor, deu = await relay.registrar("NOR"), await relay.registrar("DEU")
+    enrolment, end = relay.services.enrolment, relay.clock.ms + 60_000
+    for name in ("nor/a#d1", "nor/b#d1"):
+        lookup = fresh_id()
+        await enrolment.invite(nor, v1.Invitation(lookup=lookup.hex(), device=name, expires_ms=end))
+        await enrolment.withdraw(nor, lookup)
+
+    def another(device: str) -> v1.Invitation:
+        return v1.Invitation(lookup=fresh_id().hex(), device=device, expires_ms=end)
+
+    with pytest.raises(TooManyInvitationsError):
+        await enrolment.invite(nor, another("nor/c#d1"))
+    await enrolment.invite(deu, another("deu/a#d1"))
+    relay.clock.ms += 31 * DAY_MS
+    await relay.services.retention.expire()
+    end = relay.clock.ms + 60_000
+    await enrolment.invite(nor, another("nor/c#d1"))
+
+
 async def test_what_was_enrolled_long_ago_is_not_listed_for_ever(relay: Relay) -> None:
     await relay.admit("NOR", "DEU")
     await relay.enrol(NAME)
