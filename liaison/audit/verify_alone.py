@@ -632,6 +632,8 @@ def parse_manifest(data: bytes) -> Manifest:
     agreement, counts, files, format_, made_at, origin, party, bounds = members(body, names)
     if format_ != "liaison.bundle/1":
         raise ValueError("another format")
+    if not isinstance(agreement, dict) or not isinstance(agreement.get("versions"), list):
+        raise TypeError("the versions are none")
     id_, limits, parties, versions = members(agreement, "id limits parties versions")
     for text in (origin, party, id_, *parties.values(), *parties, *limits):
         name_of(text)

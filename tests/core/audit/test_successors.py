@@ -139,6 +139,21 @@ def test_both_verifiers_read_the_same_manifests() -> None:
             verify_alone.parse_manifest(changed)
 
 
+@pytest.mark.parametrize("empty", [b"{}", b'""'])
+def test_neither_takes_for_a_list_of_versions_what_is_none(empty: bytes) -> None:
+    log = AuditedLog()
+    log.item(1)
+    facts = replace(log.facts(), agreement=replace(log.facts().agreement, versions=()))
+    data = Manifest(facts, 0, {}).encode()
+    assert verify_alone.parse_manifest(data).versions == []
+    changed = data.replace(b'"versions":[]', b'"versions":' + empty)
+
+    with pytest.raises(ManifestError):
+        Manifest.decode(changed)
+    with pytest.raises(TypeError, match="versions"):
+        verify_alone.parse_manifest(changed)
+
+
 @pytest.mark.parametrize("agreement", ["2", "x", "01/2"])
 @pytest.mark.parametrize(
     "origin", ["r/log/x", "r/log/x/2", "r/log/x/3", "r/log/x/1", "r/log/x/02", "r/root-log/2", "2"]
