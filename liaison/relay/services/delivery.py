@@ -288,12 +288,12 @@ class Feed:
             await self._rank(queue, heap, tx)
         while heap and not batch.is_full:
             queue = heapq.heappop(heap)[1]
-            if not await self._take(queue, batch, tx):
-                return
-            # Nothing else waits, so nothing has to be compared.
-            while not heap and queue.goes_on and not batch.is_full:
-                if not await self._take(queue, batch, tx):
+            if not heap and queue.is_plain:
+                # Nothing else waits, so nothing has to be compared.
+                if not queue.pour(batch):
                     return
+            elif not await self._take(queue, batch, tx):
+                return
             # A stay that is over gives way to the next one in the same channel.
             for following in self._following(queue):
                 await self._rank(following, heap, tx)
@@ -319,6 +319,11 @@ class Feed:
             await self._rank(queue, heap, None)
         while heap and not batch.is_full:
             queue = heapq.heappop(heap)[1]
+            if not heap and queue.is_plain:
+                if not queue.pour(batch):
+                    return
+                await self._rank(queue, heap, None)
+                continue
             if queue.welcomed or isinstance(queue.next(), Pull):
                 async with self._delivery.database.read() as tx:
                     await self._choose(batch, tx)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from liaison.model import ChannelId, Precedence
 from liaison.storage.items import Reader, Waiting
@@ -56,6 +56,23 @@ class Pull:
     commit: Waiting
     before_epoch: int
     after: Mapping[int, int]
+
+
+class Room(Protocol):
+    """What items are moved into."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is taken."""
+        ...
+
+    def fits(self, size: int) -> bool:
+        """Whether so many bytes more may come in."""
+        ...
+
+    def add(self, queue: StayQueue, row: Waiting) -> None:
+        """Take an item."""
+        ...
 
 
 class StayQueue:
@@ -125,9 +142,9 @@ class StayQueue:
         return sum(len(lane.rows) for lane in self._lanes)
 
     @property
-    def goes_on(self) -> bool:
-        """Whether something is known to wait that nothing has to be read for."""
-        return not self._hungry and not self.welcomed and any(lane.rows for lane in self._lanes)
+    def is_plain(self) -> bool:
+        """Whether messages alone are known to wait, and nothing has to be read to know which."""
+        return not (self._hungry or self.welcomed or self._lanes[HANDSHAKE_LANE].rows)
 
     @property
     def is_current(self) -> bool:
@@ -186,6 +203,27 @@ class StayQueue:
         if lane.rows.popleft() is not row:
             raise LookupError(f"item {row.seq} is not the one that comes next")
         self._hungry = self._hungry or (not lane.rows and not lane.ended)
+
+    def pour(self, batch: Room) -> bool:
+        """Move messages into a batch, in the order in which `next` would return them.
+
+        Only for a queue that `is_plain`. It ends when the batch is full, or something has to be read.
+
+        Returns:
+            False if one did not fit.
+        """
+        for lane in reversed(self._lanes[:HANDSHAKE_LANE]):
+            rows = lane.rows
+            while rows:
+                if batch.is_full:
+                    return True
+                if not batch.fits(rows[0].size):
+                    return False
+                batch.add(self, rows.popleft())
+                if not rows and not lane.ended:
+                    self._hungry = True
+                    return True
+        return True
 
     def answer(self, pull: Pull, last: Mapping[int, int]) -> None:
         """Say by lane what the last message in the way of a commit is; nothing: let it pass."""
