@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from liaison.storage import agreements, channels, devices, items, members, quick
+from liaison.storage import agreements, channels, devices, enrolments, items, members, quick, tables
 from liaison.storage.engine import Database
 
 
@@ -39,3 +39,34 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(database: Databa
     steps = [str(row.detail) for plan in plans for row in plan]
     assert len(plans) == 12
     assert [step for step in steps if step.startswith("SCAN")] == []
+
+
+async def test_no_page_of_a_list_reads_a_whole_table(database: Database) -> None:
+    if not database.is_sqlite:
+        pytest.skip("as above")
+    asked: list[str] = []
+
+    async with database.write() as tx:
+        connection = (await tx.get_raw_connection()).driver_connection
+        assert connection is not None
+        connection.set_trace_callback(asked.append)
+        await members.channels_of(tx, 1, after=5, limit=3)
+        await members.ever_in(tx, 1, bytes(16))
+        await members.counts(tx, [1, 2])
+        await members.present_in(tx, [1, 2])
+        await channels.removals_in(tx, [1, 2])
+        await devices.listed(tx, [1, 2], after="nor/a#d1", limit=3)
+        await devices.of_devices(tx, [1, 2])
+        await enrolments.listed(tx, 1, limit=3)
+        await enrolments.by_lookups(tx, [bytes(16)])
+        await agreements.summaries(tx, 1, after="a", limit=3)
+        connection.set_trace_callback(None)
+        plans = [
+            (await tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")).all()
+            for statement in asked
+        ]
+
+    steps = [str(row.detail) for plan in plans for row in plan]
+    known = [table.name for table in tables.metadata.sorted_tables]
+    assert len(plans) == 10
+    assert [s for s in steps if s.startswith("SCAN") and s.split()[1] in known] == []
