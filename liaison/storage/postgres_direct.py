@@ -14,6 +14,7 @@ Readers' statements run in no transaction at all: each sees one moment, as it wo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -31,14 +32,17 @@ from liaison.storage.writes import Write, one_statement
 
 PLANS: Final = {
     # Few rows of large tables, each by an index, in the order in which they are named: that order
-    # is the one in which rows are locked. A plan that was made when a table was small stays right.
+    # is the one in which rows are locked.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }
-"""Settings of the writer's connections: statements are planned once."""
+"""Settings of the writer's connections: statements are planned once in a while, not each time."""
+REPLAN: Final = 1.0
+"""Seconds after which a writer has its statements planned anew. What was planned for an empty table
+reads all of a channel for each message as soon as it is full, until PostgreSQL looks at the table."""
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
@@ -60,12 +64,13 @@ class DirectCursor(AsyncAdapt_asyncpg_cursor):
 class DirectConnection(AsyncAdapt_asyncpg_connection):
     """A connection as SQLAlchemy's async engines want it."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_planned", "_waiting")
     _cursor_cls = DirectCursor
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
         self._waiting: list[Write] = []
+        self._planned = 0.0
 
     @property
     def is_closed(self) -> bool:
@@ -143,7 +148,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         try:
             driver: Any = self._connection
             if self._transaction is None and self.isolation_level != "autocommit":
-                await driver.execute(f"{_BEGIN}; {words}")
+                await driver.execute(f"{self._begin()}; {words}")
                 self._transaction = _Transaction(driver)
             else:
                 await self.flush()
@@ -231,12 +236,19 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
     async def _start_transaction(self) -> None:
         if self.isolation_level == "autocommit":
             return
-        transaction = _Transaction(self._connection)
+        driver: Any = self._connection
         try:
-            await transaction.start()
+            await driver.execute(self._begin())
         except Exception as error:  # noqa: BLE001 - raised again, as SQLAlchemy's own kind
             self._handle_exception(error)
-        self._transaction = transaction
+        self._transaction = _Transaction(driver)
+
+    def _begin(self) -> str:
+        now = time.monotonic()
+        if now - self._planned < REPLAN:
+            return _BEGIN
+        self._planned = now
+        return f"DISCARD PLANS; {_BEGIN}"
 
     def _told(self, error: Exception) -> BaseException:
         if isinstance(error, DBAPIError | OvertakenError):
@@ -266,7 +278,7 @@ class _Transaction:
         self._driver = driver
 
     async def start(self) -> None:
-        await self._driver.execute(_BEGIN)
+        """Do nothing: it is begun."""
 
     async def commit(self) -> None:
         status = await self._driver.execute("COMMIT")

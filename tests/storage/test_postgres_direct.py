@@ -97,7 +97,8 @@ async def test_several_questions_and_several_writes_are_one_statement_each(
     await asyncio.sleep(0)
 
     assert answers == [[("a",)], [("c", 1)], []]
-    assert [one.split()[0] for one in asked] == ["BEGIN", "WITH", "SELECT", "COMMIT"]
+    firsts = [one.removeprefix("DISCARD PLANS; ").split()[0] for one in asked]
+    assert firsts == ["BEGIN", "WITH", "SELECT", "COMMIT"]
 
 
 async def test_a_row_that_is_not_there_to_be_changed_undoes_everything(kept: Database) -> None:
