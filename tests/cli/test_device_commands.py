@@ -23,6 +23,7 @@ from tests.cli.fakes import (
     MESSAGE,
     PARTNER,
     FakeAttachment,
+    FakeChannel,
     FakeClient,
     FakeEvent,
     FakeMessage,
@@ -290,6 +291,50 @@ def test_an_unknown_channel_is_named(liaison: Liaison, client: FakeClient) -> No
 
     assert (done.code, done.err) == (1, "liaison: error: no channel nowhere\n")
     assert client.shown == set()
+
+
+def test_a_channel_that_a_slow_line_has_not_brought_yet_is_waited_for(
+    liaison: Liaison, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetches = iter((False, True))
+
+    async def sync(timeout: float | None = None) -> None:  # noqa: ASYNC109  as theirs
+        if not next(fetches):
+            raise TimeoutError
+        client.rooms.append(FakeChannel(client, "joined"))
+
+    monkeypatch.setattr(client, "sync", sync)
+
+    done = liaison("send", "joined", "on my way")
+
+    assert (done.code, done.err) == (0, "")
+    assert [sent["text"] for sent in client.sent] == ["on my way"]
+
+
+def test_who_names_an_unknown_channel_without_the_relay_learns_that_it_is_away(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.cut_off = True
+
+    done = liaison("send", "joined", "on my way")
+
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        "liaison: note: the relay does not answer; this is what came before",
+        "liaison: error: no channel joined",
+    ]
+    assert client.sent == []
+
+
+@pytest.mark.usefixtures("stdin")
+def test_a_text_without_a_channel_is_told_what_comes_first(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    done = liaison("send", "Shots reported", "--precedence", "FLASH")
+
+    assert done.code == 2
+    assert "hint: the channel comes first, then the text" in done.err
+    assert client.sent == []
 
 
 # --- watch ------------------------------------------------------------------------------

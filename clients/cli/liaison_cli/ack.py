@@ -10,7 +10,9 @@ import typer
 from liaison_cli import clients, messages
 from liaison_cli.context import Context, command
 
-MessageArgument = Annotated[str, typer.Argument(help="Digits of the message's id.")]
+MessageArgument = Annotated[
+    str, typer.Argument(help="Four digits of the message's id, which `read` shows in brackets.")
+]
 _SECONDS: Final = 30.0
 
 

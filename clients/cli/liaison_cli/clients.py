@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from liaison.errors import LiaisonError, UnavailableError
+from liaison.errors import LiaisonError, UnavailableError, UnknownError
 from liaison_cli import startup
 from liaison_cli.context import Context
 from liaison_cli.errors import AmbiguousError, NotFoundError
@@ -157,12 +157,15 @@ async def _refusal(client: Client, before: Collection[MessageId]) -> None:
             return
 
 
-async def catch_up(client: Client) -> None:
+async def catch_up(client: Client) -> bool:
     """Take the newest epochs of the channels before something is encrypted.
 
     Whoever was added meanwhile could not read a message of an older epoch. Without
     the relay nothing is taken: the message waits in the outbox, and is encrypted
     later.
+
+    Returns:
+        Whether everything is here.
     """
     import asyncio
 
@@ -170,6 +173,28 @@ async def catch_up(client: Client) -> None:
         async with asyncio.timeout(CONNECT_SECONDS):
             # None: where nobody answers at the first attempt, there is no use in waiting.
             await client.sync(None)
+            return True
+    return False
+
+
+async def newest(cli: Context, client: Client, find: Callable[[], Awaitable[T]]) -> T:
+    """Catch up, and return what a person has named.
+
+    Over a slow line there is more to fetch than a message that goes out waits for. What
+    is named and not here may be a part of it: a channel that this device was added to a
+    moment ago. So it is waited for, or the person learns that the relay is away.
+
+    Raises:
+        UnknownError: nothing of this name is here, or has come.
+    """
+    has_all = await catch_up(client)
+    try:
+        return await find()
+    except UnknownError:
+        if has_all:
+            raise
+    await sync(cli, client)
+    return await find()
 
 
 async def sync(cli: Context, client: Client, seconds: float = SYNC_SECONDS) -> bool:

@@ -35,7 +35,12 @@ class Genre(StrEnum):
 TextArgument = Annotated[str | None, typer.Argument(help="The text; - or a pipe: read from stdin.")]
 AttachOption = Annotated[list[Path] | None, typer.Option(help="A file; repeatable.")]
 PrecedenceOption = Annotated[
-    str, typer.Option("--precedence", "-p", help="DEFERRED ... FLASH: how fast it goes.")
+    str,
+    typer.Option(
+        "--precedence",
+        "-p",
+        help="How fast it goes: DEFERRED, ROUTINE, PRIORITY, IMMEDIATE, FLASH or OVERRIDE.",
+    ),
 ]
 InfoPrecedenceOption = Annotated[
     str | None, typer.Option(help="For those in --info. [default: as --precedence]")
@@ -45,7 +50,7 @@ InfoOption = Annotated[
     list[str] | None, typer.Option(help="An endpoint that is to know; repeatable.")
 ]
 ReplyOption = Annotated[
-    str | None, typer.Option(help="Digits of the id of the message that this answers.")
+    str | None, typer.Option(help="Four digits of the id of the message that this answers.")
 ]
 SubjectOption = Annotated[str, typer.Option("--subject", "-s", help="One line.")]
 LabelOption = Annotated[
@@ -161,5 +166,8 @@ def _body(text: str | None, *, has_files: bool) -> str:
     except UnicodeDecodeError as e:
         raise UsageProblemError("stdin is not text", hint="send it as a file with --attach") from e
     if not body and not has_files:
-        raise UsageProblemError("there is nothing to send: stdin is empty")
+        raise UsageProblemError(
+            "there is nothing to send: stdin is empty",
+            hint="the channel comes first, then the text",
+        )
     return body

@@ -51,8 +51,7 @@ async def draft(
     options = given.options()
     body = given.body()
     async with clients.open_client(cli) as client:
-        await clients.catch_up(client)
-        target = await client.channel(channel)
+        target = await clients.newest(cli, client, lambda: client.channel(channel))
         place = await client.channel(via)
         options |= await given.found(client, target)
         with bar("sending") as progress:
@@ -68,8 +67,7 @@ async def review(cli: Context, message: MessageArgument) -> None:
     it is for. `liaison read` shows it, with who has signed and who has not.
     """
     async with clients.open_client(cli) as client:
-        await clients.catch_up(client)
-        found = await client.message(message)
+        found = await clients.newest(cli, client, lambda: client.message(message))
         sent = await clients.accepted(client, found.review(), _SECONDS)
         _say(cli, "reviewed", await _own(client, sent))
 
@@ -87,8 +85,7 @@ async def release(
     any device of the nation that may send in its channel.
     """
     async with clients.open_client(cli) as client:
-        await clients.catch_up(client)
-        found = await client.message(message)
+        found = await clients.newest(cli, client, lambda: client.message(message))
         if found.draft is None or not found.draft.is_released:
             sent = await clients.accepted(client, found.release(), _SECONDS)
             found = await _own(client, sent)

@@ -38,7 +38,8 @@ def choose(cli: Context, code: str | None) -> PartyCode:
     if not parties:
         raise NotFoundError(
             f"there is no registrar in {cli.home}",
-            hint="make one with: liaison party init CODE --name NAME",
+            hint="it is the registrar who does this, in a home of their own: --home FOLDER; "
+            "a new party's is made with: liaison party init CODE --name NAME",
         )
     if len(parties) > 1:
         names = ", ".join(map(str, parties))

@@ -147,11 +147,13 @@ async def withdraw(
 async def revoke(
     cli: Context,
     target: Annotated[str, typer.Argument(help="A device, or an endpoint with all its devices.")],
-    reason: Annotated[Why, typer.Option(help="Stands in the list.")],
+    reason: Annotated[
+        Why, typer.Option(help="A lost or stolen device is key_compromise. Stands in the list.")
+    ],
     list_days: DaysOption = 30,
     party: PartyOption = None,
 ) -> None:
-    """Revoke certificates and publish the list.
+    """Put a device out: revoke its certificate and publish the list.
 
     The relay ends the device's sessions within a second, and every channel
     removes it. If the relay can't be reached the list is kept, and `liaison

@@ -55,7 +55,8 @@ def check_allowed(channel: Channel, found: Simulation, own: EndpointId) -> None:
     from liaison.policy.errors import PolicyRefusedError
 
     if not found.decision.allow:
-        hint = _way_around(channel, found, own)
+        allowed = _command("agreement", "show", channel.agreement_id)
+        hint = _way_around(channel, found, own) or f"what is allowed: {allowed}"
         raise PolicyRefusedError(found.decision.reason, rule=found.decision.rule, hint=hint)
 
 

@@ -36,8 +36,9 @@ async def read(
 ) -> None:
     """Print messages and mark them as read.
 
-    The oldest come first. Fetches what waits; if the relay can't be reached, it
-    says so and prints what came before.
+    They stand in the order in which they came to this device: what is urgent
+    overtakes. Fetches what waits; if the relay can't be reached, it says so and
+    prints what came before.
     """
     async with clients.open_client(cli, offline=offline) as client:
         if not offline:

@@ -61,8 +61,7 @@ async def send(
     options = given.options()
     body = given.body()
     async with clients.open_client(cli) as client:
-        await clients.catch_up(client)
-        found = await client.channel(channel)
+        found = await clients.newest(cli, client, lambda: client.channel(channel))
         options |= await given.found(client, found)
         simulation = await _simulated(client, found, body, options)
         own = client.device.endpoint

@@ -50,8 +50,8 @@ async def watch(
         place = None
         if channel is not None:
             # This device may have been added to it just now.
-            await clients.catch_up(client)
-            place = (await client.channel(channel)).id
+            name = channel
+            place = (await clients.newest(cli, client, lambda: client.channel(name))).id
         work = asyncio.create_task(_print(cli, client, place, count))
         told = asyncio.create_task(_tell(cli, client))
         try:

@@ -86,7 +86,9 @@ class Reader:
         device = DeviceId.parse(sender) if at else None
         found = await self._list(lambda tx: messages.find(tx, prefix, device))
         if not found:
-            raise MessageUnknownError(f"there is no message {name} here")
+            raise MessageUnknownError(
+                f"there is no message {name} here", hint="liaison read shows ids in brackets"
+            )
         if len(found) > 1:
             raise _ambiguous(prefix, found)
         return found[0]
