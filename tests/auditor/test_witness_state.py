@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +25,9 @@ NOW = 1_800_000_000
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> State:
-    return State(tmp_path / "witness.sqlite")
+def state(tmp_path: Path) -> Iterator[State]:
+    with closing(State(tmp_path / "witness.sqlite")) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -44,7 +47,8 @@ def test_what_was_cosigned_is_there_after_a_restart(tmp_path: Path, log: SignedL
     first.advance(log.request(4, 10), [log.key], NOW + 1)
     first.close()
 
-    again = State(tmp_path / "witness.sqlite").latest(log.origin)
+    with closing(State(tmp_path / "witness.sqlite")) as second:
+        again = second.latest(log.origin)
 
     assert again is not None
     assert again.checkpoint == Checkpoint.parse(log.note().text)

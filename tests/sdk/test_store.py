@@ -313,6 +313,8 @@ def test_a_store_of_the_version_before_is_brought_up_to_date() -> None:
         "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c ORDER BY 1, 2"
     )
     assert old.execute(columns).fetchall() == new.execute(columns).fetchall()
+    for connection in (old, new):
+        connection.close()
 
 
 async def test_a_message_that_was_accepted_in_the_future_is_late_at_once(
