@@ -320,6 +320,8 @@ class Writer:
             return await self._try(group, many=True)
         except _SpoiledError:
             return await self._try(group, many=False)
+        except _RefusedError as e:
+            return _Applied([(group[0], e.why)])
 
     async def _try(self, group: list[Waiting], *, many: bool) -> _Applied:
         for left in reversed(range(_TRIES)):
@@ -357,6 +359,14 @@ class _SpoiledError(Exception):
     """One of many operations that were applied at once has spoiled it for all."""
 
 
+class _RefusedError(Exception):
+    """The only operation of a transaction was refused: nothing else has to be kept."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(why)
+        self.why = why
+
+
 async def _apply(
     tx: AsyncConnection, recorder: Recorder | None, group: list[Waiting], *, many: bool
 ) -> _Applied:
@@ -367,6 +377,9 @@ async def _apply(
         handler = waiting[0].operation.batch() if many else None
         if handler is not None:
             await _together(Work(tx, recorder), handler, waiting, applied)
+            continue
+        if many and len(group) == 1:
+            await _only(Work(tx, recorder), waiting[0], applied)
             continue
         for one in waiting:
             outcome = await _alone(Work(tx, recorder), one.operation, applied)
@@ -390,6 +403,22 @@ async def _together(
         raise _SpoiledError from e
     applied.take(work)
     applied.outcomes += zip(waiting, results, strict=True)
+
+
+async def _only(work: Work, waiting: Waiting, applied: _Applied) -> None:
+    """Apply the one operation that there is.
+
+    Raises:
+        _RefusedError: it refuses, and the transaction is to be undone.
+    """
+    try:
+        result = await waiting.operation.apply(work)
+    except Exception as e:
+        if failures.is_failure(e):
+            raise
+        raise _RefusedError(e) from e
+    applied.take(work)
+    applied.outcomes.append((waiting, result))
 
 
 async def _alone(work: Work, operation: Operation[Any], applied: _Applied) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Update, bindparam, exists, insert, select, update
+from sqlalchemy import Update, bindparam, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.conflicts import insert_if_new
@@ -232,17 +232,32 @@ _PUBLISH: Final = ForEach(
     at=_l.size,
     note=_l.state,
 )
-_COSIGN: Final = Quick(
-    update(logs)
-    .where(_l.key == bindparam("log"), _l.cosigned_size <= bindparam("at"))
-    .values(cosigned_size=bindparam("at"), cosigned=bindparam("note"))
+_COSIGN: Final = ForEach(
+    lambda row: (
+        update(logs)
+        .where(_l.key == row("log"), _l.cosigned_size <= row("at"))
+        .values(cosigned_size=row("at"), cosigned=row("note"))
+    ),
+    log=_l.key,
+    at=_l.size,
+    note=_l.state,
 )
 _kept = log_checkpoints.c
-_NEWEST_KEPT: Final = Quick(
-    select(_kept.size, _kept.time)
-    .where(_kept.log == bindparam("log"))
-    .order_by(_kept.size.desc())
-    .limit(1)
+_KEEP: Final = ForEach(
+    lambda row: insert(log_checkpoints).from_select(
+        ["log", "size", "time", "note"],
+        select(row("log"), row("at"), row("now"), row("note")).where(
+            ~exists().where(
+                _kept.log == row("log"),
+                or_(_kept.time >= row("hour"), _kept.size >= row("at")),
+            )
+        ),
+    ),
+    log=_kept.log,
+    at=_kept.size,
+    now=_kept.time,
+    note=_kept.note,
+    hour=_kept.time,
 )
 
 
@@ -261,13 +276,7 @@ async def cosign(tx: AsyncConnection, new: Signed, *, now_ms: int) -> None:
     One of the same size is replaced: the new one has more cosignatures. The first of each hour
     is kept for good.
     """
-    named = {"log": new.log, "at": new.size, "note": new.note}
-    if not await _COSIGN.change(tx, named):
-        return
+    await _COSIGN.change(tx, [new])
     hour = now_ms - now_ms % _HOUR_MS
-    # One of this hour, or the same one from an hour after which nothing else was logged.
-    kept = await _NEWEST_KEPT.rows(tx, {"log": new.log})
-    if not any(time >= hour or size == new.size for size, time in kept):
-        await tx.execute(
-            insert(log_checkpoints).values(log=new.log, size=new.size, time=now_ms, note=new.note)
-        )
+    # None where there is one of this hour, or this one from an hour after which nothing was logged.
+    await _KEEP.change(tx, [(new.log, new.size, now_ms, new.note, hour)])
