@@ -128,7 +128,7 @@ class Quick:
         """Return all rows: they are sequences, without names."""
         database = direct(tx)
         if database is not None:
-            text = self._text(tx, values)
+            text = self.text(tx, values)
             return await database.ask(text.words, text.fill(values))
         words = self.words(tx)
         return await _other(tx).ask(words.words, words.fill(values), words.tables)
@@ -137,7 +137,7 @@ class Quick:
         """Run it once; return how many rows it has changed."""
         database = direct(tx)
         if database is not None:
-            text = self._text(tx, values)
+            text = self.text(tx, values)
             return await database.run(text.words, text.fill(values))
         words = self.words(tx)
         return await _other(tx).run(words.words, words.fill(values), words.tables)
@@ -148,8 +148,8 @@ class Quick:
             self._words = Words.of(_with_arrays(self._statement), tx)
         return self._words
 
-    def _text(self, tx: AsyncConnection, values: _Values) -> _Text:
-        """Return the statement for lists of these lengths."""
+    def text(self, tx: AsyncConnection, values: _Values) -> _Text:
+        """Return the statement for SQLite, and for lists of these lengths."""
         if self._lists is None:
             self._lists = tuple(name for name, value in values.items() if type(value) is list)
         lengths = tuple([len(values[name]) for name in self._lists])
@@ -191,16 +191,16 @@ class ForEach:
         if not rows:
             return
         expected = len(rows) if all_of_them else None
-        if direct(tx) is None:
+        database = direct(tx)
+        if database is None:
             words = self._arrays(tx)
             arrays = list(zip(*rows, strict=True))
             await _other(tx).later(
                 words.write([arrays[int(name)] for name in words.names], expected)
             )
             return
-        changed = 0
-        for row in rows:
-            changed += await self._single.change(tx, dict(zip(self._columns, row, strict=True)))
+        text = self._single.text(tx, dict(zip(self._columns, rows[0], strict=True)))
+        changed = await database.run_many(text.words, text.fill_many(tuple(self._columns), rows))
         if expected not in {None, changed}:
             raise OvertakenError
 
@@ -389,6 +389,18 @@ class _Text(NamedTuple):
             value if name is None else values[name] if at < 0 else values[name][at]
             for name, at, value in self.places
         ]
+
+    def fill_many(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """Put the values of many rows in order, none of which is a list.
+
+        Args:
+            names: of a row's values.
+            rows: their values.
+        """
+        order = [
+            (-1 if name is None else names.index(name), value) for name, _, value in self.places
+        ]
+        return [[value if at < 0 else row[at] for at, value in order] for row in rows]
 
 
 def _compiled(statement: Executable, tx: AsyncConnection, values: _Values) -> _Text:

@@ -123,6 +123,17 @@ class DirectConnection(AdaptedConnection):
         except sqlite3.Error as error:
             raise _told(error) from error
 
+    async def run_many(self, words: str, rows: Sequence[Sequence[Any]]) -> int:
+        """Run one statement for each row of small values; return how many rows they have changed.
+
+        Raises:
+            DBAPIError: as SQLAlchemy would have it.
+        """
+        try:
+            return self._sqlite.executemany(words, rows).rowcount
+        except sqlite3.Error as error:
+            raise _told(error) from error
+
     async def run_all(self, statements: Sequence[Statement], *, much: bool) -> None:
         """Run statements past SQLAlchemy, one after the other.
 
