@@ -92,6 +92,37 @@ async def certificate(tx: AsyncConnection, key: int) -> CertificateRow | None:
     return found[0] if found else None
 
 
+class KeyHolder(NamedTuple):
+    """A device's certificate, without its chain, for whoever shows a session of its key."""
+
+    certificate: int
+    device: int
+    name: str
+    party: int
+    scheme: str
+    public_key: bytes
+    not_after: int
+    revoked_at: int | None
+    fingerprint: bytes
+
+
+_HOLDERS = Quick(
+    select(
+        _c.key, _c.device, _d.name, _d.party, _c.scheme, _c.public_key, _c.not_after,
+        _c.revoked_at, _c.key_fingerprint,
+    )
+    .join_from(devices, certificates, _c.device == _d.key)
+    .where(_d.name.in_(bindparam("names", expanding=True)))
+    .order_by(_c.key)
+)  # fmt: skip
+
+
+async def key_holders(tx: AsyncConnection, names: Iterable[str]) -> list[KeyHolder]:
+    """Return the certificates of devices, for each device the newest last."""
+    rows = await _HOLDERS.rows(tx, {"names": padded(names)})
+    return [KeyHolder(*row) for row in rows]
+
+
 async def of_parties(tx: AsyncConnection, parties: Iterable[int]) -> list[CertificateRow]:
     """Return every certificate of these parties' devices, by device."""
     return await _rows(tx, _CERTIFICATE.where(_d.party.in_(list(parties))))
@@ -211,9 +242,15 @@ async def standing(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Standi
     return await ask(tx, standing_of(keys))
 
 
-async def state_version(tx: AsyncConnection, device: int) -> int:
-    """Return the latest state version that the device was seen with."""
-    return int(await tx.scalar(select(_d.state_version).where(_d.key == device)) or 0)
+_STATE_VERSIONS = Quick(
+    select(_d.key, _d.state_version).where(_d.key.in_(bindparam("device_keys", expanding=True)))
+)
+
+
+async def state_versions(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, int]:
+    """Return the latest state versions that devices were seen with, by the devices' keys."""
+    rows = await _STATE_VERSIONS.rows(tx, {"device_keys": padded(keys)})
+    return {key: int(version) for key, version in rows}
 
 
 _SEEN = ForEach(

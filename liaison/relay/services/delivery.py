@@ -38,6 +38,8 @@ MAX_BYTES: Final = 1 << 20
 """Payload bytes in one batch, where no single item is larger."""
 LOOK_AGAIN: Final = 30.0
 """Seconds after which a feed looks by itself: a wake-up may be lost between nodes."""
+_OPENING: Final = 2
+"""Feeds that read the database for the first time at once."""
 _Ranked = tuple[Urgency, StayQueue]
 
 _NOTHING: Final = ChannelId(bytes(16)), ()
@@ -55,6 +57,7 @@ class Delivery:
     tail: Tail
     clock: Callable[[], int]
     acknowledgements: Acknowledgements = field(init=False)
+    opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_OPENING))
 
     def __post_init__(self) -> None:
         """Have one place for all acknowledgements, so that they are stored together."""
@@ -70,7 +73,8 @@ class Delivery:
         own = (topics.device(caller.key), topics.party(caller.party_key))
         feed = Feed(self, caller, self.bus.subscribe(*own))
         try:
-            async with self.database.read() as tx:
+            # A crowd waits here, where waiting has no end, and leaves connections to others.
+            async with self.opening, self.database.read() as tx:
                 standing = await devices.standing(tx, [caller.certificate])
                 check_standing(standing, caller, self.clock())
                 await feed.begin(tx)

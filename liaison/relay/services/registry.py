@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
@@ -25,9 +25,11 @@ from liaison.relay.services.errors import (
     UnknownDeviceError,
     UnknownKeyError,
 )
+from liaison.relay.services.gathering import Gathered
 from liaison.relay.services.pages import FIRST, MOST_BYTES, Page, cut, following
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, devices, parties
+from liaison.storage.devices import KeyHolder
 from liaison.storage.engine import Database
 from liaison.storage.parties import PartyRow
 from liaison.wire import v1
@@ -46,6 +48,13 @@ class Registry:
     writer: Writer
     book: Book
     clock: Callable[[], int]
+    _holders: Gathered[str, list[KeyHolder]] = field(init=False)
+    _versions: Gathered[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have one place for all who ask at once."""
+        object.__setattr__(self, "_holders", Gathered(self._look_for_holders))
+        object.__setattr__(self, "_versions", Gathered(self._look_for_versions))
 
     async def find_key(self, principal: Principal, fingerprint: bytes) -> SessionKey:
         """Return the key that a principal signs with, and whom it then speaks for.
@@ -59,10 +68,10 @@ class Registry:
             UnauthenticatedError: its certificate has expired.
             DeviceRevokedError: its certificate was revoked.
         """
+        if isinstance(principal, DeviceId):
+            return await self._device_key(principal, fingerprint)
         async with self.database.read() as tx:
-            if isinstance(principal, Office):
-                return await self._office_key(tx, principal, fingerprint)
-            return await self._device_key(tx, principal, fingerprint)
+            return await self._office_key(tx, principal, fingerprint)
 
     async def _office_key(
         self, tx: AsyncConnection, office: Office, fingerprint: bytes
@@ -75,12 +84,13 @@ class Registry:
                 return SessionKey(key.scheme, key.public, OfficeCaller(office, known.key))
         raise UnknownKeyError(f"the admitted party file of {office.party} has no such key")
 
-    async def _device_key(
-        self, tx: AsyncConnection, device: DeviceId, fingerprint: bytes
-    ) -> SessionKey:
-        rows = await devices.by_fingerprint(tx, str(device), fingerprint)
+    async def _device_key(self, device: DeviceId, fingerprint: bytes) -> SessionKey:
+        rows = [
+            r for r in await self._holders.ask(str(device)) or () if r.fingerprint == fingerprint
+        ]
         if not rows:
-            await _require_device(tx, device)
+            async with self.database.read() as tx:
+                await _require_device(tx, device)
             raise UnknownKeyError(f"{device} has no certificate for this key")
         good = [row for row in rows if row.revoked_at is None]
         if not good:
@@ -88,8 +98,19 @@ class Registry:
         row = good[-1]
         if row.not_after <= self.clock():
             raise UnauthenticatedError(f"the certificate of {device} has expired")
-        caller = DeviceCaller(device, row.device, row.key, device.party, row.party)
+        caller = DeviceCaller(device, row.device, row.certificate, device.party, row.party)
         return SessionKey(SignatureScheme(row.scheme), row.public_key, caller)
+
+    async def _look_for_holders(self, names: Sequence[str]) -> dict[str, list[KeyHolder]]:
+        found: dict[str, list[KeyHolder]] = {}
+        async with self.database.read() as tx:
+            for holder in await devices.key_holders(tx, names):
+                found.setdefault(holder.name, []).append(holder)
+        return found
+
+    async def _look_for_versions(self, keys: Sequence[int]) -> dict[int, int]:
+        async with self.database.read() as tx:
+            return await devices.state_versions(tx, keys)
 
     async def invalid(self, callers: Sequence[DeviceCaller]) -> dict[int, LiaisonError]:
         """Return by certificate why these devices' sessions do not hold any more.
@@ -116,8 +137,7 @@ class Registry:
 
     async def state_version(self, caller: DeviceCaller) -> int:
         """Return the latest state version that the device was seen with."""
-        async with self.database.read() as tx:
-            return await devices.state_version(tx, caller.key)
+        return await self._versions.ask(caller.key) or 0
 
     # --- parties ------------------------------------------------------------------------
 
