@@ -300,7 +300,7 @@ def _postgresql(address: URL, *, writer: bool) -> AsyncEngine:
     from liaison.storage import postgres_direct  # noqa: PLC0415 - SQLite does without the driver
 
     options: dict[str, Any] = {}
-    if int(str(address.query.get(_STATEMENTS, 100))) == 0:
+    if address.query.get(_STATEMENTS) == "0":
         options |= {
             _STATEMENTS: 0,
             "prepared_statement_cache_size": 0,

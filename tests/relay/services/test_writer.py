@@ -17,6 +17,7 @@ from liaison.model import Precedence
 from liaison.relay import log
 from liaison.relay.writer import Batch, Operation, Work, Writer
 from liaison.storage.engine import Database
+from liaison.storage.quick import insert_rows
 from liaison.storage.tables import key_packages, meta, parties
 from tests.support.relay import quiet
 
@@ -64,6 +65,24 @@ class BatchedNote(Note):
 
     def batch(self) -> Many:
         return self.handler
+
+
+class Late(Many):
+    """Writes rows that may wait until the group's end."""
+
+    async def apply_all(
+        self, work: Work, operations: Sequence[BatchedNote]
+    ) -> Sequence[str | LiaisonError]:
+        await insert_rows(work.tx, (meta, [(one.name, 1) for one in operations]))
+        return [one.name for one in operations]
+
+
+class LateNote(Note):
+    """The same, by itself."""
+
+    async def apply(self, work: Work) -> str:
+        await insert_rows(work.tx, (meta, [(self.name, 1)]))
+        return self.name
 
 
 @pytest.fixture
@@ -124,6 +143,21 @@ async def test_a_row_that_clashes_is_its_own_failure(database: Database, writer:
     results = await asyncio.gather(
         *(writer.submit(Note(name)) for name in ("n1", "n1", "n2")), return_exceptions=True
     )
+
+    assert [r for r in results if isinstance(r, str)] == ["n1", "n2"]
+    assert await names(database) == {"n1", "n2"}
+
+
+@pytest.mark.parametrize("batched", [False, True])
+async def test_a_row_that_clashes_only_when_the_group_is_written_is_its_own_failure(
+    database: Database, writer: Writer, *, batched: bool
+) -> None:
+    late = Late()
+    notes = [
+        BatchedNote(name, handler=late) if batched else LateNote(name)
+        for name in ("n1", "n1", "n2")
+    ]
+    results = await asyncio.gather(*map(writer.submit, notes), return_exceptions=True)
 
     assert [r for r in results if isinstance(r, str)] == ["n1", "n2"]
     assert await names(database) == {"n1", "n2"}
