@@ -59,11 +59,9 @@ MANY = 1000
 
 
 @pytest.fixture
-async def pair(stage: Stage) -> Stage:
+def pair(enrolled: Stage) -> Stage:
     """Two devices under an agreement without witnesses."""
-    for name in (ATTACHE, OFFICER):
-        await stage.enrol(name)
-    return stage
+    return enrolled
 
 
 @dataclass

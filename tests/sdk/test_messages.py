@@ -60,15 +60,6 @@ ATTACHE = "nor/defatt-berlin#d1"
 OFFICER = "deu/lno-j3#d1"
 
 
-@pytest.fixture
-async def pair(stage: Stage) -> Stage:
-    await stage.enrol(ATTACHE)
-    await stage.enrol(OFFICER)
-    async with stage.client(ATTACHE) as nor:
-        await nor.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
-    return stage
-
-
 async def test_a_message_carries_what_its_sender_said_about_it(pair: Stage) -> None:
     later = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     async with pair.client(ATTACHE) as nor, pair.client(OFFICER) as deu:

@@ -11,21 +11,18 @@ from liaison.mls.group import Group, Limits
 from liaison.policy.channel_rules import KeyRules
 from liaison_sdk import Client, plans
 from liaison_sdk.store import Transaction, channels
-from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, until
+from tests.sdk.support import POLICY, QUICK, Stage, until
 
 ATTACHE = "nor/defatt-berlin#d1"
 OFFICER = "deu/lno-j3#d1"
 
 
 @pytest.fixture
-async def pair(stage: Stage) -> Stage:
-    for name in (ATTACHE, OFFICER):
-        await stage.enrol(name)
-    async with stage.client(ATTACHE) as nor:
-        await nor.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
-    async with stage.client(OFFICER) as deu:
+async def pair(pair: Stage) -> Stage:
+    """Both are in the channel."""
+    async with pair.client(OFFICER) as deu:
         await deu.sync(10)
-    return stage
+    return pair
 
 
 async def group_of(client: Client) -> Group:

@@ -89,24 +89,23 @@ async def _all_texts(client: Client) -> Counter[str]:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_a_sender_killed_at_any_write_loses_and_repeats_nothing(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, after: bool
+    pair: Stage, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
-    await _pair(stage)
     killer = Killer(monkeypatch)
     queued = []
     for step in range(1, 6):
         text = f"step {step}"
         with contextlib.suppress(Crash):
-            async with stage.client(ATTACHE, CALM) as nor:
+            async with pair.client(ATTACHE, CALM) as nor:
                 await nor.wait_connected()
                 channel = await nor.channel("duty")
-                with killer.armed(stage.homes[ATTACHE], step, after=after):
+                with killer.armed(pair.homes[ATTACHE], step, after=after):
                     await asyncio.wait_for(channel.send(text), 10)
-        async with stage.client(ATTACHE) as nor:
+        async with pair.client(ATTACHE) as nor:
             await nor.sync(10)
             queued += [m.text for m in await nor.history() if m.text == text]
             assert {m.state for m in await nor.history()} <= {MessageState.ACCEPTED}
-    async with stage.client(OFFICER) as deu:
+    async with pair.client(OFFICER) as deu:
         await deu.sync(10)
 
         assert await _all_texts(deu) == Counter(queued)
@@ -115,12 +114,11 @@ async def test_a_sender_killed_at_any_write_loses_and_repeats_nothing(
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_a_reader_killed_at_any_write_misses_and_repeats_nothing(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, after: bool
+    pair: Stage, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
-    await _pair(stage)
     killer = Killer(monkeypatch)
     sent = []
-    async with stage.client(ATTACHE) as nor:
+    async with pair.client(ATTACHE) as nor:
         channel = await nor.channel("duty")
         for step in range(1, 7):
             await channel.send(f"step {step}")
@@ -128,10 +126,10 @@ async def test_a_reader_killed_at_any_write_misses_and_repeats_nothing(
             if step == 3:
                 await channel.update()
             with contextlib.suppress(Crash):
-                async with stage.client(OFFICER, CALM) as deu:
-                    with killer.armed(stage.homes[OFFICER], step, after=after):
+                async with pair.client(OFFICER, CALM) as deu:
+                    with killer.armed(pair.homes[OFFICER], step, after=after):
                         await asyncio.wait_for(deu.sync(2), 5)
-    async with stage.client(OFFICER) as deu:
+    async with pair.client(OFFICER) as deu:
         await deu.sync(10)
 
         assert await _all_texts(deu) == Counter(sent)
@@ -139,19 +137,18 @@ async def test_a_reader_killed_at_any_write_misses_and_repeats_nothing(
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_a_member_killed_at_any_write_of_a_commit_leaves_no_fork(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, after: bool
+    pair: Stage, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
-    await _pair(stage)
     killer = Killer(monkeypatch)
-    async with stage.client(OFFICER) as deu:
+    async with pair.client(OFFICER) as deu:
         for step in range(1, 4):
             with contextlib.suppress(Crash):
-                async with stage.client(ATTACHE, CALM) as nor:
+                async with pair.client(ATTACHE, CALM) as nor:
                     await nor.wait_connected()
                     channel = await nor.channel("duty")
-                    with killer.armed(stage.homes[ATTACHE], step, after=after):
+                    with killer.armed(pair.homes[ATTACHE], step, after=after):
                         await asyncio.wait_for(channel.update(), 10)
-            async with stage.client(ATTACHE) as nor:
+            async with pair.client(ATTACHE) as nor:
                 await nor.sync(10)
                 await (await nor.channel("duty")).send(f"step {step}")
                 received = await next_message(deu)
@@ -184,24 +181,22 @@ async def test_a_channel_whose_registration_was_interrupted_is_registered_later(
         assert sent.state is MessageState.ACCEPTED
 
 
-async def test_a_message_is_shown_once_however_often_the_program_starts(stage: Stage) -> None:
-    await _pair(stage)
-    async with stage.client(ATTACHE) as nor:
+async def test_a_message_is_shown_once_however_often_the_program_starts(pair: Stage) -> None:
+    async with pair.client(ATTACHE) as nor:
         channel = await nor.channel("duty")
         for number in range(3):
             await channel.send(f"number {number}")
     shown = []
     for _ in range(3):
-        async with stage.client(OFFICER) as deu:
+        async with pair.client(OFFICER) as deu:
             shown.append((await next_message(deu)).text)
 
     assert shown == ["number 0", "number 1", "number 2"]
 
 
-async def test_several_processes_send_from_one_store_and_use_no_key_twice(stage: Stage) -> None:
-    await _pair(stage)
-    home = stage.homes[ATTACHE]
-    async with stage.client(ATTACHE) as watching:
+async def test_several_processes_send_from_one_store_and_use_no_key_twice(pair: Stage) -> None:
+    home = pair.homes[ATTACHE]
+    async with pair.client(ATTACHE) as watching:
         await watching.sync(10)
         processes = [
             await asyncio.create_subprocess_exec(
@@ -224,7 +219,7 @@ async def test_several_processes_send_from_one_store_and_use_no_key_twice(stage:
             output, _ = await asyncio.wait_for(process.communicate(), 60)
             assert process.returncode == 0, output.decode()
         assert await watching.outbox() == []
-    async with stage.client(OFFICER) as deu:
+    async with pair.client(OFFICER) as deu:
         await deu.sync(20)
         texts = await _all_texts(deu)
 
@@ -232,19 +227,18 @@ async def test_several_processes_send_from_one_store_and_use_no_key_twice(stage:
     assert texts == Counter(wanted)
 
 
-async def test_a_store_restored_from_a_backup_is_noticed_and_joins_anew(stage: Stage) -> None:
-    await _pair(stage)
-    home = stage.homes[ATTACHE]
+async def test_a_store_restored_from_a_backup_is_noticed_and_joins_anew(pair: Stage) -> None:
+    home = pair.homes[ATTACHE]
     backup = home.parent / "backup"
-    async with stage.client(ATTACHE) as nor:
+    async with pair.client(ATTACHE) as nor:
         await (await nor.channel("duty")).send("before the backup")
     await asyncio.to_thread(shutil.copytree, home, backup)
-    async with stage.client(ATTACHE) as nor:
+    async with pair.client(ATTACHE) as nor:
         await (await nor.channel("duty")).send("after the backup")
         epoch = (await nor.channel("duty")).epoch
     await asyncio.to_thread(shutil.rmtree, home)
     await asyncio.to_thread(backup.rename, home)
-    async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
+    async with pair.client(ATTACHE) as nor, pair.client(OFFICER) as deu:
         await nor.wait_connected()
         await (await nor.channel("duty")).send("after the restoration")
         await deu.sync(10)
@@ -257,22 +251,21 @@ async def test_a_store_restored_from_a_backup_is_noticed_and_joins_anew(stage: S
         assert (await next_message(nor)).text == "read you"
 
 
-async def test_a_restored_reader_goes_on_reading(stage: Stage) -> None:
-    await _pair(stage)
-    home = stage.homes[OFFICER]
+async def test_a_restored_reader_goes_on_reading(pair: Stage) -> None:
+    home = pair.homes[OFFICER]
     backup = home.parent / "backup"
-    async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
+    async with pair.client(ATTACHE) as nor, pair.client(OFFICER) as deu:
         await (await nor.channel("duty")).send("one")
         await next_message(deu)
         await (await deu.channel("duty")).send("two")
     await asyncio.to_thread(shutil.copytree, home, backup)
-    async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
+    async with pair.client(ATTACHE) as nor, pair.client(OFFICER) as deu:
         await (await deu.channel("duty")).send("three")
         await (await nor.channel("duty")).update()
         await deu.sync(10)
     await asyncio.to_thread(shutil.rmtree, home)
     await asyncio.to_thread(backup.rename, home)
-    async with stage.client(ATTACHE) as nor, stage.client(OFFICER) as deu:
+    async with pair.client(ATTACHE) as nor, pair.client(OFFICER) as deu:
         await deu.sync(10)
         await (await nor.channel("duty")).send("four")
 
