@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from liaison.storage import migrate
 from tests.support.camp import quiet_port
-from tests.support.databases import administer, unavailable
+from tests.support.databases import administer, unavailable, wait_for_end
 
 STANDBY = "standby"
 _PATIENCE = 120
@@ -55,7 +54,7 @@ class Node:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for pid in family:
-            _wait_for_end(pid)
+            wait_for_end(pid)
         (self.data / "postmaster.pid").unlink()
 
     def kill(self) -> None:
@@ -109,17 +108,6 @@ class Node:
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _wait_for_end(pid: int) -> None:
-    """Wait until a process that need not be a child of ours is gone."""
-    with contextlib.suppress(ProcessLookupError):
-        ending = os.pidfd_open(pid)
-        try:
-            ready, _, _ = select.select([ending], [], [], _PATIENCE)
-            assert ready, f"process {pid} goes on"
-        finally:
-            os.close(ending)
 
 
 @contextlib.contextmanager
