@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field, replace
 
 from liaison.model import Precedence
@@ -14,7 +14,6 @@ from liaison_sdk.transport import AiohttpTransport, Transport
 from tests.sdk.support import PASSPHRASE, QUICK, until
 from tests.support.camp import ATTACHE, CHANNEL, OFFICER, Camp
 from tests.support.tally import Tally
-from tests.support.trouble import Mangler
 
 PATIENCE = 120
 PATIENT = replace(QUICK, request_timeout=60)
@@ -62,16 +61,16 @@ class Traffic:
 
         await until(self.nor, more, PATIENCE)
 
-    async def until_told(self, way: Mangler, code: str) -> None:
-        """Send until the relay refuses something with this code, once more."""
-        refusal = asyncio.create_task(way.told(code))
-        while not refusal.done():
-            await self.send(5)
+    async def until(self, what: Coroutine[object, object, None]) -> None:
+        """Send until something has come about; raises what it raises."""
+        coming = asyncio.create_task(what)
+        while not coming.done():
+            await self.send(10)
             through = asyncio.create_task(self.all_shown())
-            await asyncio.wait((refusal, through), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((coming, through), return_when=asyncio.FIRST_COMPLETED)
             through.cancel()
             await asyncio.gather(through, return_exceptions=True)
-        await refusal
+        await coming
 
     async def all_shown(self) -> None:
         """Wait until the reader was shown whatever was sent, or the sender told that it never is."""
