@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from liaison.crypto import trial_tls
+from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay import files
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import DataDir
@@ -125,7 +127,7 @@ def served(data: DataDir, settings: Settings, now: int) -> Served | None:
     """Return the certificate to serve; None where a proxy ends TLS.
 
     With `tls = dev` the trial authority is made when it is missing, near its
-    end, or does not name the address that the relay listens on.
+    end, or does not name the address that the relay listens on and its origin.
 
     Raises:
         SettingsError: no certificate is set, or it can't be loaded.
@@ -173,7 +175,7 @@ def _authorities(file: Path | None) -> ssl.SSLContext | None:
 
 def _trial(data: DataDir, settings: Settings, now: int) -> tuple[Path, Path]:
     certificate, key = data.tls / "server.pem", data.tls / "server.key"
-    hosts = tuple(dict.fromkeys((settings.host, "127.0.0.1", "::1", "localhost")))
+    hosts = _names(data, settings)
     if not (data.authority.exists() and key.exists() and _serves(certificate, hosts, now)):
         made = trial_tls.issue(hosts, now)
         files.make_private_directory(data.tls)
@@ -181,6 +183,15 @@ def _trial(data: DataDir, settings: Settings, now: int) -> tuple[Path, Path]:
         files.write_private(certificate, made.certificate)
         files.write_public(data.authority, made.authority)
     return certificate, key
+
+
+def _names(data: DataDir, settings: Settings) -> tuple[str, ...]:
+    """Return where a trial's clients may find the relay: on this host, or at its origin."""
+    names = [settings.host, "127.0.0.1", "::1", "localhost"]
+    if data.identity.exists():
+        url = RelayIdentity.parse(data.identity.read_bytes()).url
+        names.append(urlsplit(url).hostname or url)
+    return tuple(dict.fromkeys(names))
 
 
 def _serves(certificate: Path, hosts: tuple[str, ...], now: int) -> bool:

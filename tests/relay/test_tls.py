@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from liaison.crypto import trial_tls
-from liaison.relay import probing, tls
+from liaison.relay import identity, probing, tls
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import DataDir
 from liaison.relay.settings import Settings, TLSMode
@@ -95,6 +95,20 @@ def test_another_address_to_listen_on_is_named_in_the_certificate(tmp_path: Path
 
     names, _ = trial_tls.names_and_end((data.tls / "server.pem").read_bytes())
     assert "192.0.2.1" in names
+
+
+@pytest.mark.parametrize("host", ["relay.example", "192.0.2.7"])
+def test_a_trial_is_reached_at_the_relays_origin_too(tmp_path: Path, host: str) -> None:
+    data = DataDir(tmp_path)
+    identity.create(data, f"https://{host}:8443", os.urandom)
+
+    server = context(data, DEV)
+
+    client = ssl.create_default_context(cafile=str(data.authority))
+    assert shake(server, client, host) == "TLSv1.3"
+    first = data.authority.read_bytes()
+    context(data, DEV)
+    assert data.authority.read_bytes() == first
 
 
 def test_only_the_servers_key_is_kept_and_only_its_owner_reads_it(tmp_path: Path) -> None:
