@@ -109,10 +109,14 @@ class Socket(asyncio.Protocol):
         if not self._ready.done():
             self._ready.set_exception(error or ConnectionResetError("closed at once"))
 
-    async def opened(self) -> None:
-        """Wait for the upgrade."""
-        async with asyncio.timeout(_FIRST):
-            await self._ready
+    async def opened(self, patience: float = _FIRST) -> None:
+        """Wait for the upgrade; who waits too long is closed."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._ready
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, data: bytes) -> None:
         """Send bytes that are framed already."""
@@ -177,11 +181,13 @@ class Socket(asyncio.Protocol):
             self.refused.append(data[begin + 5 : end])
 
 
-async def connect(port: int, path: str, token: str = "", *, deliver: bool = True) -> Socket:
+async def connect(
+    port: int, path: str, token: str = "", *, deliver: bool = True, patience: float = _FIRST
+) -> Socket:
     """Open a device's stream and greet."""
     loop = asyncio.get_running_loop()
     _, socket = await loop.create_connection(lambda: Socket(path, token), "127.0.0.1", port)
-    await socket.opened()
+    await socket.opened(patience)
     socket.hello(deliver=deliver)
     return socket
 

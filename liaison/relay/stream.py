@@ -205,6 +205,8 @@ class Connection:
             close = int(self._close or code)
             self._metrics.closes[close] += 1
             self._log.info("stream_closed", device=str(self.caller.id), close=close)
+            # In a circle with this one, they would stay until the collector looks, which is rare.
+            self._pump = self._delivering = self._socket = None
             self._forget()
 
     def _forget(self) -> None:

@@ -211,8 +211,9 @@ class WebSocket(asyncio.Protocol):
         if self._heartbeats is not None:
             self._heartbeats.discard(self)
         self.resume_writing()
-        if self._end is not None:
-            self._end.ended(self._code)
+        end, self._end = self._end, None
+        if end is not None:
+            end.ended(self._code)
 
 
 async def accept(
