@@ -1,8 +1,8 @@
 """Every bench, one after the other: `make bench`, or `python -m bench.all`.
 
-They run at sizes that take some ten minutes in all on two idle cores; `--full` has each run as it does
-by itself, and the database as large as it is meant to get, which takes an hour. A bench that misses a
-goal, fails or takes too long does not hinder the next one. At the end all figures stand in
+They run at sizes that take some ten minutes in all on two idle cores; `--full` has each run as it
+does by itself, and the database as large as it is meant to get, which takes an hour. A bench that
+misses a goal, fails or takes too long does not hinder the next one. At the end all figures stand in
 `bench/results/latest.json`, with the machine that they were found on.
 """
 

@@ -1,9 +1,9 @@
 """Ten thousand who are connected: what each costs, and all of them at once: `python -m bench.idle`.
 
 Memory of a connection on which nothing happens, beside the limit program's in the same run; then
-everybody is cut off, messages come for some of them, and all come back in the same moment: who got a
-connection, whether each message was delivered once, and what of the memory the relay gives back. TLS is
-left to a proxy, as in `bench.relay`: OpenSSL's buffers are not the relay's.
+everybody is cut off, messages come for some of them, and all come back in the same moment: who got
+a connection, whether each message was delivered once, and what of the memory the relay gives back.
+TLS is left to a proxy, as in `bench.relay`: OpenSSL's buffers are not the relay's.
 """
 
 from __future__ import annotations

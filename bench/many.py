@@ -1,7 +1,7 @@
 """Much of everything in a relay's database, and many who are connected: what several benches need.
 
-Rows like those that a relay wrote itself, with other names, are put into the database of one that is
-stopped; sending ten million messages through it would take a day.
+Rows like those that a relay wrote itself, with other names, are put into the database of one that
+is stopped; sending ten million messages through it would take a day.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _AT_ONCE: Final = 100_000
 """Rows in one statement."""
 _CACHE_KIB: Final = 1 << 20
-"""Of SQLite while rows are made: ids of messages are random, and so are their places in an index."""
+"""Of SQLite while rows are made: ids of messages are random, and so are their places in indexes."""
 
 
 def memory(program: Program) -> int:
@@ -41,7 +41,7 @@ def memory(program: Program) -> int:
 
 
 def free_descriptors() -> None:
-    """Let this process, and those that it starts, have as many connections open as the system gives."""
+    """Let this process, and what it starts, have as many connections as the system gives."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -162,7 +162,7 @@ def _key(database: sqlite3.Connection, room: Room) -> int:
     return int(key)
 
 
-# --- running ------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------
 
 
 def tokens(made: Cast, devices: Sequence[DeviceId]) -> dict[int, str]:

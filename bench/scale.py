@@ -1,8 +1,8 @@
-"""What a message costs with few and with many of everything: `make bench`, or `python -m bench.scale`.
+"""What a message costs with few and with many of everything: `python -m bench.scale`.
 
-Two relays take turns that differ only in how many channels, members or stored messages there are. What
-counts is the CPU time of the relay for a message, and the ratio of the two in the same round; of several
-rounds the median.
+Two relays take turns that differ only in how many channels, members or stored messages there are.
+What counts is the CPU time of the relay for a message, and the ratio of the two in the same round;
+of several rounds the median.
 """
 
 from __future__ import annotations

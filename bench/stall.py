@@ -1,7 +1,8 @@
 """Memory under a saturating load of which one reader reads nothing: `python -m bench.stall`.
 
-What the relay keeps is bounded by settings, not by load: once its caches are full, nothing grows. They
-are full after so many messages, which a quick machine has accepted within the first ten seconds.
+What the relay keeps is bounded by settings, not by load: once its caches are full, nothing grows.
+They are full after so many messages, which a quick machine has accepted within the first ten
+seconds.
 """
 
 from __future__ import annotations
