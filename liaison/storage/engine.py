@@ -43,11 +43,12 @@ registry.register("postgresql.direct", "liaison.storage.postgres_direct", "Direc
 
 @dataclass(frozen=True)
 class Database:
-    """Two engines over one database: one that writes, one that reads."""
+    """Engines over one database: one that writes, one that reads, one that is never in a queue."""
 
     url: URL
     _writing: AsyncEngine
     _reading: AsyncEngine
+    _reserved: AsyncEngine
     _kept: _KeptSQLite | _KeptPostgreSQL
 
     @classmethod
@@ -65,9 +66,11 @@ class Database:
         if address.get_backend_name() == "postgresql":
             writing = _postgresql(address, writer=True)
             reading = _postgresql(address, writer=False)
-            return cls(address, writing, reading, _KeptPostgreSQL(writing))
-        writing = _sqlite(address, writer=True)
-        return cls(address, writing, _sqlite(address, writer=False), _KeptSQLite(writing))
+            reserved = _postgresql(address, writer=False, size=1)
+            return cls(address, writing, reading, reserved, _KeptPostgreSQL(writing))
+        writing, reading = _sqlite(address, writer=True), _sqlite(address, writer=False)
+        reserved = _sqlite(address, writer=False, size=1)
+        return cls(address, writing, reading, reserved, _KeptSQLite(writing))
 
     @property
     def is_sqlite(self) -> bool:
@@ -75,15 +78,20 @@ class Database:
         return self.url.get_backend_name() == "sqlite"
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self, *, reserved: bool = False) -> AsyncIterator[AsyncConnection]:
         """Connect to read; on SQLite all that is asked sees one moment, on PostgreSQL each question.
+
+        Args:
+            reserved: on a connection of its own, which a crowd of clients does not keep waiting: for
+                what must not be late.
 
         Raises:
             DatabaseError: the database can't be reached, or it failed.
             SchemaError: there is no table of ours in it.
         """
         with failures.told():
-            async with self._reading.connect() as tx:
+            engine = self._reserved if reserved else self._reading
+            async with engine.connect() as tx:
                 yield tx
 
     @asynccontextmanager
@@ -145,7 +153,7 @@ class Database:
 
     def connections(self) -> list[tuple[tuple[str, str], int]]:
         """Return how many connections each pool has, by the pool's use and their state."""
-        engines = {"write": self._writing, "read": self._reading}
+        engines = {"write": self._writing, "read": self._reading, "reserved": self._reserved}
         found = []
         for use, engine in engines.items():
             pool = cast("QueuePool", engine.pool)
@@ -158,6 +166,7 @@ class Database:
         await self._kept.close()
         await self._writing.dispose()
         await self._reading.dispose()
+        await self._reserved.dispose()
 
 
 class _KeptSQLite:
@@ -296,7 +305,7 @@ def _with_driver(url: str) -> URL:
     return address.set(drivername=_DRIVERS[backend])
 
 
-def _postgresql(address: URL, *, writer: bool) -> AsyncEngine:
+def _postgresql(address: URL, *, writer: bool, size: int = 0) -> AsyncEngine:
     from liaison.storage import postgres_direct  # noqa: PLC0415 - SQLite does without the driver
 
     options: dict[str, Any] = {}
@@ -312,8 +321,8 @@ def _postgresql(address: URL, *, writer: bool) -> AsyncEngine:
     engine = create_async_engine(
         address.difference_update_query([_STATEMENTS]).set(drivername="postgresql+direct"),
         connect_args=options,
-        pool_size=_WRITERS if writer else _READERS,
-        max_overflow=0 if writer else _READERS // 2,
+        pool_size=size or (_WRITERS if writer else _READERS),
+        max_overflow=0 if writer or size else _READERS // 2,
         isolation_level="READ COMMITTED" if writer else "AUTOCOMMIT",
         hide_parameters=True,
     )
@@ -327,7 +336,7 @@ def _postgresql(address: URL, *, writer: bool) -> AsyncEngine:
     return engine
 
 
-def _sqlite(address: URL, *, writer: bool) -> AsyncEngine:
+def _sqlite(address: URL, *, writer: bool, size: int = _READERS) -> AsyncEngine:
     path = Path(address.database or "").absolute()
     # As a URI: a plain path would be looked up again in the event loop, at each connection.
     address = address.set(database=f"file:{quote(str(path))}", query={"uri": "true"})
@@ -337,7 +346,7 @@ def _sqlite(address: URL, *, writer: bool) -> AsyncEngine:
         address.set(drivername=driver),
         connect_args={"busy_timeout_ms": BUSY_TIMEOUT_MS} if writer else {},
         poolclass=AsyncAdaptedQueuePool,
-        pool_size=1 if writer else _READERS,
+        pool_size=1 if writer else size,
         max_overflow=0,
         # What members have sent is not for the text of an exception.
         hide_parameters=True,
