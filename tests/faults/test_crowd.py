@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, WSMsgType
+from aiohttp import (
+    ClientError,
+    ClientSession,
+    ClientTimeout,
+    TCPConnector,
+    WSMsgType,
+    WSServerHandshakeError,
+)
 
 from liaison.wire import frames
 from tests.support.camp import Camp
@@ -58,14 +65,15 @@ class Crowd:
 
     Args:
         session: opens them.
-        token: of a device.
+        client: of their device; they share its token, and the next one when that has expired.
     """
 
     session: ClientSession
-    token: str
+    client: RawClient
     up: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
     opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    renewing: asyncio.Lock = field(default_factory=asyncio.Lock)
     rng: random.Random = field(default_factory=lambda: random.Random(SEED))
 
     async def member(self) -> None:
@@ -80,12 +88,18 @@ class Crowd:
 
     async def _connection(self) -> bool:
         """Connect, and return when that is over; False where it did not come about."""
+        token = self.client.token
         async with self.opening:
-            opened = await self.session.ws_connect(
-                "/v1/stream",
-                protocols=(frames.SUBPROTOCOL,),
-                headers={"Authorization": f"Bearer {self.token}"},
-            )
+            try:
+                opened = await self.session.ws_connect(
+                    "/v1/stream",
+                    protocols=(frames.SUBPROTOCOL,),
+                    headers={"Authorization": f"Bearer {token}"},
+                )
+            except WSServerHandshakeError as e:
+                if e.status == 401:
+                    await self._renew(token)
+                raise
         async with opened as socket:
             await socket.send_bytes(
                 frames.encode(frames.Hello(deliver=False, limit=0, state_version=0))
@@ -99,6 +113,12 @@ class Crowd:
             finally:
                 self._count(-1)
             return True
+
+    async def _renew(self, old: str) -> None:
+        """Log in again: to gather a crowd may take longer than a token holds."""
+        async with self.renewing:
+            if self.client.token == old:
+                assert (await self.client.login()).status == 201
 
     def _count(self, step: int) -> None:
         self.up += step
@@ -130,13 +150,15 @@ async def somebody(camp: Camp) -> RawClient:
 @contextlib.asynccontextmanager
 async def crowd(client: RawClient, ca: Path, size: int) -> AsyncIterator[Crowd]:
     """Let a crowd come, and go at the end."""
-    async with client:
-        assert (await client.login()).status == 201
     connector = TCPConnector(limit=0, ssl=ssl.create_default_context(cafile=str(ca)))
-    async with ClientSession(
-        client.url, connector=connector, timeout=ClientTimeout(total=None)
-    ) as session:
-        found = Crowd(session, client.token)
+    async with (
+        client,
+        ClientSession(
+            client.url, connector=connector, timeout=ClientTimeout(total=None)
+        ) as session,
+    ):
+        assert (await client.login()).status == 201
+        found = Crowd(session, client)
         tasks = [asyncio.create_task(found.member()) for _ in range(size)]
         try:
             yield found
