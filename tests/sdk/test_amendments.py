@@ -9,10 +9,12 @@ import pytest
 
 from liaison.mls.group import stage_commit
 from liaison.mls.proposals import GroupContextExtensions
+from liaison.model import ChannelId
 from liaison.policy.succession import SuccessionError
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison.wire import v1
-from liaison_sdk import Client, duties, judgement
+from liaison.wire.problems import RemoteError
+from liaison_sdk import Client, duties, judgement, refreshing
 from liaison_sdk.errors import RelayBrokenError
 from liaison_sdk.judgement import BindingChangedError
 from liaison_sdk.store import channels
@@ -73,6 +75,35 @@ async def test_a_reader_fetches_a_version_that_it_has_not_heard_of(life: Life) -
 
         assert (await next_message(deu)).text == "under the second version"
         assert await _version(deu, name) == 2
+
+
+@pytest.mark.parametrize("heard", [False, True])
+async def test_a_version_that_is_over_before_its_commit_arrives_gives_way_to_the_next(
+    life: Life, monkeypatch: pytest.MonkeyPatch, *, heard: bool
+) -> None:
+    async with life.stage.client(ATTACHE) as nor, life.stage.client(OFFICER) as deu:
+        name = await life.gather(nor, deu)
+        await life.amend(as_it_was)
+        await nor.agreements()
+        api, told = nor._env.api, list[str]()
+        commit = api.commit
+
+        async def late(channel: ChannelId, body: v1.Commit) -> v1.Sequenced:
+            if not told:
+                await life.amend(as_it_was)
+                if heard:
+                    await refreshing.refresh(nor._env, MULTI)
+            try:
+                return await commit(channel, body)
+            except RemoteError as error:
+                told.append(error.remote_code)
+                raise
+
+        monkeypatch.setattr(api, "commit", late)
+        await (await nor.channel(name)).send("under the third version")
+
+        assert "agreement.not_active" in told
+        assert await _version(nor, name) == 3
 
 
 async def test_a_version_of_the_future_waits_for_its_day(life: Life) -> None:

@@ -54,8 +54,9 @@ from liaison_sdk.store.commits import StagedRecord
 
 _UNFOUNDED: Final = "channel.rejection_unfounded"
 _CONFLICT: Final = "channel.epoch_conflict"
+_OVER: Final = "agreement.not_active"
 _AGAIN: Final = frozenset(
-    {"agreement.amendment_pending", "channel.removal_pending", "channel.removal_lapsed"}
+    {"agreement.amendment_pending", _OVER, "channel.removal_pending", "channel.removal_lapsed"}
 )
 """The relay knows of something that the commit leaves out, or knows that something is over."""
 _OUT: Final = ("channel.not_member", "channel.unknown")
@@ -80,7 +81,7 @@ class Committer:
                 staged and goes out when it can, unless another one is first.
         """
         async with self._locks.setdefault(channel, asyncio.Lock()):
-            bare = False
+            bare = again = False
             for _ in range(_ATTEMPTS):
                 staged = await self._env.write(
                     lambda tx, b=bare: self._stage(tx, channel, plan, bare=b)  # type: ignore[misc]  # a default argument binds the loop's value
@@ -92,6 +93,10 @@ class Committer:
                     settled = await self._settle(staged.record)
                 except RemoteError as e:
                     if await self._learnt(channel, e):
+                        continue
+                    if e.remote_code == _OVER and not again:
+                        # The version after it may have come while the commit was under way.
+                        again = True
                         continue
                     # A member may have proposed what nobody may commit (any more): nothing
                     # that others want of the group keeps it from going on.
