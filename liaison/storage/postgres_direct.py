@@ -148,8 +148,10 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         try:
             driver: Any = self._connection
             if self._transaction is None and self.isolation_level != "autocommit":
-                await driver.execute(f"{self._begin()}; {words}")
+                # Before: where the locks fail, as on a server that is a standby still, the
+                # transaction has begun all the same and has to be undone.
                 self._transaction = _Transaction(driver)
+                await driver.execute(f"{self._begin()}; {words}")
             else:
                 await self.flush()
                 await driver.execute(words)
@@ -195,6 +197,10 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
             DBAPIError: the connection is lost, and with it what was written.
         """
         self._waiting.clear()
+        driver: Any = self._connection
+        if self._transaction is None and driver.is_in_transaction():
+            # Whatever has begun it: the next one must not find itself within it.
+            self._transaction = _Transaction(driver)
         if self._transaction is None:
             return
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, insert, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from liaison.storage import quick
 from liaison.storage.engine import Database
@@ -189,3 +189,37 @@ async def test_a_table_that_a_migration_changes_meanwhile_is_met_anew(kept: Data
             await _OF.rows(tx, {"names": ["a"]})
     async with kept.write() as tx:
         assert [tuple(row) for row in await _OF.rows(tx, {"names": ["a"]})] == [("a", 1)]
+
+
+async def test_where_the_first_locks_fail_the_transaction_that_began_with_them_is_undone(
+    kept: Database,
+) -> None:
+    """As on a standby that is not promoted yet: it begins transactions, and locks nothing."""
+    with pytest.raises(DBAPIError):
+        async with kept.write() as tx:
+            await _connection(tx).lock("SELECT 1 / 0")
+
+    async with kept.write() as tx:
+        await _connection(tx).lock("SELECT 1")
+        await _SET.change(tx, [("a", 2)])
+
+    assert await _values(kept) == {"a": 2, "b": 1, "c": 1}
+
+
+async def test_a_transaction_that_something_else_has_begun_does_not_outlive_its_user(
+    kept: Database,
+) -> None:
+    async def begin_and_fail() -> None:
+        async with kept.write() as tx:
+            driver: Any = _connection(tx)._connection
+            await driver.execute("BEGIN")
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await begin_and_fail()
+    async with kept.write() as tx:
+        driver: Any = _connection(tx)._connection
+        assert not driver.is_in_transaction()
+        await _SET.change(tx, [("b", 2)])
+
+    assert await _values(kept) == {"a": 1, "b": 2, "c": 1}
