@@ -8,9 +8,10 @@ and stops nobody. Addressees outside the group get nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 
 from liaison.model import EndpointId
 from liaison.policy import clearances, membership
@@ -69,7 +70,12 @@ class Simulation:
 
 
 def simulate(
-    request: SendMessage, agreement: Agreement, now: int, *, standing: Standing
+    request: SendMessage,
+    agreement: Agreement,
+    now: int,
+    *,
+    standing: Standing,
+    leaving: Mapping[EndpointId, str] = MappingProxyType({}),
 ) -> Simulation:
     """Decide about a message and say for every endpoint what would become of it.
 
@@ -78,6 +84,8 @@ def simulate(
         agreement: in the version of the channel's epoch.
         now: Unix seconds.
         standing: what is known of the parties.
+        leaving: who else goes before anything is encrypted, and why: those whose last device is
+            revoked, or bidden to go.
 
     Raises:
         UnknownChannelPolicyError: the agreement has no such channel policy.
@@ -85,7 +93,7 @@ def simulate(
     policy = agreement.channel(request.channel)
     header = request.header
     concerned = {*request.audience, *header.to, *header.copy}
-    barred = {
+    barred = {one: why for one, why in leaving.items() if one in request.audience} | {
         one: gone.reason
         for one in concerned
         if (gone := membership.excluded(agreement, policy, one, standing, now)) is not None

@@ -60,6 +60,18 @@ def test_what_reaches_everybody_addressed_goes_out_without_a_word(
     assert client.simulated[0]["text"] == client.sent[0]["text"] == "Bridge open"
 
 
+def test_who_has_left_by_the_time_it_was_accepted_is_told_to_have_missed_it(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.simulation = REACHED
+    client.rooms[0].devices = [ME]
+
+    done = liaison(*SEND)
+
+    assert (done.code, len(client.sent)) == (0, 1)
+    assert "note: deu/lno-j3 has left the channel meanwhile, and does not get it\n" in done.err
+
+
 def test_without_a_terminal_an_addressee_outside_stops_the_message(
     liaison: Liaison, client: FakeClient
 ) -> None:

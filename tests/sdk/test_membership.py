@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from liaison.policy.errors import PolicyRefusedError
+from liaison.policy.simulate import Fate
 from liaison_sdk import ChannelState, Client, Event, EventKind, Message, MessageState, Precedence
 from liaison_sdk.errors import ChannelClosedError, EndpointNoDevicesError
 from tests.sdk.support import AGREEMENT, POLICY, Stage, endpoint, next_message, until
@@ -117,6 +118,29 @@ async def test_a_revoked_device_is_removed_by_whoever_is_there(stage: Stage) -> 
 
         assert (await next_message(deu)).text == "without them"
         assert len(await (await deu.channel("duty")).members()) == 2
+
+
+async def test_who_is_asked_before_a_revoked_device_was_removed_is_told_that_it_goes(
+    stage: Stage,
+) -> None:
+    for name in (ATTACHE, OFFICER, THIRD):
+        await stage.enrol(name)
+    duty = endpoint("deu/duty-desk")
+    async with stage.client(ATTACHE) as nor:
+        channel = await nor.create_channel(
+            AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3"), duty]
+        )
+    await stage.revoke(THIRD)
+    async with stage.client(ATTACHE) as nor:
+        channel = await nor.channel("duty")
+        env, agreement = nor._env, await nor.agreement(AGREEMENT)
+        await env.trust.refresh_revocations(env.api, env.store, agreement)
+
+        found = await channel.simulate("is anybody there?", to=[duty])
+
+        fates = {one.endpoint: one.fate for one in found.outcomes}
+        assert fates.get(duty) in {Fate.LEAVES, Fate.OUTSIDE}
+        assert [one.endpoint for one in found.missing] == [duty]
 
 
 async def test_a_revoked_device_is_told_and_its_client_ends(stage: Stage) -> None:

@@ -60,6 +60,8 @@ async def send(
     )  # fmt: skip
     options = given.options()
     body = given.body()
+    from liaison.policy.simulate import Fate
+
     async with clients.open_client(cli) as client:
         found = await clients.newest(cli, client, lambda: client.channel(channel))
         options |= await given.found(client, found)
@@ -75,7 +77,12 @@ async def send(
             sending = found.send(body, **options, wait=wait, progress=progress)
             sent = await clients.accepted(client, sending, seconds)
         message = await client.message(f"{sent.message_id}@{client.device}")
+        inside = {member.device.endpoint for member in await found.members()}
     _say(cli, found, sent, message)
+    for outcome in simulation.outcomes:
+        # Whoever has to go is removed while it is being sent.
+        if outcome.addressed and outcome.fate is Fate.GETS and outcome.endpoint not in inside:
+            cli.out.note(f"{outcome.endpoint} has left the channel meanwhile, and does not get it")
 
 
 async def _simulated(

@@ -146,6 +146,29 @@ def must_go(
     return found
 
 
+def leaving(
+    env: Environment, tx: Transaction, record: ChannelRecord, agreement: Agreement
+) -> dict[EndpointId, str]:
+    """Return the endpoints whose last device goes before anything is encrypted, and why.
+
+    Raises:
+        PolicyRefusedError: the agreement has no channels of this kind.
+        ChannelClosedError: this device is not a member.
+    """
+    members = env.groups.certified(tx, record)
+    due_ = must_go(env, tx, record.policy, agreement, members, env.now)
+    gone = {leaf: decision.reason for leaf, decision in due_.items()}
+    for waiting in env.groups.load(tx, record).pending:
+        if isinstance(waiting.proposal, Remove):
+            gone.setdefault(waiting.proposal.leaf, "it is to be removed from the channel")
+    staying = {one.device.endpoint for leaf, one in members if leaf not in gone}
+    return {
+        one.device.endpoint: gone[leaf]
+        for leaf, one in members
+        if leaf in gone and one.device.endpoint not in staying
+    }
+
+
 def _absent(standing: Standing, party: PartyCode, at: int) -> Decision | None:
     if standing.takes_part(party, at):
         return None

@@ -125,7 +125,9 @@ class Sender:
             composed = composing.compose(env, current, agreement, ready)
             request = composing.request(env, tx, current, agreement, composed)
             standing = env.trust.standing(tx, record.agreement_id)
-            found = simulate(request, agreement, env.now, standing=standing)
+            stale = record.state is ChannelState.STALE
+            leaving = {} if stale else duties.leaving(env, tx, record, agreement)
+            found = simulate(request, agreement, env.now, standing=standing, leaving=leaving)
             inside = judging.judge(Content.decode(composed.content), agreement, record.policy)
             found = found if inside is None else refused_by(found, inside)
             return found, agreement.channel(record.policy)

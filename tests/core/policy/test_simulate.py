@@ -130,6 +130,16 @@ def test_who_must_not_be_there_any_more_is_removed_first_and_stops_nobody() -> N
     ]
 
 
+def test_whose_last_device_has_to_go_does_not_get_it_and_counts_as_missing() -> None:
+    request = SendMessage(ATTACHE, "liaison", header(to=(OFFICER,)), 1000, (ATTACHE, OFFICER))
+    why = {OFFICER: "the certificate of deu/lno-j3#d1 is revoked", OUTSIDER: "is not even there"}
+
+    found = simulate(request, coalition(), NOW, standing=EVERYONE, leaving=why)
+
+    assert fates(found) == {ATTACHE: Fate.GETS, OFFICER: Fate.LEAVES}
+    assert [one.reason for one in found.missing] == [why[OFFICER]]
+
+
 def test_a_guest_whose_stay_is_over_leaves_though_it_was_cleared() -> None:
     stay = GuestRule(people("deu/guest"), people("NOR"), NOW)
     under = ruled(read=people("NOR", "deu/lno-j3"), guests=(stay,))
