@@ -131,9 +131,15 @@ async def accepted(client: Client, sending: Coroutine[Any, Any, Sent], seconds: 
         task.cancel()
         refusal.cancel()
         await asyncio.wait({task, refusal})
-    if all(message.id in before for message in await client.outbox()):
+    stored = [message.id for message in await client.outbox() if message.id not in before]
+    if not stored:
         raise UnreachableError(why, unchanged="nothing was sent or stored")
-    raise QueuedError(why, hint="it is stored, and goes out with liaison channels sync")
+    from liaison_cli.messages import ID_DIGITS
+
+    raise QueuedError(
+        f"{why}: [{str(stored[-1])[:ID_DIGITS]}] waits on this device",
+        hint="it is stored, and goes out with liaison channels sync; don't send it again",
+    )
 
 
 async def _refusal(client: Client, before: Collection[MessageId]) -> None:
