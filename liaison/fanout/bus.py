@@ -48,6 +48,7 @@ class Subscription:
         self._topics: set[str] = set()
         self._woken: set[Wake] = set()
         self._event = Flag()
+        self._call: Callable[[], object] | None = None
 
     def add(self, topic: str) -> None:
         """Listen to one topic more."""
@@ -64,7 +65,21 @@ class Subscription:
     def deliver(self, wake: Wake) -> None:
         """Take a wake-up; called by the bus."""
         self._woken.add(wake)
-        self._event.set()
+        if self._call is None:
+            self._event.set()
+        else:
+            self._call()
+
+    def call(self, news: Callable[[], object] | None) -> None:
+        """Have something called at each wake-up, where nobody waits; None for no more.
+
+        Args:
+            news: called at once where something came since the last call of `taken`. It must not
+                block or raise.
+        """
+        self._call = news
+        if news is not None and self._woken:
+            news()
 
     async def wait(self) -> set[Wake]:
         """Return what came since the last call, waiting for the first. Cancelling loses nothing."""

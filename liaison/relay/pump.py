@@ -4,6 +4,10 @@ Items are read from the database only when three things hold: the client granted
 them (credit), it has not left too many unacknowledged, and the socket took what
 was written before. So a client that is slow at any of these costs no memory. A
 batch is small: what is urgent and comes later overtakes all that is not yet read.
+
+Whoever keeps up has no task that works for it: what is new and in memory is written to
+its socket by the loop's turn that the writer's callback asked for. The task waits until
+that can't be done, because the database has to be asked or the client to be waited for.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from liaison.fanout.flag import Flag
+from liaison.fanout.turn import Turn
 from liaison.model import ChannelId
 from liaison.relay.metrics import Metrics
 from liaison.relay.outbox import Outbox, header
@@ -41,6 +46,7 @@ class Pump:
         failed: called when an acknowledgement can't be made durable; the items
             will be delivered again, so the connection has to end.
         metrics: where it counts.
+        turn: when it delivers what is new, as long as it keeps up.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class Pump:
         batch: int,
         failed: Callable[[Exception], None],
         metrics: Metrics,
+        turn: Turn,
     ) -> None:
         self._caller = caller
         self._delivery = delivery
@@ -61,7 +68,13 @@ class Pump:
         self._batch = batch
         self._failed = failed
         self._metrics = metrics
+        self._turn = turn
         self._room = Flag()
+        # Set where the feed has what can't be delivered at once.
+        self._more = Flag()
+        # While all that was there is delivered; None while the task delivers.
+        self._idle: Feed | None = None
+        self._is_asked = False
         self._waiting: list[Delivered] = []
         self._acknowledging: asyncio.Task[None] | None = None
 
@@ -116,7 +129,9 @@ class Pump:
                 self._outbox.put(frames.encode(frames.CaughtUp(self._flow.sent)))
                 # What wakes may bring nothing: a client that does not read costs no memory.
                 await self._outbox.drained()
-                await self._news(feed)
+                await self._while_idle(feed)
+                self._tell(feed)
+                await self._outbox.drained()
         finally:
             feed.close()
 
@@ -183,8 +198,58 @@ class Pump:
     def _allowed(self) -> int:
         return min(self._flow.credit, MAX_OUTSTANDING - self._flow.outstanding, self._batch)
 
-    async def _news(self, feed: Feed) -> None:
-        """Wait for something new; tell the client what is meant for it alone."""
-        for note in sorted(await feed.wait()):
-            if note:
-                self._outbox.put(frames.encode(frames.Notice(note)))
+    # --- while the client keeps up --------------------------------------------------------
+
+    async def _while_idle(self, feed: Feed) -> None:
+        """Deliver what is new as it comes, until there is something that takes longer."""
+        self._more.clear()
+        self._idle = feed
+        feed.call(self._ask)
+        try:
+            await self._more.wait()
+        finally:
+            self._idle = None
+            feed.call(None)
+
+    def stop(self) -> None:
+        """Deliver nothing more from this moment on; `run` is to be cancelled."""
+        self._idle = None
+
+    def _ask(self) -> None:
+        if not self._is_asked:
+            self._is_asked = True
+            self._turn.add(self._at_turn)
+
+    def _at_turn(self) -> None:
+        self._is_asked = False
+        feed = self._idle
+        if feed is None:
+            return
+        try:
+            if not self._at_once(feed):
+                self._idle = None
+                self._more.set()
+        except Exception as error:  # noqa: BLE001 - handed to the connection, which tells and ends
+            self._idle = None
+            self._failed(error)
+
+    def _at_once(self, feed: Feed) -> bool:
+        """Deliver what is new; whether that could be done."""
+        room = self._allowed()
+        if room <= 0 or self._outbox.is_full:
+            return False
+        ready = feed.ready(room, MAX_BATCH_BYTES)
+        if ready is None:
+            return False
+        if ready[1]:
+            self._put(*ready)
+            self._outbox.put(frames.encode(frames.CaughtUp(self._flow.sent)))
+        self._tell(feed)
+        # Now, and not when all other readers were served, too.
+        self._outbox.flush()
+        return True
+
+    def _tell(self, feed: Feed) -> None:
+        """Tell the client what is meant for it alone."""
+        for note in sorted(feed.notes()):
+            self._outbox.put(frames.encode(frames.Notice(note)))

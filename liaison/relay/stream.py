@@ -177,6 +177,9 @@ class Connection:
         """Begin to close the connection with a code; later calls change nothing."""
         if self._close is None:
             self._close = code
+            if self._pump is not None:
+                # At once: nothing may come after the close frame, nor to whom was revoked.
+                self._pump.stop()
             if self._delivering is not None:
                 self._delivering.cancel()
             if self._socket is not None:
@@ -301,6 +304,7 @@ class Connection:
                 batch=self._settings.delivery_batch,
                 failed=self._fail,
                 metrics=self._metrics,
+                turn=self._streams.turn,
             )
             self._delivering = asyncio.create_task(self._deliver(self._pump))
 

@@ -19,6 +19,7 @@ from liaison.errors import (
     RefusedError,
     UnknownError,
 )
+from liaison.fanout.turn import Turn
 from liaison.model import DeviceId
 from liaison.relay.errors import TooManyStreamsError
 from liaison.relay.heartbeats import Heartbeats
@@ -63,12 +64,14 @@ class Streams:
         most_per_device: connections of one device.
         metrics: where they count.
         heartbeats: which pings those that are silent.
+        turn: when those who keep up are handed what is new.
     """
 
     most: int
     most_per_device: int
     metrics: Metrics = field(default_factory=Metrics)
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
+    turn: Turn = field(default_factory=Turn)
     _open: dict[DeviceId, list[Stream]] = field(default_factory=dict)
     _delivering: dict[DeviceId, Stream] = field(default_factory=dict)
     _count: int = 0

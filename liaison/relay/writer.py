@@ -2,8 +2,8 @@
 
 An operation is applied inside a savepoint of its own, so a refusal undoes that
 operation and no other. Those that are applied many at once are hardly ever undone, and
-need none: where it has to be, the group begins anew, one by one. After the commit, and never before, the callers get
-their results, and then the wake-ups go out: an acknowledgement means durable,
+need none: where it has to be, the group begins anew, one by one. After the commit, and never before, the wake-ups go
+out and the callers get their results: an acknowledgement means durable,
 and a reader who is woken finds what woke it. When the database fails, the
 whole group fails and nothing of it was acknowledged.
 
@@ -304,14 +304,15 @@ class Writer:
                 "write_failed", count=len(group), code=failures.code_of(e), **log.failure(e)
             )
             return
-        # Durable from here on: first the answers, then the wake-ups.
+        # Durable from here on. Who is woken is served after this, and gets an answer of its own
+        # together with what woke it.
+        for callback in applied.callbacks:
+            _call(callback)
         for waiting, outcome in applied.outcomes:
             try:
                 waiting.done(outcome)
             except Exception as e:  # noqa: BLE001 - told as below; the others still get theirs
                 _told_nobody(e)
-        for callback in applied.callbacks:
-            _call(callback)
         done = time.monotonic()
         self._metrics.group(done - began, waits(group, done))
 

@@ -18,9 +18,11 @@ from liaison.relay import limits, log, pump
 from liaison.relay.errors import TooManyStreamsError
 from liaison.relay.limits import Limits
 from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.tail import Ready
 from liaison.relay.settings import Settings
 from liaison.relay.stream import Connection
 from liaison.relay.streams import Streams
+from liaison.storage.items import Item
 from liaison.wire import frames
 from liaison.wire.frames import Close, ItemKind
 from liaison.wire.handshake import HandshakeError
@@ -43,6 +45,16 @@ def item(seq: int, payload: bytes = b"ciphertext") -> frames.Deliver:
     )
 
 
+def in_memory(seq: int, payload: bytes = b"ciphertext") -> Ready:
+    kind, precedence = ItemKind.MESSAGE, Precedence.ROUTINE
+    return Ready(
+        Item(
+            1, seq, kind, precedence, precedence, 0, 2, seq.to_bytes(16), 0, None, len(payload),
+            bytes(32), payload,
+        )
+    )  # fmt: skip
+
+
 class RevokedError(RefusedError):
     """The certificate was revoked."""
 
@@ -55,9 +67,13 @@ class Feed:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.closed = False
+        self.news: Callable[[], object] | None = None
 
-    def ready(self, limit: int, max_bytes: int) -> None:
-        """Have nothing in memory."""
+    def ready(self, limit: int, max_bytes: int) -> tuple[ChannelId, list[Ready]] | None:
+        if self.stage.backlog or self.stage.delivery_error or len(self.stage.memory) > limit:
+            return None
+        taken, self.stage.memory = self.stage.memory, []
+        return CHANNEL, taken
 
     async def next(self, limit: int, max_bytes: int) -> list[frames.Deliver]:
         assert limit > 0
@@ -67,10 +83,14 @@ class Feed:
         taken, self.stage.backlog = self.stage.backlog[:limit], self.stage.backlog[limit:]
         return taken
 
-    async def wait(self) -> set[str]:
-        await self.stage.woken.wait()
-        self.stage.woken.clear()
-        return self.stage.notes
+    def call(self, news: Callable[[], object] | None) -> None:
+        self.news = news
+        if news is not None and (self.stage.backlog or self.stage.memory or self.stage.notes):
+            news()
+
+    def notes(self) -> set[str]:
+        taken, self.stage.notes = self.stage.notes, set()
+        return taken
 
     def close(self) -> None:
         self.closed = True
@@ -90,8 +110,8 @@ class Stage:
         self.settings = Settings(**settings)
         self.streams = Streams(self.settings.max_streams, self.settings.max_streams_per_device)
         self.backlog: list[frames.Deliver] = []
+        self.memory: list[Ready] = []
         self.asked: list[int] = []
-        self.woken = asyncio.Event()
         self.ended = asyncio.Queue[Connection]()
         self.watching: list[asyncio.Task[None]] = []
         self.notes: set[str] = set()
@@ -104,6 +124,12 @@ class Stage:
         self.feeds: list[Feed] = []
         self.now = 0.0
         self.limits = Limits(self.settings, lambda: self.now)
+
+    def wake(self) -> None:
+        """Call whoever is idle, as a bus does."""
+        for feed in self.feeds:
+            if feed.news is not None:
+                feed.news()
 
     async def state_version(self, _caller: DeviceCaller) -> int:
         return 7
@@ -316,13 +342,92 @@ async def test_news_is_delivered_and_followed_by_another_caught_up() -> None:
 
         stage.backlog = [item(9)]
         stage.notes = {"key-packages.low"}
-        stage.woken.set()
+        stage.wake()
         found = [await stream.receive() for _ in range(3)]
 
     assert first == frames.CaughtUp(0)
     assert found[0] == frames.Notice("key-packages.low")
     assert isinstance(found[1], frames.Deliver)
     assert found[2] == frames.CaughtUp(1)
+
+
+async def test_what_is_new_and_in_memory_comes_to_whoever_keeps_up_without_the_database() -> None:
+    stage = Stage()
+    async with stage.client() as client, stream_of(client) as stream:
+        await stream.hello()
+        assert await stream.receive() == frames.CaughtUp(0)
+        asked = len(stage.asked)
+
+        stage.memory = [in_memory(5), in_memory(6)]
+        stage.notes = {"key-packages.low"}
+        stage.wake()
+        found = [await stream.receive() for _ in range(4)]
+
+    assert [f.seq for f in found if isinstance(f, frames.Deliver)] == [5, 6]
+    assert found[2:] == [frames.CaughtUp(2), frames.Notice("key-packages.low")]
+    assert len(stage.asked) == asked
+
+
+async def test_a_wake_up_that_brings_nothing_is_not_told() -> None:
+    stage = Stage()
+    async with stage.client() as client, stream_of(client) as stream:
+        await stream.hello()
+        assert await stream.receive() == frames.CaughtUp(0)
+        stage.wake()
+        await answered(stream)
+
+        stage.memory = [in_memory(5)]
+        stage.wake()
+
+        assert isinstance(await stream.receive(), frames.Deliver)
+
+
+async def test_who_is_woken_and_has_granted_nothing_more_gets_it_once_it_grants() -> None:
+    stage = Stage()
+    async with stage.client() as client, stream_of(client) as stream:
+        await stream.hello(limit=1)
+        assert await stream.receive() == frames.CaughtUp(0)
+        stage.memory = [in_memory(5)]
+        stage.wake()
+        assert isinstance(await stream.receive(), frames.Deliver)
+        assert await stream.receive() == frames.CaughtUp(1)
+
+        stage.memory = [in_memory(6)]
+        stage.wake()
+        await answered(stream)
+        left = len(stage.memory)
+        await stream.send(frames.Credit(2))
+        delivered = await stream.receive()
+
+    assert left == 1
+    assert isinstance(delivered, frames.Deliver)
+    assert (delivered.number, delivered.seq) == (2, 6)
+
+
+async def test_nothing_follows_the_close_frame_though_something_was_new_in_that_moment() -> None:
+    stage = Stage()
+    async with stage.client() as client, stream_of(client) as stream:
+        await stream.hello()
+        assert await stream.receive() == frames.CaughtUp(0)
+
+        stage.memory = [in_memory(5)]
+        stage.wake()
+        stage.streams.stop_all(Close.REVOKED)
+
+        assert await stream.close_code() == Close.REVOKED
+    assert [one.item.seq for one in stage.memory] == [5]
+
+
+async def test_a_failure_while_something_new_is_delivered_ends_the_connection() -> None:
+    stage = Stage()
+    async with stage.client() as client, stream_of(client) as stream:
+        await stream.hello()
+        assert await stream.receive() == frames.CaughtUp(0)
+
+        stage.memory = cast("Any", [None])
+        stage.wake()
+
+        assert await stream.close_code() == Close.UNAVAILABLE
 
 
 async def test_no_more_is_read_than_the_client_granted() -> None:
@@ -555,7 +660,7 @@ async def test_of_three_connections_at_once_the_last_one_takes_the_deliveries() 
 
         codes = [await first.close_code(), await second.close_code()]
         stage.backlog = [item(1)]
-        stage.woken.set()
+        stage.wake()
         while not isinstance(found := await third.receive(), frames.Deliver):
             pass
 
@@ -573,7 +678,7 @@ async def test_a_connection_that_only_sends_ends_no_other() -> None:
         await newer.receive()
 
         stage.backlog = [item(1)]
-        stage.woken.set()
+        stage.wake()
 
         assert isinstance(await older.receive(), frames.Deliver)
 

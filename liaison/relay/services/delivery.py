@@ -110,6 +110,8 @@ class Feed:
         self._busy: set[int] = set()
         self._changed: set[int] = set()
         self._everything_changed = False
+        # For the client, whom nobody has told yet.
+        self._notes: set[str] = set()
         # One for the feed, not one for each wait: most waits are short.
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(LOOK_AGAIN, self._look_again)
@@ -128,22 +130,37 @@ class Feed:
 
         Safe to cancel.
         """
-        return self._note(await self._subscription.wait())
+        if not self._notes:
+            self._note(await self._subscription.wait())
+        return self.notes()
+
+    def call(self, news: Callable[[], object] | None) -> None:
+        """Have something called when there may be something new, instead of waiting for it.
+
+        Args:
+            news: as `Subscription.call` has it; None for no more.
+        """
+        self._subscription.call(news)
+        if news is not None and self._notes:
+            news()
+
+    def notes(self) -> set[str]:
+        """Return notes for the client that came since the last call."""
+        notes, self._notes = self._notes, set()
+        return notes
 
     def _look_again(self) -> None:
         self._subscription.deliver((self._own[0], ""))
         self._timer = self._loop.call_later(LOOK_AGAIN, self._look_again)
 
-    def _note(self, woken: Iterable[Wake]) -> set[str]:
-        notes = set()
+    def _note(self, woken: Iterable[Wake]) -> None:
         for topic, note in woken:
             if topic not in self._own:
                 self._changed.add(topics.key_of(topic))
             elif note:
-                notes.add(note)
+                self._notes.add(note)
             else:
                 self._everything_changed = True
-        return notes
 
     # --- what is new and in memory --------------------------------------------------------
 
@@ -160,7 +177,7 @@ class Feed:
             The channel, and items of it; none when there is nothing. None: ask `next`.
         """
         if self._subscription.has_news:
-            self._take_notes()
+            self._note(self._subscription.taken())
         if self._busy or self._everything_changed:
             return None
         if not self._changed:
@@ -195,7 +212,7 @@ class Feed:
         Returns:
             Items without delivery numbers (`number` is 0).
         """
-        self._take_notes()
+        self._note(self._subscription.taken())
         batch = Batch(limit, max_bytes)
         if self._is_settled():
             await self._from_memory(batch)
@@ -204,12 +221,6 @@ class Feed:
                 await self._refresh(tx)
                 await self._choose(batch, tx)
         return await self._with_payloads(batch)
-
-    def _take_notes(self) -> None:
-        notes = self._note(self._subscription.taken())
-        # A note is for `wait` to return: put it back, the client is busy with items now.
-        for note in notes:
-            self._subscription.deliver((topics.device(self._device), note))
 
     def _is_settled(self) -> bool:
         """Take over what is in memory; whether that is all there is to know."""
