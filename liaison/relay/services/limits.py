@@ -32,7 +32,7 @@ class Limits:
         unfinished_hours: an upload that was not completed is then deleted.
         expire_at_once: rows of a kind that one pass of the retention works on.
         erase_at_once: chunks of attachments that one transaction deletes.
-        tail_bytes: payloads of the newest messages that are kept in memory.
+        tail_bytes: the newest messages that are kept in memory, with what belongs to them.
     """
 
     max_blob: int = 1 << 30

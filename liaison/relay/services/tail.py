@@ -7,7 +7,7 @@ is not whole is not used, and the reader asks the database.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
@@ -18,8 +18,8 @@ from liaison.wire import frames
 from liaison.wire.frames import ItemKind
 from liaison.wire.stream import Delivered
 
-_OVERHEAD: Final = 500
-"""Bytes that an item costs beside its payload, roughly."""
+_OVERHEAD: Final = 650
+"""Bytes that an item takes beside its payload: its columns, and what its readers share."""
 
 
 class Ready:
@@ -110,26 +110,36 @@ def _urgency(one: Ready) -> int:
 
 
 class Tail:
-    """A bounded stretch of the newest items of each channel that was active lately."""
+    """The newest items of all channels, and of each of them a stretch without holes.
+
+    Whatever is the oldest goes first, of whichever channel it is: so of all that were written
+    alike, as much is there, and who reads any of them may be as far behind.
+
+    Args:
+        max_bytes: that they take, with what is kept beside their payloads.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._channels: OrderedDict[int, deque[Ready]] = OrderedDict()
+        self._channels: dict[int, deque[Ready]] = {}
+        # All that is kept, in the order in which it came.
+        self._order: deque[Ready] = deque()
         # What was asked for last: all readers of a channel ask for the same, one after the other.
         self._asked: Stretch | None = None
 
     def append(self, items: Sequence[Item]) -> None:
         """Take items that are durable now."""
         for item in items:
-            stretch = self._channels.setdefault(item.channel, deque())
-            if stretch and stretch[-1].item.seq + 1 != item.seq:
-                self._bytes -= sum(_cost(old.item) for old in stretch)
-                stretch.clear()
+            one = Ready(item)
+            stretch = self._channels.get(item.channel)
+            if stretch is None or stretch[-1].item.seq + 1 != item.seq:
+                # What was before a hole is of no use; it goes when it is the oldest.
+                stretch = self._channels[item.channel] = deque()
                 self._asked = None
-            stretch.append(Ready(item))
+            stretch.append(one)
+            self._order.append(one)
             self._bytes += _cost(item)
-            self._channels.move_to_end(item.channel)
         while self._bytes > self._max_bytes:
             self._drop_oldest()
 
@@ -161,13 +171,19 @@ class Tail:
     def forget(self) -> None:
         """Drop everything: items were erased in the database."""
         self._channels.clear()
+        self._order.clear()
         self._asked = None
         self._bytes = 0
 
     def _drop_oldest(self) -> None:
         self._asked = None
-        channel, stretch = next(iter(self._channels.items()))
-        self._bytes -= _cost(stretch.popleft().item)
+        oldest = self._order.popleft()
+        self._bytes -= _cost(oldest.item)
+        channel = oldest.item.channel
+        stretch = self._channels.get(channel)
+        if stretch is None or stretch[0] is not oldest:
+            return
+        stretch.popleft()
         if not stretch:
             del self._channels[channel]
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from liaison.relay.services.tail import Tail
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liaison.relay.services.tail import Tail, _cost
 from liaison.storage.items import Item
 
 
@@ -67,15 +70,61 @@ def test_a_hole_makes_what_was_before_it_useless() -> None:
     assert tail.payload(1, 3) == item(1, 3)
 
 
-def test_memory_is_bounded_and_the_idle_channel_goes_first() -> None:
-    tail = Tail(2_000)
+def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
+    tail = Tail(3_000)
     tail.append([item(1, 1, bytes(600))])
     tail.append([item(2, 1, bytes(600))])
     tail.append([item(2, 2, bytes(600))])
 
     assert tail.payload(1, 1) is None
     assert tail.payload(2, 2) is not None
-    assert tail._bytes <= 2_000
+    assert tail._bytes <= 3_000
+
+
+def test_channels_that_are_written_alike_have_as_much_in_memory() -> None:
+    tail = Tail(100 * 1_000)
+    for seq in range(1, 101):
+        # In groups as the writer makes them: in each of these, one channel's come first.
+        tail.append([item(channel, seq) for channel in range(10)])
+
+    kept = [
+        sum(tail.payload(channel, seq) is not None for seq in range(1, 101))
+        for channel in range(10)
+    ]
+
+    assert min(kept) >= 10
+    assert max(kept) - min(kept) <= 1
+
+
+@given(
+    groups=st.lists(
+        st.lists(st.tuples(st.integers(1, 4), st.integers(1, 2), st.integers(0, 900)), min_size=1)
+    )
+)
+def test_of_everything_the_newest_is_there_and_of_each_channel_without_holes(
+    groups: list[list[tuple[int, int, int]]],
+) -> None:
+    tail, heads, everything = Tail(5_000), dict.fromkeys(range(1, 5), 0), list[Item]()
+    for group in groups:
+        new = []
+        for channel, step, size in group:
+            heads[channel] += step
+            new.append(item(channel, heads[channel], bytes(size)))
+        tail.append(new)
+        everything += new
+
+    newest: list[Item] = []
+    for one in reversed(everything):
+        newest.append(one)
+        if sum(_cost(each) for each in newest) > 5_000:
+            newest.pop()
+            break
+    for channel, head in heads.items():
+        whole = [one.seq for one in newest if one.channel == channel]
+        unbroken = [seq for at, seq in enumerate(whole) if seq == head - at]
+        there = [seq for seq in range(head + 1) if tail.payload(channel, seq) is not None]
+        assert there == unbroken[::-1]
+        assert tail.newest(channel) == (head if unbroken else None)
 
 
 def test_erased_items_leave_memory_too() -> None:
