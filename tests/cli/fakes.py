@@ -33,6 +33,7 @@ from liaison_sdk.drafts import DraftView, SignatureView
 from liaison_sdk.errors import (
     ChannelUnknownError,
     ConnectionLostError,
+    MessageRefusedError,
     MessageUnknownError,
     NotADraftError,
 )
@@ -197,6 +198,9 @@ class FakeReceipt:
     answer: str | None = None
     note: str = ""
     code: str = ""
+    state: str = "received"
+    reason: str = ""
+    reason_code: str = ""
     at: datetime = datetime(2026, 11, 21, 15, 31, tzinfo=UTC)
 
 
@@ -205,6 +209,8 @@ class FakeSent:
     message_id: MessageId
     state: State = State.ACCEPTED
     seq: int | None = 7
+    number: int = 1
+    answer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -263,9 +269,10 @@ class FakeMessage:
         self.client.released.append(self.draft)
         return FakeSent(self.draft.id, seq=9)
 
-    async def acknowledge(self, answer: str, note: str = "") -> FakeSent:
+    async def acknowledge(self, answer: str, note: str = "", *, wait: bool = True) -> FakeSent:
+        assert not wait, "what is stored is told, even where nobody takes it"
         self.client.acknowledged.append((self.id, answer, note))
-        return FakeSent(self.id)
+        return FakeSent(self.id, State.QUEUED, answer=answer)
 
     async def save(
         self, attachment: FakeAttachment, target: Path, *, overwrite: bool, progress: object
@@ -408,6 +415,8 @@ class FakeClient:
         self.rooms = [FakeChannel(self)]
         self.stored: list[FakeMessage] = []
         self.queue: list[FakeMessage] = []
+        self.waiting: list[FakeSent] = []
+        self.forbids: dict[int, str] = {}
         self.sent: list[dict[str, Any]] = []
         self.acknowledged: list[tuple[MessageId, str, str]] = []
         self.saved: list[tuple[str, bool]] = []
@@ -492,6 +501,17 @@ class FakeClient:
 
     async def sync(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  as theirs
         await self.wait_connected(timeout)
+        self.waiting.clear()
+
+    async def queued(self) -> list[FakeSent]:
+        return list(self.waiting)
+
+    async def ruling(self, queued: FakeSent) -> FakeSent:
+        if self.cut_off:
+            await asyncio.Event().wait()
+        if queued.number in self.forbids:
+            raise MessageRefusedError(self.forbids[queued.number], remote_code="policy.refused")
+        return replace(queued, state=State.ACCEPTED)
 
     async def channels(self) -> list[FakeChannel]:
         return self.rooms

@@ -28,6 +28,7 @@ from tests.cli.fakes import (
     FakeEvent,
     FakeMessage,
     FakeReceipt,
+    FakeSent,
     State,
 )
 
@@ -417,6 +418,77 @@ def test_the_plain_answer_is_roger(liaison: Liaison, client: FakeClient) -> None
     liaison("ack", DIGITS)
 
     assert client.acknowledged[0][1] == "roger"
+
+
+@pytest.mark.parametrize("patience", [0.01, 3600])
+def test_without_the_relay_the_answer_stays_queued_and_the_exit_code_says_so(
+    liaison: Liaison, client: FakeClient, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr(clients, "CONNECT_SECONDS", patience)
+    client.stored.append(FakeMessage("do it", client))
+    client.cut_off = True
+
+    done = liaison("ack", DIGITS, "will-comply")
+
+    assert (done.code, done.out) == (1, "")
+    what = f"the answer to [{str(MESSAGE)[:8]}]"
+    assert done.err.splitlines() == [
+        f"liaison: error: the relay can't be reached: {what} waits on this device",
+        "liaison: hint: it is stored, and goes out with liaison channels sync; don't give it again",
+    ]
+    assert client.acknowledged == [(MESSAGE, "will-comply", "")]
+
+
+@pytest.mark.parametrize(
+    ("receipt", "line"),
+    [
+        (
+            FakeReceipt(ME, "acknowledged", "roger", state="queued"),
+            "acknowledged roger (waits on this device)",
+        ),
+        (
+            FakeReceipt(
+                ME,
+                "acknowledged",
+                "roger",
+                "seen",
+                state="refused",
+                reason="closed\x1b[2J",
+                reason_code="channel.closed",
+            ),
+            "acknowledged roger: seen (refused: closed\N{REPLACEMENT CHARACTER}[2J, channel.closed)",
+        ),
+    ],
+)
+def test_an_answer_that_nobody_has_seen_is_told_with_its_message(
+    liaison: Liaison, client: FakeClient, receipt: FakeReceipt, line: str
+) -> None:
+    client.stored.append(FakeMessage("do it", client, receipts=(receipt,)))
+
+    text, record = liaison("read").out, liaison("read", "--json").record
+
+    assert f"RECEIPT  {ME} {line}" in text.splitlines()
+    assert record["receipts"][0]["state"] == receipt.state
+    assert record["receipts"][0]["reason_code"] == (receipt.reason_code or None)
+
+
+def test_what_waited_and_was_refused_is_told_when_it_is_sent(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    message = FakeSent(MESSAGE, number=1)
+    client.waiting = [message, replace(message, number=2, answer="roger")]
+    client.forbids = {1: "nobody may send here", 2: "the channel is left"}
+
+    done = liaison("channels", "sync")
+
+    number = str(MESSAGE)[:8]
+    assert (done.code, done.out) == (1, "0 received, 0 sent, 2 refused\n")
+    assert done.err.splitlines() == [
+        f"liaison: note: [{number}] was refused: nobody may send here",
+        f"liaison: note: roger to [{number}] was refused: the channel is left",
+        "liaison: error: not everything could be sent",
+        "liaison: hint: liaison read shows it, and why",
+    ]
 
 
 def test_an_attachment_stays_in_the_folder_that_was_named(

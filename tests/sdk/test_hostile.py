@@ -201,7 +201,10 @@ async def test_messages_of_a_store_that_followed_no_log_are_there_and_not_logged
 
 
 def _make_messages(old: sqlite3.Connection) -> None:
-    """Make the tables of messages and items as the first versions had them."""
+    """Make the tables of messages, items and records as the first versions had them."""
+    old.execute(
+        "CREATE TABLE records (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID, STRICT"
+    )
     old.execute(
         "CREATE TABLE items (channel BLOB NOT NULL, seq INTEGER NOT NULL, digest BLOB NOT NULL, "
         "PRIMARY KEY (channel, seq)) WITHOUT ROWID, STRICT"

@@ -290,9 +290,9 @@ async def test_a_disk_that_is_full_at_the_end_hinders_nobody_from_closing(
     assert full.closed
 
 
-def test_a_store_of_the_version_before_is_brought_up_to_date() -> None:
+def test_a_store_of_an_earlier_version_is_brought_up_to_date() -> None:
     old, new = (sqlite3.connect(":memory:") for _ in range(2))
-    for statement in schema._STATEMENTS[: -len(schema._TOLD)]:
+    for statement in schema._STATEMENTS[: -len(schema._TOLD + schema._ANSWERS)]:
         old.execute(statement)
     old.execute("PRAGMA user_version = 3")
     for channel in (b"follows on", b"waits"):
@@ -303,12 +303,15 @@ def test_a_store_of_the_version_before_is_brought_up_to_date() -> None:
         (b"waits",),
     )
     old.execute("INSERT INTO items (channel, seq, digest) VALUES (x'01', 1, x'02')")
+    for name in ("account", "refusal 7"):
+        old.execute("INSERT INTO records (name, body) VALUES (?, x'00')", (name,))
 
     for connection in (old, new):
         schema.prepare(connection)
 
     assert old.execute("SELECT channel FROM log_channels").fetchall() == [(b"follows on",)]
     assert old.execute("SELECT told FROM items").fetchall() == [(None,)]
+    assert old.execute("SELECT name FROM records").fetchall() == [("account",)]
     columns = (
         "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c ORDER BY 1, 2"
     )

@@ -13,12 +13,12 @@ import os
 import sys
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import typer
 
 from liaison.errors import LiaisonError
+from liaison.values import dataclass
 from liaison_auditor.errors import Exit, exit_code
 from liaison_auditor.output import Output
 

@@ -31,21 +31,15 @@ async def ack(
     answer: Annotated[Reply, typer.Argument(help="What to answer.")] = Reply.ROGER,
     note: Annotated[str, typer.Option(help="A sentence that goes with it.")] = "",
 ) -> None:
-    """Acknowledge a message. Every member of its channel sees the receipt."""
-    import asyncio
+    """Acknowledge a message. Every member of its channel sees the receipt.
 
+    The answer is stored here before it goes out, so one that the relay does not
+    take now goes out with the next command that reaches it.
+    """
     async with clients.open_client(cli) as client:
-        found = await client.message(message)
-        try:
-            async with asyncio.timeout(_SECONDS):
-                await clients.reach(client)
-                await clients.catch_up(client)
-                sent = await found.acknowledge(answer.value, note)
-        except TimeoutError as e:
-            raise clients.QueuedError(
-                f"the relay did not take the answer within {_SECONDS:.0f} seconds",
-                hint="it is stored, and goes out with liaison channels sync",
-            ) from e
+        found = await clients.newest(cli, client, lambda: client.message(message))
+        queued = await found.acknowledge(answer.value, note, wait=False)
+        sent = await clients.answered(client, queued, _SECONDS)
     record = {"message": str(found.id), "answer": answer.value, "state": str(sent.state)}
     number = str(found.id)[: messages.ID_DIGITS]
     cli.out.record(record, f"[{number}] {answer.value} {sent.state}")

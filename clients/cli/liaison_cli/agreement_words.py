@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from liaison.labels import Label, LabelError
@@ -14,6 +13,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.canonical import JSON
 from liaison.policy.changes import Change, FieldChange
 from liaison.policy.who import Pattern
+from liaison.values import dataclass
 from liaison_cli.terminal import clean_line
 
 _NOTHING: Final = frozenset({"no", "for nothing"})

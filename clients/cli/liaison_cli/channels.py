@@ -6,19 +6,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liaison.errors import UnavailableError
+from liaison.errors import RefusedError, UnavailableError
 from liaison.model import DeviceId, EndpointId
 from liaison_cli import clients
 from liaison_cli.context import Context, command
 from liaison_cli.errors import AmbiguousError
+from liaison_cli.messages import ID_DIGITS
 from liaison_cli.terminal import clean_line
 
 if TYPE_CHECKING:
-    from liaison_sdk import Channel, Client
+    from liaison_sdk import Channel, Client, Sent
 
 app = typer.Typer(
     help="Channels: list, create, change members.", no_args_is_help=True, rich_markup_mode=None
 )
+
+
+class UnsentError(RefusedError):
+    """Something that waited on this device was refused."""
+
+    code = "cli.unsent"
+
+
 ChannelArgument = Annotated[str, typer.Argument(help="A channel's name, or digits of its id.")]
 
 
@@ -158,10 +167,13 @@ async def sync(
         float, typer.Option("--timeout", help="Seconds to wait at most.", min=0)
     ] = 60,
 ) -> None:
-    """Fetch everything that waits at the relay and send everything queued."""
+    """Fetch everything that waits at the relay and send everything queued.
+
+    Exits 1 where the relay, or the agreement, does not let something of it through.
+    """
     async with clients.open_client(cli) as client:
         before = len(await client.history())
-        waiting = len(await client.outbox())
+        waiting = await client.queued()
         await clients.reach(client)
         try:
             await client.sync(seconds)
@@ -171,8 +183,29 @@ async def sync(
                 hint="run it again: it goes on where it stopped",
             ) from e
         received = len(await client.history()) - before
-        sent = waiting - len(await client.outbox())
-    cli.out.record({"received": received, "sent": sent}, f"{received} received, {sent} sent")
+        still = {one.number for one in await client.queued()}
+        ruled = [one for one in waiting if one.number not in still]
+        refused = [told for one in ruled if (told := await _refusal(client, one))]
+    sent = len(ruled) - len(refused)
+    record = {"received": received, "sent": sent, "refused": len(refused)}
+    more = f", {len(refused)} refused" if refused else ""
+    cli.out.record(record, f"{received} received, {sent} sent{more}")
+    for told in refused:
+        cli.out.note(told)
+    if refused:
+        raise UnsentError("not everything could be sent", hint="liaison read shows it, and why")
+
+
+async def _refusal(client: Client, queued: Sent) -> str:
+    """Return why something that was queued was refused; empty where it was not."""
+    try:
+        await client.ruling(queued)
+    except RefusedError as e:
+        what = f"[{str(queued.message_id)[:ID_DIGITS]}]"
+        if queued.answer is not None:
+            what = f"{queued.answer} to {what}"
+        return f"{what} was refused: {e.message}"
+    return ""
 
 
 async def _synced_channel(cli: Context, client: Client, name: str) -> Channel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from liaison.errors import LiaisonError, UnavailableError, UnknownError
@@ -27,7 +27,7 @@ _LOCALES: Final = ("LC_ALL", "LC_MESSAGES", "LANG")
 
 
 class QueuedError(UnavailableError):
-    """The message is stored but the relay has not taken it yet."""
+    """The message, or the answer, is stored but the relay has not taken it yet."""
 
     code = "cli.queued"
 
@@ -112,11 +112,62 @@ async def accepted(client: Client, sending: Coroutine[Any, Any, Sent], seconds: 
         QueuedError: the relay has not taken it; it is stored and goes out later.
         UnreachableError: the relay can't be reached, and it was not stored.
     """
+    before = {message.id for message in await client.outbox()}
+
+    async def stored() -> list[MessageId]:
+        return [message.id for message in await client.outbox() if message.id not in before]
+
+    outcome = await _in_time(client, sending, seconds, stored)
+    if not isinstance(outcome, str):
+        return outcome
+    waiting = await stored()
+    if not waiting:
+        raise UnreachableError(outcome, unchanged="nothing was sent or stored")
+    from liaison_cli.messages import ID_DIGITS
+
+    raise QueuedError(
+        f"{outcome}: [{str(waiting[-1])[:ID_DIGITS]}] waits on this device",
+        hint="it is stored, and goes out with liaison channels sync; don't send it again",
+    )
+
+
+async def answered(client: Client, answer: Sent, seconds: float) -> Sent:
+    """Wait until the relay has taken an answer that is stored; see `accepted`.
+
+    Args:
+        client: whose answer it is.
+        answer: what `Message.acknowledge` returned.
+        seconds: to wait at most.
+
+    Raises:
+        QueuedError: the relay has not taken it; it goes out later.
+    """
+
+    async def stored() -> list[Sent]:
+        return [answer]
+
+    outcome = await _in_time(client, client.ruling(answer), seconds, stored)
+    if not isinstance(outcome, str):
+        return outcome
+    from liaison_cli.messages import ID_DIGITS
+
+    raise QueuedError(
+        f"{outcome}: the answer to [{str(answer.message_id)[:ID_DIGITS]}] waits on this device",
+        hint="it is stored, and goes out with liaison channels sync; don't give it again",
+    )
+
+
+async def _in_time(
+    client: Client,
+    work: Coroutine[Any, Any, Sent],
+    seconds: float,
+    stored: Callable[[], Awaitable[Sequence[object]]],
+) -> Sent | str:
+    """Return what the relay said of a message, or why it said nothing."""
     import asyncio
 
-    before = {message.id for message in await client.outbox()}
-    task = asyncio.ensure_future(sending)
-    refusal = asyncio.ensure_future(_refusal(client, before))
+    task = asyncio.ensure_future(work)
+    refusal = asyncio.ensure_future(_refusal(client, stored))
     try:
         async with asyncio.timeout(seconds):
             await asyncio.wait(
@@ -124,25 +175,16 @@ async def accepted(client: Client, sending: Coroutine[Any, Any, Sent], seconds: 
             )
             if task.done() or client.connected:
                 return await task
-            why = "the relay can't be reached"
+            return "the relay can't be reached"
     except TimeoutError:
-        why = f"the relay did not answer within {seconds:.0f} seconds"
+        return f"the relay did not answer within {seconds:.0f} seconds"
     finally:
         task.cancel()
         refusal.cancel()
         await asyncio.wait({task, refusal})
-    stored = [message.id for message in await client.outbox() if message.id not in before]
-    if not stored:
-        raise UnreachableError(why, unchanged="nothing was sent or stored")
-    from liaison_cli.messages import ID_DIGITS
-
-    raise QueuedError(
-        f"{why}: [{str(stored[-1])[:ID_DIGITS]}] waits on this device",
-        hint="it is stored, and goes out with liaison channels sync; don't send it again",
-    )
 
 
-async def _refusal(client: Client, before: Collection[MessageId]) -> None:
+async def _refusal(client: Client, stored: Callable[[], Awaitable[Sequence[object]]]) -> None:
     """Return when an attempt to connect has failed and the message is safe in the outbox.
 
     It goes on as long as there is a connection, or hope of one; then somebody else gives up.
@@ -154,12 +196,12 @@ async def _refusal(client: Client, before: Collection[MessageId]) -> None:
             # Without a limit: until the next attempt that fails.
             await client.wait_connected()
         except LiaisonError:
-            stored = any(message.id not in before for message in await client.outbox())
+            is_stored = bool(await stored())
         else:
-            stored = False
-        # Also before it returns: where the failure is for good, `Channel.send` says so itself.
+            is_stored = False
+        # Also before it returns: where the failure is for good, the client says so itself.
         await asyncio.sleep(_LOOK_SECONDS)
-        if stored:
+        if is_stored:
             return
 
 

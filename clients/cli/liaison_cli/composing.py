@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from liaison.model import EndpointId, Precedence
+from liaison.values import dataclass
 from liaison_cli import offices
 from liaison_cli.errors import FileProblemError, UsageProblemError
 

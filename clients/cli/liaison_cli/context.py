@@ -13,13 +13,14 @@ import inspect
 import os
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from liaison.errors import LiaisonError
+from liaison.values import dataclass
 from liaison_cli.errors import (
     Exit,
     FileProblemError,

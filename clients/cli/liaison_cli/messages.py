@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from liaison_cli.rulebook import Remarks
     from liaison_sdk import Message
     from liaison_sdk.drafts import DraftView
-    from liaison_sdk.message import Attachment
+    from liaison_sdk.message import Attachment, ReceiptView
 
 ID_DIGITS: Final = 8
 """Digits of an id that people see; any unambiguous prefix of four names a message."""
@@ -68,6 +68,9 @@ def record(message: Message, remarks: Remarks) -> dict[str, Any]:
                 "answer": str(r.answer) if r.answer else None,
                 "at": int(r.at.timestamp()),
                 "note": r.note or None,
+                "state": str(r.state),
+                "reason": r.reason or None,
+                "reason_code": r.reason_code or None,
             }
             for r in message.receipts
         ],
@@ -130,11 +133,22 @@ def _lines(message: Message, remarks: Remarks) -> Iterator[str]:
     for r in message.receipts:
         answer = f" {r.answer}" if r.answer else ""
         note = f": {clean_line(r.note)}" if r.note else ""
-        yield f"RECEIPT  {r.sender} {r.status}{answer}{note}"
+        yield f"RECEIPT  {r.sender} {r.status}{answer}{note}{_not_taken(r)}"
     if message.reason:
         rule = f" ({clean_line(message.reason_code)})" if message.reason_code else ""
         yield f"REASON   {clean_line(message.reason)}{rule}"
     yield ""
+
+
+def _not_taken(receipt: ReceiptView) -> str:
+    """Say of an own answer that it waits, or why it never goes out."""
+    state = str(receipt.state)
+    if state == "queued":
+        return " (waits on this device)"
+    if state == "refused":
+        code = f", {clean_line(receipt.reason_code)}" if receipt.reason_code else ""
+        return f" (refused: {clean_line(receipt.reason)}{code})"
+    return ""
 
 
 def _addressees(to: Sequence[EndpointId], copy: Sequence[EndpointId]) -> Iterator[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from liaison.errors import LiaisonError
+from liaison.values import dataclass
 
 if TYPE_CHECKING:
     from liaison.model import ChannelId
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _SECONDS: Final = 2.0
 """How long a message waits for what is only said beside it."""
 _ANSWERED: Final = frozenset({"received", "accepted"})
+_SAID: Final = frozenset({"received", "accepted"})
+"""States of a receipt that others can see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Remarks:
 
     Args:
         acknowledge_by: when readers should have acknowledged it; None without such a rule.
-        acknowledged: whether this device's endpoint has acknowledged it.
+        acknowledged: whether this device's endpoint has acknowledged it, and the relay has that.
         reply_by: when readers should have replied.
     """
 
@@ -56,7 +58,9 @@ class Rulebook:
         return Remarks(
             acknowledge_by=None if times is None else by(times.acknowledge),
             acknowledged=any(
-                r.sender.endpoint == own and str(r.status) == "acknowledged"
+                r.sender.endpoint == own
+                and str(r.status) == "acknowledged"
+                and str(r.state) in _SAID
                 for r in message.receipts
             ),
             reply_by=None if times is None else by(times.reply),

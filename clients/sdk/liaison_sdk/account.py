@@ -7,7 +7,7 @@ changes by anything that the relay serves.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from liaison.crypto import x509_path
@@ -17,6 +17,7 @@ from liaison.envelope import cbor
 from liaison.model import DeviceId
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.values import dataclass
 from liaison_sdk.errors import NotEnrolledError
 from liaison_sdk.http import Login
 from liaison_sdk.store import Transaction, meta

@@ -7,7 +7,6 @@ straight from the relay.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -18,6 +17,7 @@ from liaison.policy.exclusion import Exclusion
 from liaison.policy.lifecycle import Participation, Phase
 from liaison.policy.participation import Statement
 from liaison.policy.standing import Standing
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ import mimetypes
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -26,6 +25,7 @@ from liaison.errors import MalformedError
 from liaison.model import BlobId, ChannelId
 from liaison.policy import contents
 from liaison.policy.channel_policy import ChannelPolicy
+from liaison.values import dataclass
 from liaison.wire.problems import RemoteError
 from liaison_sdk import files, transfers
 from liaison_sdk.environment import Environment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -12,6 +12,7 @@ from liaison.envelope.header import Kind
 from liaison.labels import Label
 from liaison.model import ChannelId, DeviceId, EndpointId, Precedence
 from liaison.policy.simulate import Simulation
+from liaison.values import dataclass
 from liaison_sdk.attachments import OutgoingFile, Report
 from liaison_sdk.composing import Draft
 from liaison_sdk.message import Message, Sent

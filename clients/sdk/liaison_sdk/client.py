@@ -423,9 +423,27 @@ class Client:
         """See `Message.send_released`, which is the way to call this."""
         return await self._parts.releaser.send(message, wait=wait)
 
-    async def acknowledge(self, message: Message, answer: Answer, note: str) -> Sent:
+    async def acknowledge(
+        self, message: Message, answer: Answer, note: str, *, wait: bool = True
+    ) -> Sent:
         """See `Message.acknowledge`."""
-        return await self._parts.sender.acknowledge(message, answer, note)
+        return await self._parts.sender.acknowledge(message, answer, note, wait=wait)
+
+    async def queued(self) -> list[Sent]:
+        """Return the own messages and answers that the relay has not ruled on, oldest first.
+
+        An answer bears the id of the message that it is about.
+        """
+        return await self._parts.sender.queued()
+
+    async def ruling(self, queued: Sent) -> Sent:
+        """Wait for what the relay says of a message or an answer that was queued.
+
+        Raises:
+            MessageRefusedError: it refused for good.
+            StatusOverdueError, CredentialUnloggedError: it can't be encrypted now, and stays queued.
+        """
+        return await self._parts.sender.ruling(queued.channel, queued.message_id, queued.number)
 
     async def outbox(self) -> list[Message]:
         """Return the own messages that the relay has not accepted yet, oldest first."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from liaison.crypto import kdf, suites
@@ -26,6 +26,7 @@ from liaison.mls.group import Group, StagedCommit, stage_commit
 from liaison.mls.proposals import Proposal, Remove
 from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
+from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.problems import RemoteError
 from liaison_sdk import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from liaison.envelope import content as contents
 from liaison.envelope.cbor import Item
@@ -15,6 +15,7 @@ from liaison.policy import contents as judging
 from liaison.policy import labelling, languages
 from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import Decision, SendMessage
+from liaison.values import dataclass
 from liaison_sdk import judgement
 from liaison_sdk.environment import Environment
 from liaison_sdk.store import Transaction, messages, outbox

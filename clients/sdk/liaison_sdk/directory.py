@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from liaison.crypto import x509_path
 from liaison.crypto.x509_path import CertifiedDevice
 from liaison.errors import LiaisonError
 from liaison.model import DeviceId
 from liaison.policy.agreement import Agreement
+from liaison.values import dataclass
 from liaison.wire import v1
 from liaison_sdk.environment import Environment
 

@@ -9,7 +9,7 @@ may be about; what they have in common is united.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -25,6 +25,7 @@ from liaison.policy import sending
 from liaison.policy.agreement import Agreement
 from liaison.policy.requests import Decision, Released, deny
 from liaison.trust import check_content, verify_release
+from liaison.values import dataclass
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import NotADraftError
 from liaison_sdk.store import Transaction, messages

@@ -8,7 +8,6 @@ never from what the relay says.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.mls.extensions import Extension
@@ -23,6 +22,7 @@ from liaison.policy.fields import format_instant
 from liaison.policy.requests import Decision
 from liaison.policy.standing import Standing
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
+from liaison.values import dataclass
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import StatusOverdueError
 from liaison_sdk.groups import CertifiedLeaf

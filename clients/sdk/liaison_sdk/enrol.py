@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,7 @@ from liaison.errors import UnavailableError
 from liaison.policy import enrolment
 from liaison.policy.enrolment import Code, SealedRequest
 from liaison.policy.keys import VerifyKey
+from liaison.values import dataclass
 from liaison.wire.problems import RemoteError
 from liaison_sdk import account as accounts
 from liaison_sdk import key_packages

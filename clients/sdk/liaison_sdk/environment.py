@@ -10,12 +10,13 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, TypeVar
 
 from liaison.crypto import secret
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId
+from liaison.values import dataclass
 from liaison_sdk.account import Account
 from liaison_sdk.events import Event
 from liaison_sdk.groups import GroupCache

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from liaison.model import ChannelId
+from liaison.values import dataclass
 
 
 class EventKind(StrEnum):

@@ -8,7 +8,6 @@ reads from the store's verified documents.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from liaison import trust
 from liaison.envelope.content import Content
@@ -36,6 +35,7 @@ from liaison.policy.requests import Request
 from liaison.policy.standing import EVERYONE, Standing
 from liaison.policy.statement import Reason, UnseenReason
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
+from liaison.values import dataclass
 from liaison_sdk import duties, renewals
 from liaison_sdk.environment import Environment
 from liaison_sdk.groups import certified

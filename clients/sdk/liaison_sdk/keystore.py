@@ -21,13 +21,14 @@ import json
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Final, Self
 
 from liaison.crypto import kdf, secret
 from liaison.crypto.aead import TAG_SIZE
 from liaison.crypto.errors import DecryptionError
+from liaison.values import dataclass
 from liaison_sdk import files, system_keyring
 from liaison_sdk.errors import (
     KeystoreExistsError,

@@ -8,7 +8,7 @@ for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId, PartyCode
@@ -18,6 +18,7 @@ from liaison.tlog.channels import ChannelView
 from liaison.tlog.entries import pseudonym
 from liaison.tlog.errors import QuorumError
 from liaison.trust import log as trusted
+from liaison.values import dataclass
 from liaison.wire.log import (
     MAX_CHANNELS,
     MAX_CREDENTIALS,

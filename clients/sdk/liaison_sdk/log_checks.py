@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -38,6 +38,7 @@ from liaison.tlog.policy import Cosigned
 from liaison.tlog.proof import TlogProof
 from liaison.tlog.text import from_base64, to_base64
 from liaison.trust import log as trusted
+from liaison.values import dataclass
 from liaison.wire.log import LogAnswer, ProvenEntry
 from liaison_sdk.store.items import Told
 

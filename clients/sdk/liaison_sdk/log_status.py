@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -10,6 +10,7 @@ from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
 from liaison.tlog.errors import ForkError, ShrunkError
 from liaison.trust import log as trusted
+from liaison.values import dataclass
 from liaison_sdk import log_asking, log_checks
 from liaison_sdk.environment import Environment
 from liaison_sdk.store import Transaction, generations, logs, walks

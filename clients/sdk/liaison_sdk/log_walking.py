@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from liaison.errors import LiaisonError
@@ -23,6 +23,7 @@ from liaison.tlog.errors import ForkError, ProofError
 from liaison.tlog.merkle import HASH_BYTES, CompactRange
 from liaison.tlog.note import Note
 from liaison.tlog.tiles import WIDTH, Tile, TileTree
+from liaison.values import dataclass
 from liaison.wire.problems import RemoteError
 from liaison_sdk import log_keeping
 from liaison_sdk.environment import Environment

@@ -5,11 +5,12 @@ The rules of markings are loaded when the first one is shown: sending needs none
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from liaison.errors import LiaisonError
 from liaison.labels import Label
+from liaison.values import dataclass
 
 if TYPE_CHECKING:
     from liaison.labels import LabelPolicy

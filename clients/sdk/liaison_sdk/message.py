@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,14 @@ from liaison.errors import LiaisonError
 from liaison.labels import Label
 from liaison.model import ChannelId, DeviceId, EndpointId, MessageId, Precedence, format_dtg
 from liaison.policy import labelling
+from liaison.values import dataclass
 from liaison_sdk import drafts
 from liaison_sdk.attachments import Report
 from liaison_sdk.drafts import DraftPart, DraftView, Inspection
 from liaison_sdk.errors import AttachmentMalformedError
 from liaison_sdk.markings import Marker
 from liaison_sdk.names import unique_names
+from liaison_sdk.store.answers import AnswerRecord
 from liaison_sdk.store.messages import MessageRecord, MessageState
 
 if TYPE_CHECKING:
@@ -57,7 +59,19 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptView:
-    """What one device said about a message."""
+    """What one device said about a message.
+
+    Args:
+        sender: the device; this one, too.
+        status: what became of the message there.
+        at: the device's time.
+        answer: what the reader has answered.
+        code: why the message could not be shown there.
+        note: a sentence that goes with the answer.
+        state: RECEIVED; of an own answer QUEUED until the relay has ruled, then ACCEPTED or
+            REFUSED.
+        reason_code, reason: why an own answer is refused.
+    """
 
     sender: DeviceId
     status: Status
@@ -65,6 +79,9 @@ class ReceiptView:
     answer: Answer | None = None
     code: str = ""
     note: str = ""
+    state: MessageState = MessageState.RECEIVED
+    reason_code: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +95,8 @@ class Sent:
         seq: its place in the channel, once accepted.
         accepted_at: the relay's time, once accepted.
         number: its place in this device's outbox.
+        answer: what it says where it is an answer; then `message_id` is the message's that it is
+            about.
     """
 
     message_id: MessageId
@@ -86,6 +105,7 @@ class Sent:
     seq: int | None = None
     accepted_at: datetime | None = None
     number: int = 0
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +139,7 @@ class Message:
         late: whether it should be by now, and was reported.
         given_up: whether it was logged in a part of the log that the parties have given up since.
         shown: whether a reader was given it.
-        receipts: what others said about it.
+        receipts: what others said about it, and what this device has answered.
         draft: what is to be reviewed, released and sent, where the message carries that.
     """
 
@@ -172,14 +192,26 @@ class Message:
         """What replies and receipts name it by."""
         return None if self.sender is None else MessageRef(self.sender, self.id)
 
-    async def acknowledge(self, answer: Answer | str = Answer.ROGER, note: str = "") -> Sent:
+    async def acknowledge(
+        self, answer: Answer | str = Answer.ROGER, note: str = "", *, wait: bool = True
+    ) -> Sent:
         """Tell the channel what this reader answers.
+
+        It is stored here before it goes out, in the order in which it was said; the same
+        said again while it waits is said once.
+
+        Args:
+            answer: what.
+            note: a sentence that goes with it.
+            wait: whether to wait until the relay has accepted it.
 
         Raises:
             PolicyRefusedError: the agreement does not let this device send receipts.
+            ChannelClosedError: this device is not in the channel any more.
+            MessageRefusedError: the relay refused it for good.
             ValueError: no such answer.
         """
-        return await self.client.acknowledge(self, Answer(answer), note)
+        return await self.client.acknowledge(self, Answer(answer), note, wait=wait)
 
     async def review(self) -> Sent:
         """Sign the draft in this message as its reviewer, and send it on in this channel.
@@ -241,6 +273,7 @@ def view(
     client: Client,
     channel_name: str,
     receipts: Sequence[tuple[DeviceId, bytes]],
+    answers: Sequence[AnswerRecord],
     draft: DraftView | None,
     marker: Marker,
     now: int,
@@ -252,6 +285,7 @@ def view(
         client: that it acts through.
         channel_name: display name of its channel.
         receipts: who sent which receipt about it.
+        answers: what this device has answered.
         draft: that it carries.
         marker: shows its label.
         now: Unix seconds: what has expired is not shown.
@@ -292,7 +326,10 @@ def view(
         logged=record.logged is not None and record.logged >= 0,
         late=record.late and record.logged is None,
         given_up=record.logged is not None and record.logged < 0,
-        receipts=tuple(_receipt(sender, data) for sender, data in receipts),
+        receipts=(
+            *(_receipt(sender, Receipt.decode(data)) for sender, data in receipts),
+            *(_answer(client.device, answer) for answer in answers),
+        ),
         draft=draft,
         number=record.number or 0,
         marker=marker,
@@ -304,11 +341,17 @@ def view(
 def sent(
     record: MessageRecord | None, channel: ChannelId, message_id: MessageId, number: int
 ) -> Sent:
-    """Return what a sender is told about an own message; a receipt has no record."""
+    """Return what a sender is told about an own message."""
     if record is None:
         return Sent(message_id, channel, MessageState.ACCEPTED, number=number)
     accepted = None if record.time_ms is None else _time(record.time_ms / 1000)
     return Sent(message_id, channel, record.state, record.seq, accepted, number)
+
+
+def answered(record: AnswerRecord) -> Sent:
+    """Return what a reader is told about an own answer; its place in the channel is not kept."""
+    ref, answer = record.receipt.ref, record.receipt.answer
+    return Sent(ref.message_id, record.channel, record.state, number=record.number, answer=answer)
 
 
 def draft_view(
@@ -389,8 +432,16 @@ def _attachments(content: Content) -> tuple[Attachment, ...]:
     )
 
 
-def _receipt(sender: DeviceId, data: bytes) -> ReceiptView:
-    receipt = Receipt.decode(data)
+def _answer(own: DeviceId, answer: AnswerRecord) -> ReceiptView:
+    return replace(
+        _receipt(own, answer.receipt),
+        state=answer.state,
+        reason_code=answer.reason_code,
+        reason=answer.reason,
+    )
+
+
+def _receipt(sender: DeviceId, receipt: Receipt) -> ReceiptView:
     return ReceiptView(
         sender=sender,
         status=receipt.status,

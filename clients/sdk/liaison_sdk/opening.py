@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from liaison.values import dataclass
 from liaison_sdk import account as accounts
 from liaison_sdk.account import Account
 from liaison_sdk.channel_book import ChannelBook

@@ -48,7 +48,7 @@ from liaison_sdk.errors import (
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.log_credentials import CredentialUnloggedError
 from liaison_sdk.log_following import LogFollower
-from liaison_sdk.store import Transaction, channels, items, messages, meta, outbox, refusals
+from liaison_sdk.store import Transaction, answers, channels, items, messages, meta, outbox
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.items import Told
 from liaison_sdk.store.messages import MessageState
@@ -396,7 +396,9 @@ def refuse(env: Environment, tx: Transaction, row: OutboxRecord, code: str, reas
         refused = replace(message, state=MessageState.REFUSED, reason_code=code, reason=reason)
         messages.save_outcome(tx, refused)
     else:
-        refusals.save(tx, row.number, code, reason)
+        answer = answers.rule(tx, row.number, MessageState.REFUSED, code, reason)
+        if answer is not None:
+            reason = f"the answer to {answer.receipt.ref.message_id} was refused: {reason}"
     env.ruled(tx, row.number)
     env.announce(tx, Event(EventKind.REFUSED, row.channel, reason))
 
@@ -410,6 +412,8 @@ def _accept(env: Environment, tx: Transaction, row: OutboxRecord, answer: Accept
             message, state=MessageState.ACCEPTED, seq=answer.seq, time_ms=answer.time_ms
         )
         messages.save_outcome(tx, accepted)
+    else:
+        answers.rule(tx, row.number, MessageState.ACCEPTED)
 
 
 def _told(env: Environment, row: OutboxRecord, answer: Accepted) -> Told | None:

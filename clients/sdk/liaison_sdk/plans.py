@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, TypeAlias
 
 from liaison.mls.effects import QueuedProposal
@@ -13,6 +13,7 @@ from liaison.mls.proposals import Proposal, Remove
 from liaison.policy import statement
 from liaison.policy.agreement import Agreement
 from liaison.policy.channel_rules import KeyRules
+from liaison.values import dataclass
 from liaison_sdk import duties, renewals
 from liaison_sdk.duties import Due
 from liaison_sdk.environment import Environment

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from liaison.envelope.header import Header
+from liaison.envelope.header import Header, MessageRef
 from liaison.model import ChannelId, DeviceId
 from liaison_sdk import drafts
 from liaison_sdk import message as views
@@ -16,7 +16,7 @@ from liaison_sdk.environment import Environment
 from liaison_sdk.errors import MessageAmbiguousError, MessageUnknownError, NotADraftError
 from liaison_sdk.markings import Marker
 from liaison_sdk.message import Message
-from liaison_sdk.store import Transaction, channels, messages
+from liaison_sdk.store import Transaction, answers, channels, messages
 from liaison_sdk.store import receipts as receipt_table
 from liaison_sdk.store.messages import MessageRecord
 from liaison_sdk.trust_store import AgreementMissingError
@@ -104,11 +104,13 @@ class Reader:
 
     def _view(self, tx: Transaction, record: MessageRecord) -> Message:
         channel = channels.load(tx, record.channel)
+        ref = MessageRef(record.sender, record.message_id) if record.sender else None
         return views.view(
             record,
             client=self._client,
             channel_name=channel.name if channel else str(record.channel),
             receipts=receipt_table.load(tx, record.channel, record.message_id, record.sender),
+            answers=answers.about(tx, record.channel, ref) if ref else (),
             draft=self._draft(tx, record),
             marker=self._marker(tx, Header.decode(record.header) if record.header else None),
             now=self._env.now,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from liaison.envelope.header import Header, Kind, MessageRef
@@ -10,8 +11,10 @@ from liaison.model import DeviceId, Precedence
 from liaison_sdk import composing
 from liaison_sdk.composing import Draft
 from liaison_sdk.environment import Environment
-from liaison_sdk.store import Transaction, outbox
+from liaison_sdk.store import Transaction, answers, outbox
+from liaison_sdk.store.answers import AnswerRecord
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
+from liaison_sdk.store.messages import MessageState
 
 _MOST_WAITING: Final = 16
 """Own messages of a channel that may wait before failures go unreported."""
@@ -29,11 +32,20 @@ def queue_answer(
 ) -> int:
     """Queue an acknowledgement; return its number in the outbox.
 
+    Where the same is the last that waits to be said about the message, its number is
+    returned, and nothing is queued: who says it again while the relay is away means it once.
+
     Raises:
         PolicyRefusedError: the agreement does not let this device send receipts.
     """
     receipt = Receipt(ref, Status.ACKNOWLEDGED, env.now, answer=answer, note=note)
-    return _queue(env, tx, record, receipt, precedence, required=True)
+    earlier = answers.about(tx, record.channel, ref)[-1:]
+    for last in earlier:
+        if last.state is MessageState.QUEUED and replace(last.receipt, at=receipt.at) == receipt:
+            return last.number
+    number = _queue(env, tx, record, receipt, precedence, required=True)
+    answers.insert(tx, AnswerRecord(number, record.channel, receipt))
+    return number
 
 
 def queue_failure(

@@ -8,7 +8,7 @@ all of them again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from liaison.crypto import suites
@@ -21,6 +21,7 @@ from liaison.policy import labelling
 from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
 from liaison.trust import sign_draft
+from liaison.values import dataclass
 from liaison_sdk import committing, composing, drafts
 from liaison_sdk.attachments import OutgoingFile, Report
 from liaison_sdk.composing import Composed, Draft

@@ -25,7 +25,8 @@ from liaison_sdk.composing import Composed, Draft
 from liaison_sdk.environment import Environment, first_of
 from liaison_sdk.errors import MessageRefusedError, MessageUnknownError
 from liaison_sdk.message import Message, Sent
-from liaison_sdk.store import Transaction, channels, messages, outbox, refusals
+from liaison_sdk.store import Transaction, answers, channels, messages, outbox
+from liaison_sdk.store.answers import AnswerRecord
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.messages import MessageRecord, MessageState
 
@@ -139,7 +140,7 @@ class Sender:
             return refused_by(simulation, deny(e.rule, e.message))
         return simulation
 
-    async def acknowledge(self, about: Message, answer: Answer, note: str) -> Sent:
+    async def acknowledge(self, about: Message, answer: Answer, note: str, *, wait: bool) -> Sent:
         """See `Message.acknowledge`."""
         env, ref = self._env, about.ref
         if ref is None:
@@ -151,8 +152,30 @@ class Sender:
                 env, tx, record, ref, answer, note=note, precedence=about.action
             )
 
-        number = await env.write(queue)
-        return await self.ruling(about.channel_id, about.id, number)
+        try:
+            number = await env.write(queue)
+        except PolicyRefusedError as e:
+            known = await env.read(lambda tx: self._open(tx, about.channel_id)[0])
+            if not await refreshing.after_news(env, known.agreement_id, e):
+                raise
+            number = await env.write(queue)
+        if wait:
+            return await self.ruling(about.channel_id, about.id, number)
+        return Sent(about.id, about.channel_id, MessageState.QUEUED, number=number, answer=answer)
+
+    async def queued(self) -> list[Sent]:
+        """See `Client.queued`."""
+
+        def look(tx: Transaction) -> list[Sent]:
+            found = [
+                Sent(row.message_id, row.channel, own.state, number=row.number)
+                for row in outbox.waiting(tx, -1)
+                if (own := messages.find_own(tx, row.channel, row.message_id)) is not None
+            ]
+            found += [message.answered(one) for one in answers.waiting(tx)]
+            return sorted(found, key=lambda sent: sent.number)
+
+        return await self._env.read(look)
 
     def _judge(
         self, tx: Transaction, channel: ChannelId, draft: Draft, *, unreleased: bool
@@ -188,28 +211,32 @@ class Sender:
         """
         env = self._env
 
-        def look(tx: Transaction) -> tuple[bool, MessageRecord | None, tuple[str, str] | None]:
+        def look(tx: Transaction) -> tuple[bool, MessageRecord | None, AnswerRecord | None]:
             waiting = outbox.load(tx, number) is not None
             own = messages.find_own(tx, channel, message_id)
-            return waiting, own, refusals.load(tx, number)
+            return waiting, own, answers.load(tx, number)
 
-        own = env.rulings.setdefault(number, asyncio.Event())
         try:
-            waiting, record, refusal = await env.read(look)
-            while waiting:
+            while True:
+                own = env.rulings.setdefault(number, asyncio.Event())
+                # Another process of the device may be the one that sends it.
+                outside = env.changes.next_outside()
+                waiting, record, answer = await env.read(look)
+                if not waiting:
+                    break
                 env.check()
                 if channel in env.blocked:
                     # It stays in the outbox, and goes out when that is over.
                     raise env.blocked[channel]
-                # Another process of the device may be the one that sends it.
-                await first_of(own, env.changes.next_outside())
-                waiting, record, refusal = await env.read(look)
+                await first_of(own, outside)
         finally:
-            env.rulings.pop(number, None)
-        if record is not None and record.state is MessageState.REFUSED:
-            refusal = (record.reason_code, record.reason)
-        if refusal is not None:
-            raise MessageRefusedError(refusal[1], remote_code=refusal[0])
+            # Whoever else waits for it looks once more, and then waits for an event of its own.
+            env.rulings.pop(number, own).set()
+        ruled = answer or record
+        if ruled is not None and ruled.state is MessageState.REFUSED:
+            raise MessageRefusedError(ruled.reason, remote_code=ruled.reason_code)
+        if answer is not None:
+            return message.answered(answer)
         return message.sent(record, channel, message_id, number)
 
 

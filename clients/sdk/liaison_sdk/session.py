@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from liaison.crypto.errors import SignatureError
 from liaison.crypto.signing import Signer
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.values import dataclass
 from liaison.wire import handshake, v1
 from liaison_sdk import exchange
 from liaison_sdk.errors import RelayUntrustedError

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
@@ -22,6 +21,7 @@ from liaison.policy.errors import SignatureMissingError
 from liaison.policy.exclusion import Exclusion
 from liaison.policy.participation import Statement
 from liaison.policy.standing import EVERYONE, Standing
+from liaison.values import dataclass
 from liaison_sdk.store import Transaction, documents
 
 _T = TypeVar("_T")

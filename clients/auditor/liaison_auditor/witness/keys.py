@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from liaison.crypto.signing import Signer, SigningKey
 from liaison.tlog.errors import VerifierKeyError
 from liaison.tlog.text import from_base64, to_base64
 from liaison.tlog.vkey import SignatureType, VerifierKey
+from liaison.values import dataclass
 from liaison_auditor.errors import FileProblemError, KeyFileError
 
 _PREFIX: Final = "PRIVATE+KEY+"

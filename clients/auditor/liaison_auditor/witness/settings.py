@@ -6,12 +6,13 @@ import os
 import tempfile
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 from liaison.tlog.errors import VerifierKeyError
 from liaison.tlog.vkey import SignatureType, VerifierKey
+from liaison.values import dataclass
 from liaison_auditor.errors import ConfigurationError, FileProblemError
 
 MAX_LOGS: Final = 1000

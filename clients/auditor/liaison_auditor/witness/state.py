@@ -17,7 +17,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from liaison.tlog.errors import ForkError, ProofError, WitnessBehindError
 from liaison.tlog.note import Note
 from liaison.tlog.vkey import VerifierKey
 from liaison.tlog.witness import AddCheckpoint
+from liaison.values import dataclass
 from liaison_auditor.errors import WitnessStateError
 
 REMEMBERED: Final = 10_000

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from http import HTTPStatus
 from typing import Final, TypeVar
@@ -27,6 +27,7 @@ from liaison.policy.exclusion import Exclusion
 from liaison.policy.lifecycle import Event, Participation
 from liaison.policy.participation import Statement
 from liaison.policy.standing import Standing
+from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.problems import RemoteError
 from liaison_sdk import agreements

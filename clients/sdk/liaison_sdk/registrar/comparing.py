@@ -7,7 +7,6 @@ tells of.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,6 +18,7 @@ from liaison.policy.revocation import RevocationList
 from liaison.tlog.commitment import Value
 from liaison.tlog.entries import Entry
 from liaison.tlog.fields import EntryType
+from liaison.values import dataclass
 from liaison_sdk.log_checks import Proven
 from liaison_sdk.registrar.state import OfficeState, Said, WatchAlarm, WatchedLog
 

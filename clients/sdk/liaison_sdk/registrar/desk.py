@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from liaison.crypto.signing import SignatureScheme
@@ -24,6 +23,7 @@ from liaison.policy.lifecycle import Event
 from liaison.policy.participation import Statement
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.policy.revocation import Reason
+from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.handshake import Office
 from liaison_sdk.agreements import AgreementStanding, HistoryEntry

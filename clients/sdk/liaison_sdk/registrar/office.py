@@ -9,7 +9,7 @@ the office is in its books, so that it can be revoked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -23,6 +23,7 @@ from liaison.policy.keys import VerifyKey
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.policy.revocation import Reason, RevocationList, RevokedCertificate
+from liaison.values import dataclass
 from liaison_sdk.keystore import DEFAULT_PARAMETERS, Argon2Parameters
 from liaison_sdk.registrar.errors import (
     CertificateUnknownError,

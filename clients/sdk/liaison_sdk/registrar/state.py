@@ -8,13 +8,14 @@ files of their own (`store`), each opened only by what signs with it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final, Self
 
 from liaison.crypto.signing import SignatureScheme
 from liaison.model import DeviceId
 from liaison.policy.canonical import from_base64, to_base64
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.values import dataclass
 from liaison_sdk.registrar.errors import OfficeStateError
 
 FORMAT: Final = "liaison.registrar/4"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from liaison.errors import LiaisonError
@@ -26,6 +26,7 @@ from liaison.tlog.errors import ForkError, QuorumError
 from liaison.tlog.merkle import CompactRange
 from liaison.tlog.tiles import Tile
 from liaison.trust import log as trusted
+from liaison.values import dataclass
 from liaison.wire.log import LogQuery
 from liaison.wire.problems import RemoteError
 from liaison_sdk import log_checks, log_walking

@@ -7,13 +7,14 @@ with every message.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from liaison.crypto import secret
 from liaison.envelope import cbor
 from liaison.model import ChannelId
+from liaison.values import dataclass
 from liaison_sdk.store.base import Row, Transaction
 
 STAMP_SIZE: Final = 16

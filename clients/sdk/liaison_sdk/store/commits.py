@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from liaison.crypto import kdf
 from liaison.envelope import cbor
 from liaison.model import ChannelId
+from liaison.values import dataclass
 from liaison_sdk.store.base import Transaction
 from liaison_sdk.store.channels import GroupBlobs
 

@@ -5,11 +5,12 @@ Under the seal, as all that was verified of logs.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Any
 
 from liaison.envelope import cbor
 from liaison.model import ChannelId
+from liaison.values import dataclass
 from liaison_sdk.store.base import Transaction
 
 

@@ -6,11 +6,12 @@ With it stands what the item has to say in the agreement's log, until the log wa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 from liaison.envelope import cbor
 from liaison.model import ChannelId
+from liaison.values import dataclass
 from liaison_sdk.store.base import Transaction
 
 Value: TypeAlias = str | int | tuple[str, ...] | None

@@ -7,12 +7,12 @@ under the seal, so that nobody can put an older state in their place.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from liaison.envelope import cbor
 from liaison.model import ChannelId
+from liaison.values import dataclass
 from liaison_sdk.store.base import Row, Transaction
 from liaison_sdk.store.items import Value
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Final
 
 from liaison.envelope import cbor
 from liaison.model import ChannelId, DeviceId, MessageId, Precedence
+from liaison.values import dataclass
 from liaison_sdk.store.base import Row, Transaction
 
 

@@ -8,13 +8,14 @@ because an epoch may end before a message got through; then the row goes.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Final
 
 from liaison.crypto import kdf
 from liaison.envelope import cbor
 from liaison.model import ChannelId, MessageId, Precedence
+from liaison.values import dataclass
 from liaison_sdk.store.base import Row, Transaction
 
 

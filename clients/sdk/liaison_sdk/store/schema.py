@@ -8,7 +8,7 @@ from typing import Final
 
 from liaison_sdk.errors import NewerStoreError
 
-VERSION: Final = 4
+VERSION: Final = 5
 
 # `about` is the device that sent the message: two devices may give two messages one id.
 _RECEIPTS: Final = """
@@ -119,6 +119,22 @@ _TOLD: Final = (
     """,
 )
 
+# Own answers to messages; the number is that of the row of the outbox.
+_ANSWERS: Final = (
+    """
+    CREATE TABLE answers (
+        number INTEGER PRIMARY KEY,
+        channel BLOB NOT NULL,
+        message_id BLOB NOT NULL,
+        about TEXT NOT NULL,
+        state TEXT NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX answers_by_message ON answers (channel, message_id)",
+    "CREATE INDEX answers_waiting ON answers (number) WHERE state = 'queued'",
+)
+
 _STATEMENTS: Final = (
     """
     CREATE TABLE meta (
@@ -219,6 +235,7 @@ _STATEMENTS: Final = (
     _RECEIPTS,
     *_LOGS,
     *_TOLD,
+    *_ANSWERS,
 )
 
 # What brings a store of an earlier version to the next one.
@@ -235,6 +252,8 @@ _STEPS: Final = {
     ),
     2: _LOGS,
     3: _TOLD,
+    # Why an answer was refused stood apart, and only for a while.
+    4: (*_ANSWERS, "DELETE FROM records WHERE name LIKE 'refusal %'"),
 }
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from liaison.envelope import cbor
+from liaison.values import dataclass
 from liaison_sdk.store.base import Transaction
 
 
