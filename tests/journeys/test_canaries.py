@@ -16,6 +16,8 @@ from tests.support.theatre import Theatre, read_all, start_actor
 pytestmark = pytest.mark.xdist_group("journeys")
 
 _PIECE = 1 << 20
+STEM = f"canary-{secrets.token_hex(12)}"
+"""What every canary begins with: where this is not, none of them is."""
 
 
 def memory_of(pid: int) -> bytes:
@@ -45,11 +47,16 @@ def forms(canary: str) -> list[bytes]:
     return [canary.encode(), canary.encode("utf-16-le"), canary.encode().hex().encode()]
 
 
+def places(data: bytes) -> list[bytes]:
+    """What stands in data where canaries are; one look for each form finds all of them."""
+    return [data[at : at + 2 * len(form)] for form in forms(STEM) if (at := data.find(form)) >= 0]
+
+
 @pytest.fixture(scope="module")
 def canaries(theatre: Theatre, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Fifty strings in texts, a channel's name, a subject, a note, a file's name and its bytes."""
-    words = [f"canary-{secrets.token_hex(12)}" for _ in range(5)]
-    prefix = f"canary-{secrets.token_hex(12)}"
+    words = [f"{STEM}-{what}" for what in ("name", "subject", "note", "file", "inside")]
+    prefix = f"{STEM}-text"
     name, subject, note, file_name, inside = words
     channel = theatre.open_channel(name, OFFICER)
     actor = start_actor(theatre.attache, channel, "--prefix", prefix, "--count", "45")
@@ -72,9 +79,10 @@ def test_no_file_and_no_log_of_the_relay_holds_a_canary(
     files = [f for f in relay.data.rglob("*") if f.is_file()] + [relay.log]
     contents = [(f.name, f.read_bytes()) for f in files]
 
-    found = [(n, c) for n, data in contents for c in canaries for form in forms(c) if form in data]
+    found = [(name, place) for name, data in contents for place in places(data)]
 
     assert len(canaries) == 50
+    assert all(canary.startswith(STEM) for canary in canaries)
     assert sum(len(data) for _, data in contents) > 50_000
     assert found == []
 
@@ -85,8 +93,9 @@ def test_the_relays_memory_holds_no_canary(theatre: Theatre, canaries: list[str]
         pytest.skip("only root may read the memory of a process that forbids dumps")
     memory = memory_of(pid)
 
-    found = [c for c in canaries for form in forms(c) if form in memory]
+    found = places(memory)
 
     # The search itself works: what the relay must know is there.
     assert OFFICER.encode() in memory
+    assert all(canary.startswith(STEM) for canary in canaries)
     assert found == []
