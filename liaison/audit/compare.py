@@ -9,7 +9,6 @@ log: it is proof.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from liaison.audit.errors import BundleForkError, IncomparableError
@@ -19,6 +18,7 @@ from liaison.tlog import merkle, tiles
 from liaison.tlog.merkle import HASH_BYTES
 from liaison.tlog.policy import Policy
 from liaison.tlog.tiles import WIDTH, Tile
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -24,6 +23,7 @@ from liaison.tlog.disclosure import Disclosure, Sealed
 from liaison.tlog.entries import Entry
 from liaison.tlog.errors import EntryError
 from liaison.tlog.fields import OPEN, SCHEMAS, EntryType
+from liaison.values import dataclass
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)

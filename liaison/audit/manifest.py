@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from liaison.audit.errors import ManifestError
@@ -19,6 +18,7 @@ from liaison.tlog.entries import MAX_TIME, PolicyRef
 from liaison.tlog.merkle import MAX_SIZE
 from liaison.tlog.text import from_base64_hash, to_base64
 from liaison.tlog.tiles import WIDTH
+from liaison.values import dataclass
 
 FORMAT: Final = "liaison.bundle/1"
 NAME: Final = "manifest.json"

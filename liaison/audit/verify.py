@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Final, TypeVar
 
@@ -28,6 +27,7 @@ from liaison.tlog.errors import StateError
 from liaison.tlog.merkle import HASH_BYTES, CompactRange
 from liaison.tlog.note import MAX_NOTE_BYTES, Note
 from liaison.tlog.policy import MAX_POLICY_BYTES, Cosigned, Policy
+from liaison.values import dataclass
 
 _MAX_COMPACT_BYTES: Final = 64 * HASH_BYTES
 _MAX_VERIFIER_BYTES: Final = 1 << 20

@@ -6,13 +6,13 @@ one key; who derives the key sees to that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from liaison.crypto.errors import DecryptionError
+from liaison.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

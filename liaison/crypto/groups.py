@@ -9,7 +9,7 @@ point. Whatever a peer sent is checked here and nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, x448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from liaison.crypto.errors import KeyFormatError
+from liaison.values import dataclass
 
 
 class GroupKey(Protocol):

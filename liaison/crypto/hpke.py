@@ -7,11 +7,12 @@ library's `Suite` and the working group's vectors. Source: RFC 9180.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from liaison.crypto.aead import AEAD
 from liaison.crypto.kdf import HKDF
 from liaison.crypto.kem import KEM
+from liaison.values import dataclass
 
 _MODE_BASE = b"\x00"
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from nacl import bindings
 
 from liaison.crypto.errors import MACError
+from liaison.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

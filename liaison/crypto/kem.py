@@ -17,7 +17,7 @@ draft-irtf-cfrg-concrete-hybrid-kems.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import mlkem
@@ -32,6 +32,7 @@ from liaison.crypto.kdf import (
     HKDF_SHA512,
     labeled_derive_shake256,
 )
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

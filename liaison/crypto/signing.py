@@ -9,7 +9,6 @@ scalar at full length (ECDSA). Certificates are `liaison.crypto.x509`'s.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Protocol, Self
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from liaison.crypto import ed25519
 from liaison.crypto.errors import KeyFormatError, SignatureError, UnsupportedSchemeError
+from liaison.values import dataclass
 
 
 class SignatureScheme(StrEnum):

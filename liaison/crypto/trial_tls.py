@@ -8,7 +8,7 @@ web's certificates have nothing to do with those of `liaison.crypto.x509`.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from liaison.values import dataclass
 
 LIFETIME: Final = timedelta(days=90)
 _SKEW: Final = timedelta(hours=1)

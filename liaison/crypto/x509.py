@@ -8,7 +8,7 @@ Times are Unix seconds. Parsing proves nothing about who issued a certificate:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Self, TypeVar
 
 from cryptography import x509
@@ -22,6 +22,7 @@ from liaison.crypto.errors import KeyFormatError, UnsupportedSchemeError
 from liaison.crypto.signing import SignatureScheme
 from liaison.errors import MalformedError, VerificationError
 from liaison.model import URI_SCHEME, DeviceId, IdentifierError, PartyCode
+from liaison.values import dataclass
 
 MAX_CERTIFICATE_BYTES: Final = 16 * 1024
 """ML-DSA-87 needs some 7.5 KiB; anything past this is refused unread."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -25,6 +24,7 @@ from liaison.crypto.x509 import (
     Root,
 )
 from liaison.model import DeviceId, PartyCode
+from liaison.values import dataclass
 
 MAX_CHAIN: Final = 4
 """Certificates in a chain, the root included if it was sent."""

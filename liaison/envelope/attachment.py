@@ -7,7 +7,7 @@ open the attachment and nobody else can.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Self
 
 from liaison.crypto.secret import CHUNK_OVERHEAD, CHUNK_SIZE, sealed_size
@@ -15,6 +15,7 @@ from liaison.envelope.content import External
 from liaison.envelope.errors import ContentError
 from liaison.errors import LiaisonError
 from liaison.model import BlobId
+from liaison.values import dataclass
 
 URL_PREFIX: Final = "liaison-blob:"
 STREAM_AES_256_GCM: Final = 0xF001

@@ -10,7 +10,7 @@ Source: draft-ietf-mimi-content-08.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Final, Self, TypeAlias
@@ -20,6 +20,7 @@ from liaison.envelope import cbor
 from liaison.envelope.cbor import Item
 from liaison.envelope.errors import ContentError, ContentTooLargeError
 from liaison.errors import LiaisonError
+from liaison.values import dataclass
 
 SALT_BYTES: Final = 16
 MIMI_ID_BYTES: Final = 32

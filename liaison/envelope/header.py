@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum
 from typing import Final, Self, TypeVar
 
@@ -22,6 +22,7 @@ from liaison.envelope.errors import HeaderError, HeaderVersionError
 from liaison.envelope.release import Release
 from liaison.errors import MalformedError
 from liaison.model import DeviceId, EndpointId, MessageId, Precedence
+from liaison.values import dataclass
 
 _Number = TypeVar("_Number", bound=IntEnum)
 _H = TypeVar("_H", bound="Header")

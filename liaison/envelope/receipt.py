@@ -7,7 +7,6 @@ That its sender is who it says follows from MLS, not from the receipt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
 
@@ -18,6 +17,7 @@ from liaison.envelope.errors import ContentError
 from liaison.envelope.header import MessageRef
 from liaison.errors import LiaisonError
 from liaison.model import DeviceId, MessageId
+from liaison.values import dataclass
 
 MEDIA_TYPE: Final = "application/vnd.liaison.receipt+cbor"
 VERSION: Final = 1

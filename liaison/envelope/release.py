@@ -10,7 +10,7 @@ right ones `liaison.policy.evaluate` decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 from typing import Final, Self
 
@@ -19,6 +19,7 @@ from liaison.envelope import cbor
 from liaison.envelope.cbor import Item
 from liaison.envelope.errors import ReleaseError
 from liaison.model import ChannelId
+from liaison.values import dataclass
 
 MAX_SIGNATURES: Final = 4
 MAX_CHAIN: Final = 4

@@ -11,13 +11,13 @@ Source: ADatP-4774 (A)(1), appendix 2, annex A.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Self
 
 from liaison.labels import stanag4774, xml
 from liaison.labels.errors import ClearanceError
 from liaison.labels.shape import Child, Listing, Shape, build, read
 from liaison.labels.stanag4774 import Category, PolicyIdentifier
+from liaison.values import dataclass
 
 NAMESPACE: Final = "urn:nato:stanag:4774:confidentialityclearance:1:0"
 PREFIX: Final = "sclr"

@@ -13,13 +13,13 @@ ones not at all.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from liaison.labels.clearance import Clearance
 from liaison.labels.errors import LabelError
 from liaison.labels.label import Label
 from liaison.labels.rules import Pair
+from liaison.values import dataclass
 
 if TYPE_CHECKING:
     from liaison.labels.policy import LabelPolicy

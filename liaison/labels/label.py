@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Self
 
 from liaison.crypto import kdf
+from liaison.values import dataclass
 
 SALT_BYTES: Final = 16
 _DOMAIN: Final = b"liaison label v1\0"

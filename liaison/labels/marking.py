@@ -10,7 +10,6 @@ Source: ADatP-4774.1 §3.5; Open XML SPIF, schema 2.1, markingCode.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.labels.label import Label
@@ -24,6 +23,7 @@ from liaison.labels.spif import (
     PrivacyMark,
     QualifierCode,
 )
+from liaison.values import dataclass
 
 _FLAGS: Final = frozenset(
     {

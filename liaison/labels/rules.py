@@ -8,7 +8,6 @@ contradicts itself is refused here, not when the first message meets it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from liaison.labels.errors import SpifError
@@ -24,6 +23,7 @@ from liaison.labels.spif import (
     kind_of,
 )
 from liaison.labels.stanag4774 import CategoryType
+from liaison.values import dataclass
 
 Pair: TypeAlias = tuple[str, str]
 """A category: the name of its tag set and its value."""

@@ -9,11 +9,12 @@ gets in.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from liaison.errors import MalformedError
 from liaison.labels.xml import Element
+from liaison.values import dataclass
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ Source: Open XML SPIF, schema 2.1 (xmlspif.org); ADatP-4774.1 chapter 3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from liaison.labels.stanag4774 import CategoryType
+from liaison.values import dataclass
 
 
 class MarkingCode(StrEnum):

@@ -13,7 +13,7 @@ GenericValue, the root ConfidentialityLabel of older versions) the text counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -21,6 +21,7 @@ from typing import Any, Final, Self
 from liaison.labels import codecs, xml
 from liaison.labels.errors import LabelError
 from liaison.labels.shape import Attribute, Child, Leaf, Shape, build, read
+from liaison.values import dataclass
 
 NAMESPACE: Final = "urn:nato:stanag:4774:confidentialitymetadatalabel:1:0"
 PREFIX: Final = "s4774"

@@ -12,7 +12,6 @@ Source: ADatP-4778 (A)(1) §4.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.labels import codecs, stanag4774, xml
@@ -20,6 +19,7 @@ from liaison.labels.errors import LabelError
 from liaison.labels.shape import Attribute, Shape, build, read
 from liaison.labels.stanag4774 import ConfidentialityLabel
 from liaison.labels.xml import Element
+from liaison.values import dataclass
 
 NAMESPACE: Final = "urn:nato:stanag:4778:bindinginformation:1:0"
 PREFIX: Final = "s4778"

@@ -13,11 +13,12 @@ value has one byte string. Source: Canonical XML 1.0 §2.3.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from xml.parsers import expat
 
 from liaison.labels.errors import XMLError
+from liaison.values import dataclass
 
 XML_NAMESPACE: Final = "http://www.w3.org/XML/1998/namespace"
 _SEPARATOR: Final = "\x1f"  # can't stand in XML, so not in a namespace either

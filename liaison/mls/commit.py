@@ -9,7 +9,7 @@ Source: RFC 9420 §12.4.1.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from liaison import codec
 from liaison.crypto.signing import Signer
@@ -48,6 +48,7 @@ from liaison.mls.validation import proposals as proposal_checks
 from liaison.mls.validation import tree as tree_checks
 from liaison.mls.validation.judge import Judge
 from liaison.mls.welcome import GroupSecrets, make_welcome
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

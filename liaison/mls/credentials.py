@@ -11,12 +11,12 @@ Source: RFC 9420 §5.3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from liaison import codec
 from liaison.codec import MalformedMessageError, Reader
 from liaison.mls.errors import CredentialInvalidError
+from liaison.values import dataclass
 
 MAX_LIFETIME_SECONDS: Final = 91 * 86_400
 """The widest lifetime that a key package may have: ninety days and a day for clock skew."""

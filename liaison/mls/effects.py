@@ -6,12 +6,11 @@ come to equal ones; `removed_self` is the members' own addition.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from liaison.mls.extensions import Extension
 from liaison.mls.framing import Sender
 from liaison.mls.leaf import LeafNode
 from liaison.mls.proposals import PreSharedKeyID, Proposal, ReInit
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ Source: RFC 9420 §7.2, §11.1, §12.1.8.1, §13.4.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Self
 
 from liaison import codec
 from liaison.codec import MalformedMessageError, Reader
 from liaison.mls.credentials import Credential
+from liaison.values import dataclass
 
 APPLICATION_ID: Final = 0x0001
 RATCHET_TREE: Final = 0x0002

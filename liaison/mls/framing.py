@@ -9,7 +9,6 @@ Source: RFC 9420 §6.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Self
 
@@ -23,6 +22,7 @@ from liaison.mls.key_package import KeyPackage
 from liaison.mls.leaf import MLS10
 from liaison.mls.messages import Commit, GroupInfo, Welcome
 from liaison.mls.proposals import Proposal, encode_proposal, read_proposal
+from liaison.values import dataclass
 
 
 class WireFormat(IntEnum):

@@ -7,7 +7,7 @@ Source: RFC 9420 §10.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Self
 
 from liaison import codec
@@ -19,6 +19,7 @@ from liaison.mls import extensions as ext
 from liaison.mls.errors import SignatureInvalidError, WrongWireFormatError
 from liaison.mls.extensions import Extension, read_extensions
 from liaison.mls.leaf import MLS10, LeafNode
+from liaison.values import dataclass
 
 WIRE_FORMAT: Final = 5
 """The wire format of a key package in an MLSMessage."""

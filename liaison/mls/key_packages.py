@@ -8,7 +8,7 @@ Source: RFC 9420 §10.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Self
 
 from liaison import codec
@@ -22,6 +22,7 @@ from liaison.mls.errors import SnapshotError
 from liaison.mls.extensions import Extension
 from liaison.mls.key_package import KeyPackage
 from liaison.mls.leaf import MLS10, Capabilities, LeafNode, LeafSource, Lifetime
+from liaison.values import dataclass
 
 _VERSION: Final = 1
 

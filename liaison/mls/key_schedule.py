@@ -8,7 +8,7 @@ Source: RFC 9420 §8.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from liaison import codec
@@ -16,6 +16,7 @@ from liaison.crypto.kem import KeyPair
 from liaison.crypto.suites import CipherSuite
 from liaison.mls.errors import MissingPskError
 from liaison.mls.proposals import PreSharedKeyID, PskType
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

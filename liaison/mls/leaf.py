@@ -6,7 +6,7 @@ Source: RFC 9420 §7.1, §7.2.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 from typing import Final, Self
 
@@ -23,6 +23,7 @@ from liaison.mls.extensions import (
     Extension,
     read_extensions,
 )
+from liaison.values import dataclass
 
 MLS10: Final = 1
 """The only protocol version."""

@@ -5,7 +5,7 @@ Source: RFC 9420 §7.6, §8.1, §12.4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Self
 
 from liaison import codec
@@ -18,6 +18,7 @@ from liaison.mls.errors import SignatureInvalidError
 from liaison.mls.extensions import Extension, read_extensions
 from liaison.mls.leaf import MLS10, LeafNode
 from liaison.mls.proposals import ProposalOrRef, encode_proposal_or_ref, read_proposal_or_ref
+from liaison.values import dataclass
 
 MAX_EPOCH: Final = (1 << 64) - 1
 """The highest number of an epoch: the last that a message can name."""

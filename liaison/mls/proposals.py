@@ -9,7 +9,6 @@ Source: RFC 9420 §12.1, §8.4, §12.4.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Final, Self
 
@@ -18,6 +17,7 @@ from liaison.codec import MalformedMessageError, Reader
 from liaison.mls.extensions import Extension, read_extensions
 from liaison.mls.key_package import KeyPackage
 from liaison.mls.leaf import LeafNode
+from liaison.values import dataclass
 
 
 class ProposalType(IntEnum):

@@ -9,7 +9,7 @@ Source: RFC 9420 §6.2, §6.3.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from liaison import codec
@@ -32,6 +32,7 @@ from liaison.mls.framing import (
 from liaison.mls.leaf import LeafNode
 from liaison.mls.secret_tree import Limits, RatchetKind, SecretTree
 from liaison.mls.validation import framing as checks
+from liaison.values import dataclass
 
 DEFAULT_BUCKETS: Final = (256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 """Sizes that a message's encrypted content is padded up to, in bytes."""

@@ -10,7 +10,7 @@ Source: RFC 9420 §12; §16.5 for the delivery service's view.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final, Self
 
 from liaison import codec
@@ -53,6 +53,7 @@ from liaison.mls.validation import leaf as leaf_checks
 from liaison.mls.validation import proposals as proposal_checks
 from liaison.mls.validation import tree as tree_checks
 from liaison.mls.validation.judge import Judge
+from liaison.values import dataclass
 
 MAX_PENDING: Final = 4096
 """How many proposals may wait for a commit; beyond that the oldest is forgotten."""

@@ -8,7 +8,7 @@ Source: RFC 9420 §6, §12.4.2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from liaison.crypto.errors import CryptoError
 from liaison.mls import framing, key_schedule, protection, transcript, tree_kem
@@ -34,6 +34,7 @@ from liaison.mls.public_group import advance, begin_commit, queue_proposal, veri
 from liaison.mls.state import Group, begin, expire, succeed
 from liaison.mls.validation import framing as checks
 from liaison.mls.validation.judge import Judge
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ Source: RFC 9420 §9.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum
 from typing import Self
 
 from liaison.crypto.suites import CipherSuite
 from liaison.mls import tree_math
 from liaison.mls.errors import EpochForgottenError, KeyUsedError, TooFarAheadError
+from liaison.values import dataclass
 
 
 class RatchetKind(IntEnum):

@@ -12,7 +12,6 @@ Source: RFC 9420 §12.2, §12.4.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from liaison.errors import LiaisonError
 from liaison.mls import evolution
@@ -34,6 +33,7 @@ from liaison.mls.proposals import (
 from liaison.mls.public_group import PublicGroup
 from liaison.mls.validation import leaf as leaf_checks
 from liaison.mls.validation.judge import Judge
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

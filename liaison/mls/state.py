@@ -7,7 +7,7 @@ Members only. The verbs are in `liaison.mls.group`; the bytes for storage in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from liaison.crypto.signing import Signer
 from liaison.crypto.suites import CipherSuite
@@ -24,6 +24,7 @@ from liaison.mls.proposals import PreSharedKeyID, PskType, ReInit
 from liaison.mls.protection import MessageKeys
 from liaison.mls.public_group import PublicGroup
 from liaison.mls.secret_tree import Limits, RatchetKind, SecretTree
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ Source: RFC 9420 §4, §7.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Self
 
 from liaison import codec
@@ -22,6 +22,7 @@ from liaison.crypto.suites import CipherSuite
 from liaison.mls import tree_math
 from liaison.mls.errors import InvalidTreeError, NotAMemberError
 from liaison.mls.leaf import MAX_LEAF, LeafNode, Node, ParentNode
+from liaison.values import dataclass
 
 _LEAF: Final = 1
 _PARENT: Final = 2

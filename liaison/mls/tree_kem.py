@@ -9,7 +9,7 @@ Source: RFC 9420 §7.4, §7.5, §7.6.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from liaison.crypto.errors import CryptoError
 from liaison.crypto.suites import CipherSuite
@@ -18,6 +18,7 @@ from liaison.mls.errors import InvalidCommitError
 from liaison.mls.leaf import ParentNode
 from liaison.mls.messages import HPKECiphertext, UpdatePath, UpdatePathNode
 from liaison.mls.tree import PathStep, RatchetTree
+from liaison.values import dataclass
 
 LABEL = b"UpdatePathNode"
 

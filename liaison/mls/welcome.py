@@ -8,7 +8,7 @@ Source: RFC 9420 §12.4.3.1.
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 
 from liaison import codec
@@ -29,6 +29,7 @@ from liaison.mls.state import Group, begin
 from liaison.mls.validation import framing as framing_checks
 from liaison.mls.validation import group_info as checks
 from liaison.mls.validation.judge import Judge
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Self
@@ -38,6 +38,7 @@ from liaison.policy.party import FIELDS as PARTY_FIELDS
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.policy.who import Who, who_document, who_from_node
+from liaison.values import dataclass
 
 FORMAT: Final = "liaison.agreement/1"
 MAX_AGREEMENT_BYTES: Final = 512 * 1024

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
 
@@ -17,6 +16,7 @@ from liaison.policy.canonical import JSON
 from liaison.policy.fields import Node, format_duration
 from liaison.policy.keys import VerifyKey
 from liaison.policy.who import Who, who_document, who_from_node
+from liaison.values import dataclass
 
 MAX_CATEGORIES: Final = 256
 MAX_SPIF_BYTES: Final = 200_000

@@ -7,7 +7,7 @@ worked out by the same rules that decide later.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from liaison.envelope.header import Kind
 from liaison.model import EndpointId
@@ -16,6 +16,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.canonical import JSON
 from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.fields import format_instant
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

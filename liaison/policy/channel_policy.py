@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, Final, Self
 
@@ -28,6 +28,7 @@ from liaison.policy.channel_rules import (
 )
 from liaison.policy.fields import Node, format_duration
 from liaison.policy.who import Who, who_document, who_from_node
+from liaison.values import dataclass
 
 MAX_MEMBERS: Final = 2000
 MAX_MESSAGE_BYTES: Final = 960 * 1024

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final, Self
@@ -19,6 +18,7 @@ from liaison.model import Precedence
 from liaison.policy.canonical import JSON
 from liaison.policy.fields import Node, format_duration, format_instant
 from liaison.policy.who import Who, who_document, who_from_node
+from liaison.values import dataclass
 
 MAX_RULES: Final = 64
 MAX_ATTACHMENT_BYTES: Final = 16 * 1024**3

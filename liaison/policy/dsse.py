@@ -10,7 +10,7 @@ Source: DSSE protocol 1.0 (secure-systems-lab/dsse).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Self
 
 from liaison.crypto.errors import SignatureError
@@ -20,6 +20,7 @@ from liaison.policy.canonical import to_base64
 from liaison.policy.errors import DocumentError, SignatureMissingError
 from liaison.policy.fields import Node
 from liaison.policy.keys import VerifyKey
+from liaison.values import dataclass
 
 MAX_SIGNATURES: Final = 256
 _MAX_SIGNATURE_BYTES: Final = 8192

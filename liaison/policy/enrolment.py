@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Self
 
 from liaison.crypto import kdf, secret, x509_path
@@ -31,6 +31,7 @@ from liaison.policy.fields import Node
 from liaison.policy.keys import VerifyKey
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
+from liaison.values import dataclass
 
 LOOKUP_BYTES: Final = 16
 SECRET_BYTES: Final = 16

@@ -7,7 +7,6 @@ with its own signature in one envelope. It is final.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.crypto.signing import Signer
@@ -18,6 +17,7 @@ from liaison.policy.agreement_rules import ExclusionRule
 from liaison.policy.canonical import JSON
 from liaison.policy.errors import DocumentError, SignatureMissingError
 from liaison.policy.fields import Node, format_instant
+from liaison.values import dataclass
 
 FORMAT: Final = "liaison.exclusion/1"
 PAYLOAD_TYPE: Final = "application/vnd.liaison.exclusion.v1+json"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Final, NoReturn, TypeAlias, TypeVar
@@ -18,6 +17,7 @@ from liaison.errors import LiaisonError
 from liaison.policy import canonical
 from liaison.policy.canonical import JSON
 from liaison.policy.errors import DocumentError
+from liaison.values import dataclass
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Self
 
 from liaison.crypto import kdf, signing
@@ -11,6 +10,7 @@ from liaison.crypto.signing import SignatureScheme, Signer
 from liaison.errors import LiaisonError
 from liaison.policy.canonical import JSON, to_base64
 from liaison.policy.fields import Node
+from liaison.values import dataclass
 
 MAX_KEYS: Final = 8
 """Keys of one kind that a document may name: one in use, others during a change."""

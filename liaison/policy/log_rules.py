@@ -6,12 +6,12 @@ an amendment that names the head of the one before. Each has a generation and a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Self
 
 from liaison.crypto import kdf
 from liaison.policy.canonical import JSON, to_base64
 from liaison.policy.fields import Node, format_duration
+from liaison.values import dataclass
 
 MAX_GENERATION: Final = 1000
 MAX_SIZE: Final = 2**53 - 1

@@ -8,7 +8,7 @@ long; a renewal says the same again. Which state may follow which is in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Self
 
 from liaison.crypto.signing import Signer
@@ -19,6 +19,7 @@ from liaison.policy.canonical import JSON
 from liaison.policy.errors import DocumentError, StatementOrderError
 from liaison.policy.fields import Node, format_instant
 from liaison.policy.lifecycle import Event, Participation
+from liaison.values import dataclass
 
 FORMAT: Final = "liaison.participation/1"
 PAYLOAD_TYPE: Final = "application/vnd.liaison.participation.v1+json"

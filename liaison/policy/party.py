@@ -8,7 +8,6 @@ the fingerprints of its keys by another way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Self
 
 from liaison.crypto.x509 import Root
@@ -19,6 +18,7 @@ from liaison.policy.canonical import JSON, to_base64
 from liaison.policy.errors import DocumentError
 from liaison.policy.fields import Node
 from liaison.policy.keys import MAX_KEYS, VerifyKey, keys_document, keys_from_node
+from liaison.values import dataclass
 
 FORMAT: Final = "liaison.party/1"
 MAX_PARTY_BYTES: Final = 512 * 1024

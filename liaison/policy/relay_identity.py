@@ -7,7 +7,6 @@ itself is trusted by nobody.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, Self
 
 from liaison.crypto.signing import SignatureScheme
@@ -16,6 +15,7 @@ from liaison.policy import canonical
 from liaison.policy.canonical import JSON
 from liaison.policy.fields import Node
 from liaison.policy.keys import VerifyKey, keys_document, keys_from_node
+from liaison.values import dataclass
 
 FORMAT: Final = "liaison.relay/1"
 MAX_RELAY_BYTES: Final = 128 * 1024

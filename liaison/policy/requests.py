@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from liaison.envelope.header import Header
 from liaison.envelope.release import Part
 from liaison.model import EndpointId
 from liaison.policy.errors import PolicyRefusedError
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ good.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
 
@@ -22,6 +21,7 @@ from liaison.policy.errors import DocumentError, RevocationOrderError, StaleRevo
 from liaison.policy.fields import Node, format_instant
 from liaison.policy.keys import VerifyKey
 from liaison.policy.party import Party
+from liaison.values import dataclass
 
 FORMAT: Final = "liaison.revocations/1"
 PAYLOAD_TYPE: Final = "application/vnd.liaison.revocations.v1+json"

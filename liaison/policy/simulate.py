@@ -9,7 +9,7 @@ and stops nobody. Addressees outside the group get nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -20,6 +20,7 @@ from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.evaluate import evaluate
 from liaison.policy.requests import Decision, SendMessage
 from liaison.policy.standing import Standing
+from liaison.values import dataclass
 
 
 class Fate(StrEnum):

@@ -7,7 +7,7 @@ signature under the agreement is its word: it takes part.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from liaison.policy.errors import StatementOrderError
 from liaison.policy.exclusion import Exclusion
 from liaison.policy.lifecycle import Participation, Phase
 from liaison.policy.participation import Statement
+from liaison.values import dataclass
 
 _LEFT: Final = frozenset({Participation.WITHDRAWN, Participation.EXCLUDED})
 _AT_LEAST: Final = 2

@@ -16,7 +16,6 @@ agreement lets clocks differ.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Final
@@ -34,6 +33,7 @@ from liaison.policy.participation import Statement
 from liaison.policy.party import Party
 from liaison.policy.revocation import RevocationList
 from liaison.policy.standing import Standing
+from liaison.values import dataclass
 
 VERSION: Final = 1
 _V, _KIND, _DOCUMENT = range(3)

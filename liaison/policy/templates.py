@@ -7,7 +7,7 @@ here is a default of the program: what an agreement does not say is not allowed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -39,6 +39,7 @@ from liaison.policy.log_rules import LogRules
 from liaison.policy.party import Party
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.policy.who import Pattern, Who
+from liaison.values import dataclass
 
 _DAY: Final = 86400
 _HOUR: Final = 3600

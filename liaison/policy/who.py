@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final, Self
 
 from liaison.errors import LiaisonError, MalformedError
 from liaison.model import EndpointId, PartyCode
 from liaison.policy.canonical import JSON
 from liaison.policy.fields import Node
+from liaison.values import dataclass
 
 MAX_PATTERNS: Final = 500
 _ROLE: Final = re.compile(r"role:([a-z][a-z0-9-]{0,39})")

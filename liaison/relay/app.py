@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from ssl import SSLContext
 from typing import Self
@@ -50,6 +50,7 @@ from liaison.relay.streams import Streams
 from liaison.relay.succeeding import Successors
 from liaison.relay.writer import Writer
 from liaison.storage.engine import Database
+from liaison.values import dataclass
 from liaison.wire.frames import Close
 
 

@@ -19,7 +19,6 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -35,6 +34,7 @@ from liaison.relay.log_audit import Standing
 from liaison.relay.settings import Settings
 from liaison.relay.version import VERSION
 from liaison.storage.engine import BUSY_TIMEOUT_MS, Database
+from liaison.values import dataclass
 
 FORMAT: Final = "liaison-relay-backup/1"
 MANIFEST: Final = "manifest.json"

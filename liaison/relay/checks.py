@@ -14,7 +14,6 @@ import shutil
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sized
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -27,6 +26,7 @@ from liaison.relay.identity import RelayKeys
 from liaison.relay.log_audit import Standing
 from liaison.relay.settings import Settings, TLSMode
 from liaison.storage.engine import Database
+from liaison.values import dataclass
 
 LOW_DISK: Final = 1 << 30
 BEHIND: Final = 60

@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -48,6 +47,7 @@ from liaison.tlog.policy import Policy
 from liaison.tlog.tiles import WIDTH
 from liaison.tlog.vkey import SignatureType, VerifierKey
 from liaison.trust import log as trust_log
+from liaison.values import dataclass
 
 
 class NothingToExportError(UnknownError):

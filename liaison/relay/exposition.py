@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, Self, TypeVar
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
@@ -30,6 +29,7 @@ from liaison.relay.metrics import EVERY, Histogram, Metrics
 from liaison.relay.scrape import Facts, Scrape
 from liaison.relay.version import VERSION
 from liaison.relay.writer import MAX_WAITING
+from liaison.values import dataclass
 
 Value = tuple[tuple[str, ...], float | Histogram]
 """The labels' values, and what is counted."""

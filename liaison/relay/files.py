@@ -11,11 +11,11 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from liaison.relay.errors import LockedError, NotInitialisedError
+from liaison.values import dataclass
 
 SETTINGS_FILE: Final = "liaison-relay.toml"
 ENV_DATA: Final = "LIAISON_RELAY_DATA"

@@ -11,7 +11,7 @@ them better than the file system does. None of them opens a message.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from liaison.policy.relay_identity import RelayIdentity
 from liaison.relay import files
 from liaison.relay.errors import AlreadyInitialisedError, KeyFileError
 from liaison.relay.files import DataDir
+from liaison.values import dataclass
 
 IDENTITY_SCHEME: Final = SignatureScheme.ED25519
 LOG_SCHEME: Final = SignatureScheme.ED25519

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from liaison.policy.keys import VerifyKey
@@ -25,6 +24,7 @@ from liaison.tlog.merkle import CompactRange
 from liaison.tlog.note import Note
 from liaison.tlog.sequencer import State
 from liaison.tlog.vkey import SignatureType, VerifierKey
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ document of all three, and tests compare this with what handlers do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from liaison.relay.requests import PAGE, Size
+from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.log import LogAnswer, LogQuery
 

@@ -12,8 +12,9 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from liaison.values import dataclass
 
 GROUPS: Final = {
     0x0017: "secp256r1",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from liaison.errors import MalformedError
 from liaison.relay import times
 from liaison.relay.files import DataDir
+from liaison.values import dataclass
 
 MARK: Final = "restored.json"
 

@@ -15,7 +15,6 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from liaison.errors import ConflictError, LiaisonError
@@ -30,6 +29,7 @@ from liaison.relay.settings import Settings
 from liaison.storage.engine import Database
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.note import Note
+from liaison.values import dataclass
 
 
 class RootUnknownError(ConflictError):

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from liaison.relay.app import Relay
 from liaison.storage import backlog, logs, logs_reading
 from liaison.storage.backlog import Backlog
 from liaison.storage.logs import LogRow
+from liaison.values import dataclass
 
 AGE: Final = 10.0
 """Seconds for which what was read from the database is given again."""

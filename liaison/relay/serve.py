@@ -17,7 +17,7 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from aiohttp import web
@@ -43,6 +43,7 @@ from liaison.relay.recording import Step, nothing
 from liaison.relay.services.judging import JUDGE, Judge
 from liaison.relay.settings import Settings
 from liaison.relay.version import VERSION
+from liaison.values import dataclass
 
 BACKLOG: Final = 1_024
 LINGER: Final = 1.0

@@ -18,7 +18,7 @@ import hmac
 import json
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from liaison.crypto import kdf
@@ -26,6 +26,7 @@ from liaison.crypto.errors import SignatureError
 from liaison.crypto.signing import Signer
 from liaison.policy.keys import VerifyKey
 from liaison.relay.errors import NoTokenError, SessionExpiredError
+from liaison.values import dataclass
 from liaison.wire.handshake import (
     CHALLENGE_LIFETIME,
     NONCE_SIZE,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.errors import ConflictError, LiaisonError
@@ -30,6 +29,7 @@ from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.errors import TileError
 from liaison.tlog.note import Note
 from liaison.tlog.vkey import SignatureType, VerifierKey
+from liaison.values import dataclass
 
 _GUIDE: Final = "see docs/operating/log.md"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Row, Select, and_, bindparam, func, insert, select, update
@@ -14,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from liaison.storage.padding import any_of, batches, padded, values_of
 from liaison.storage.quick import ForEach, Question, Quick, ask
 from liaison.storage.tables import certificates, devices
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.tables import certificates, key_packages
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ that nothing can be left out at its beginning either.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from liaison.tlog.disclosure import Disclosure, Sealed
@@ -16,6 +16,7 @@ from liaison.tlog.entries import Entry
 from liaison.tlog.errors import ChannelForkError, ChannelGapError
 from liaison.tlog.fields import EntryType
 from liaison.tlog.text import to_base64
+from liaison.values import dataclass
 
 ROOM: Final = 1 << 32
 """Numbers of a channel's items for each log of its agreement: more than a channel ever has."""

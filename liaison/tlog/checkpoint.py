@@ -5,12 +5,12 @@ Source: C2SP tlog-checkpoint.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.tlog.errors import CheckpointError
 from liaison.tlog.merkle import EMPTY_ROOT, HASH_BYTES, MAX_SIZE
 from liaison.tlog.text import from_base64_hash, from_decimal, to_base64
+from liaison.values import dataclass
 
 MAX_EXTENSIONS: Final = 16
 

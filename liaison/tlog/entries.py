@@ -10,7 +10,6 @@ import binascii
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from liaison.tlog.disclosure import Disclosure, Sealed
 from liaison.tlog.errors import EntryError, EntryTooLargeError
 from liaison.tlog.fields import OPEN, SCHEMAS, SEQUENCED, EntryType
 from liaison.tlog.text import to_base64
+from liaison.values import dataclass
 
 VERSION: Final = 2
 MAX_ENTRY_BYTES: Final = 16 * 1024

@@ -11,10 +11,11 @@ docs/protocol/log.md tells what each field means.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
+
+from liaison.values import dataclass
 
 
 class EntryType(StrEnum):

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.tlog.errors import ProofError, StateError
+from liaison.values import dataclass
 
 HASH_BYTES: Final = 32
 MAX_SIZE: Final = 2**63 - 1

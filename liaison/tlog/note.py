@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from liaison.crypto.signing import Signer
@@ -18,6 +18,7 @@ from liaison.tlog import cosignature
 from liaison.tlog.errors import NoteError, NoteUnsignedError
 from liaison.tlog.text import from_base64, to_base64
 from liaison.tlog.vkey import ID_BYTES, VerifierKey, is_name
+from liaison.values import dataclass
 
 MAX_NOTE_BYTES: Final = 256 * 1024
 """Room for 32 of the longest signatures."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from liaison.tlog import quorum
@@ -26,6 +26,7 @@ from liaison.tlog.note import Note, Signed
 from liaison.tlog.quorum import Group
 from liaison.tlog.text import from_decimal
 from liaison.tlog.vkey import VerifierKey
+from liaison.values import dataclass
 
 MAX_POLICY_BYTES: Final = 512 * 1024
 """Room for a hundred of the longest keys."""

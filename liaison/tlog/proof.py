@@ -8,7 +8,6 @@ Source: C2SP tlog-proof.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.tlog import merkle
@@ -17,6 +16,7 @@ from liaison.tlog.merkle import MAX_PROOF
 from liaison.tlog.note import MAX_NOTE_BYTES
 from liaison.tlog.policy import Cosigned, Policy
 from liaison.tlog.text import from_base64, from_base64_hash, from_decimal, to_base64
+from liaison.values import dataclass
 
 HEADER: Final = "c2sp.org/tlog-proof@v1"
 MAX_EXTRA: Final = 64 * 1024

@@ -8,10 +8,10 @@ impossible, not only forbidden.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from liaison.tlog.errors import QuorumsDisjointError
+from liaison.values import dataclass
 
 if TYPE_CHECKING:
     from liaison.tlog.policy import Policy

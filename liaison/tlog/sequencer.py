@@ -13,7 +13,6 @@ checkpoint writes what is not there and refuses what differs. The state never de
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from liaison import codec
@@ -23,6 +22,7 @@ from liaison.tlog.entries import MAX_TIME, Entry
 from liaison.tlog.errors import ForkError, ShrunkError, StateError, TimeOrderError
 from liaison.tlog.merkle import HASH_BYTES, CompactRange
 from liaison.tlog.tiles import ReadTile, Tile
+from liaison.values import dataclass
 
 _VERSION: Final = 1
 _EMPTY: Final = CompactRange()

@@ -14,12 +14,12 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.tlog import merkle
 from liaison.tlog.errors import EntryTooLargeError, TileConflictError, TileError
 from liaison.tlog.merkle import HASH_BYTES, MAX_SIZE, Node
+from liaison.values import dataclass
 
 HEIGHT: Final = 8
 WIDTH: Final = 1 << HEIGHT

@@ -9,7 +9,6 @@ Source: C2SP signed-note, "Verifier keys"; tlog-cosignature, "Format".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -18,6 +17,7 @@ from liaison.crypto.errors import KeyFormatError
 from liaison.crypto.signing import SignatureScheme, Signer
 from liaison.tlog.errors import VerifierKeyError
 from liaison.tlog.text import from_base64, to_base64
+from liaison.values import dataclass
 
 ID_BYTES: Final = 4
 MAX_NAME: Final = 255

@@ -12,7 +12,6 @@ Source: C2SP tlog-witness.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.crypto.signing import Signer
@@ -35,6 +34,7 @@ from liaison.tlog.errors import (
 from liaison.tlog.note import MAX_NOTE_BYTES, Note, NoteSignature
 from liaison.tlog.text import from_base64_hash, from_decimal, to_base64
 from liaison.tlog.vkey import VerifierKey
+from liaison.values import dataclass
 
 MAX_HASHES: Final = 63
 MAX_REQUEST_BYTES: Final = MAX_NOTE_BYTES + 64 * 50

@@ -15,7 +15,6 @@ who believe in different versions of the agreement have no key in common. Type
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Self
 
 from liaison import codec
@@ -25,6 +24,7 @@ from liaison.mls.extensions import Extension
 from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
 from liaison.policy.channel_policy import ChannelPolicy
+from liaison.values import dataclass
 
 CHANNEL_BINDING_EXTENSION: Final = 0xF0A1
 _MAX_NAME: Final = 100

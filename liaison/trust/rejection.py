@@ -9,12 +9,12 @@ in the log by the commit's digest. Nobody acts on a report by itself; people may
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 from liaison.envelope import cbor
 from liaison.errors import LiaisonError, MalformedError
 from liaison.model import DeviceId
+from liaison.values import dataclass
 
 VERSION: Final = 1
 DIGEST_SIZE: Final = 32

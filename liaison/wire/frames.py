@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from typing import Final, TypeVar
 
 from liaison.errors import MalformedError
 from liaison.model import ChannelId, Epoch, MessageId, Precedence, Seq
+from liaison.values import dataclass
 from liaison.wire.problems import Problem
 
 VERSION: Final = 1

@@ -14,11 +14,11 @@ to the TLS connection. `docs/threat-model.md` states what that leaves.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.errors import AuthenticationError, MalformedError
 from liaison.model import URI_SCHEME, DeviceId, PartyCode
+from liaison.values import dataclass
 
 NONCE_SIZE: Final = 32
 CHALLENGE_LIFETIME: Final = 60

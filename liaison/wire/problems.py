@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from liaison.errors import (
@@ -26,6 +25,7 @@ from liaison.errors import (
     UnknownError,
     VerificationError,
 )
+from liaison.values import dataclass
 
 CONTENT_TYPE: Final = "application/problem+json"
 URN: Final = "urn:liaison:"

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.errors import MalformedError
 from liaison.model import ChannelId, Seq
+from liaison.values import dataclass
 from liaison.wire import frames
 
 DEFAULT_WINDOW: Final = 256

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from liaison.audit.manifest import Predecessor
@@ -12,6 +12,7 @@ from liaison.audit.report.markup import Content, Markup, element, join, said, ta
 from liaison.audit.report.parts import Parties, number, section, text, when
 from liaison.audit.report.summary import MAX_ROWS, Summary
 from liaison.tlog.policy import Cosigned
+from liaison.values import dataclass
 
 _PARTS: Final = (
     ("checked", "What was checked"),

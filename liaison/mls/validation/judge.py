@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from liaison.mls import extensions as ext
 from liaison.mls.credentials import MAX_LIFETIME_SECONDS, CredentialValidator
 from liaison.mls.extensions import Extension
 from liaison.mls.leaf import LeafNode
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
@@ -16,6 +15,7 @@ from liaison.storage import members
 from liaison.storage.items import Item
 from liaison.storage.members import MemberRow
 from liaison.storage.tables import HANDSHAKE_LANE
+from liaison.values import dataclass
 from liaison.wire.frames import ItemKind
 from liaison.wire.stream import Delivered
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.fanout import Bus
@@ -19,6 +17,7 @@ from liaison.relay.services.errors import AgreementRefusedError, AgreementVersio
 from liaison.relay.services.lives import Life
 from liaison.relay.writer import Operation, Work
 from liaison.storage import agreements, devices, proposals
+from liaison.values import dataclass
 
 
 def check_relay(agreement: Agreement, identity: RelayIdentity) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -36,6 +36,7 @@ from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import blobs, devices, members, usage
 from liaison.storage.blobs import BlobRow
 from liaison.storage.engine import Database
+from liaison.values import dataclass
 from liaison.wire import v1
 
 CHUNK: Final = 256 << 10

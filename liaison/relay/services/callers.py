@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from liaison.crypto.signing import SignatureScheme
 from liaison.model import DeviceId, PartyCode
 from liaison.relay.errors import WrongPrincipalError
+from liaison.values import dataclass
 from liaison.wire.handshake import Office
 
 

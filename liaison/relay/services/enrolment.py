@@ -7,7 +7,6 @@ key that is certified; it can only lose them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.crypto import x509_path
@@ -36,6 +35,7 @@ from liaison.storage import devices, enrolments, parties
 from liaison.storage.devices import NewCertificate
 from liaison.storage.engine import Database
 from liaison.storage.enrolments import EnrolmentRow, State
+from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.handshake import key_fingerprint
 

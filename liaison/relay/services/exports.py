@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Self
 
 from liaison.model import PartyCode
@@ -11,6 +11,7 @@ from liaison.relay.services.entries import administration as entries
 from liaison.relay.services.errors import ForeignPartyError, UnknownAgreementError
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage.engine import Database
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ it when the agreement has changed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from liaison.errors import ConflictError
@@ -38,6 +37,7 @@ from liaison.storage import agreements, channels, devices, items, members, usage
 from liaison.storage.channels import ChannelRow, GroupRow
 from liaison.storage.items import Stored
 from liaison.storage.members import Join
+from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.frames import ItemKind
 

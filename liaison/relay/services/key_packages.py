@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,6 +28,7 @@ from liaison.storage import agreements, devices, key_packages
 from liaison.storage.engine import Database
 from liaison.storage.key_packages import NewKeyPackage
 from liaison.trust import PartyValidator, certified_leaf
+from liaison.values import dataclass
 from liaison.wire import v1
 
 LOW: Final = "key-packages.low"

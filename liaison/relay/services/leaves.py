@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from liaison.mls.leaf import LeafNode
 from liaison.mls.public_group import PublicGroup
 from liaison.model import DeviceId, EndpointId
 from liaison.trust import certified_leaf
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

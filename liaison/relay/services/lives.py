@@ -8,7 +8,7 @@ clock is ahead; nobody is back before it says so itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from liaison.policy.standing import EVERYONE, Standing
 from liaison.storage import statements
 from liaison.storage.members import Seat
 from liaison.storage.statements import StatementRow
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

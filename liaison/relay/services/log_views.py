@@ -9,7 +9,6 @@ was put out of.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,6 +18,7 @@ from liaison.relay.services.lives import Life
 from liaison.storage import logs_reading
 from liaison.storage.logs import LogRow
 from liaison.storage.logs_reading import EntryRow
+from liaison.values import dataclass
 
 AFTERWARDS_MS: Final = 3_600_000
 """Until so long after it left a party reads on."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from liaison.codec import Reader
 from liaison.errors import LiaisonError
 from liaison.mls import extensions as ext
@@ -21,6 +19,7 @@ from liaison.relay.services.judging import Judge
 from liaison.relay.services.leaves import Leaf
 from liaison.trust import CHANNEL_BINDING_EXTENSION, AgreementValidator, ChannelBinding
 from liaison.trust.credentials import relay_sender
+from liaison.values import dataclass
 from liaison.wire import v1
 
 

@@ -9,8 +9,9 @@ until a page names no `next`. What is added meanwhile may be missed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+from liaison.values import dataclass
 
 MOST: Final = 200
 """Rows of one page."""

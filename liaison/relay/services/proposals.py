@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -39,6 +39,7 @@ from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, proposals
 from liaison.storage.engine import Database
 from liaison.storage.proposals import ProposalRow
+from liaison.values import dataclass
 from liaison.wire import v1
 
 _KEPT: Final = 1024

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol
 
 from liaison.model import ChannelId, Precedence
 from liaison.storage.items import Reader, Waiting
 from liaison.storage.members import Stay
 from liaison.storage.tables import HANDSHAKE_LANE, LANES
+from liaison.values import dataclass
 from liaison.wire.frames import ItemKind
 
 PER_LANE: Final = 128

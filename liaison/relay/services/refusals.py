@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, TypeVar
 
 from liaison.errors import LiaisonError, UnavailableError
@@ -32,6 +32,7 @@ from liaison.relay.services.errors import (
 from liaison.relay.services.telling import tell
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import channels
+from liaison.values import dataclass
 
 _R = TypeVar("_R")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Final
 
 from liaison.crypto.signing import Signer
@@ -14,6 +14,7 @@ from liaison.storage import erasures, logs
 from liaison.tlog import commitment
 from liaison.tlog.note import Note
 from liaison.tlog.vkey import SignatureType, VerifierKey
+from liaison.values import dataclass
 
 FORMAT: Final = "liaison.erasure/1"
 

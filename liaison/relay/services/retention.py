@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Final
 
@@ -37,6 +37,7 @@ from liaison.storage import (
 from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow
 from liaison.tlog.fields import EntryType
+from liaison.values import dataclass
 
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS

@@ -8,7 +8,6 @@ nothing has changed meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.errors import LiaisonError
@@ -55,6 +54,7 @@ from liaison.trust import (
     certified_leaf,
 )
 from liaison.trust.rejection import Rejection
+from liaison.values import dataclass
 from liaison.wire import v1
 
 _PROPOSABLE: Final = (Add, Remove, Update)

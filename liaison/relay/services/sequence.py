@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.fanout import Bus, topics
@@ -15,6 +14,7 @@ from liaison.storage import channels, items
 from liaison.storage.channels import ChannelRow
 from liaison.storage.items import Item
 from liaison.storage.tables import HANDSHAKE_LANE
+from liaison.values import dataclass
 from liaison.wire.frames import ItemKind
 
 IDENT: Final = 16

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,6 +27,7 @@ from liaison.storage import channels, members
 from liaison.storage.channels import ChannelRow
 from liaison.storage.engine import Database
 from liaison.storage.members import Seat
+from liaison.values import dataclass
 
 _KEPT: Final = 512
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from liaison.envelope.header import Header
@@ -14,6 +13,7 @@ from liaison.tlog.commitment import Value
 from liaison.tlog.entries import PolicyRef
 from liaison.tlog.fields import EntryType
 from liaison.trust import log_items
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
