@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from liaison.crypto.signing import SignatureScheme
-from liaison.model import EndpointId, MessageId, Precedence
+from liaison.model import DeviceId, EndpointId, MessageId, PartyCode, Precedence
 from liaison.policy.enrolment import Code
 from liaison_cli import clients
 from liaison_sdk import ChannelState
-from liaison_sdk.errors import EnrolmentWaitingError, RelayUntrustedError
+from liaison_sdk.enrol import EnrolmentOptions
+from liaison_sdk.errors import AlreadyEnrolledError, EnrolmentWaitingError, RelayUntrustedError
 from tests.cli.conftest import Liaison
 from tests.cli.fakes import (
     ME,
@@ -729,6 +730,72 @@ def test_an_enrolment_has_a_relay_and_one_code_or_neither(
 ) -> None:
     assert liaison("enrol", *words).code == 2
     assert enrolments == []
+
+
+@dataclass(frozen=True)
+class FakeParty:
+    code: PartyCode
+
+
+@dataclass(frozen=True)
+class FakeRelayName:
+    origin: str
+
+
+@dataclass(frozen=True)
+class FakeAccount:
+    device: DeviceId = ME
+    party: FakeParty = FakeParty(PartyCode("NOR"))
+    relay: FakeRelayName = FakeRelayName("relay.example")
+
+
+def _enrolled(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def enrol(*_: object, **__: object) -> None:
+        account: Any = FakeAccount()
+        raise AlreadyEnrolledError(account)
+
+    monkeypatch.setattr("liaison_sdk.enrol.enrol", enrol)
+
+
+def test_going_on_with_an_enrolment_that_is_done_says_so_and_what_comes_next(
+    liaison: Liaison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _enrolled(monkeypatch)
+
+    done = liaison("enrol")
+
+    assert (done.code, done.out) == (0, "this device is nor/defatt-berlin#d1\n")
+    assert "hint: it is enrolled; next: liaison channels list" in done.err
+    assert "has to approve" not in done.err
+    assert liaison("enrol", "--json").record["state"] == "enrolled"
+
+
+def test_a_second_code_in_an_enrolled_folder_is_refused_with_the_way_out(
+    liaison: Liaison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _enrolled(monkeypatch)
+
+    done = liaison("enrol", "https://r", "--code", CODE)
+
+    assert (done.code, done.out) == (1, "")
+    assert "error: this folder's device is enrolled already: nor/defatt-berlin#d1\n" in done.err
+    assert "another device needs another folder: --home FOLDER" in done.err
+
+
+def test_who_has_to_wait_for_the_registrar_is_told_once(
+    liaison: Liaison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def enrol(*_: object, options: EnrolmentOptions, **__: object) -> FakeAccount:
+        for seconds in (0, 0):
+            await options.sleep(seconds)
+        return FakeAccount()
+
+    monkeypatch.setattr("liaison_sdk.enrol.enrol", enrol)
+
+    done = liaison("enrol", "https://r", "--code", CODE)
+
+    assert done.code == 0
+    assert done.err.count("note: the registrar has to approve") == 1
 
 
 def test_an_enrolment_goes_on_without_either(

@@ -10,7 +10,7 @@ from liaison.envelope.header import Kind
 from liaison.labels import Label
 from liaison.labels.builtin import TLP
 from liaison.model import EndpointId
-from liaison.policy.requests import allow, deny
+from liaison.policy.requests import Decision, allow, deny
 from liaison.policy.simulate import Fate, Outcome, Simulation
 from tests.cli.conftest import Answer, Liaison
 from tests.cli.fakes import ME, PARTNER, FakeClient
@@ -84,6 +84,48 @@ def test_without_a_terminal_an_addressee_outside_stops_the_message(
     assert "--yes, or first: liaison channels add berlin-watch deu/lno-j4\n" in done.err
     assert "nothing was sent" in done.err
     assert '"code": "cli.not_reached"' in done.err
+
+
+def _lost(name: str, decision: Decision = FINE) -> Simulation:
+    """Return what becomes of a message to somebody that is not in the channel."""
+    lost = outcome(EndpointId.parse(name), Fate.OUTSIDE, addressed="to", reason="not in it")
+    return Simulation(decision, (outcome(PARTNER.endpoint, Fate.GETS), lost, ME_TOO))
+
+
+FORBIDDEN = deny("channels.liaison.read", "deu/lnoj3 may not be addressed in this channel")
+
+
+@pytest.mark.parametrize("found", [_lost("deu/lnoj3"), _lost("deu/lnoj3", FORBIDDEN)])
+def test_who_mistypes_an_addressee_is_told_whom_the_channel_has(
+    liaison: Liaison, client: FakeClient, found: Simulation
+) -> None:
+    client.simulation = found
+
+    done = liaison(*SEND)
+
+    assert (done.code, client.sent) == (1, [])
+    assert "hint: did you mean deu/lno-j3 instead of deu/lnoj3?" in done.err
+
+
+def test_who_is_asked_about_a_mistyped_addressee_is_told_too(
+    liaison: Liaison, client: FakeClient, answer: Answer
+) -> None:
+    client.simulation = _lost("nor/defat-berlin")
+    answer("n")
+
+    done = liaison(*SEND)
+
+    assert (done.code, client.sent) == (1, [])
+    assert "did you mean nor/defatt-berlin instead of nor/defat-berlin?" in done.err
+
+
+@pytest.mark.parametrize("found", [_lost("deu/harbour"), OUTSIDE])
+def test_nobody_is_guessed_who_has_another_name_or_is_addressed_as_well(
+    liaison: Liaison, client: FakeClient, found: Simulation
+) -> None:
+    client.simulation = found
+
+    assert "did you mean" not in liaison(*SEND).err
 
 
 def test_a_channels_name_can_not_become_an_option_of_the_command_that_is_offered(

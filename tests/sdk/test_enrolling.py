@@ -11,10 +11,15 @@ from liaison.crypto.secret import random_bytes
 from liaison.policy.enrolment import Code
 from liaison.wire.problems import RemoteError
 from liaison_sdk.enrol import enrol, pending_enrolment
-from liaison_sdk.errors import CertificateFileError, ConnectionLostError, RelayAddressError
+from liaison_sdk.errors import (
+    AlreadyEnrolledError,
+    CertificateFileError,
+    ConnectionLostError,
+    RelayAddressError,
+)
 from liaison_sdk.keystore import Keystore
 from liaison_sdk.transport import AiohttpTransport
-from tests.sdk.support import CHEAP, Stage
+from tests.sdk.support import CHEAP, PASSPHRASE, Stage
 from tests.support.relay import free_port
 
 
@@ -80,3 +85,16 @@ async def test_nothing_is_made_for_an_address_that_is_none(tmp_path: Path) -> No
     with pytest.raises(RelayAddressError):
         await enrol(tmp_path / "home", "relay.example:8443", code, passphrase="p")
     assert not await asyncio.to_thread(Keystore.exists, tmp_path / "home")
+
+
+async def test_an_enrolment_that_is_done_is_named_and_left_alone(stage: Stage) -> None:
+    account = await stage.enrol("nor/defatt-berlin#d1")
+    home = stage.homes["nor/defatt-berlin#d1"]
+    before = await asyncio.to_thread((home / "liaison.db").read_bytes)
+
+    for url, code in ((None, None), (stage.relay.url, str(Code.generate(random_bytes)))):
+        with pytest.raises(AlreadyEnrolledError, match="nor/defatt-berlin#d1") as caught:
+            await enrol(home, url, code, passphrase=PASSPHRASE)
+
+        assert caught.value.account.device == account.device
+    assert await asyncio.to_thread((home / "liaison.db").read_bytes) == before

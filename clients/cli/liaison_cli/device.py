@@ -40,11 +40,13 @@ async def enrol(
     """Make this device's keys and have its registrar certify them.
 
     The private keys are made here and never leave. What waits for the registrar
-    survives a restart: `liaison enrol` alone goes on where it stopped.
+    survives a restart: `liaison enrol` alone goes on where it stopped, and says so
+    where it is done.
     """
     startup.load_network()
+    from liaison_sdk.enrol import EnrolmentOptions
     from liaison_sdk.enrol import enrol as enrol_device
-    from liaison_sdk.errors import EnrolmentWaitingError
+    from liaison_sdk.errors import AlreadyEnrolledError, EnrolmentWaitingError
     from liaison_sdk.keystore import Keystore
 
     given = _code(url, code, code_file)
@@ -52,10 +54,6 @@ async def enrol(
     by_keyring = not Keystore.needs_passphrase(cli.home) if begun else keyring
     phrase = None if by_keyring else cli.passphrase(new=not begun)
     schemes = [signature_scheme(s) for s in scheme or (Scheme.ED25519,)]
-    if wait:
-        cli.out.note(
-            "the registrar has to approve; if this is interrupted, liaison enrol alone goes on"
-        )
     try:
         account = await enrol_device(
             cli.home,
@@ -65,7 +63,12 @@ async def enrol(
             ca_file=cli.ca,
             schemes=schemes,
             wait=seconds if wait else 0,
+            options=EnrolmentOptions(sleep=_Patience(cli).sleep),
         )
+    except AlreadyEnrolledError as e:
+        if url is not None:
+            raise
+        account = e.account
     except EnrolmentWaitingError:
         if wait:
             raise
@@ -74,6 +77,29 @@ async def enrol(
         cli.out.record(waiting | {"state": "waiting"}, text)
         return
     cli.out.record(_account(account) | {"state": "enrolled"}, f"this device is {account.device}")
+    cli.out.hint(
+        "it is enrolled; next: liaison channels list. Members of a channel add"
+        f" {account.device.endpoint} to it, or open one: liaison channels create"
+    )
+
+
+class _Patience:
+    """Waits for the registrar, and says so where there is something to wait for."""
+
+    def __init__(self, cli: Context) -> None:
+        self._cli = cli
+        self._told = False
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so many seconds."""
+        import asyncio
+
+        if not self._told:
+            self._told = True
+            self._cli.out.note(
+                "the registrar has to approve; if this is interrupted, liaison enrol alone goes on"
+            )
+        await asyncio.sleep(seconds)
 
 
 async def whoami(cli: Context) -> None:

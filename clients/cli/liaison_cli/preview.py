@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from liaison_sdk import Channel
 
 
+_NEAR: Final = 0.8
+"""Alikeness from which one name may have been meant by another."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -43,7 +45,7 @@ def check(channel: Channel, found: Simulation, own: EndpointId) -> None:
     """
     check_allowed(channel, found, own)
     if found.missing:
-        raise _not_reached(channel, found.missing)
+        raise _not_reached(channel, found, found.missing)
 
 
 def check_allowed(channel: Channel, found: Simulation, own: EndpointId) -> None:
@@ -56,7 +58,7 @@ def check_allowed(channel: Channel, found: Simulation, own: EndpointId) -> None:
 
     if not found.decision.allow:
         allowed = _command("agreement", "show", channel.agreement_id)
-        hint = _way_around(channel, found, own) or f"what is allowed: {allowed}"
+        hint = _meant(found) or _way_around(channel, found, own) or f"what is allowed: {allowed}"
         raise PolicyRefusedError(found.decision.reason, rule=found.decision.rule, hint=hint)
 
 
@@ -77,11 +79,13 @@ async def ask(cli: Context, channel: Channel, found: Simulation, *, yes: bool) -
     if not (found.missing or empty):
         return
     if not (yes or is_terminal()):
-        raise _not_reached(channel, found.missing or tuple(empty))
+        raise _not_reached(channel, found, found.missing or tuple(empty))
     for outcome in found.missing:
         cli.out.note(f"{outcome.endpoint} would not get it: {outcome.reason}")
     for outcome in empty:
         cli.out.note(f"the desk of {outcome.endpoint} is not manned now")
+    if meant := _meant(found):
+        cli.out.hint(meant)
     await agree("send it all the same?", yes=yes, unchanged="nothing was sent")
 
 
@@ -96,18 +100,41 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _not_reached(channel: Channel, outcomes: tuple[Outcome, ...]) -> NotReachedError:
+def _not_reached(
+    channel: Channel, found: Simulation, outcomes: tuple[Outcome, ...]
+) -> NotReachedError:
     from liaison.policy.simulate import Fate
 
     names = ", ".join(str(one.endpoint) for one in outcomes)
     outside = [one.endpoint for one in outcomes if one.fate is Fate.OUTSIDE]
-    hint = "send it all the same with --yes"
+    meant = _meant(found)
+    hint = f"{meant}{'; or ' if meant else ''}send it all the same with --yes"
     if outside:
         hint += f", or first: {_command('channels', 'add', _name(channel), *map(str, outside))}"
     reason = f"would not get it: {outcomes[0].reason}"
     if all(one.fate is Fate.GETS for one in outcomes):
         reason = "would get it at a desk that is not manned now"
     return NotReachedError(f"{names} {reason}", hint=hint, unchanged="nothing was sent")
+
+
+def _meant(found: Simulation) -> str:
+    """Return which names of the channel were meant by those that are not in it; empty if none."""
+    from difflib import get_close_matches
+
+    from liaison.policy.simulate import Fate
+
+    def is_lost(outcome: Outcome) -> bool:
+        return bool(outcome.addressed) and outcome.fate is Fate.OUTSIDE
+
+    # Who is addressed as well was not meant by another name.
+    inside = [str(one.endpoint) for one in found.outcomes if not one.addressed]
+    near = [
+        f"{match} instead of {one.endpoint}"
+        for one in found.outcomes
+        if is_lost(one)
+        for match in get_close_matches(str(one.endpoint), inside, 1, _NEAR)
+    ]
+    return f"did you mean {', '.join(near)}?" if near else ""
 
 
 def _way_around(channel: Channel, found: Simulation, own: EndpointId) -> str:

@@ -150,7 +150,7 @@ async def enrol(  # noqa: PLR0913 - everything after the path is by keyword
 
     Raises:
         WrongPassphraseError: the folder's keystore has another one; nothing was changed.
-        AlreadyEnrolledError: the folder has an account.
+        AlreadyEnrolledError: the folder has an account, which the error names.
         EnrolmentWaitingError: no reply yet; call again without URL and code to go on.
         EnrolmentCodeError: the code has a typing error.
         RelayAddressError: the URL is not a relay's; nothing was made.
@@ -224,7 +224,7 @@ def _begin(
     rng: Callable[[int], bytes],
 ) -> Pending:
     if meta.load_record(tx, accounts.RECORD) is not None:
-        raise AlreadyEnrolledError(hint="use another folder for another device")
+        raise AlreadyEnrolledError(accounts.load(tx))
     data = meta.load_record(tx, RECORD)
     earlier = None if data is None else Pending.decode(data)
     code = None if code_text is None else Code.parse(code_text)

@@ -5,6 +5,8 @@ No text here carries a passphrase, a key or content.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from liaison.errors import (
     AuthenticationError,
     ConflictError,
@@ -14,6 +16,9 @@ from liaison.errors import (
     UnknownError,
     VerificationError,
 )
+
+if TYPE_CHECKING:
+    from liaison_sdk.account import Account
 
 # --- keystore ---------------------------------------------------------------------------
 
@@ -67,9 +72,21 @@ class NotEnrolledError(UnknownError):
 
 
 class AlreadyEnrolledError(ConflictError):
-    """A device is enrolled in this folder already."""
+    """A device is enrolled in this folder already; nothing was changed.
+
+    Args:
+        account: the device's.
+    """
 
     code = "account.exists"
+
+    def __init__(self, account: Account) -> None:
+        super().__init__(
+            f"this folder's device is enrolled already: {account.device}",
+            hint="liaison channels list shows what it is in; another device needs another folder:"
+            " --home FOLDER",
+        )
+        self.account = account
 
 
 class EnrolmentWaitingError(UnavailableError):

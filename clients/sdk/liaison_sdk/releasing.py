@@ -125,7 +125,11 @@ class Releaser:
         record = messages.load(tx, message.number)
         found = None if record is None else drafts.of(record)
         if found is None:
-            raise NotADraftError("the message carries no draft")
+            raise NotADraftError(
+                "the message carries no draft",
+                hint="what is to be signed was made with liaison draft, and liaison read shows it as"
+                " DRAFT; any other message goes out with liaison send",
+            )
         return drafts.united(self._env, tx, message.channel_id, found)
 
     def _agreement(self, tx: Transaction, draft: DraftPart) -> Agreement:
