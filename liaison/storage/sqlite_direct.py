@@ -23,6 +23,7 @@ from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util.concurrency import await_
 
+from liaison.storage.checkpoints import BOUND, ROW, Checkpoints
 from liaison.storage.side_thread import SideThread
 
 DRIVER: Final = "sqlite+direct"
@@ -47,17 +48,26 @@ class DirectConnection(AdaptedConnection):
         connection: not bound to the thread that made it.
         busy_timeout_ms: how long to wait for another process's write lock.
         reads: whether it is a reader's.
+        checkpoints: told of each commit; None leaves them to SQLite.
     """
 
-    __slots__ = ("_busy_timeout_ms", "_sqlite", "_thread", "reads")
+    __slots__ = ("_busy_timeout_ms", "_checkpoints", "_large", "_sqlite", "_thread", "reads")
 
     def __init__(
-        self, connection: sqlite3.Connection, busy_timeout_ms: int, *, reads: bool = False
+        self,
+        connection: sqlite3.Connection,
+        busy_timeout_ms: int,
+        *,
+        reads: bool = False,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self._connection = cast("Any", connection)
         self._sqlite = connection
         self.reads = reads
         self._busy_timeout_ms = busy_timeout_ms
+        self._checkpoints = checkpoints
+        # What large values weigh, in rows.
+        self._large = 0
         # Of its own: nothing that others do in threads delays a commit.
         name = "sqlite-reader" if reads else "sqlite-writer"
         self._thread = SideThread(name)
@@ -116,6 +126,7 @@ class DirectConnection(AdaptedConnection):
         """
         try:
             if _is_large(values):
+                self.weigh(values)
                 return (
                     await self._thread.do(partial(self._sqlite.execute, words, values))
                 ).rowcount
@@ -145,7 +156,10 @@ class DirectConnection(AdaptedConnection):
             DBAPIError: as SQLAlchemy would have it; of one, and those after it were not run.
         """
         try:
-            if much or any(_is_large(values) for _, values in statements):
+            large = [values for _, values in statements if _is_large(values)]
+            for values in large:
+                self.weigh(values)
+            if much or large:
                 await self._thread.do(partial(self._run_all, statements))
             else:
                 self._run_all(statements)
@@ -161,6 +175,7 @@ class DirectConnection(AdaptedConnection):
         """Make what was written durable, in the thread."""
         if self._sqlite.in_transaction:
             self.in_thread(self._sqlite.commit)
+            self._committed()
 
     def rollback(self) -> None:
         """Undo what was written."""
@@ -192,6 +207,15 @@ class DirectConnection(AdaptedConnection):
             await self._thread.do(self._sqlite.commit)
         except sqlite3.Error as error:
             raise _told(error) from error
+        self._committed()
+
+    def _committed(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.committed(self._sqlite.total_changes + self._large)
+
+    def weigh(self, values: Sequence[Any]) -> None:
+        """Count what large values add to the write-ahead log."""
+        self._large += sum(len(value) for value in values if type(value) is bytes) // ROW
 
     def begin_immediate(self) -> None:
         """Take the write lock: at once, or in the thread when another process has it.
@@ -223,6 +247,8 @@ class DirectConnection(AdaptedConnection):
 
     def close(self) -> None:
         """Close the connection and end its thread."""
+        if self._checkpoints is not None:
+            self._checkpoints.end()
         self._sqlite.close()
         self._thread.end()
 
@@ -263,6 +289,7 @@ class DirectCursor:
         if statement == "BEGIN IMMEDIATE":
             self._connection.begin_immediate()
         elif _is_large(parameters):
+            self._connection.weigh(parameters)
             self._connection.in_thread(partial(self._cursor.execute, statement, parameters))
         else:
             self._cursor.execute(statement, parameters)
@@ -369,8 +396,12 @@ class _Module:
     def connect(self, *address: Any, busy_timeout_ms: int = 0, **options: Any) -> DirectConnection:
         """Open a database."""
         options["check_same_thread"] = False
-        opened = sqlite3.connect(*address, **options)
-        return DirectConnection(opened, busy_timeout_ms, reads=self._reads)
+        connect = partial(sqlite3.connect, *address, **options)
+        opened = connect()
+        if self._reads:
+            return DirectConnection(opened, busy_timeout_ms, reads=True)
+        opened.execute(f"PRAGMA wal_autocheckpoint = {BOUND}")
+        return DirectConnection(opened, busy_timeout_ms, checkpoints=Checkpoints(connect))
 
 
 class DirectDialect(SQLiteDialect_aiosqlite):
