@@ -9,7 +9,6 @@ them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, tuple_, update
@@ -29,6 +28,7 @@ from liaison.storage.tables import (
     members,
     welcomes,
 )
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -543,31 +543,46 @@ async def add_beyond(tx: AsyncConnection, new: Iterable[tuple[int, int]]) -> Non
         await tx.execute(insert(beyond), rows)
 
 
+_i = items.c
+_ACKNOWLEDGED = (
+    select(beyond.c.seq)
+    .where(beyond.c.member == bindparam("stay"), beyond.c.seq == _i.seq)
+    .correlate(items)
+    .exists()
+)
+_FIRST_UNREAD = Quick(
+    select(_i.seq)
+    .where(
+        _i.channel == bindparam("channel_key"),
+        _i.seq > bindparam("after"),
+        or_(
+            _i.lane == HANDSHAKE_LANE,
+            and_(
+                _i.sender.is_distinct_from(bindparam("device_key")),
+                _i.epoch >= bindparam("joined"),
+            ),
+        ),
+        ~_ACKNOWLEDGED,
+    )
+    .order_by(_i.seq)
+    .limit(1)
+)
+
+
 async def first_unread(tx: AsyncConnection, stay: MemberRow, after: int) -> int | None:
     """Return the first number after `after` that the stay still has to acknowledge.
 
     A device's own messages count as acknowledged, and those of epochs before it
     joined; its own commits do not. The scan ends at the first hit, and what it passes it never passes again.
     """
-    i = items.c
-    acknowledged = (
-        select(beyond.c.seq)
-        .where(beyond.c.member == stay.key, beyond.c.seq == i.seq)
-        .correlate(items)
-        .exists()
+    rows = await _FIRST_UNREAD.rows(
+        tx,
+        {
+            "stay": stay.key,
+            "channel_key": stay.channel,
+            "after": after,
+            "device_key": stay.device,
+            "joined": stay.joined_epoch,
+        },
     )
-    query = (
-        select(i.seq)
-        .where(
-            i.channel == stay.channel,
-            i.seq > after,
-            or_(
-                i.lane == HANDSHAKE_LANE,
-                and_(i.sender.is_distinct_from(stay.device), i.epoch >= stay.joined_epoch),
-            ),
-            ~acknowledged,
-        )
-        .order_by(i.seq)
-        .limit(1)
-    )
-    return await tx.scalar(query)
+    return rows[0][0] if rows else None
