@@ -9,8 +9,8 @@ comes after the commit, and is `liaison.relay.publishing`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -31,6 +31,7 @@ from liaison.tlog.commitment import Value
 from liaison.tlog.entries import PolicyRef
 from liaison.tlog.fields import EntryType
 from liaison.tlog.sequencer import State
+from liaison.values import dataclass
 
 RNG = Callable[[int], bytes]
 Step = Callable[[str], object]
@@ -206,7 +207,8 @@ class Recorder:
         for draft in drafts:
             by_log.setdefault(draft.log, []).append(draft)
         new = {log: await self._succeed(tx, log, each) for log, each in successors.items()}
-        heads = await self._read(tx, by_log.keys() - new.keys()) | new
+        known = self._known(tx, drafts)
+        heads = await self._read(tx, by_log.keys() - new.keys(), known) | new
         rng = _pool(self.rng, len(drafts))
         new_entries: list[logs.Entry] = []
         new_openings: list[logs.Openings] = []
@@ -264,14 +266,33 @@ class Recorder:
             return _head((await logs.find_all(tx, [agreement], lock=True))[agreement])
         return _Head(key, generation, origin, state)
 
+    def _known(
+        self, tx: AsyncConnection, drafts: Sequence[Draft]
+    ) -> MutableMapping[str | None, _Head]:
+        """Return what may be relied on of what is remembered of logs."""
+        if tx.dialect.name == "sqlite":
+            # One writer: the state that it has last committed is the state.
+            return self._heads
+        if logs.swap_with_channels(tx) and all(draft.channel_key is not None for draft in drafts):
+            # Another node may have written since: then it is found out when this is written, and what is
+            # taken from here is not there any more. Only where a log has a successor could it go
+            # unnoticed, but that one begins with a lock on all channels of the agreement.
+            return self._heads
+        return {}
+
     async def _read(
-        self, tx: AsyncConnection, names: Iterable[str | None]
+        self,
+        tx: AsyncConnection,
+        names: Iterable[str | None],
+        known: MutableMapping[str | None, _Head],
     ) -> dict[str | None, _Head]:
-        # Another node may have written since, and finds the rows locked. SQLite has one writer:
-        # the state that it has last committed is the state.
-        known = self._heads if tx.dialect.name == "sqlite" else {}
+        # Whatever is not known is locked until the commit, so that no other node writes into it.
         found = {name: known[name] for name in names if name in known}
         absent = [name for name in names if name not in known]
+        if tx.dialect.name != "sqlite":
+            for name in found:
+                # Until it is durable: a transaction that is overtaken reads it anew.
+                del known[name]
         return found | await self._lock(tx, absent) if absent else found
 
     async def _lock(

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnClause,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
 from liaison.storage.quick import ForEach, Question, Quick, postgres
 from liaison.storage.tables import agreements, channels, groups, removals
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +40,13 @@ class ChannelRow:
     head: int
     removals_pending: int
     group_version: int
+    version: int = 0
+    """On PostgreSQL which transaction has written the row, where `with_ids` has read it."""
 
 
 _t = channels.c
-_ROW = select(*(_t[name] for name in ChannelRow.__slots__))
+_COLUMNS = tuple(_t[name] for name in ChannelRow.__slots__[:-1])
+_ROW = select(*_COLUMNS)
 
 
 async def find(tx: AsyncConnection, id_: bytes) -> ChannelRow | None:
@@ -48,9 +61,12 @@ async def by_keys(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Channel
     return {row.key: ChannelRow(*row) for row in rows}
 
 
-_THESE = _ROW.where(_t.id.in_(bindparam("ids", expanding=True)))
-_BY_IDS = Quick(_THESE)
-_LOCK = Quick(_THESE.order_by(_t.key).with_for_update())
+_NAMED = _t.id.in_(bindparam("ids", expanding=True))
+_BY_IDS = Quick(_ROW.where(_NAMED))
+_XMIN: ColumnClause[int] = literal_column("channels.xmin::text::bigint", BigInteger())
+_BY_IDS_WITH_VERSIONS = Quick(select(*_COLUMNS, _XMIN.label("version")).where(_NAMED))
+_LOCK = Quick(_ROW.where(_NAMED).order_by(_t.key).with_for_update())
+_TOUCH = Quick(update(channels).where(_NAMED).values(head=_t.head))
 
 
 async def lock(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, ChannelRow]:
@@ -58,29 +74,44 @@ async def lock(tx: AsyncConnection, ids: Iterable[bytes]) -> dict[bytes, Channel
 
     PostgreSQL locks the rows, in the order of their keys, so that two nodes
     never wait for each other in a circle; SQLite has one writer anyway. Whoever
-    gives out a sequence number holds this lock: that is why there are no gaps.
+    gives out a sequence number holds this lock, or swaps the row: that is why
+    there are no gaps. The rows are written as they are: whoever has read one
+    without a lock learns that it is not the one that it has read (`set_heads`).
     """
-    return _by_id(await _LOCK.rows(tx, {"ids": padded(ids)}))
+    asked = {"ids": padded(ids)}
+    rows = await _LOCK.rows(tx, asked)
+    if postgres(tx) is not None:
+        await _TOUCH.change(tx, asked)
+    return _by_id(rows)
 
 
-async def hold(tx: AsyncConnection, ids: Iterable[bytes]) -> None:
+async def hold(tx: AsyncConnection, ids: Iterable[bytes], *, firmly: bool) -> bool:
     """Lock channels as `lock` does, and ask nothing yet: what is asked from now on stays true.
 
-    On PostgreSQL the transaction begins with it, in the same round trip.
+    On PostgreSQL the transaction begins with it, in the same round trip. Where nobody else has been at the
+    same rows lately, and the caller agrees, they are not locked.
+
+    Returns:
+        Whether they are. If not, everything that the caller relies on has to be asked in one question,
+        with `with_ids`, or never to change; and what it writes, to come with `set_heads`.
     """
     database = postgres(tx)
     if database is None:
-        return
+        return True
+    if not firmly and database.holds_nothing and not database.is_crowded:
+        return False
     # Without parameters, for these have no place in a message with several statements.
     named = ", ".join(f"decode('{id_.hex()}', 'hex')" for id_ in ids)
     await database.lock(
         f"SELECT 1 FROM channels WHERE id IN ({named}) ORDER BY key FOR UPDATE"  # noqa: S608 - hex
     )
+    return True
 
 
-def with_ids(ids: Iterable[bytes]) -> Question[dict[bytes, ChannelRow]]:
-    """Ask for channels by their ids."""
-    return Question([(_BY_IDS, {"ids": padded(ids)})], _by_id)
+def with_ids(tx: AsyncConnection, ids: Iterable[bytes]) -> Question[dict[bytes, ChannelRow]]:
+    """Ask for channels by their ids, with what `set_heads` knows their rows by."""
+    query = _BY_IDS if postgres(tx) is None else _BY_IDS_WITH_VERSIONS
+    return Question([(query, {"ids": padded(ids)})], _by_id)
 
 
 def _by_id(rows: Iterable[Any]) -> dict[bytes, ChannelRow]:
@@ -101,9 +132,38 @@ _SET_HEAD = ForEach(
 )
 
 
-async def set_heads(tx: AsyncConnection, heads: dict[int, int]) -> None:
-    """Set the last sequence number of channels that the caller has locked."""
-    await _SET_HEAD.change(tx, list(heads.items()))
+_SWAP_HEAD = ForEach(
+    lambda row: (
+        update(channels)
+        .where(_t.key == row("channel_key"), row("version") == _XMIN)
+        .values(head=row("new_head"))
+    ),
+    channel_key=_t.key,
+    version=_t.head,
+    new_head=_t.head,
+)
+
+
+async def set_heads(
+    tx: AsyncConnection, heads: Mapping[int, int], versions: Mapping[int, int] | None = None
+) -> None:
+    """Set the last sequence number of channels that the caller has locked, or read with `with_ids`.
+
+    Args:
+        tx: the transaction.
+        heads: by the channels' keys.
+        versions: of the rows as `with_ids` gave them; by the channels' keys.
+
+    Raises:
+        OvertakenError: somebody has written or locked one of the rows since it was read. PostgreSQL says so
+            when it is written, at the latest before the commit.
+    """
+    if versions is None or postgres(tx) is None:
+        await _SET_HEAD.change(tx, sorted(heads.items()))
+        return
+    # In the order of keys, as `lock` locks them: two nodes never wait in a circle.
+    rows = [(key, versions[key], head) for key, head in sorted(heads.items())]
+    await _SWAP_HEAD.change(tx, rows, all_of_them=True)
 
 
 async def change(tx: AsyncConnection, key: int, **values: Any) -> None:
@@ -179,7 +239,10 @@ async def lock_agreement(tx: AsyncConnection, agreement: str) -> list[ChannelRow
     """Return the channels under any version of an agreement, locked as `lock` does."""
     under = _t.key.in_(channels_under(agreement))
     query = _ROW.where(under).order_by(_t.key).with_for_update()
-    return [ChannelRow(*row) for row in await tx.execute(query)]
+    rows = [ChannelRow(*row) for row in await tx.execute(query)]
+    if postgres(tx) is not None:
+        await tx.execute(update(channels).where(under).values(head=_t.head))
+    return rows
 
 
 async def removals_under(tx: AsyncConnection, agreement: str) -> dict[int, set[int]]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
@@ -25,6 +24,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 from liaison.storage import failures, quick, sqlite_direct, tables
 from liaison.storage.errors import SchemaError
 from liaison.storage.sqlite_direct import DirectConnection
+from liaison.values import dataclass
 
 if TYPE_CHECKING:
     from liaison.storage import postgres_direct
@@ -314,6 +314,7 @@ def _postgresql(address: URL, *, writer: bool, size: int = 0) -> AsyncEngine:
             _STATEMENTS: 0,
             "prepared_statement_cache_size": 0,
             "prepared_statement_name_func": str,
+            "pooled": True,
         }
     elif writer:
         # A pooler takes no settings for a connection.

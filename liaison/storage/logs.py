@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.conflicts import insert_if_new
 from liaison.storage.padding import padded
-from liaison.storage.quick import ForEach, Quick, insert_rows
-from liaison.storage.tables import log_checkpoints, log_entries, log_openings, logs
+from liaison.storage.quick import ForEach, Quick, insert_rows, postgres
+from liaison.storage.tables import channels, log_checkpoints, log_entries, log_openings, logs
 
 _HOUR_MS: Final = 3_600_000
 
@@ -168,6 +168,12 @@ class Step(NamedTuple):
     old: int
     new: int
     state: bytes
+
+
+def swap_with_channels(tx: AsyncConnection) -> bool:
+    """Whether `advance` goes out together with `channels.set_heads`, and nothing is locked yet (PostgreSQL)."""
+    database = postgres(tx)
+    return database is not None and database.holds_nothing and database.writes(channels.name)
 
 
 def _swap(row: Callable[[str], Any]) -> Update:

@@ -6,14 +6,16 @@ is handed to asyncpg as it is, which keeps prepared statements by connection, an
 - what is asked at one moment is asked in one statement (`liaison.storage.quick.together`);
 - what is written waits, and goes out in one statement before the commit, or before somebody reads a
   table that it is for;
-- a transaction begins together with the locks that it takes first.
+- a transaction begins together with the locks that it takes first, and not before there is something
+  to hold: in READ COMMITTED a statement that only reads sees one moment, within a transaction or not;
+- where all that is written goes out in one statement at the end, that statement is the transaction.
 
 Whatever SQLAlchemy itself runs on such a connection is in the same transaction and sees what was written.
-Readers' statements run in no transaction at all: each sees one moment, as it would in READ COMMITTED.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -27,8 +29,9 @@ from sqlalchemy.dialects.postgresql.asyncpg import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util.concurrency import await_
 
+from liaison.storage import failures
 from liaison.storage.errors import OvertakenError
-from liaison.storage.writes import Write, one_statement
+from liaison.storage.writes import OVERTAKEN, Write, one_statement
 
 PLANS: Final = {
     # Few rows of large tables, each by an index, in the order in which they are named: that order
@@ -41,8 +44,12 @@ PLANS: Final = {
 }
 """Settings of the writer's connections: statements are planned once in a while, not each time."""
 REPLAN: Final = 1.0
-"""Seconds after which a writer has its statements planned anew. What was planned for an empty table
+"""Seconds after which a writer may have its statements planned anew. What was planned for an empty table
 reads all of a channel for each message as soon as it is full, until PostgreSQL looks at the table."""
+REPLAN_AT_LATEST: Final = 10.0
+"""Seconds after which it has, however few transactions there were: whoever writes little waits seldom."""
+CROWDED: Final = 10.0
+"""Seconds for which a writer that was overtaken locks before it reads: others are at the same rows."""
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
@@ -64,21 +71,44 @@ class DirectCursor(AsyncAdapt_asyncpg_cursor):
 class DirectConnection(AsyncAdapt_asyncpg_connection):
     """A connection as SQLAlchemy's async engines want it."""
 
-    __slots__ = ("_planned", "_waiting")
+    __slots__ = ("_crowded", "_pooled", "_replanning", "_waiting")
     _cursor_cls = DirectCursor
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, pooled: bool = False, **options: Any) -> None:
+        """Prepare.
+
+        Args:
+            args: SQLAlchemy's own.
+            pooled: whether a pooler hands each transaction to another connection.
+            options: SQLAlchemy's own.
+        """
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
         self._waiting: list[Write] = []
-        self._planned = 0.0
+        self._replanning = Replanning()
+        self._pooled = pooled
+        self._crowded = -math.inf
 
     @property
     def is_closed(self) -> bool:
         """Whether it is of no use any more."""
         return self._connection.is_closed()
 
+    @property
+    def holds_nothing(self) -> bool:
+        """Whether no transaction has begun: what was read may change until what waits is written."""
+        return self._transaction is None
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether others write the same rows, so that it is quicker to lock them before they are read."""
+        return self._pooled or time.monotonic() - self._crowded < CROWDED
+
+    def writes(self, table: str) -> bool:
+        """Whether something for a table waits to be written."""
+        return any(table in one.tables for one in self._waiting)
+
     async def ask(
-        self, words: str, values: Sequence[Any], tables: frozenset[str]
+        self, words: str, values: Sequence[Any], tables: frozenset[str], *, locks: bool = False
     ) -> Sequence[Sequence[Any]]:
         """Run one statement past SQLAlchemy; return its rows.
 
@@ -86,6 +116,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
             words: in PostgreSQL's language.
             values: of its parameters.
             tables: names of those that it reads.
+            locks: whether it locks rows until the transaction ends.
 
         Raises:
             DBAPIError: as SQLAlchemy would have it.
@@ -93,6 +124,9 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         """
         if self._touches(tables):
             await self.flush()
+        # A pooler may hand even the two steps of one statement to two connections.
+        if locks or self._pooled:
+            await self._begun()
         return await self._fetch(words, values)
 
     async def run(self, words: str, values: Sequence[Any], tables: frozenset[str]) -> int:
@@ -151,7 +185,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
                 # Before: where the locks fail, as on a server that is a standby still, the
                 # transaction has begun all the same and has to be undone.
                 self._transaction = _Transaction(driver)
-                await driver.execute(f"{self._begin()}; {words}")
+                await driver.execute(f"{self._replanning.words(time.monotonic())}{_BEGIN}; {words}")
             else:
                 await self.flush()
                 await driver.execute(words)
@@ -165,15 +199,9 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
             DBAPIError: as SQLAlchemy would have it.
             OvertakenError: something was not there to be changed as it had been read.
         """
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        words = one_statement(tuple((one.words, one.rows is None) for one in waiting))
-        values = [value for one in waiting for value in one.values]
-        (counts,) = await self._fetch(words, values)
-        expected = [one.rows for one in waiting if one.rows is not None]
-        if expected and expected != list(counts):
-            raise OvertakenError
+        if self._waiting:
+            await self._begun()
+            await self._write()
 
     async def end(self) -> None:
         """Make what was written durable, past SQLAlchemy.
@@ -182,7 +210,11 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
             DBAPIError: it is not known to be durable.
             OvertakenError: see `flush`.
         """
-        await self.flush()
+        if self._waiting:
+            if self._pooled:
+                await self._begun()
+            await self._write()
+        # Where none has begun, the one statement was a transaction.
         if self._transaction is None:
             return
         try:
@@ -226,10 +258,27 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
     def _touches(self, tables: frozenset[str]) -> bool:
         return any(not tables.isdisjoint(one.tables) for one in self._waiting)
 
+    async def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        words = one_statement(tuple((one.words, one.rows is None) for one in waiting))
+        values = [value for one in waiting for value in one.values]
+        values += [one.rows for one in waiting if one.rows is not None]
+        try:
+            await self._fetch(words, values)
+        except DBAPIError as error:
+            if failures.code_of(error) != OVERTAKEN:
+                raise
+            self._crowded = time.monotonic()
+            raise OvertakenError("what was read is not there any more") from error
+
     async def _fetch(self, words: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
         try:
-            await self._begun()
             driver: Any = self._connection
+            # Readers' connections have their statements planned once, and never begin anything.
+            if self._transaction is None and self.isolation_level != "autocommit":
+                replan = self._replanning.words(time.monotonic())
+                if replan:
+                    await driver.execute(replan)
             rows: Sequence[Sequence[Any]] = await driver.fetch(words, *values)
         except Exception as error:
             raise self._told(error) from error
@@ -244,17 +293,10 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
             return
         driver: Any = self._connection
         try:
-            await driver.execute(self._begin())
+            await driver.execute(self._replanning.words(time.monotonic()) + _BEGIN)
         except Exception as error:  # noqa: BLE001 - raised again, as SQLAlchemy's own kind
             self._handle_exception(error)
         self._transaction = _Transaction(driver)
-
-    def _begin(self) -> str:
-        now = time.monotonic()
-        if now - self._planned < REPLAN:
-            return _BEGIN
-        self._planned = now
-        return f"DISCARD PLANS; {_BEGIN}"
 
     def _told(self, error: Exception) -> BaseException:
         if isinstance(error, DBAPIError | OvertakenError):
@@ -275,6 +317,33 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
     def _outdated(self) -> tuple[type[Exception], ...]:
         known = self.dbapi.asyncpg.exceptions
         return known.InvalidCachedStatementError, known.OutdatedSchemaCacheError
+
+
+class Replanning:
+    """When a connection's statements are planned anew.
+
+    As soon as as many transactions have begun since the last time as before it, for then its tables
+    may have twice as many rows, and after a while in any case, for others write them too.
+    """
+
+    def __init__(self) -> None:
+        self._at = -math.inf
+        self._begun = 0
+        self._due = 0
+
+    def words(self, now: float) -> str:
+        """Return what a transaction begins with, or nothing; it counts as begun.
+
+        Args:
+            now: seconds of a clock that never goes back.
+        """
+        self._begun += 1
+        age = now - self._at
+        if age < REPLAN or (age < REPLAN_AT_LATEST and self._begun < self._due):
+            return ""
+        self._at = now
+        self._due = 2 * self._begun
+        return "DISCARD PLANS; "
 
 
 class _Transaction:
@@ -306,7 +375,7 @@ class _Module(AsyncAdapt_asyncpg_dbapi):
         """Connect."""
         own = {
             name: options.pop(name)
-            for name in ("prepared_statement_cache_size", "prepared_statement_name_func")
+            for name in ("prepared_statement_cache_size", "prepared_statement_name_func", "pooled")
             if name in options
         }
         connecting = self.asyncpg.connect(*address, **options)

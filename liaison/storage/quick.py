@@ -131,7 +131,9 @@ class Quick:
             text = self.text(tx, values)
             return await database.ask(text.words, text.fill(values))
         words = self.words(tx)
-        return await _other(tx).ask(words.words, words.fill(values), words.tables)
+        return await _other(tx).ask(
+            words.words, words.fill(values), words.tables, locks=words.locks
+        )
 
     async def change(self, tx: AsyncConnection, values: _Values) -> int:
         """Run it once; return how many rows it has changed."""
@@ -268,7 +270,7 @@ class Question(NamedTuple, Generic[_R]):
 
 
 async def together(tx: AsyncConnection, *questions: Question[Any]) -> list[Any]:
-    """Ask several questions; return an answer for each.
+    """Ask several questions, none of which locks anything; return an answer for each.
 
     On PostgreSQL they are one statement, so all answers are of one moment.
     """
@@ -439,12 +441,14 @@ class Words(NamedTuple):
         names: of the parameters, in the order of their numbers.
         constants: what is part of the statement, such as a lane's number, by name.
         tables: names of those that it touches.
+        locks: whether it locks rows that it reads.
     """
 
     words: str
     names: tuple[str, ...]
     constants: tuple[tuple[str, Any], ...]
     tables: frozenset[str]
+    locks: bool = False
 
     @classmethod
     def of(cls, statement: Executable, tx: AsyncConnection) -> Words:
@@ -453,8 +457,10 @@ class Words(NamedTuple):
         compiled = cast("SQLCompiler", element.compile(dialect=tx.dialect))
         names = tuple(compiled.positiontup or ())
         constants = tuple((n, v) for n, v in compiled.params.items() if v is not None)
-        found = {one.name for one in visitors.iterate(element) if isinstance(one, Table)}
-        return cls(str(compiled), names, constants, frozenset(found))
+        parts = list(visitors.iterate(element))
+        found = {one.name for one in parts if isinstance(one, Table)}
+        locks = any(getattr(one, "_for_update_arg", None) is not None for one in parts)
+        return cls(str(compiled), names, constants, frozenset(found), locks)
 
     def fill(self, values: _Values) -> list[Any]:
         """Put the values in order."""

@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 _NUMBER: Final = re.compile(r"\$(\d+)")
+OVERTAKEN: Final = "22012"
+"""The SQLSTATE of what divides by nothing, as no statement of ours does but for this."""
 
 
 class Write(NamedTuple):
@@ -40,10 +42,20 @@ def _parameters(words: str) -> int:
 
 @lru_cache(maxsize=256)
 def one_statement(writes: tuple[tuple[str, bool], ...]) -> str:
-    """Return one statement for several; its row has the counts of those that are counted."""
+    """Return one statement for several, which fails with `OVERTAKEN` where a count is wrong.
+
+    It fails in the database, for it may be a transaction by itself. PostgreSQL runs what is counted first,
+    in this order: whoever was overtaken hears of that, and not of a key that is taken.
+
+    Args:
+        writes: words, and whether they are for as many rows as there are. For each that is not, a
+            parameter follows after those of all: how many rows it has to change.
+    """
     parts, counted, before = [], [], 0
     for at, (words, free) in enumerate(writes):
         parts.append(f"w{at} AS ({renumbered(words, before)}{'' if free else ' RETURNING 1'})")
         counted += [] if free else [f"(SELECT count(*) FROM w{at})"]  # noqa: S608 - names of ours
         before += _parameters(words)
-    return f"WITH {', '.join(parts)} SELECT {', '.join(counted) or '1'}"
+    right = " AND ".join(f"{count} = ${before + at}" for at, count in enumerate(counted, 1))
+    check = f"1 / CASE WHEN {right} THEN 1 ELSE 0 END" if counted else "1"
+    return f"WITH {', '.join(parts)} SELECT {check}"

@@ -18,7 +18,7 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(database: Databa
         assert connection is not None
         connection.set_trace_callback(asked.append)
         await channels.lock(tx, [bytes(16), b"1" * 16])
-        await quick.ask(tx, channels.with_ids([bytes(16), b"1" * 16]))
+        await quick.ask(tx, channels.with_ids(tx, [bytes(16), b"1" * 16]))
         await quick.ask(tx, agreements.changes_under([bytes(16), b"1" * 16]))
         await quick.ask(tx, members.stays_in(tx, [(bytes(16), 2), (bytes(16), 3)]))
         await members.reading(tx, [(bytes(16), 2), (bytes(16), 3)])

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from liaison.storage import quick
 from liaison.storage.engine import Database
 from liaison.storage.errors import OvertakenError
-from liaison.storage.postgres_direct import DirectConnection
+from liaison.storage.postgres_direct import DirectConnection, Replanning
 from liaison.storage.tables import holds, meta
 from tests.support.databases import administer
 
@@ -32,6 +32,9 @@ _OF = quick.Quick(
     .where(meta.c.name.in_(bindparam("names", expanding=True)))
     .order_by(meta.c.name)
 )
+_LOCK = select(meta.c.value).where(meta.c.name.in_(bindparam("names", expanding=True)))
+_LOCKED = quick.Quick(_LOCK.with_for_update())
+_LOCKED_NOW = quick.Quick(_LOCK.with_for_update(nowait=True))
 _BY_KEY = quick.ByKeys((meta.c.name, meta.c.value), lambda which: select(meta.c.name).where(which))
 _NAMES = ["a", "b", "c"]
 
@@ -180,15 +183,82 @@ async def test_behind_a_pooler_nothing_is_prepared_for_later(kept: Database, poo
 
 
 async def test_a_table_that_a_migration_changes_meanwhile_is_met_anew(kept: Database) -> None:
-    async with kept.write() as tx:
-        await _OF.rows(tx, {"names": ["a"]})
-    async with kept.write() as tx:
-        await tx.execute(text("ALTER TABLE meta ALTER COLUMN value TYPE numeric"))
-    with pytest.raises(OvertakenError):
+    async def find() -> list[tuple[str, int]]:
         async with kept.write() as tx:
+            return [tuple(row) for row in await _OF.rows(tx, {"names": ["a"]})]
+
+    async def lock_and_find() -> None:
+        async with kept.write() as tx:
+            await _LOCKED.rows(tx, {"names": ["a"]})
             await _OF.rows(tx, {"names": ["a"]})
-    async with kept.write() as tx:
-        assert [tuple(row) for row in await _OF.rows(tx, {"names": ["a"]})] == [("a", 1)]
+
+    async def alter(to: str) -> None:
+        async with kept.write() as tx:
+            await tx.execute(text(f"ALTER TABLE meta ALTER COLUMN value TYPE {to}"))
+
+    await lock_and_find()
+    await alter("numeric")
+    # What a transaction has done already can't be done again by the driver.
+    with pytest.raises(OvertakenError):
+        await lock_and_find()
+    assert await find() == [("a", 1)]
+    await alter("bigint")
+    assert await find() == [("a", 1)]
+
+
+async def test_what_is_read_and_then_written_at_once_is_one_statement_each(
+    kept: Database,
+) -> None:
+    asked: list[str] = []
+    for value in (2, 3):
+        async with kept.write() as tx:
+            driver = _connection(tx).driver_connection
+            if value == 3:
+                driver.add_query_logger(lambda one: asked.append(one.query))
+            await _OF.rows(tx, {"names": ["a"]})
+            await _SET.change(tx, [("a", value)], all_of_them=True)
+            await _SET_OTHER.change(tx, [("a", value)])
+            assert _connection(tx).holds_nothing
+    # Loggers are called a moment later.
+    await asyncio.sleep(0)
+
+    assert [one.split()[0] for one in asked if not one.startswith("DISCARD")] == ["SELECT", "WITH"]
+    assert (await _values(kept))["a"] == 3
+
+
+async def test_of_what_is_written_at_once_nothing_stays_where_a_row_was_not_there(
+    kept: Database,
+) -> None:
+    async def change() -> None:
+        async with kept.write() as tx:
+            await _SET.change(tx, [("a", 2), ("nobody", 2)], all_of_them=True)
+            await _SET_OTHER.change(tx, [("a", 2)])
+
+    with pytest.raises(OvertakenError):
+        await change()
+    assert await _values(kept) == dict.fromkeys(_NAMES, 1)
+
+
+async def test_what_locks_rows_holds_them_until_the_transaction_ends(kept: Database) -> None:
+    async with kept.write() as tx, kept.write() as other:
+        await _LOCKED.rows(tx, {"names": ["a"]})
+        with pytest.raises(DBAPIError, match="could not obtain lock"):
+            await _LOCKED_NOW.rows(other, {"names": ["a"]})
+        await _connection(other).undo()
+    async with kept.write() as other:
+        assert len(await _LOCKED_NOW.rows(other, {"names": ["a"]})) == 1
+
+
+def test_statements_are_planned_anew_as_transactions_double_and_after_a_while_in_any_case() -> None:
+    replanning = Replanning()
+
+    assert replanning.words(0.0)
+    assert not replanning.words(0.9)
+    assert replanning.words(1.0)
+    # Three so far.
+    assert [bool(replanning.words(3.0)) for _ in range(4)] == [False, False, True, False]
+    assert not replanning.words(12.9)
+    assert replanning.words(13.0)
 
 
 async def test_where_the_first_locks_fail_the_transaction_that_began_with_them_is_undone(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import pytest
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from liaison.storage import channels, members
+from liaison.storage import channels, members, quick
+from liaison.storage.channels import ChannelRow
 from liaison.storage.engine import Database
+from liaison.storage.errors import OvertakenError
 from liaison.storage.tables import items
 from tests.support.rows import Row, add_channel, add_device, add_items, add_member
 
@@ -59,5 +64,68 @@ async def test_the_cursor_passes_own_messages_and_what_was_sent_before_joining(
         stay = await members.find(tx, channel, own.key)
         assert stay is not None
         first = await members.first_unread(tx, stay, 0)
+        nothing = await members.first_unread(tx, stay, 4)
 
     assert first == 4
+    assert nothing is None
+
+
+async def _read(tx: AsyncConnection) -> ChannelRow:
+    """What accepting messages reads where it locks nothing."""
+    assert await channels.hold(tx, [CHANNEL], firmly=False) == (quick.postgres(tx) is None)
+    return (await quick.ask(tx, channels.with_ids(tx, [CHANNEL])))[CHANNEL]
+
+
+async def _lock(database: Database) -> None:
+    async with database.write() as tx:
+        await channels.lock(tx, [CHANNEL])
+
+
+async def _lock_all(database: Database) -> None:
+    async with database.write() as tx:
+        await channels.lock_agreement(tx, "rows")
+
+
+async def _append(database: Database) -> None:
+    await append(database, fail=False)
+
+
+@pytest.mark.parametrize("change", [_lock, _lock_all, _append])
+async def test_who_has_not_locked_a_channel_is_overtaken_by_whoever_locks_it(
+    database: Database, change: Callable[[Database], Awaitable[None]]
+) -> None:
+    if database.is_sqlite:
+        pytest.skip("there the whole database is locked")
+    async with database.write() as tx:
+        await add_channel(tx, CHANNEL)
+
+    async def overtaken() -> None:
+        async with database.write() as tx:
+            row = await _read(tx)
+            await change(database)
+            await channels.set_heads(tx, {row.key: row.head + 1}, {row.key: row.version})
+
+    with pytest.raises(OvertakenError):
+        await overtaken()
+
+    async with database.read() as tx:
+        row = await channels.find(tx, CHANNEL)
+    assert row is not None
+    assert row.head == (change is _append)
+
+
+async def test_who_was_overtaken_locks_first_for_a_while(database: Database) -> None:
+    async with database.write() as tx:
+        await add_channel(tx, CHANNEL)
+    for _ in range(2):
+        # Nobody has come between.
+        async with database.write() as tx:
+            row = await _read(tx)
+            await channels.set_heads(tx, {row.key: row.head + 1}, {row.key: row.version})
+
+    with suppress(OvertakenError):
+        async with database.write() as tx:
+            await channels.set_heads(tx, {row.key: 9}, {row.key: row.version})
+
+    async with database.write() as tx:
+        assert await channels.hold(tx, [CHANNEL], firmly=False)

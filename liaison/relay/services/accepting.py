@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from liaison.envelope.header import Header
@@ -50,6 +50,7 @@ from liaison.storage.items import Ident, Item, Stored
 from liaison.storage.members import MemberRow
 from liaison.storage.quick import together
 from liaison.tlog.commitment import Value
+from liaison.values import dataclass
 from liaison.wire import frames
 from liaison.wire.frames import ItemKind
 
@@ -193,7 +194,8 @@ class Appends(Batch[Append, frames.Accepted]):
             await self.sequencer.append(work, facts.new)
             work.after_commit(partial(self.fullness.accepted, facts.new))
             work.record(*facts.drafts)
-            await channels.set_heads(work.tx, facts.heads)
+            versions = {row.key: row.version for row in facts.channels.values()}
+            await channels.set_heads(work.tx, facts.heads, versions)
             await members.set_cursors(work.tx, facts.cursors)
         await devices.saw_state_versions(work.tx, facts.seen)
         return answers
@@ -203,11 +205,8 @@ class Appends(Batch[Append, frames.Accepted]):
         # One for each device and channel; most messages of a batch have theirs in common.
         asked = {(op.caller.certificate, op.send.channel.value): op for op in operations}
         ids = {id_ for _, id_ in asked}
-        # The lock on the channels comes first: what is read after it stays true.
-        await channels.hold(tx, ids)
-        rows, changes, stays, standing, stored = await together(
-            tx,
-            channels.with_ids(ids),
+        questions = (
+            channels.with_ids(tx, ids),
             agreements.changes_under(ids),
             members.stays_in(tx, {(id_, op.caller.key) for (_, id_), op in asked.items()}),
             devices.standing_of({certificate for certificate, _ in asked}),
@@ -219,6 +218,15 @@ class Appends(Batch[Append, frames.Accepted]):
                 },
             ),
         )
+        # What is read after the lock on the channels stays true. Without it, what is read at once and
+        # remembered of these very rows was true at one moment, and `set_heads` notices where that is over.
+        released = any(op.header.release is not None for op in operations)
+        held = await channels.hold(tx, ids, firmly=released)
+        found = await together(tx, *questions)
+        if not held and not self._remembers(found[0], found[1]):
+            await channels.hold(tx, ids, firmly=True)
+            found = await together(tx, *questions)
+        rows, changes, stays, standing, stored = found
         texts = await self.book.agreements(tx, (row.agreement for row in rows.values()))
         named = {text.agreement_id for text in texts.values()}
         return _Facts(
@@ -234,6 +242,11 @@ class Appends(Batch[Append, frames.Accepted]):
             ),
             now_ms=self.clock(),
         )
+
+    def _remembers(self, rows: Mapping[bytes, ChannelRow], changes: Mapping[str, int]) -> bool:
+        """Return whether nothing more has to be read about these channels."""
+        under = {row.agreement for row in rows.values()}
+        return self.book.remembers(under, changes) and self.audiences.remembers(rows.values())
 
     def _one(self, facts: _Facts, op: Append) -> frames.Accepted | LiaisonError:
         try:

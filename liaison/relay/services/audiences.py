@@ -44,6 +44,10 @@ class Audiences:
         self._known: OrderedDict[tuple[int, int], frozenset[EndpointId]] = OrderedDict()
         self._judged: OrderedDict[tuple[int, int], _Judged] = OrderedDict()
 
+    def remembers(self, rows: Iterable[ChannelRow]) -> bool:
+        """Return whether nobody has to be read to know who is in these channels."""
+        return all((row.key, row.epoch) in self._known for row in rows)
+
     async def find(
         self, work: Work, rows: Iterable[ChannelRow]
     ) -> dict[int, frozenset[EndpointId]]:

@@ -9,7 +9,7 @@ what another has replaced.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache, partial
 from types import MappingProxyType
 
@@ -25,6 +25,7 @@ from liaison.relay.services.lives import Admitted, Life, left_at, standing_of
 from liaison.storage import agreements, parties, statements
 from liaison.storage.agreements import AgreementRow
 from liaison.storage.statements import StatementRow
+from liaison.values import dataclass
 
 Keep = Callable[[Callable[[], object]], None]
 """Takes what may be remembered only once the transaction that read it is durable."""
@@ -95,6 +96,18 @@ class Book:
     async def agreements(self, tx: AsyncConnection, keys: Iterable[int]) -> dict[int, Agreement]:
         """Return several agreements, by key."""
         return {key: (await self.agreement(tx, key)).agreement for key in set(keys)}
+
+    def remembers(self, keys: Iterable[int], changes: Mapping[str, int]) -> bool:
+        """Return whether these agreements, and what is known of them now, are kept in memory."""
+        for key in keys:
+            known = self._agreements.get(key)
+            if known is None:
+                return False
+            id_ = known.agreement.agreement_id
+            life = self._lives.get(id_)
+            if life is None or life.changes != changes.get(id_, 0):
+                return False
+        return True
 
     async def lives(
         self,

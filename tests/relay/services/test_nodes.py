@@ -8,14 +8,18 @@ from dataclasses import replace
 
 import pytest
 
+from liaison.crypto.secret import random_bytes
 from liaison.fanout import LocalBus
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.lifecycle import Event
+from liaison.relay.recording import Recorder
 from liaison.relay.services import Services
 from liaison.relay.services.errors import AgreementSupersededError, RemovalPendingError
 from liaison.relay.writer import Writer
 from liaison.storage.engine import Database
+from liaison.tlog.fields import EntryType
 from liaison.wire.frames import ItemKind
+from tests.relay.services import logbook
 from tests.relay.services.forum import Forum
 from tests.relay.services.harness import Actor, Relay, drain
 from tests.support.world import ED25519
@@ -25,7 +29,7 @@ from tests.support.world import ED25519
 async def second(relay: Relay, database_url: str) -> AsyncIterator[Services]:
     """Another node: its own connections, writer, bus and memory."""
     database = Database.open(database_url)
-    writer = Writer(database)
+    writer = Writer(database, recorder=Recorder("relay.example", relay.clock, random_bytes))
     await writer.start()
     yield Services.build(
         database=database,
@@ -60,6 +64,19 @@ async def test_two_nodes_give_out_each_number_once(
     )
 
     assert sorted(a.seq for a in answers) == list(range(2, 42))
+
+
+async def test_each_node_goes_on_with_the_log_where_the_other_has_left_it(
+    relay: Relay, second: Services, nor: Actor
+) -> None:
+    # In turns, and twice in a row: what a node remembers of the log is mostly old, and sometimes not.
+    nodes = (relay.services, second, second, relay.services, relay.services, second)
+    accepted = [await node.messages.accept(nor.caller, nor.message()) for node in nodes]
+
+    told = [
+        one for one in await logbook.read(relay, "nor-deu-2026") if one.type is EntryType.ACCEPTED
+    ]
+    assert [one.entry.seq for one in told] == [one.seq for one in accepted]
 
 
 async def test_a_resend_to_the_other_node_is_a_duplicate(
