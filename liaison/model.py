@@ -7,13 +7,13 @@ given one need not check again. Text forms are canonical: `str(X.parse(s)) == s`
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import lru_cache
 from typing import Final, NewType, Self
 
 from liaison.errors import MalformedError
+from liaison.values import dataclass
 
 Epoch = NewType("Epoch", int)
 """MLS epoch of a group, from zero, 64 bits."""

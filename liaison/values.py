@@ -1,12 +1,12 @@
-"""How value objects are made: as `dataclasses` makes them, in a third of the time.
+"""How data classes are made: as `dataclasses` makes them, in a third of the time.
 
 For a frozen class the standard library compiles six methods, which takes two thirds of a
 millisecond: for the 350 classes of a relay it was a quarter of the start. Here only `__init__` is
-compiled, and objects are made in half the time too, as it fills the slots without asking the
+compiled, and values are made in half the time too, as it fills the slots without asking the
 `__setattr__` that forbids it. The other methods are the same for all and read the fields by name.
 
-Whatever is more than a plain frozen value (classes with bases or an order, those with such methods
-of their own, those that may be changed) is left to the standard library. Type checkers see nothing
+Whatever is more than fields in slots, or fields that may be changed (an order, bases that are data
+classes, such methods written by hand), is left to the standard library. Type checkers see nothing
 but the standard library. `dataclasses.InitVar` is not for these classes.
 """
 
@@ -16,7 +16,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -29,7 +29,8 @@ else:
 
 __all__ = ["dataclass"]
 
-_PLAIN: Final = {"frozen": True, "slots": True}
+_PLAIN: Final[tuple[dict[str, bool], ...]] = ({"frozen": True, "slots": True}, {"slots": True}, {})
+_Fields = tuple[dataclasses.Field[Any], ...]
 _OURS: Final = frozenset(
     f"__{name}__"
     for name in ("init", "eq", "hash", "repr", "setattr", "delattr", "getstate", "setstate")
@@ -46,39 +47,39 @@ class _Unset:
 _UNSET: Final = _Unset()
 
 
-def _make(given: type, options: dict[str, bool]) -> type[Any]:
-    if options != _PLAIN or given.__bases__ != (object,) or not _OURS.isdisjoint(vars(given)):
+def _make(given: type, options: dict[str, bool]) -> type:
+    inherits = any(dataclasses.is_dataclass(base) for base in given.__bases__)
+    if options not in _PLAIN or inherits or not _OURS.isdisjoint(vars(given)):
         standard: type = dataclasses.dataclass(**options)(given)
         return standard
     # Where there is none, the signature would be looked for to stand in.
     given.__doc__ = given.__doc__ or given.__name__
+    frozen, slots = "frozen" in options, "slots" in options
     # This finds the fields and makes the slots: all that need not be compiled.
-    cls: type[Any] = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True)(given)
+    cls: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(given)
     fields = dataclasses.fields(cls)
     names = tuple(field.name for field in fields)
-    methods = (
-        _init(cls, fields),
-        *_comparing(fields),
-        _repr(tuple(field.name for field in fields if field.repr)),
-        *_frozen(cls, frozenset(names)),
-        *_pickling(names),
-    )
+    methods = [_init(cls, fields, frozen=frozen), _equal(fields), _repr(fields)]
+    if frozen:
+        methods += [_hash(fields), *_frozen(cls, frozenset(names)), *_copied(names)]
+    else:
+        cls.__hash__ = None
     for method in methods:
         method.__qualname__ = f"{cls.__qualname__}.{method.__name__}"
         setattr(cls, method.__name__, method)
     made = cls.__dataclass_params__
-    made.init = made.repr = made.eq = made.frozen = True
-    return cls
+    made.init = made.repr = made.eq = True
+    made.frozen = frozen
+    return cast("type", cls)
 
 
-def _init(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> Callable[..., None]:
+def _init(cls: type, fields: _Fields, *, frozen: bool) -> Callable[..., None]:
     known: dict[str, Any] = {"_UNSET": _UNSET}
     positional: list[str] = []
     keywords: list[str] = []
     body: list[str] = []
     for field in fields:
         name = value = parameter = field.name
-        known[f"_set_{name}"] = vars(cls)[name].__set__
         if field.default_factory is not dataclasses.MISSING:
             known[f"_make_{name}"] = field.default_factory
             parameter = f"{name}=_UNSET"
@@ -90,8 +91,11 @@ def _init(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> Callable[...
             value = name if field.init else f"_default_{name}"
         if field.init:
             (keywords if field.kw_only else positional).append(parameter)
-        if field.init or value != name:
+        if (field.init or value != name) and frozen:
+            known[f"_set_{name}"] = vars(cls)[name].__set__
             body.append(f"_set_{name}(self, {value})")
+        elif field.init or value != name:
+            body.append(f"self.{name} = {value}")
     if hasattr(cls, "__post_init__"):
         body.append("self.__post_init__()")
     parameters = ["self", *positional, *(["*", *keywords] if keywords else [])]
@@ -108,22 +112,27 @@ def _init(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> Callable[...
     return made_init
 
 
-def _comparing(fields: tuple[dataclasses.Field[Any], ...]) -> tuple[Callable[..., Any], ...]:
-    compared = _getter(tuple(f.name for f in fields if f.compare))
-    hashed = _getter(tuple(f.name for f in fields if (f.compare if f.hash is None else f.hash)))
+def _equal(fields: _Fields) -> Callable[[object, object], Any]:
+    compared = _getter([f.name for f in fields if f.compare])
 
     def __eq__(self: object, other: object) -> Any:  # noqa: N807
         if other.__class__ is self.__class__:
             return compared(self) == compared(other)
         return NotImplemented
 
+    return __eq__
+
+
+def _hash(fields: _Fields) -> Callable[[object], int]:
+    hashed = _getter([f.name for f in fields if (f.compare if f.hash is None else f.hash)])
+
     def __hash__(self: object) -> int:  # noqa: N807
         return hash(hashed(self))
 
-    return __eq__, __hash__
+    return __hash__
 
 
-def _getter(names: tuple[str, ...]) -> Callable[[object], tuple[Any, ...]]:
+def _getter(names: list[str]) -> Callable[[object], tuple[Any, ...]]:
     if len(names) > 1:
         return attrgetter(*names)
     if not names:
@@ -132,7 +141,9 @@ def _getter(names: tuple[str, ...]) -> Callable[[object], tuple[Any, ...]]:
     return lambda value: (get(value),)
 
 
-def _repr(names: tuple[str, ...]) -> Callable[[object], str]:
+def _repr(fields: _Fields) -> Callable[[object], str]:
+    names = [field.name for field in fields if field.repr]
+
     def __repr__(self: object) -> str:  # noqa: N807
         shown = ", ".join([f"{name}={getattr(self, name)!r}" for name in names])
         return f"{self.__class__.__qualname__}({shown})"
@@ -154,7 +165,7 @@ def _frozen(cls: type, names: frozenset[str]) -> tuple[Callable[..., None], ...]
     return __setattr__, __delattr__
 
 
-def _pickling(names: tuple[str, ...]) -> tuple[Callable[..., Any], ...]:
+def _copied(names: tuple[str, ...]) -> tuple[Callable[..., Any], ...]:
     def __getstate__(self: object) -> list[Any]:  # noqa: N807
         return [getattr(self, name) for name in names]
 

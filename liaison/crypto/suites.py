@@ -10,7 +10,7 @@ labels the RFC spells out in full. Source: RFC 9420 §5.1, 5.2, 8 and 17.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Final
 
@@ -22,6 +22,7 @@ from liaison.crypto.hpke import HPKE
 from liaison.crypto.kdf import HKDF, HKDF_SHA256, HKDF_SHA384, HKDF_SHA512
 from liaison.crypto.kem import KEM, KeyPair
 from liaison.crypto.signing import SignatureScheme, Signer
+from liaison.values import dataclass
 
 _PREFIX: Final = b"MLS 1.0 "
 

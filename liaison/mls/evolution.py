@@ -10,7 +10,7 @@ Source: RFC 9420 §12.2, §12.3, §12.4.2.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from liaison.mls.effects import Added, CommitEffect, QueuedProposal, Removed, Updated
 from liaison.mls.errors import ForbiddenOperationError, InvalidProposalError
@@ -34,6 +34,7 @@ from liaison.mls.validation import leaf as leaf_checks
 from liaison.mls.validation import proposals as proposal_checks
 from liaison.mls.validation import tree as tree_checks
 from liaison.mls.validation.judge import Judge
+from liaison.values import dataclass
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 from ssl import SSLContext
 from typing import Final, NamedTuple, NoReturn
@@ -30,6 +30,7 @@ from liaison.tlog.note import MAX_NOTE_BYTES, Note
 from liaison.tlog.policy import Policy
 from liaison.tlog.vkey import VerifierKey
 from liaison.tlog.witness import SIZE_TYPE, AddCheckpoint
+from liaison.values import dataclass
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 60.0

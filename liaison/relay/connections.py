@@ -18,7 +18,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from aiohttp import web
@@ -28,6 +28,7 @@ from liaison.relay.errors import HTTPError, RateExceededError, TooManyConnection
 from liaison.relay.limits import Buckets, network_of
 from liaison.relay.requests import EVERYWHERE, problem_response
 from liaison.relay.settings import Settings
+from liaison.values import dataclass
 from liaison.wire.handshake import Principal
 from liaison.wire.problems import Problem
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from liaison.errors import LiaisonError
@@ -21,6 +21,7 @@ from liaison.tlog.merkle import CompactRange
 from liaison.tlog.note import Note
 from liaison.tlog.sequencer import State
 from liaison.tlog.vkey import VerifierKey
+from liaison.values import dataclass
 
 CHUNK: Final = 4096
 """Entries that are read at once; a multiple of a tile's width."""

@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from ssl import SSLContext
@@ -44,6 +44,7 @@ from liaison.tlog.note import Note
 from liaison.tlog.policy import Policy
 from liaison.tlog.sequencer import State
 from liaison.tlog.vkey import SignatureType, VerifierKey
+from liaison.values import dataclass
 
 INTERVAL: Final = 0.1
 """Seconds between two checkpoints of a log, at least."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from liaison.errors import (
@@ -25,6 +25,7 @@ from liaison.relay.errors import TooManyStreamsError
 from liaison.relay.heartbeats import Heartbeats
 from liaison.relay.metrics import Metrics
 from liaison.relay.services.callers import DeviceCaller
+from liaison.values import dataclass
 from liaison.wire.frames import Close
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -27,6 +26,7 @@ from liaison.tlog.errors import ForkError
 from liaison.tlog.merkle import CompactRange
 from liaison.tlog.note import Note
 from liaison.tlog.sequencer import State
+from liaison.values import dataclass
 
 _T = TypeVar("_T")
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from liaison.relay import files
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import DataDir
 from liaison.relay.settings import Settings, TLSMode
+from liaison.values import dataclass
 
 _RENEW_BEFORE: Final = 7 * 86_400
 """Seconds of validity that a trial certificate must have left at start."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from liaison.relay import asking, log
@@ -25,6 +25,7 @@ from liaison.relay.asking import Asked, Exchange, Gathered, Subject
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.note import Note
 from liaison.tlog.policy import Policy
+from liaison.values import dataclass
 
 MOMENT: Final = 0.25
 """Seconds that a round waits for the others once a quorum has cosigned."""

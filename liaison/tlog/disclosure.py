@@ -8,7 +8,7 @@ the entry can be checked all the same. `liaison.tlog.entries.Entry.open` checks 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from liaison.tlog.commitment import KEY_BYTES, Opening, Value
 from liaison.tlog.errors import EntryError, OpeningError, OpeningFormatError
 from liaison.tlog.fields import SCHEMAS, EntryType, Kind, Schema
 from liaison.tlog.text import to_base64
+from liaison.values import dataclass
 
 MAX_SEALED_BYTES: Final = 2 * 1024 * 1024
 MAX_DISCLOSURE_BYTES: Final = 2 * 1024 * 1024 + 64 * 1024

@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from liaison.errors import LiaisonError
+from liaison.values import dataclass
 from liaison.wire import frames
 from liaison.wire.frames import Accepted, CaughtUp, Close, Deliver, Notice, Ready, Refused, Send
 from liaison.wire.problems import RemoteError

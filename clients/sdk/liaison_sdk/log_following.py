@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId
 from liaison.tlog.errors import ChannelGapError
+from liaison.values import dataclass
 from liaison.wire.problems import RemoteError
 from liaison_sdk import log_credentials, refreshing
 from liaison_sdk.environment import DEFAULT_OPTIONS, Environment

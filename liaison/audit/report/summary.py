@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from liaison.audit.events import Event
@@ -17,6 +17,7 @@ from liaison.audit.manifest import Facts
 from liaison.audit.report.durations import Durations
 from liaison.model import Precedence
 from liaison.tlog.fields import EntryType
+from liaison.values import dataclass
 
 MAX_ROWS: Final = 500
 DAY: Final = 86_400_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from liaison.fanout import Bus
 from liaison.policy import signing
@@ -20,6 +19,7 @@ from liaison.relay.services.removals import Removals
 from liaison.relay.writer import Writer
 from liaison.storage import agreements
 from liaison.storage.engine import Database
+from liaison.values import dataclass
 from liaison.wire import v1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from liaison.crypto.signing import SignatureScheme, Signer
 from liaison.fanout import Bus
@@ -42,6 +41,7 @@ from liaison.relay.services.states import States
 from liaison.relay.services.tail import Tail
 from liaison.relay.writer import Writer
 from liaison.storage.engine import Database
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True)

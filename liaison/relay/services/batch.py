@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from liaison.model import Epoch, Precedence, Seq
 from liaison.relay.services.queue import StayQueue
 from liaison.storage.items import Waiting
 from liaison.storage.members import Join
+from liaison.values import dataclass
 from liaison.wire.frames import Deliver, ItemKind
 
 _KINDS: Final = {kind.value: kind for kind in ItemKind}

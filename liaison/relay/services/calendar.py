@@ -7,7 +7,6 @@ the channels and to propose the removals though nobody does anything.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from liaison.fanout import Bus
 from liaison.relay.services.book import Book
@@ -17,6 +16,7 @@ from liaison.relay.services.removals import Removals
 from liaison.relay.writer import Writer
 from liaison.storage import agreements
 from liaison.storage.engine import Database
+from liaison.values import dataclass
 
 
 @dataclass(frozen=True)

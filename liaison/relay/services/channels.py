@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -46,6 +45,7 @@ from liaison.storage import channels, items, members
 from liaison.storage.channels import ChannelRow
 from liaison.storage.engine import Database
 from liaison.trust import ChannelBinding
+from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.frames import ItemKind
 

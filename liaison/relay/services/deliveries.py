@@ -7,7 +7,6 @@ calls `tell` looks every few seconds, and once more when the relay stops.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.model import ChannelId, DeviceId, Precedence
@@ -19,6 +18,7 @@ from liaison.relay.services.telling import tell
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import channels, deliveries
 from liaison.storage.engine import Database
+from liaison.values import dataclass
 
 _AT_ONCE: Final = 500
 

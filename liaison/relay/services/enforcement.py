@@ -9,7 +9,6 @@ and is taken up again where it failed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Final
@@ -24,6 +23,7 @@ from liaison.relay.writer import Operation, Work
 from liaison.storage import agreements, channels, members
 from liaison.storage.channels import ChannelRow
 from liaison.storage.members import Seat
+from liaison.values import dataclass
 
 CHANGED: Final = "agreements.changed"
 """The note that the devices of an agreement's parties get when it changes."""

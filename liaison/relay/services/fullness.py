@@ -9,7 +9,7 @@ channel's last number, and counted anew now and then where a channel is full.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from liaison.model import Precedence
@@ -18,6 +18,7 @@ from liaison.relay.services.limits import Limits
 from liaison.storage import usage
 from liaison.storage.engine import Database
 from liaison.storage.items import Item
+from liaison.values import dataclass
 from liaison.wire.frames import MAX_FRAME
 
 URGENT: Final = Precedence.FLASH

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from liaison.errors import ConflictError, MalformedError, UnknownError
 from liaison.relay.services.book import Book
@@ -13,6 +12,7 @@ from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import holds
 from liaison.storage.engine import Database
 from liaison.storage.holds import HoldRow
+from liaison.values import dataclass
 
 MAX_REASON = 1000
 

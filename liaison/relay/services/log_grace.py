@@ -8,7 +8,7 @@ has seen. So after the grace that the agreement gives, nobody is added until the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,6 +19,7 @@ from liaison.storage import logs, logs_reading
 from liaison.storage.engine import Database
 from liaison.tlog.policy import Policy
 from liaison.trust import log as trust_log
+from liaison.values import dataclass
 
 
 class LogGraceOverError(UnavailableError):

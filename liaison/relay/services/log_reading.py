@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, NamedTuple, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -36,6 +36,7 @@ from liaison.tlog.disclosure import Disclosure, Sealed
 from liaison.tlog.errors import TileError
 from liaison.tlog.fields import EntryType
 from liaison.tlog.tiles import Tile, TileTree
+from liaison.values import dataclass
 from liaison.wire.log import FollowedChannel, LogAnswer, LogQuery, ProvenEntry
 
 MAX_ANSWER_BYTES: Final = 4 << 20

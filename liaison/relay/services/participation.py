@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.fanout import Bus
@@ -41,6 +40,7 @@ from liaison.relay.services.telling import tell
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, members, statements
 from liaison.storage.engine import Database
+from liaison.values import dataclass
 from liaison.wire import v1
 
 _MINUTE_MS: Final = 60_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import groupby
 from typing import Final
 
@@ -32,6 +32,7 @@ from liaison.storage import agreements, devices, parties
 from liaison.storage.devices import KeyHolder
 from liaison.storage.engine import Database
 from liaison.storage.parties import PartyRow
+from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.handshake import Office, Principal, key_fingerprint
 

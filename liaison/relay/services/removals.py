@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,6 +31,7 @@ from liaison.storage import channels, parties, statements
 from liaison.storage.engine import Database
 from liaison.storage.statements import StatementRow
 from liaison.trust import AgreementValidator
+from liaison.values import dataclass
 
 Reasons = Mapping[tuple[Cause, PartyCode], bytes]
 """The authenticated data of a removal, by what it is for and whose device goes."""

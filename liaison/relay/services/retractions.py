@@ -6,14 +6,13 @@ out of the bound on what a party may have waiting.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import OfficeCaller
 from liaison.relay.services.entries import administration
 from liaison.relay.services.errors import ForeignPartyError, UnknownProposalError
 from liaison.relay.writer import Operation, Work
 from liaison.storage import agreements, proposals, statements
+from liaison.values import dataclass
 
 
 @dataclass

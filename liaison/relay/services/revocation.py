@@ -8,7 +8,6 @@ channels with such a leaf are closed to messages. Then sessions are ended
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,6 +24,7 @@ from liaison.relay.services.telling import tell
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import agreements, channels, devices, members, parties
 from liaison.storage.engine import Database
+from liaison.values import dataclass
 from liaison.wire import v1
 
 

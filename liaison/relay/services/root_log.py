@@ -8,7 +8,6 @@ whoever is later shown an entry's opening can tell what a log's size was in that
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from liaison.model import Precedence
@@ -17,6 +16,7 @@ from liaison.relay.services.telling import tell
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import logs, periods
 from liaison.tlog.sequencer import State
+from liaison.values import dataclass
 
 PERIOD_MS: Final = 60_000
 _NAME: Final = "log_period"
