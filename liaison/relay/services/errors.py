@@ -318,6 +318,15 @@ class ReleaseUsedError(ConflictError):
     code = "release.used"
 
 
+class ReleaseUnregisteredError(VerificationError):
+    """A signature under a release is of a certificate that is not registered here.
+
+    So no log has it, and its registrar can't have seen it. Readers show no such message.
+    """
+
+    code = "release.unregistered"
+
+
 class QueueFullError(LimitError):
     """The channel holds as many messages as the relay keeps of one."""
 

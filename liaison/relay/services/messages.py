@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId, MessageId
@@ -20,12 +19,14 @@ from liaison.relay.services.errors import (
     UnknownMessageError,
 )
 from liaison.relay.services.refusals import Asked, Refusals
+from liaison.relay.services.releases import check_registered
 from liaison.relay.services.states import find
 from liaison.relay.writer import Writer
 from liaison.storage import channels, items, members
 from liaison.storage.engine import Database
 from liaison.trust import AgreementValidator
 from liaison.trust.release import verify_release
+from liaison.values import dataclass
 from liaison.wire import frames, v1
 
 
@@ -103,6 +104,8 @@ class Messages:
             signed = await asyncio.to_thread(
                 verify_release, op.header, op.send.channel, validator, now
             )
+            async with self.database.read() as tx:
+                await check_registered(tx, op.header)
         except LiaisonError as error:
             return row.agreement, error
         return row.agreement, signed

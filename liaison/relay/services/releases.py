@@ -1,4 +1,7 @@
-"""Releases that were sent: each goes out once, whichever device of its party sends it.
+"""Releases: whose signatures count, and that each goes out once, whichever device sends it.
+
+A signature counts when its certificate is registered: that is when the certificate came into
+the logs, where its registrar looks for what it never issued.
 
 A message's id is unique for one device, and a release can lie with several. The
 relay's answer to a resend by the same device does not hang on this.
@@ -7,22 +10,49 @@ relay's answer to a resend by the same device does not hang on this.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.crypto.x509_path import peek_device
 from liaison.envelope.header import Header
 from liaison.errors import LiaisonError
 from liaison.mls import peek
 from liaison.model import ChannelId
 from liaison.relay.services.callers import DeviceCaller
-from liaison.relay.services.errors import ReleaseUsedError
-from liaison.storage import items
+from liaison.relay.services.errors import ReleaseUnregisteredError, ReleaseUsedError
+from liaison.storage import devices, items
 from liaison.storage.channels import ChannelRow
+from liaison.values import dataclass
 
 _Place: TypeAlias = tuple[int, int, bytes]
 """Channel, party, message id."""
+
+
+async def check_registered(tx: AsyncConnection, header: Header) -> None:
+    """Check that the certificates of all who have signed a release are registered here.
+
+    Args:
+        tx: the transaction, in which nothing is written.
+        header: of the message; the signatures of its release hold.
+
+    Raises:
+        ReleaseUnregisteredError: that of one is not.
+    """
+    if header.release is None:
+        return
+    signers = {one.chain[0]: peek_device(one.chain[0]) for one in header.release.signatures}
+    names = {str(signer.device) for signer in signers.values()}
+    keys = await devices.keys_of(tx, names)
+    registered = {row.chain[0] for row in await devices.of_devices(tx, keys.values())}
+    for der, signer in signers.items():
+        # The certificate itself: another of the same name and serial is in no log.
+        if der not in registered:
+            raise ReleaseUnregisteredError(
+                f"a certificate {signer.serial} of {signer.device} is not registered with this relay",
+                hint="who signs a release has to do it with a device that is enrolled here",
+            )
 
 
 @dataclass

@@ -17,7 +17,11 @@ from liaison.model import MessageId, Precedence
 from liaison.policy.channel_rules import ReleaseRule
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.who import Pattern
-from liaison.relay.services.errors import ReleaseUsedError
+from liaison.relay.services.errors import (
+    ReleaseUnregisteredError,
+    ReleaseUsedError,
+    UnknownMessageError,
+)
 from liaison.storage import items
 from liaison.trust.release import ReleaseInvalidError, sign_draft
 from liaison.wire import frames
@@ -84,8 +88,8 @@ def encrypted(nor: Actor, header: Header) -> frames.Send:
 async def test_a_message_leaves_when_another_person_has_released_it(
     forum: Forum, nor: Actor
 ) -> None:
-    chief = forum.relay.world.device("nor/chief#d1")
-    header = drafted(nor, (Part.DRAFT, nor.device), (Part.RELEASE, chief))
+    chief = await forum.relay.enrol("nor/chief#d1")
+    header = drafted(nor, (Part.DRAFT, nor.device), (Part.RELEASE, chief.device))
 
     accepted = await forum.relay.services.messages.accept(nor.caller, encrypted(nor, header))
 
@@ -116,6 +120,38 @@ async def test_a_draft_that_was_changed_after_it_was_signed_is_refused(
 
     with pytest.raises(ReleaseInvalidError):
         await forum.relay.services.messages.accept(nor.caller, encrypted(nor, changed))
+
+
+async def test_a_release_by_a_certificate_that_is_not_registered_is_refused_and_nothing_stored(
+    forum: Forum, nor: Actor
+) -> None:
+    accept = forum.relay.services.messages.accept
+    stranger = forum.relay.world.device("nor/chief#d1")
+    send = encrypted(nor, drafted(nor, (Part.DRAFT, nor.device), (Part.RELEASE, stranger)))
+
+    with pytest.raises(ReleaseUnregisteredError, match="nor/chief#d1") as refused:
+        await accept(nor.caller, send)
+
+    assert refused.value.unchanged == "nothing was stored"
+    with pytest.raises(UnknownMessageError):
+        await forum.relay.services.messages.outcome(nor.caller, nor.channel, send.message_id)
+
+
+async def test_a_certificate_that_only_has_the_name_of_a_registered_one_releases_nothing(
+    forum: Forum, nor: Actor
+) -> None:
+    accept = forum.relay.services.messages.accept
+    forged = forum.relay.world.device("nor/chief#d1")
+    genuine = await forum.relay.enrol("nor/chief#d1")
+
+    with pytest.raises(ReleaseUnregisteredError):
+        await accept(
+            nor.caller,
+            encrypted(nor, drafted(nor, (Part.DRAFT, nor.device), (Part.RELEASE, forged))),
+        )
+
+    header = drafted(nor, (Part.DRAFT, nor.device), (Part.RELEASE, genuine.device))
+    assert not (await accept(nor.caller, encrypted(nor, header))).duplicate
 
 
 async def test_a_resend_is_answered_though_a_signer_was_revoked_since(
