@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from liaison.model import EndpointId
@@ -17,8 +16,15 @@ from liaison.relay.services.lives import Life
 from liaison.relay.writer import Work
 from liaison.storage import members
 from liaison.storage.channels import ChannelRow
+from liaison.values import dataclass
 
-_KEPT: Final = 16_384
+MOST: Final = 1 << 17
+"""Endpoints in all audiences that are kept, of some 80 bytes each."""
+MOST_JUDGED: Final = 1 << 14
+"""Channels of which it is kept whether somebody has to leave."""
+_NOBODY: Final = frozenset[EndpointId]()
+_endpoint = lru_cache(maxsize=1 << 14)(EndpointId.parse)
+"""The same ones are in many channels, and are kept once; each takes half a kibibyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +44,26 @@ class _Judged:
 
 
 class Audiences:
-    """The endpoints of each channel's members."""
+    """The endpoints of each channel's members: of the newest epoch of channels in use.
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[int, int], frozenset[EndpointId]] = OrderedDict()
-        self._judged: OrderedDict[tuple[int, int], _Judged] = OrderedDict()
+    Args:
+        most: endpoints in all that are kept; those of the channel used longest ago go first.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._size = 0
+        # By channel.
+        self._known: OrderedDict[int, tuple[int, frozenset[EndpointId]]] = OrderedDict()
+        self._judged: OrderedDict[int, _Judged] = OrderedDict()
 
     def remembers(self, rows: Iterable[ChannelRow]) -> bool:
         """Return whether nobody has to be read to know who is in these channels."""
-        return all((row.key, row.epoch) in self._known for row in rows)
+        return all(self._find(row) is not None for row in rows)
+
+    def _find(self, row: ChannelRow) -> frozenset[EndpointId] | None:
+        epoch, endpoints = self._known.get(row.key, (-1, None))
+        return endpoints if epoch == row.epoch else None
 
     async def find(
         self, work: Work, rows: Iterable[ChannelRow]
@@ -60,19 +77,20 @@ class Audiences:
         found: dict[int, frozenset[EndpointId]] = {}
         missing: dict[int, int] = {}
         for row in rows:
-            known = self._known.get((row.key, row.epoch))
+            known = self._find(row)
             if known is None:
                 missing[row.key] = row.epoch
             else:
                 found[row.key] = known
+                self._known.move_to_end(row.key)
         if missing:
             names = await members.endpoints_in(work.tx, missing)
             for channel, epoch in missing.items():
-                known = frozenset(map(EndpointId.parse, names.get(channel, ())))
+                known = frozenset(map(_endpoint, names.get(channel, ())))
                 found[channel] = known
                 # The epoch may have begun in this very transaction: rolled back, it would
                 # come again with other members.
-                work.after_commit(partial(self._keep, (channel, epoch), known))
+                work.after_commit(partial(self._keep, channel, epoch, known))
         return found
 
     def overstay(
@@ -88,17 +106,20 @@ class Audiences:
             life: of its agreement.
             now: Unix seconds.
         """
-        key = (row.key, row.epoch)
-        judged = self._judged.get(key)
+        judged = self._judged.get(row.key)
         if judged is None or not judged.holds(endpoints, life, now):
             answer = lives.anyone_due(life, row.policy, endpoints, now)
             judged = _Judged(endpoints, life, now, life.next_instant(now), answer)
-            self._judged[key] = judged
-            if len(self._judged) > _KEPT:
+            self._judged[row.key] = judged
+            if len(self._judged) > MOST_JUDGED:
                 self._judged.popitem(last=False)
         return judged.answer
 
-    def _keep(self, key: tuple[int, int], endpoints: frozenset[EndpointId]) -> None:
-        self._known[key] = endpoints
-        if len(self._known) > _KEPT:
-            self._known.popitem(last=False)
+    def _keep(self, channel: int, epoch: int, endpoints: frozenset[EndpointId]) -> None:
+        _, old = self._known.pop(channel, (0, _NOBODY))
+        self._known[channel] = (epoch, endpoints)
+        self._size += len(endpoints) - len(old)
+        while self._size > self._most:
+            gone, (_, theirs) = self._known.popitem(last=False)
+            self._size -= len(theirs)
+            self._judged.pop(gone, None)
