@@ -41,6 +41,10 @@ class Kind(IntEnum):
 
 
 Frame = tuple[Kind, bytes]
+_BINARY: Final = Kind.BINARY
+_BROKEN: Final = Kind.BROKEN
+_WHOLE: Final = _FINAL | int(Kind.BINARY)
+"""How a message begins that is not cut into fragments."""
 _KINDS: Final = {int(kind): kind for kind in Kind if kind is not Kind.BROKEN}
 
 
@@ -70,7 +74,7 @@ class Reader:
                 return []
             data, self._kept = bytes(self._kept), None
         found: list[Frame] = []
-        at, end = 0, len(data)
+        at, end, most = 0, len(data), self._most
         while end - at >= _LEAST:
             first, second = data[at], data[at + 1]
             size, begin = second & 0x7F, at + _LEAST
@@ -82,18 +86,21 @@ class Reader:
                 size = int.from_bytes(data[at + 2 : at + 10])
             if begin > end:
                 return self._keep(data, at, begin, found)
-            code = self._refusal(first, second, size)
-            if code:
-                found.append((Kind.BROKEN, code.to_bytes(2)))
-                return found
+            # Nearly all are whole messages, of which there is nothing more to be asked.
+            plain = first == _WHOLE and second & _MASKED and size <= most
+            if not plain or self._fragments is not None:
+                code = self._refusal(first, second, size)
+                if code:
+                    found.append((_BROKEN, code.to_bytes(2)))
+                    return found
             stop = begin + size
             if stop > end:
                 return self._keep(data, at, stop, found)
             payload = bytearray(data[begin:stop])
             websocket_mask(data[begin - 4 : begin], payload)
             at = stop
-            if first == _FINAL | Kind.BINARY:
-                found.append((Kind.BINARY, bytes(payload)))
+            if first == _WHOLE:
+                found.append((_BINARY, bytes(payload)))
             else:
                 self._other(first, payload, found)
         return self._keep(data, at, at + _LEAST, found) if at < end else found

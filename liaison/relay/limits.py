@@ -12,7 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Generic, TypeVar
 
 from liaison.model import DeviceId, EndpointId, PartyCode
@@ -23,6 +23,7 @@ from liaison.relay.errors import (
     TooManyBodiesError,
 )
 from liaison.relay.settings import Settings
+from liaison.values import dataclass
 from liaison.wire.handshake import Principal
 
 MAX_BUCKETS: Final = 50_000
@@ -35,11 +36,24 @@ FRAMES: Final = (2_000.0, 20_000.0)
 """Frames of a device that are no messages, a second and at once: acknowledgements, pings."""
 WEIGHT: Final = 64 << 10
 """Bytes of a body or an answer, attachments excepted, that count as one more request."""
+_LATELY: Final = 1.0
+"""Seconds by which the order of buckets' use may be wrong: every message uses three of them."""
 OPEN_BODIES: Final = 32 << 20
 OPEN_BODIES_EACH: Final = 2 << 20
 """Bodies of requests without a session that are in memory at once, in all and from one address."""
 
 K = TypeVar("K", bound=Hashable)
+
+
+class _Bucket:
+    """How full a bucket was at a time; `since` it was last put behind all others, in seconds."""
+
+    __slots__ = ("at", "level", "since")
+
+    def __init__(self, level: float, at: float) -> None:
+        self.level = level
+        self.at = at
+        self.since = 0.0
 
 
 @dataclass(slots=True)
@@ -57,7 +71,7 @@ class Buckets(Generic[K]):
     burst: float
     clock: Callable[[], float]
     what: str
-    _levels: OrderedDict[K, tuple[float, float]] = field(default_factory=OrderedDict)
+    _buckets: OrderedDict[K, _Bucket] = field(default_factory=OrderedDict)
 
     def take(self, key: K, cost: float = 1.0) -> None:
         """Take tokens from the key's bucket.
@@ -65,36 +79,43 @@ class Buckets(Generic[K]):
         Raises:
             RateExceededError: too few are left; none were taken.
         """
-        now = self.clock()
-        level, at = self._levels.get(key, (self.burst, now))
-        level = min(self.burst, level + (now - at) * self.rate)
+        bucket = self._bucket(key)
+        level = bucket.level
         if level < cost:
-            self._keep(key, level, now)
             wait = math.ceil((cost - level) / self.rate)
             raise RateExceededError(
                 f"the rate of this {self.what} is exceeded", retry_after=max(1, wait)
             )
-        self._keep(key, level - cost, now)
+        bucket.level = level - cost
 
     def give_back(self, key: K, cost: float) -> None:
         """Give back tokens that were taken for what was not done."""
-        now = self.clock()
-        level, at = self._levels.get(key, (self.burst, now))
-        level = min(self.burst, level + (now - at) * self.rate)
-        self._keep(key, min(self.burst, level + cost), now)
+        bucket = self._bucket(key)
+        bucket.level = min(self.burst, bucket.level + cost)
 
     def owe(self, key: K, cost: float) -> None:
         """Take tokens for what was done already: who has had much gets nothing for a while."""
-        now = self.clock()
-        level, at = self._levels.get(key, (self.burst, now))
-        level = min(self.burst, level + (now - at) * self.rate)
-        self._keep(key, max(level - cost, -self.burst), now)
+        bucket = self._bucket(key)
+        bucket.level = max(bucket.level - cost, -self.burst)
 
-    def _keep(self, key: K, level: float, now: float) -> None:
-        self._levels[key] = (level, now)
-        self._levels.move_to_end(key)
-        if len(self._levels) > MAX_BUCKETS:
-            self._levels.popitem(last=False)
+    def _bucket(self, key: K) -> _Bucket:
+        """Return the key's bucket as full as it is now."""
+        now, buckets = self.clock(), self._buckets
+        bucket = buckets.get(key)
+        if bucket is None:
+            bucket = buckets[key] = _Bucket(self.burst, now)
+            if len(buckets) > MAX_BUCKETS:
+                buckets.popitem(last=False)
+            return bucket
+        passed = now - bucket.at
+        level = bucket.level + passed * self.rate
+        bucket.level = min(self.burst, level)
+        bucket.at = now
+        bucket.since += passed
+        if bucket.since > _LATELY:
+            bucket.since = 0.0
+            buckets.move_to_end(key)
+        return bucket
 
 
 @dataclass(slots=True)

@@ -194,6 +194,7 @@ _REFUSED: Final = struct.Struct("!BI")
 _DELIVER: Final = struct.Struct("!BQBB16sQQQ")
 _DELIVER_FIELDS: Final = struct.Struct("!BB16sQQQ")
 
+_SEND_TYPE: Final = b"\x02"
 DELIVER_TYPE: Final = b"\x84"
 DELIVER_BYTES: Final = _DELIVER.size
 """Of a Deliver frame before its payload."""
@@ -253,6 +254,9 @@ def decode_client(data: bytes) -> ClientFrame:
         FrameError: unknown type, wrong length, a flag that is neither 0 nor 1, a number
             or a time out of range.
     """
+    # By far the most are messages, with all of their fields.
+    if data[:1] == _SEND_TYPE and _SEND.size <= len(data) <= MAX_FRAME:
+        return _send(data)
     return _decode(data, _CLIENT)
 
 

@@ -245,7 +245,7 @@ def test_memory_stays_bounded_under_very_many_addresses(monkeypatch: pytest.Monk
     for key in range(100):
         buckets.take(key)
 
-    assert len(buckets._levels) == 10
+    assert len(buckets._buckets) == 10
 
 
 @pytest.mark.parametrize(
