@@ -24,7 +24,7 @@ from liaison.tlog.note import Note
 from liaison.tlog.text import from_base64
 from liaison.tlog.vkey import SignatureType, VerifierKey
 from liaison.trust import log as trusted
-from liaison_sdk import Client, EventKind, log_successors
+from liaison_sdk import Client, EventKind, log_credentials, log_successors
 from liaison_sdk.environment import Logged
 from liaison_sdk.events import Event
 from liaison_sdk.store import SQLiteStore, Transaction, channels, generations, items, logs
@@ -273,10 +273,19 @@ async def test_what_the_old_log_has_shown_of_certificates_has_to_show_again(
     await device.has_verified(10)
     record = CredentialRecord(bytes(32), CredentialState.LOGGED, NOW, 10, OFFICER)
     await device.kept.write(lambda tx: logs.save_credential(tx, device.name, record))
-    device.env.logged.credentials |= {(device.name, bytes(32)), ("another", bytes(32))}
+    agreement = with_log(plain(), "NOR-1", "DEU-1")
+    asked = {bytes(32): OFFICER}
+
+    async def lacks(env: Any) -> dict[bytes, str]:
+        """Return what a process of the device has to ask the log about."""
+        return await device.kept.read(lambda tx: log_credentials.check(env, tx, agreement, asked))
+
+    # Two processes: only one of them sees to the logs.
+    beside: Any = SimpleNamespace(now=NOW, logged=Logged())
+    assert await lacks(device.env) == await lacks(beside) == {}
 
     await device.goes_over(10)
 
     left = await device.kept.read(lambda tx: logs.load_credentials(tx, device.name, [bytes(32)]))
     assert left == {}
-    assert device.env.logged.credentials == {("another", bytes(32))}
+    assert await lacks(device.env) == await lacks(beside) == asked

@@ -102,14 +102,17 @@ class Changes:
 class Logged:
     """What stands in the logs for good: remembered, so that it is looked up once.
 
+    By the generation of the log that the store follows: another process of the device may go
+    over to a log's successor at any time, and what the old log has shown counts no more then.
+
     Args:
-        credentials: agreement, and SHA-256 of a certificate.
-        epochs: channel and the group context of an epoch, all of whose members' certificates do:
-            another group may have an epoch of the same number.
+        credentials: agreement, generation, and SHA-256 of a certificate.
+        epochs: channel, generation, and the group context of an epoch, all of whose members'
+            certificates do: another group may have an epoch of the same number.
     """
 
-    credentials: set[tuple[str, bytes]] = field(default_factory=set)
-    epochs: set[tuple[ChannelId, bytes]] = field(default_factory=set)
+    credentials: set[tuple[str, int, bytes]] = field(default_factory=set)
+    epochs: set[tuple[ChannelId, int, bytes]] = field(default_factory=set)
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from liaison.model import DeviceId
 from liaison.policy.agreement import Agreement
 from liaison.policy.fields import format_duration
 from liaison_sdk.environment import Environment
-from liaison_sdk.store import Transaction, logs, messages
+from liaison_sdk.store import Transaction, generations, logs, messages
 from liaison_sdk.store.channels import ChannelRecord
 from liaison_sdk.store.logs import CredentialRecord, CredentialState
 from liaison_sdk.trust_store import device_of
@@ -64,12 +64,13 @@ def check_group(
     """
     if not agreement.relay.log_signers:
         return {}
-    place = (record.channel, env.groups.load(tx, record).keys.context)
+    log = _log(tx, agreement)
+    place = (record.channel, log[1], env.groups.load(tx, record).keys.context)
     if place in env.logged.epochs:
         return {}
     members = of_group(env, tx, record)
     unknown = check(env, tx, agreement, members)
-    if not unknown and all(_is_logged(env, agreement, digest) for digest in members):
+    if not unknown and all((*log, digest) in env.logged.credentials for digest in members):
         if len(env.logged.epochs) >= _MOST_EPOCHS:
             env.logged.epochs.clear()
         env.logged.epochs.add(place)
@@ -100,7 +101,8 @@ def check_message(
     """
     if not agreement.relay.log_signers:
         return {}
-    if header.release is None and _is_logged(env, agreement, digest_of(sender)):
+    log = _log(tx, agreement)
+    if header.release is None and (*log, digest_of(sender)) in env.logged.credentials:
         return {}
     wanted = of_message(sender, header)
     known = logs.load_credentials(tx, agreement.agreement_id, wanted)
@@ -118,17 +120,17 @@ def check(
     Raises:
         CredentialUnloggedError: one is not in the log.
     """
-    name = agreement.agreement_id
+    log = _log(tx, agreement)
     unknown = {
         digest: device
         for digest, device in wanted.items()
-        if not _is_logged(env, agreement, digest)
+        if (*log, digest) not in env.logged.credentials
     }
-    known = logs.load_credentials(tx, name, unknown)
+    known = logs.load_credentials(tx, agreement.agreement_id, unknown)
     for digest, record in known.items():
         del unknown[digest]
         if record.state is CredentialState.LOGGED:
-            env.logged.credentials.add((name, digest))
+            env.logged.credentials.add((*log, digest))
             continue
         _check_open(record, agreement, env.now)
     return unknown
@@ -203,8 +205,9 @@ def release(tx: Transaction, record: ChannelRecord) -> int:
     return shown
 
 
-def _is_logged(env: Environment, agreement: Agreement, digest: bytes) -> bool:
-    return (agreement.agreement_id, digest) in env.logged.credentials
+def _log(tx: Transaction, agreement: Agreement) -> tuple[str, int]:
+    """Return which log the store follows now: the agreement, and the log's generation."""
+    return agreement.agreement_id, generations.load(tx, agreement.agreement_id).current
 
 
 def _check_open(record: CredentialRecord, agreement: Agreement, now: int) -> None:

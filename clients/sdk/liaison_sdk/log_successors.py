@@ -66,8 +66,6 @@ def adopt(env: Environment, tx: Transaction, agreement_id: str) -> None:
     generations.save(tx, Generations(agreement_id, agreement.log.generation, told))
     # What was verified in the old log has to show in this one too, or nobody would watch over it.
     generations.forget_old(tx, agreement_id)
-    env.logged.credentials -= {one for one in env.logged.credentials if one[0] == agreement_id}
-    env.logged.epochs.clear()
     if head is not None and known.note:
         _compare(env, tx, agreement, known.note, head)
 
