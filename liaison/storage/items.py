@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
+    Column,
     Select,
     and_,
     bindparam,
@@ -146,6 +147,13 @@ class Waiting(NamedTuple):
     size: int
 
 
+def waiting_of(item: Item) -> Waiting:
+    """Return an item as it waits for its readers."""
+    return Waiting(
+        item.lane, item.seq, item.kind, item.precedence, item.epoch, item.accepted_at, item.size
+    )
+
+
 _WAITING = tuple(_t[name] for name in Waiting._fields)
 
 
@@ -181,6 +189,20 @@ class Reader(NamedTuple):
     member: int
     joined_epoch: int
 
+    def is_meant(self, item: Item) -> bool:
+        """Whether an item is for it; `waiting` says the same in the database's words."""
+        if item.lane == HANDSHAKE_LANE:
+            return True
+        return item.sender != self.device and item.epoch >= self.joined_epoch
+
+
+class LaneStretch(NamedTuple):
+    """A part of one lane: the items after a number, up to another."""
+
+    lane: int
+    after: int
+    upto: int
+
 
 async def waiting(
     tx: AsyncConnection,
@@ -208,7 +230,93 @@ async def waiting(
     }
     values |= {f"after{lane}": seq for lane, seq in after.items()}
     rows = await _lanes(tuple(sorted(after))).rows(tx, values)
-    return [Waiting(*row) for row in rows]
+    return list(map(Waiting._make, rows))
+
+
+class Carried(NamedTuple):
+    """An item of a backlog, with its payload."""
+
+    seq: int
+    kind: int
+    precedence: int
+    epoch: int
+    accepted_at: int
+    payload: bytes
+    size: int
+
+
+_CARRIED = tuple(_t[name] for name in Carried._fields)
+
+
+def _next_of_lane(*columns: Column[Any]) -> Select[Any]:
+    return (
+        select(*columns)
+        .where(
+            _t.channel == bindparam("channel"),
+            _t.lane == bindparam("lane"),
+            _t.seq > bindparam("after"),
+            _t.seq <= bindparam("upto"),
+            _t.sender.is_distinct_from(bindparam("device")),
+            _t.epoch >= bindparam("since_epoch"),
+        )
+        .order_by(_t.seq)
+        .limit(bindparam("most"))
+    )
+
+
+def _next_that_fit() -> Select[Any]:
+    # Sizes come before payloads, so that none is read that is too much.
+    near = _next_of_lane(_t.seq, _t.size).subquery()
+    total = func.sum(near.c.size).over(order_by=near.c.seq)
+    sized = select(near.c.seq, near.c.size, total.label("total")).subquery()
+    return (
+        select(*_CARRIED)
+        .join_from(sized, items, and_(_t.channel == bindparam("channel"), _t.seq == sized.c.seq))
+        .where(or_(sized.c.total <= bindparam("max_bytes"), sized.c.total == sized.c.size))
+        .order_by(_t.seq)
+    )
+
+
+_NEXT = Quick(_next_of_lane(*_CARRIED))
+_NEXT_THAT_FIT = Quick(_next_that_fit())
+
+
+async def run(
+    tx: AsyncConnection, reader: Reader, stretch: LaneStretch, *, limit: int, max_bytes: int
+) -> list[Carried]:
+    """Return what comes next of a lane of messages, with its payloads; nothing at its end.
+
+    Args:
+        limit: how many at most.
+        max_bytes: of payload; one item that is larger comes alone.
+    """
+    values = {
+        "channel": reader.channel,
+        "device": reader.device,
+        "since_epoch": reader.joined_epoch,
+        "lane": stretch.lane,
+        "after": stretch.after,
+        "upto": stretch.upto,
+        "most": limit,
+    }
+    database = direct(tx)
+    if database is None:
+        rows = await _NEXT_THAT_FIT.rows(tx, values | {"max_bytes": max_bytes})
+    else:
+        # To add up the sizes in its words takes SQLite longer than all the rest.
+        rows = await _NEXT.first_rows(database, tx, values, _beyond(max_bytes))
+    return list(map(Carried._make, rows))
+
+
+def _beyond(max_bytes: int) -> Callable[[tuple[Any, ...]], bool]:
+    total = 0
+
+    def is_too_much(row: tuple[Any, ...]) -> bool:
+        nonlocal total
+        total += row[-1]
+        return bool(max_bytes < total > row[-1])
+
+    return is_too_much
 
 
 async def last_of_older_epochs(

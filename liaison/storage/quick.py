@@ -50,7 +50,7 @@ from sqlalchemy.types import TypeEngine
 
 from liaison.storage.errors import OvertakenError
 from liaison.storage.padding import any_of, batches, values_of
-from liaison.storage.sqlite_direct import MANY_ROWS, DirectConnection
+from liaison.storage.sqlite_direct import MANY_ROWS, DirectConnection, Enough
 from liaison.storage.writes import Write, renumbered
 
 if TYPE_CHECKING:
@@ -134,6 +134,13 @@ class Quick:
         return await _other(tx).ask(
             words.words, words.fill(values), words.tables, locks=words.locks
         )
+
+    async def first_rows(
+        self, database: DirectConnection, tx: AsyncConnection, values: _Values, enough: Enough
+    ) -> _Rows:
+        """Return the rows before the first that is one too many; of SQLite, which reads no further."""
+        text = self.text(tx, values)
+        return await database.ask(text.words, text.fill(values), enough)
 
     async def change(self, tx: AsyncConnection, values: _Values) -> int:
         """Run it once; return how many rows it has changed."""

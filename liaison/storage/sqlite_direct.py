@@ -38,6 +38,9 @@ MANY_BYTES: Final = 128 << 10
 Statement = tuple[str, Sequence[Any]]
 """Words in SQLite's language, and the values of their parameters."""
 
+Enough = Callable[[tuple[Any, ...]], bool]
+"""Says of a row whether it is one too many."""
+
 _T = TypeVar("_T")
 
 
@@ -95,24 +98,33 @@ class DirectConnection(AdaptedConnection):
         cursor.execute(statement, parameters)
         return cursor
 
-    async def ask(self, words: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    async def ask(
+        self, words: str, values: Sequence[Any], enough: Enough | None = None
+    ) -> list[tuple[Any, ...]]:
         """Run one statement past SQLAlchemy; return its rows.
+
+        Args:
+            words: in SQLite's language.
+            values: of its parameters.
+            enough: says of each row whether it is one too many: it and those after it are not read.
 
         Raises:
             DBAPIError: as SQLAlchemy would have it.
         """
         try:
             if self.reads:
-                return await self._thread.do(partial(self._read, words, values))
-            return self._sqlite.execute(words, values).fetchall()
+                return await self._thread.do(partial(self._read, words, values, enough))
+            return _rows(self._sqlite.execute(words, values), enough)
         except sqlite3.Error as error:
             raise _told(error) from error
 
-    def _read(self, words: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _read(
+        self, words: str, values: Sequence[Any], enough: Enough | None
+    ) -> list[tuple[Any, ...]]:
         if not self._sqlite.in_transaction:
             # All that is read until it is given back is of one moment.
             self._sqlite.execute("BEGIN")
-        return self._sqlite.execute(words, values).fetchall()
+        return _rows(self._sqlite.execute(words, values), enough)
 
     async def run(self, words: str, values: Sequence[Any]) -> int:
         """Run one statement past SQLAlchemy; return how many rows it has changed.
@@ -369,6 +381,18 @@ class ReadingCursor(DirectCursor):
 
 async def _at_once() -> None:
     """Be awaited without a pause: SQLAlchemy takes a driver that never awaits for one that blocks."""
+
+
+def _rows(cursor: sqlite3.Cursor, enough: Enough | None) -> list[tuple[Any, ...]]:
+    if enough is None:
+        return cursor.fetchall()
+    found = []
+    for row in cursor:
+        if enough(row):
+            cursor.close()
+            break
+        found.append(row)
+    return found
 
 
 def _told(error: sqlite3.Error) -> BaseException:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import bindparam, column, insert, select, table, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from liaison.storage import engine, quick, sqlite_direct
@@ -58,6 +58,26 @@ async def test_what_is_written_is_read_whatever_its_size_and_number(database: Da
     many = [(n, b"one of many") for n in range(3, 3 + sqlite_direct.MANY_ROWS)]
     await _write(database, *many)
     assert await _words(database) == {1: b"small", 2: large, **dict(many)}
+
+
+async def test_a_reader_stops_where_it_has_enough(database: Database) -> None:
+    await _write(database, *((n, b"word") for n in range(9)))
+    select_ = quick.Quick(select(column("number")).select_from(table("words")))
+    asked: list[int] = []
+
+    def enough(row: tuple[int, ...]) -> bool:
+        asked.append(row[0])
+        return row[0] == 3
+
+    async with database.read() as tx:
+        connection = quick.direct(tx)
+        assert connection is not None
+        rows = await select_.first_rows(connection, tx, {}, enough)
+        rest = await select_.rows(tx)
+
+    assert [number for (number,) in rows] == [0, 1, 2]
+    assert asked == [0, 1, 2, 3]
+    assert len(rest) == 9
 
 
 async def test_what_fails_is_undone(database: Database) -> None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,7 +22,7 @@ from liaison.fanout import Bus, Subscription, topics
 from liaison.fanout.bus import Wake
 from liaison.model import ChannelId
 from liaison.relay.services.acknowledge import Acknowledge, Acknowledgements
-from liaison.relay.services.batch import Batch
+from liaison.relay.services.batch import Batch, carried
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.queue import PER_LANE, Pull, StayQueue, Urgency
 from liaison.relay.services.registry import check_standing
@@ -28,7 +30,6 @@ from liaison.relay.services.tail import Ready, Stretch, Tail
 from liaison.relay.writer import Writer
 from liaison.storage import devices, items, members
 from liaison.storage.engine import Database
-from liaison.storage.items import Item, Waiting
 from liaison.storage.members import Stay
 from liaison.storage.tables import HANDSHAKE_LANE
 from liaison.wire.frames import Deliver
@@ -38,8 +39,8 @@ MAX_BYTES: Final = 1 << 20
 """Payload bytes in one batch, where no single item is larger."""
 LOOK_AGAIN: Final = 30.0
 """Seconds after which a feed looks by itself: a wake-up may be lost between nodes."""
-_OPENING: Final = 2
-"""Feeds that read the database for the first time at once."""
+_LOOKING: Final = 2
+"""Feeds that read the database at once."""
 _Ranked = tuple[Urgency, StayQueue]
 
 _NOTHING: Final = ChannelId(bytes(16)), ()
@@ -57,7 +58,7 @@ class Delivery:
     tail: Tail
     clock: Callable[[], int]
     acknowledgements: Acknowledgements = field(init=False)
-    opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_OPENING))
+    looking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LOOKING))
 
     def __post_init__(self) -> None:
         """Have one place for all acknowledgements, so that they are stored together."""
@@ -73,8 +74,8 @@ class Delivery:
         own = (topics.device(caller.key), topics.party(caller.party_key))
         feed = Feed(self, caller, self.bus.subscribe(*own))
         try:
-            # A crowd waits here, where waiting has no end, and leaves connections to others.
-            async with self.opening, self.database.read() as tx:
+            async with Look(self) as look:
+                tx = await look.tx()
                 standing = await devices.standing(tx, [caller.certificate])
                 check_standing(standing, caller, self.clock())
                 await feed.begin(tx)
@@ -178,8 +179,10 @@ class Feed:
         """
         if self._subscription.has_news:
             self._note(self._subscription.taken())
-        if self._busy or self._everything_changed:
+        if self._everything_changed:
             return None
+        if self._busy:
+            return None if self._changed else self._run(limit, max_bytes)
         if not self._changed:
             return _NOTHING
         if len(self._changed) > 1:
@@ -200,6 +203,21 @@ class Feed:
         queue.extend(new.last, ())
         return queue.channel, mine
 
+    def _run(self, limit: int, max_bytes: int) -> tuple[ChannelId, Sequence[Ready]] | None:
+        """Return what comes next of a backlog in memory, of one channel and precedence."""
+        active = self._active()
+        if not active:
+            return _NOTHING
+        queue = active[0]
+        stretch = queue.only()
+        if len(active) > 1 or stretch is None:
+            return None
+        found = self._delivery.tail.run(queue.reader, stretch, limit, max_bytes)
+        if found is None or not found.items:
+            return None
+        queue.passed(stretch, found.upto)
+        return queue.channel, found.items
+
     # --- batches ------------------------------------------------------------------------
 
     async def next(self, limit: int, max_bytes: int = MAX_BYTES) -> list[Deliver]:
@@ -213,47 +231,60 @@ class Feed:
             Items without delivery numbers (`number` is 0).
         """
         self._note(self._subscription.taken())
-        batch = Batch(limit, max_bytes)
-        if self._is_settled():
-            await self._from_memory(batch)
-        else:
-            async with self._delivery.database.read() as tx:
-                await self._refresh(tx)
-                await self._choose(batch, tx)
-        return await self._with_payloads(batch)
+        batch = Batch(limit, max_bytes, self._delivery.tail)
+        async with Look(self._delivery) as look:
+            await self._refresh(look)
+            backlog = await self._from_backlog(limit, max_bytes, look)
+            if backlog:
+                return backlog
+            await self._choose(batch, look)
+            for channel, seqs in batch.missing():
+                found = await items.payloads(await look.tx(), channel, seqs)
+                batch.give(channel, found.values())
+        return batch.deliveries()
 
-    def _is_settled(self) -> bool:
-        """Take over what is in memory; whether that is all there is to know."""
-        if self._everything_changed:
-            return False
-        for channel in tuple(self._changed):
-            if self._extend(channel):
-                self._changed.discard(channel)
-        return not self._changed and all(q.is_current for q in self._active())
+    async def _from_backlog(self, limit: int, max_bytes: int, look: Look) -> list[Deliver]:
+        """Return what comes next where one lane of messages is all that waits, and in no memory."""
+        active = self._active()
+        stretch = active[0].only() if len(active) == 1 else None
+        if stretch is None or self._delivery.tail.has(active[0].reader.channel, stretch.after):
+            return []
+        (queue,) = active
+        tx = await look.tx()
+        found = await items.run(tx, queue.reader, stretch, limit=limit, max_bytes=max_bytes)
+        queue.passed(stretch, found[-1].seq if found else stretch.upto)
+        return carried(queue.channel, found)
 
-    def _extend(self, channel: int) -> bool:
-        queues = self._channels.get(channel, [])
-        if len(queues) != 1 or not queues[0].is_current or queues[0].welcomed:
-            return False
-        queue = queues[0]
-        new = self._delivery.tail.since(channel, queue.upto)
-        if new is None or queue.waiting + len(new.ranked) > _KNOWN_AHEAD:
-            return False
-        if _needs_database(queue, new):
-            return False
-        mine = new.for_reader(self._device, queue.reader.joined_epoch)
-        queue.extend(new.last, [_waiting(one.item) for one in mine])
-        self._busy.add(channel)
-        return True
-
-    async def _refresh(self, tx: AsyncConnection) -> None:
+    async def _refresh(self, look: Look) -> None:
         if self._everything_changed:
             self._everything_changed = False
             self._changed.clear()
+            tx = await look.tx()
             await self._reload(tx, await members.stays(tx, self._device))
         while self._changed:
             channel = self._changed.pop()
-            await self._reload(tx, await members.stays(tx, self._device, channel), channel)
+            if not self._extend(channel):
+                tx = await look.tx()
+                await self._reload(tx, await members.stays(tx, self._device, channel), channel)
+
+    def _extend(self, channel: int) -> bool:
+        """Take over what is new, if it is in memory."""
+        queues = self._channels.get(channel, [])
+        if len(queues) != 1:
+            return False
+        queue = queues[0]
+        new = self._delivery.tail.since(channel, queue.upto)
+        if new is None or _needs_database(queue, new):
+            return False
+        count = queue.waiting + len(new.ranked)
+        if queue.is_current and not queue.welcomed and count <= _KNOWN_AHEAD:
+            mine = new.for_reader(self._device, queue.reader.joined_epoch)
+            queue.extend(new.last, [items.waiting_of(one.item) for one in mine])
+        else:
+            # It is much: no more is known of it at a time than of a backlog.
+            queue.grow(new.last)
+        self._busy.add(channel)
+        return True
 
     async def _reload(
         self, tx: AsyncConnection, stays: Sequence[Stay], channel: int | None = None
@@ -296,70 +327,51 @@ class Feed:
                 found.append(alive[0])
         return found
 
-    async def _choose(self, batch: Batch, tx: AsyncConnection) -> None:
+    async def _choose(self, batch: Batch, look: Look) -> None:
         """Take from all channels, reading what has to be read."""
         heap: list[_Ranked] = []
         for queue in self._active():
-            await self._rank(queue, heap, tx)
+            await self._rank(queue, heap, look)
         while heap and not batch.is_full:
             queue = heapq.heappop(heap)[1]
             if not heap and queue.is_plain:
                 # Nothing else waits, so nothing has to be compared.
                 if not queue.pour(batch):
                     return
-            elif not await self._take(queue, batch, tx):
+            elif not await self._take(queue, batch, look):
                 return
             # A stay that is over gives way to the next one in the same channel.
             for following in self._following(queue):
-                await self._rank(following, heap, tx)
+                await self._rank(following, heap, look)
 
     def _following(self, queue: StayQueue) -> list[StayQueue]:
         if not queue.is_over:
             return [queue]
         return [q for q in self._channels.get(queue.stay.channel, []) if not q.is_over][:1]
 
-    async def _rank(
-        self, queue: StayQueue, heap: list[_Ranked], tx: AsyncConnection | None
-    ) -> None:
-        if tx is not None:
-            await self._fill(queue, tx)
+    async def _rank(self, queue: StayQueue, heap: list[_Ranked], look: Look) -> None:
+        await self._fill(queue, look)
         urgency = queue.urgency()
         if urgency is not None:
             heapq.heappush(heap, (urgency, queue))
 
-    async def _from_memory(self, batch: Batch) -> None:
-        """Take from what is known, without the database unless the order depends on it."""
-        heap: list[_Ranked] = []
-        for queue in self._active():
-            await self._rank(queue, heap, None)
-        while heap and not batch.is_full:
-            queue = heapq.heappop(heap)[1]
-            if not heap and queue.is_plain:
-                if not queue.pour(batch):
-                    return
-                await self._rank(queue, heap, None)
-                continue
-            if queue.welcomed or isinstance(queue.next(), Pull):
-                async with self._delivery.database.read() as tx:
-                    await self._choose(batch, tx)
-                return
-            if not await self._take(queue, batch, None):
-                return
-            await self._rank(queue, heap, None)
-
-    async def _fill(self, queue: StayQueue, tx: AsyncConnection) -> None:
+    async def _fill(self, queue: StayQueue, look: Look) -> None:
+        reader, upto = queue.reader, queue.upto
         while asked := queue.needs():
-            rows = await items.waiting(tx, queue.reader, asked, upto=queue.upto, per_lane=PER_LANE)
+            rows = self._delivery.tail.waiting(reader, asked, upto=upto, per_lane=PER_LANE)
+            if rows is None:
+                tx = await look.tx()
+                rows = await items.waiting(tx, reader, asked, upto=upto, per_lane=PER_LANE)
             queue.fill(asked, rows, PER_LANE)
 
-    async def _take(self, queue: StayQueue, batch: Batch, tx: AsyncConnection | None) -> bool:
+    async def _take(self, queue: StayQueue, batch: Batch, look: Look) -> bool:
         """Move one item into the batch; False if it does not fit any more."""
-        if queue.welcomed and tx is not None:
-            return await self._take_welcome(queue, batch, tx)
+        if queue.welcomed:
+            return await self._take_welcome(queue, batch, await look.tx())
         found = queue.next()
-        if isinstance(found, Pull) and tx is not None:
+        if isinstance(found, Pull):
             older = await items.last_of_older_epochs(
-                tx,
+                await look.tx(),
                 queue.reader,
                 found.after,
                 before_seq=found.commit.seq,
@@ -384,30 +396,46 @@ class Feed:
         queue.welcomed = False
         return True
 
-    # --- payloads -----------------------------------------------------------------------
 
-    async def _with_payloads(self, batch: Batch) -> list[Deliver]:
-        missing: dict[int, list[int]] = {}
-        for channel, seq in batch.open():
-            item = self._delivery.tail.payload(channel, seq)
-            if item is None:
-                missing.setdefault(channel, []).append(seq)
-            else:
-                batch.set_payload(channel, seq, item.kind, item.payload)
-        if missing:
-            async with self._delivery.database.read() as tx:
-                for channel, seqs in missing.items():
-                    for found in (await items.payloads(tx, channel, seqs)).values():
-                        batch.set_payload(channel, found.seq, found.kind, found.payload)
-        return batch.deliveries()
+class Look:
+    """One look at the database, from the first question on; whoever asks nothing takes no connection.
+
+    Args:
+        delivery: whose readers look.
+    """
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._stack: AsyncExitStack | None = None
+        self._tx: AsyncConnection | None = None
+
+    async def tx(self) -> AsyncConnection:
+        """Return the connection.
+
+        Raises:
+            DatabaseError: the database can't be reached.
+        """
+        if self._tx is None:
+            stack = self._stack = AsyncExitStack()
+            # A crowd waits here, where waiting has no end, and leaves connections to others.
+            await stack.enter_async_context(self._delivery.looking)
+            self._tx = await stack.enter_async_context(self._delivery.database.read())
+        return self._tx
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        if self._stack is None:
+            return None
+        return await self._stack.__aexit__(kind, error, trace)
 
 
 def _needs_database(queue: StayQueue, new: Stretch) -> bool:
     # The device may have left with a commit: only the database says so.
     return queue.stay.left_seq is not None or new.topmost == HANDSHAKE_LANE
-
-
-def _waiting(item: Item) -> Waiting:
-    return Waiting(
-        item.lane, item.seq, item.kind, item.precedence, item.epoch, item.accepted_at, item.size
-    )

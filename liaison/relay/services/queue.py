@@ -18,15 +18,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
+from operator import attrgetter
 from typing import Final, Protocol
 
 from liaison.model import ChannelId, Precedence
-from liaison.storage.items import Reader, Waiting
+from liaison.storage.items import LaneStretch, Reader, Waiting
 from liaison.storage.members import Stay
 from liaison.storage.tables import HANDSHAKE_LANE, LANES
 from liaison.values import dataclass
 from liaison.wire.frames import ItemKind
 
+_BY_SEQ: Final = attrgetter("seq")
 PER_LANE: Final = 128
 """Rows of a lane that are known at a time."""
 
@@ -85,10 +87,11 @@ class StayQueue:
         self.welcomed = stay.welcomed
         self.upto = _end(stay)
         self._acknowledged = set(acknowledged)
-        self._lanes = [Lane(stay.cursor) for _ in range(LANES)]
+        is_read = stay.cursor >= self.upto
+        self._lanes = [Lane(stay.cursor, ended=is_read) for _ in range(LANES)]
         self.channel = ChannelId(stay.id)
         # Whether a lane may have to be read.
-        self._hungry = True
+        self._hungry = not is_read
         # A commit that may not be pulled forward, and by lane the last message that it waits for.
         self._held: tuple[int, Mapping[int, int]] | None = None
         self._free: int | None = None
@@ -118,13 +121,14 @@ class StayQueue:
                 lane.ended, lane.after = True, self.upto
             else:
                 lane.after = max(row.seq for row in new)
-            new.sort(key=lambda row: row.seq)
-            lane.rows.extend(row for row in new if row.seq not in self._acknowledged)
+            new.sort(key=_BY_SEQ)
+            done = self._acknowledged
+            lane.rows.extend([row for row in new if row.seq not in done] if done else new)
 
     def update(self, stay: Stay) -> None:
-        """Take the channel's new head, or that the device has left it."""
+        """Take what the database says of the stay: the channel's new head, or that it has ended."""
         self.stay = stay
-        self._grow(_end(stay))
+        self.grow(_end(stay))
 
     def extend(self, head: int, rows: Iterable[Waiting]) -> None:
         """Take everything that came between the known head and a new one.
@@ -147,6 +151,24 @@ class StayQueue:
         """Whether messages alone are known to wait, and nothing has to be read to know which."""
         return not (self._hungry or self.welcomed or self._lanes[HANDSHAKE_LANE].rows)
 
+    def only(self) -> LaneStretch | None:
+        """Return what waits, if it is messages of one precedence and nothing else."""
+        if self.welcomed or self._acknowledged:
+            return None
+        waits = [n for n, lane in enumerate(self._lanes) if lane.rows or not lane.ended]
+        if len(waits) != 1 or waits[0] == HANDSHAKE_LANE:
+            return None
+        lane = self._lanes[waits[0]]
+        after = lane.rows[0].seq - 1 if lane.rows else lane.after
+        return LaneStretch(waits[0], after, self.upto)
+
+    def passed(self, stretch: LaneStretch, upto: int) -> None:
+        """Take it that all of a stretch that `only` has returned is being delivered, up to a number."""
+        lane = self._lanes[stretch.lane]
+        lane.rows.clear()
+        lane.after, lane.ended = upto, upto == self.upto
+        self._hungry = not lane.ended
+
     @property
     def is_current(self) -> bool:
         """Whether everything up to the known head was read."""
@@ -162,7 +184,8 @@ class StayQueue:
         """Whether nothing is known to wait, and nothing remains to be read."""
         return not self.welcomed and self.is_current and not any(lane.rows for lane in self._lanes)
 
-    def _grow(self, upto: int) -> None:
+    def grow(self, upto: int) -> None:
+        """Take the channel's new head: what came since the known one has to be read."""
         if upto > self.upto:
             self.upto = upto
             self._hungry = True

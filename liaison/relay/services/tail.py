@@ -8,12 +8,12 @@ is not whole is not used, and the reader asks the database.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from liaison.model import ChannelId, Seq
-from liaison.storage.items import Item
+from liaison.storage.items import Item, LaneStretch, Reader, Waiting, waiting_of
 from liaison.wire import frames
 from liaison.wire.frames import ItemKind
 from liaison.wire.stream import Delivered
@@ -55,6 +55,18 @@ class Ready:
         )
         size = frames.DELIVER_BYTES + len(item.payload)
         self.begin = frame(size) + frames.DELIVER_TYPE
+
+
+class Run(NamedTuple):
+    """Items of one lane, in the order of their numbers.
+
+    Args:
+        items: no other of this lane stand between them.
+        upto: none is left up to this number.
+    """
+
+    items: list[Ready]
+    upto: int
 
 
 class Stretch:
@@ -155,6 +167,65 @@ class Tail:
             new.reverse()
             asked = self._asked = Stretch(channel, seq, new)
         return asked
+
+    def waiting(
+        self, reader: Reader, after: Mapping[int, int], *, upto: int, per_lane: int
+    ) -> list[Waiting] | None:
+        """Return what `storage.items.waiting` would, or None if not all of it is in memory."""
+        found: list[Waiting] = []
+        # Lanes that begin at the same number are found in one pass.
+        for begin in set(after.values()):
+            between = self._between(reader.channel, begin, upto)
+            if between is None:
+                return None
+            rooms = dict.fromkeys((lane for lane in after if after[lane] == begin), per_lane)
+            for one in between:
+                item = one.item
+                room = rooms.get(item.lane)
+                if room and reader.is_meant(item):
+                    found.append(waiting_of(item))
+                    rooms[item.lane] = room - 1
+                    if room == 1 and len(rooms) == 1:
+                        break
+        return found
+
+    def run(self, reader: Reader, stretch: LaneStretch, limit: int, max_bytes: int) -> Run | None:
+        """Return what comes next of one lane; None if it is not in memory.
+
+        Args:
+            reader: for whom.
+            stretch: what waits for it.
+            limit: how many at most.
+            max_bytes: of payload; one item that is larger comes alone.
+        """
+        between = self._between(reader.channel, stretch.after, stretch.upto)
+        if between is None:
+            return None
+        found: list[Ready] = []
+        lane, left = stretch.lane, max_bytes
+        for one in between:
+            item = one.item
+            if item.lane == lane and reader.is_meant(item):
+                left -= item.size
+                if len(found) == limit or (left < 0 and found):
+                    return Run(found, found[-1].item.seq)
+                found.append(one)
+        return Run(found, stretch.upto)
+
+    def has(self, channel: int, after: int) -> bool:
+        """Whether the item after a number is in memory."""
+        stretch = self._channels.get(channel)
+        return stretch is not None and stretch[0].item.seq <= after + 1 <= stretch[-1].item.seq
+
+    def _between(self, channel: int, after: int, upto: int) -> Iterator[Ready] | None:
+        """Give the items of a channel after a number, up to another; None if one is not in memory."""
+        stretch = self._channels.get(channel)
+        if not stretch:
+            return None
+        oldest = stretch[0].item.seq
+        if after + 1 < oldest or stretch[-1].item.seq < upto:
+            return None
+        return islice(stretch, after + 1 - oldest, upto + 1 - oldest)
 
     def newest(self, channel: int) -> int | None:
         """Return the number of the newest item of a channel in memory; None where none is."""

@@ -83,13 +83,16 @@ class Bench:
     keys: dict[bytes, int] = field(default_factory=dict)
     members: dict[bytes, int] = field(default_factory=dict)
 
-    async def add(self, past_epochs: int, history: list[tuple[int, int, int, bool]]) -> bytes:
+    async def add(
+        self, past_epochs: int, history: list[tuple[int, int, int, bool]], remembered: int = 0
+    ) -> bytes:
         id_ = fresh_id()
         async with self.database.write() as tx:
             key = await add_channel(tx, id_, past_epochs=past_epochs)
             self.members[id_] = await add_member(tx, key, self.reader.key, 0)
             self.keys[id_] = key
             new = await add_items(tx, key, [self.row(*entry) for entry in history])
+        self.delivery.tail.append(new[len(new) - min(remembered, len(new)) :])
         self.models[id_] = Model(past_epochs, [i for i in new if self.is_delivered(i)])
         return id_
 
@@ -148,6 +151,7 @@ async def bench_on(database: Database) -> tuple[Bench, Writer]:
     channels=st.lists(histories(), min_size=1, max_size=3),
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5),
     per_lane=st.sampled_from([1, 2, 64]),
+    remembered=st.sampled_from([0, 5, 25]),
 )
 async def test_every_backlog_is_delivered_in_the_models_order(
     template: Path,
@@ -155,15 +159,16 @@ async def test_every_backlog_is_delivered_in_the_models_order(
     channels: list[tuple[int, list[tuple[int, int, int, bool]]]],
     sizes: list[int],
     per_lane: int,
+    remembered: int,
 ) -> None:
     made, writer = await bench(template, tmp_path)
     for past, history in channels:
-        await made.add(past, history)
+        await made.add(past, history, remembered)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("liaison.relay.services.delivery.PER_LANE", per_lane)
         feed = await made.delivery.open(made.reader)
         turn = 0
-        while batch := await feed.next(sizes[turn % len(sizes)]):
+        while batch := await taken(feed, sizes[turn % len(sizes)]):
             turn += 1
             for item in batch:
                 made.check(item)
@@ -311,14 +316,56 @@ async def test_a_reader_that_keeps_up_reads_no_database(
     await writer.stop()
 
 
+@pytest.mark.parametrize("remembered", [0, 60])
+async def test_a_flash_overtakes_what_is_not_yet_read_of_a_backlog(
+    database: Database, remembered: int
+) -> None:
+    made, writer = await bench_on(database)
+    id_ = await made.add(8, [(MESSAGE, 1, 0, False)] * 60, remembered)
+    feed = await made.delivery.open(made.reader)
+    before = [item.seq for _ in range(3) for item in await taken(feed, 10)]
+    async with database.write() as tx:
+        rows = [made.row(MESSAGE, 1, 0, False), made.row(MESSAGE, 4, 0, False)]
+        new = await add_items(tx, made.keys[id_], rows, first=61)
+    made.delivery.tail.append(new if remembered else [])
+    made.delivery.bus.wake(topics.channel(made.keys[id_]))
+
+    after = [seq for seq, _ in await pumped(feed, 10)]
+
+    assert before == list(range(1, 31))
+    assert after == [62, *range(31, 62)]
+    feed.close()
+    await writer.stop()
+
+
+async def test_a_backlog_in_memory_is_read_without_the_database(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, writer = await bench_on(database)
+    rows = [(MESSAGE, 4 if n == 70 else 1, 0, n % 7 == 0) for n in range(90)]
+    id_ = await made.add(8, rows, remembered=90)
+    feed = await made.delivery.open(made.reader)
+    first = [item.seq for item in await taken(feed, 10)]
+    monkeypatch.setattr(Database, "read", None)
+
+    rest = [seq for seq, _ in await pumped(feed, 10)]
+
+    assert first + rest == [
+        i.seq for i in sorted(made.models[id_].waiting, key=lambda i: -i.precedence)
+    ]
+    feed.close()
+    monkeypatch.undo()
+    await writer.stop()
+
+
 async def test_a_batch_is_bounded_by_bytes_but_never_empty(database: Database) -> None:
     made, writer = await bench_on(database)
-    await made.add(8, [(MESSAGE, 1, 0, False)] * 4)
+    await made.add(8, [(MESSAGE, 1, 0, False)] * 6)
     feed = await made.delivery.open(made.reader)
 
-    sizes = [len(await feed.next(10, max_bytes)) for max_bytes in (1, 4, 1000)]
+    sizes = [len(await feed.next(10, max_bytes)) for max_bytes in (1, 1, 4, 1000)]
 
-    assert sizes == [1, 2, 1]
+    assert sizes == [1, 1, 2, 2]
     feed.close()
     await writer.stop()
 
@@ -397,20 +444,21 @@ async def rest_of(feed: Feed) -> list[Deliver]:
 async def pumped(feed: Feed, limit: int) -> list[tuple[int, bytes]]:
     """Number and payload of all that comes, taken as a connection takes it."""
     found: list[tuple[int, bytes]] = []
-    while True:
-        ready = feed.ready(limit, 1 << 20)
-        if ready is None:
-            batch = await feed.next(limit)
-            if not batch:
-                return found
-            found += [(item.seq, item.payload) for item in batch]
-        elif ready[1]:
-            for one in ready[1]:
-                one.make(ready[0], lambda _size: b"")
-                frame = one.begin + bytes(8) + one.fields + one.item.payload
-                item = decode_relay(frame)
-                assert isinstance(item, Deliver)
-                assert one.delivered == Delivered(item.channel, item.seq, item.kind)
-                found.append((item.seq, item.payload))
-        else:
-            return found
+    while batch := await taken(feed, limit):
+        found += [(item.seq, item.payload) for item in batch]
+    return found
+
+
+async def taken(feed: Feed, limit: int) -> list[Deliver]:
+    """Return what comes next, as a connection takes it."""
+    ready = feed.ready(limit, 1 << 20)
+    if ready is None:
+        return await feed.next(limit)
+    found: list[Deliver] = []
+    for one in ready[1]:
+        one.make(ready[0], lambda _size: b"")
+        item = decode_relay(one.begin + bytes(8) + one.fields + one.item.payload)
+        assert isinstance(item, Deliver)
+        assert one.delivered == Delivered(item.channel, item.seq, item.kind)
+        found.append(item)
+    return found
