@@ -8,6 +8,7 @@ unknown name in the file is an error: a misspelt limit must not pass unnoticed.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import textwrap
@@ -15,14 +16,15 @@ import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
 )
 
 from liaison.relay.errors import SettingsError
@@ -48,11 +50,11 @@ class TLSMode(StrEnum):
     PROXY = "proxy"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The relay's settings. Times are seconds and sizes bytes unless the name says otherwise."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True
     )
 
     listen: str = Field(
@@ -300,18 +302,6 @@ class Settings(BaseSettings):
         """The port of `listen`."""
         return int(self.listen.rpartition(":")[2])
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings' signature
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the command line win over the environment, and that over the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
-
 
 def is_loopback(host: str) -> bool:
     """Say whether an address never leaves the machine."""
@@ -343,29 +333,41 @@ def load(data: Path, **overrides: object) -> Settings:
         SettingsError: the file is no TOML, or a setting is unknown or out of range.
     """
     path = data / SETTINGS_FILE
-    unknown = _unknown_variables()
-    if unknown:
-        raise SettingsError(f"no setting is called {', '.join(unknown)}")
-
-    class Located(Settings):
-        model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(toml_file=path)
-
-    given = {name: value for name, value in overrides.items() if value is not None}
+    given = _file(path) | _environment()
+    given |= {name: value for name, value in overrides.items() if value is not None}
     try:
-        if path.exists():
-            # Here, because pydantic would take a TOML error for one of a setting.
-            tomllib.loads(path.read_text())
-    except ValueError as e:
-        raise SettingsError(f"{path} is not TOML: {e}") from None
-    try:
-        return Located.model_validate(given)
+        return Settings.model_validate(given)
     except ValidationError as e:
         raise SettingsError(_words(e), hint=f"see {path} and {ENV_PREFIX}*") from None
 
 
-def _unknown_variables() -> list[str]:
-    known = {ENV_DATA, *(ENV_PREFIX + name.upper() for name in Settings.model_fields)}
-    return sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text()) if path.exists() else {}
+    except ValueError as e:
+        raise SettingsError(f"{path} is not TOML: {e}") from None
+
+
+def _environment() -> dict[str, Any]:
+    variables = {ENV_PREFIX + name.upper(): name for name in Settings.model_fields}
+    given = {v: text for v, text in os.environ.items() if v.startswith(ENV_PREFIX)}
+    unknown = sorted(given.keys() - variables.keys() - {ENV_DATA})
+    if unknown:
+        raise SettingsError(f"no setting is called {', '.join(unknown)}")
+    return {
+        variables[v]: _value(v, variables[v], given[v]) for v in given.keys() & variables.keys()
+    }
+
+
+def _value(variable: str, name: str, text: str) -> Any:
+    """Read lists and tables as JSON, which they have to be in a variable."""
+    if not isinstance(Settings.model_fields[name].default, (tuple, dict)):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as e:
+        # Not the text: there may be a password in it.
+        raise SettingsError(f"{variable} is not JSON: {e}") from None
 
 
 def _words(error: ValidationError) -> str:

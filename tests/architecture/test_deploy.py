@@ -14,6 +14,7 @@ import pytest
 import typer
 import yaml
 
+from liaison.relay import settings
 from liaison.relay.commands import app
 from liaison.relay.files import ENV_DATA
 from liaison.relay.settings import ENV_PREFIX, Settings
@@ -98,11 +99,13 @@ def test_every_variable_of_the_relay_in_the_files_is_a_setting() -> None:
     assert found <= VARIABLES
 
 
-def test_the_composed_relay_can_be_set_up_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_composed_relay_can_be_set_up_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in environment(COMPOSE["services"]["relay"]).items():
         monkeypatch.setenv(name, re.sub(r"\$\{\w+(:[^}]*)?\}", "secret", value))
 
-    found = Settings()
+    found = settings.load(tmp_path)
 
     assert found.port == 8443
     assert found.database_url == "postgresql+asyncpg://liaison:secret@database/liaison"

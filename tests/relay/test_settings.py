@@ -86,6 +86,30 @@ def test_a_misspelt_variable_of_the_environment_is_refused(
         settings.load(tmp_path)
 
 
+def test_lists_and_tables_are_json_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, 'hosts = ["a.example"]\n[witnesses]\n"a/1" = "https://a.example"')
+    monkeypatch.setenv("LIAISON_RELAY_HOSTS", '["b.example", "c.example"]')
+    monkeypatch.setenv("LIAISON_RELAY_WITNESSES", '{"b/1": "https://b.example"}')
+
+    found = settings.load(tmp_path)
+
+    assert found.hosts == ("b.example", "c.example")
+    assert found.witnesses == {"b/1": "https://b.example"}
+
+
+def test_a_variable_that_is_not_json_is_named_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIAISON_RELAY_NATS_SERVERS", "tls://u:hunter2@h:4222")
+
+    with pytest.raises(SettingsError, match="LIAISON_RELAY_NATS_SERVERS") as caught:
+        settings.load(tmp_path)
+
+    assert "hunter2" not in str(caught.value)
+
+
 def test_the_password_in_the_database_url_shows_in_no_repr_and_no_error(tmp_path: Path) -> None:
     write(tmp_path, 'database_url = "postgresql://u:hunter2@h/d"\nmax_streams = 0')
 
