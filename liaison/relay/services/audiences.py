@@ -5,24 +5,23 @@ Nobody comes or goes within an epoch, so what was read for one stays true.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Final
 
 from liaison.model import EndpointId
 from liaison.relay.services import lives
+from liaison.relay.services.kept import Kept
 from liaison.relay.services.lives import Life
 from liaison.relay.writer import Work
 from liaison.storage import members
 from liaison.storage.channels import ChannelRow
 from liaison.values import dataclass
 
-MOST: Final = 1 << 17
+MOST: Final = 1 << 18
 """Endpoints in all audiences that are kept, of some 80 bytes each."""
-MOST_JUDGED: Final = 1 << 14
-"""Channels of which it is kept whether somebody has to leave."""
-_NOBODY: Final = frozenset[EndpointId]()
+_BESIDE: Final = 6
+"""What an audience takes beside them, in terms of these."""
 _endpoint = lru_cache(maxsize=1 << 14)(EndpointId.parse)
 """The same ones are in many channels, and are kept once; each takes half a kibibyte."""
 
@@ -47,23 +46,21 @@ class Audiences:
     """The endpoints of each channel's members: of the newest epoch of channels in use.
 
     Args:
-        most: endpoints in all that are kept; those of the channel used longest ago go first.
+        most: endpoints in all that are kept, and what each channel takes beside them.
     """
 
     def __init__(self, most: int = MOST) -> None:
-        self._most = most
-        self._size = 0
-        # By channel.
-        self._known: OrderedDict[int, tuple[int, frozenset[EndpointId]]] = OrderedDict()
-        self._judged: OrderedDict[int, _Judged] = OrderedDict()
+        # By channel; the epoch with each.
+        self._known: Kept[int, tuple[int, frozenset[EndpointId]]] = Kept(most)
+        self._judged: Kept[int, _Judged] = Kept(most)
 
     def remembers(self, rows: Iterable[ChannelRow]) -> bool:
         """Return whether nobody has to be read to know who is in these channels."""
         return all(self._find(row) is not None for row in rows)
 
     def _find(self, row: ChannelRow) -> frozenset[EndpointId] | None:
-        epoch, endpoints = self._known.get(row.key, (-1, None))
-        return endpoints if epoch == row.epoch else None
+        found = self._known.get(row.key)
+        return found[1] if found is not None and found[0] == row.epoch else None
 
     async def find(
         self, work: Work, rows: Iterable[ChannelRow]
@@ -82,7 +79,6 @@ class Audiences:
                 missing[row.key] = row.epoch
             else:
                 found[row.key] = known
-                self._known.move_to_end(row.key)
         if missing:
             names = await members.endpoints_in(work.tx, missing)
             for channel, epoch in missing.items():
@@ -110,16 +106,8 @@ class Audiences:
         if judged is None or not judged.holds(endpoints, life, now):
             answer = lives.anyone_due(life, row.policy, endpoints, now)
             judged = _Judged(endpoints, life, now, life.next_instant(now), answer)
-            self._judged[row.key] = judged
-            if len(self._judged) > MOST_JUDGED:
-                self._judged.popitem(last=False)
+            self._judged.put(row.key, judged, len(endpoints) + _BESIDE)
         return judged.answer
 
     def _keep(self, channel: int, epoch: int, endpoints: frozenset[EndpointId]) -> None:
-        _, old = self._known.pop(channel, (0, _NOBODY))
-        self._known[channel] = (epoch, endpoints)
-        self._size += len(endpoints) - len(old)
-        while self._size > self._most:
-            gone, (_, theirs) = self._known.popitem(last=False)
-            self._size -= len(theirs)
-            self._judged.pop(gone, None)
+        self._known.put(channel, (epoch, endpoints), len(endpoints) + _BESIDE)

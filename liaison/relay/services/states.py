@@ -7,7 +7,6 @@ version is never used, so it does not matter which node changed it.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Final
@@ -22,6 +21,7 @@ from liaison.relay.services import lives
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import NotMemberError, UnknownChannelError
+from liaison.relay.services.kept import Kept
 from liaison.relay.services.lives import Due, Life
 from liaison.storage import channels, members
 from liaison.storage.channels import ChannelRow
@@ -29,7 +29,10 @@ from liaison.storage.engine import Database
 from liaison.storage.members import Seat
 from liaison.values import dataclass
 
-_KEPT: Final = 512
+MOST: Final = 1 << 14
+"""Members of all groups that are kept, of some 2 KiB each."""
+_BESIDE: Final = 1
+"""What a group takes beside its members, in terms of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class States:
     def __init__(self, database: Database, book: Book) -> None:
         self._database = database
         self._book = book
-        self._groups: OrderedDict[int, tuple[int, PublicGroup]] = OrderedDict()
+        self._groups: Kept[int, tuple[int, PublicGroup]] = Kept(MOST)
 
     async def load(self, channel: ChannelId) -> ChannelState:
         """Return a channel's state.
@@ -97,13 +100,10 @@ class States:
 
     def put(self, channel: int, version: int, group: PublicGroup) -> None:
         """Keep a group that is durable under this version."""
-        self._groups[channel] = (version, group)
-        self._groups.move_to_end(channel)
-        if len(self._groups) > _KEPT:
-            self._groups.popitem(last=False)
+        self._groups.put(channel, (version, group), len(group.identities) + _BESIDE)
 
     async def _group(self, row: ChannelRow, snapshot: bytes) -> PublicGroup:
-        version, group = self._groups.get(row.key, (-1, None))
+        version, group = self._groups.get(row.key) or (-1, None)
         if group is None or version != row.group_version:
             # A thousand members take a while to read: not in the event loop.
             group = await asyncio.to_thread(PublicGroup.restore, snapshot)

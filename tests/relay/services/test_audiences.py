@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from liaison.relay.services.audiences import Audiences
+from liaison.relay.services.audiences import _BESIDE, Audiences
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import channels
 from liaison.storage.channels import ChannelRow
@@ -15,6 +15,7 @@ from liaison.storage.engine import Database
 from tests.support.rows import add_channel, add_device, add_member
 
 NAMES = ("nor/a", "nor/b", "nor/c")
+EACH = len(NAMES) + _BESIDE
 
 
 @dataclass
@@ -61,7 +62,7 @@ def kept(audiences: Audiences, rows: tuple[ChannelRow, ...]) -> list[bool]:
 async def test_so_many_endpoints_are_kept_and_those_used_longest_ago_go(
     writer: Writer, rows: tuple[ChannelRow, ...]
 ) -> None:
-    audiences = Audiences(most=2 * len(NAMES))
+    audiences = Audiences(most=2 * EACH)
 
     assert await writer.submit(Look(audiences, rows[:2])) == [3, 3]
     assert await writer.submit(Look(audiences, rows[:1])) == [3]
@@ -71,7 +72,7 @@ async def test_so_many_endpoints_are_kept_and_those_used_longest_ago_go(
 
 
 async def test_of_a_channel_one_epoch_is_kept(writer: Writer, rows: tuple[ChannelRow, ...]) -> None:
-    audiences = Audiences(most=len(NAMES))
+    audiences = Audiences(most=EACH)
     old, new = rows[0], replace(rows[0], epoch=rows[0].epoch + 1)
 
     await writer.submit(Look(audiences, (old,)))
