@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 from typing import Any
 
@@ -30,6 +31,9 @@ def main() -> None:
     # A process that ends need not take its heap apart first, which takes it up to half a second:
     # what has to be closed or written has been by then.
     atexit.register(gc.freeze)
+    # pydantic would look through every installed distribution for plugins, and load them into the
+    # process that holds the relay's keys.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     try:
         # typer is of no use to `import liaison`, and may not be there.
         from liaison.relay.commands import Interrupted, UsageProblem, run  # noqa: PLC0415

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -406,9 +407,25 @@ def run(arguments: Sequence[str]) -> int:
         Interrupted: the operator ended it.
         LiaisonError, OSError: it failed.
     """
-    command = typer.main.get_command(app)
-    result = command.main(args=list(arguments), prog_name="liaison-relay", standalone_mode=False)
+    result = _asked(arguments).main(
+        args=list(arguments), prog_name="liaison-relay", standalone_mode=False
+    )
     return result if isinstance(result, int) else 0
+
+
+def _asked(arguments: Sequence[str]) -> Any:
+    """Make ready the command that is asked for; all of them where none is, as help and completion do."""
+    name = arguments[0] if arguments else ""
+    part = copy.copy(app)
+    part.registered_commands = [
+        info
+        for info in app.registered_commands
+        if info.callback and name == (info.name or info.callback.__name__)
+    ]
+    part.registered_groups = [info for info in app.registered_groups if name == info.name]
+    if part.registered_commands or part.registered_groups:
+        return typer.main.get_group(part)
+    return typer.main.get_command(app)
 
 
 def _relay(data: Path | None) -> DataDir:

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from liaison.relay import commands
 
 # Loaded by none of the commands below, nor by what they import when they find a device.
 HEAVY = {
@@ -75,6 +78,13 @@ def test_a_command_to_a_running_relay_does_not_load_the_relay(tmp_path: Path) ->
     assert "liaison.relay.app" not in loaded
 
 
+def test_every_command_of_the_relay_is_made_ready_alone() -> None:
+    names = list(typer.main.get_command(commands.app).commands)  # type: ignore[attr-defined]
+
+    assert "serve" in names
+    assert [list(commands._asked([name]).commands) for name in names] == [[name] for name in names]
+
+
 def test_a_relay_that_serves_has_loaded_neither_migrations_nor_a_console(tmp_path: Path) -> None:
     program = (
         "from liaison.relay import startup\n"
@@ -86,7 +96,7 @@ def test_a_relay_that_serves_has_loaded_neither_migrations_nor_a_console(tmp_pat
 
     assert "liaison.relay.serve" in loaded
     assert loaded & HEAVY == {"aiohttp", "sqlalchemy", "structlog"}
-    assert not {"asyncpg", "mako", "nats", "pygments"} & loaded
+    assert not {"asyncpg", "dotenv", "mako", "nats", "pydantic_settings", "pygments"} & loaded
     assert not {"sqlalchemy.orm", "sqlalchemy.dialects.postgresql"} & loaded
 
 
