@@ -4,6 +4,7 @@ In this order: the archive is in its one form; the log has signed the manifest; 
 that the manifest tells of; each checkpoint is signed by the log and cosigned as the policy asks;
 and then, entry by entry, what `liaison.audit.walk` compares. What a bundle can't show: that the log
 left nothing out, and whether the keys are the right ones. Those the reader has to bring.
+Whether the entries' times and the witnesses' agree is told, and rejects nothing (`audit.dates`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import BinaryIO, Final, TypeVar
 
-from liaison.audit import layout, manifest
+from liaison.audit import dates, layout, manifest
 from liaison.audit.archive import Archive
 from liaison.audit.bundle import verifier
+from liaison.audit.dates import Misdated
 from liaison.audit.errors import BundleInvalidError
 from liaison.audit.events import Event
 from liaison.audit.manifest import Manifest
@@ -49,6 +51,7 @@ class Report:
         attached: files of which only the digest was checked.
         begun: channels whose beginning lies before the range, and the first number in it.
         is_own_verifier: whether `verify.py` in the bundle is the one that this version knows.
+        misdated: where entries are dated otherwise than their witnesses' times allow.
     """
 
     manifest: Manifest
@@ -58,6 +61,7 @@ class Report:
     attached: tuple[str, ...]
     begun: tuple[tuple[str, int], ...]
     is_own_verifier: bool
+    misdated: tuple[Misdated, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ def verify(
         attached,
         tuple(sorted(walk.channels.begun.items())),
         text == verifier(),
+        dates.compare(head.checkpoints, walk.times),
     )
 
 

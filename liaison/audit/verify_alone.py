@@ -9,6 +9,9 @@ the entries is what they commit to, and that events.jsonl and events.csv say the
 `--require` names has to have cosigned the last checkpoint. Take this program from somebody you
 trust, not from the bundle that it is to check.
 
+Where entries are dated otherwise than the witnesses' times allow it says so: a clock is wrong, the
+relay could not show at once what it had, or it has dated them falsely.
+
 It does not check ML-DSA-44 signatures (it says how many there are: `liaison-auditor` checks them),
 nor what report.html and events.parquet say: those are the relay's word.
 
@@ -49,6 +52,8 @@ MAX_LINE = 3 << 20
 MAX_VALUE = 512 * 1024
 MAX_FACTS = 1 << 20
 CHUNK = 1 << 20
+# Seconds by which two clocks may differ, and a cosignature may take, without a word.
+TOLERANCE = 300
 
 
 class InvalidError(Exception):
@@ -1119,6 +1124,9 @@ class Walk:
         # What comes next in a channel while its epoch is the same, by what messages tell of both.
         self.following: dict[bytes, int] = {}
         self.time = 0
+        # The last entry that a checkpoint covers, and the next: their times say it for all.
+        self.places = {index for size in self.roots for index in (size - 1, size)}
+        self.times: dict[int, int] = {}
         self.disclosed = 0
         self.openings = self.stream("openings.jsonl")
         self.events = self.stream("events.jsonl") if "events.jsonl" in manifest.files else None
@@ -1165,6 +1173,8 @@ class Walk:
         problem = problem_of(lambda: self.lines(start, found))
         if problem is not None:
             raise min(problem, self.problem or problem, key=where)
+        for index in self.places.intersection(range(start, start + width)):
+            self.times[index] = int(found.times[index - start])
         for size in range(start + 1, start + width):
             if size in self.roots:
                 self.check_root(size, extended(self.tree, 0, divided(row)[: size - start]))
@@ -1340,6 +1350,55 @@ def problem_of(step: Callable[[], None]) -> InvalidError | None:
 # --- all of it ------------------------------------------------------------------------------------
 
 
+class Misdated(NamedTuple):
+    """Where the log's times and one witness's differ, at the worst of the checkpoints."""
+
+    witness: str
+    is_late: bool
+    checkpoints: int
+    size: int
+    cosigned_at: int
+    entry: int
+    time: int
+
+    @property
+    def seconds(self) -> int:
+        return abs(self.time - 1000 * self.cosigned_at) // 1000
+
+    def told(self) -> str:
+        dated = f"entry {self.entry} is dated {iso(self.time)}, {self.seconds} s"
+        seen = f"had cosigned {self.size} entries at {moment(self.cosigned_at)}"
+        if not self.is_late:
+            seen = f"saw no more than {self.size} entries at {moment(self.cosigned_at)}"
+        order = "after" if self.is_late else "before"
+        more = f"; so with {self.checkpoints} checkpoints" if self.checkpoints > 1 else ""
+        return f"{dated} {order} {self.witness} {seen}{more}"
+
+
+def compared(checkpoints: list[Cosigned], times: dict[int, int]) -> list[Misdated]:
+    """Tell where entries are dated after a cosignature that covers them, or before another."""
+    worst: dict[tuple[str, bool], Misdated] = {}
+    for found in differences(checkpoints, times):
+        at = found.witness, not found.is_late
+        known = worst.get(at)
+        worst[at] = found
+        if known is not None:
+            worse = found if found.seconds > known.seconds else known
+            worst[at] = worse._replace(checkpoints=known.checkpoints + 1)
+    return [worst[at] for at in sorted(worst)]
+
+
+def differences(checkpoints: list[Cosigned], times: dict[int, int]) -> Iterator[Misdated]:
+    for (_, size, _), witnesses, _ in checkpoints:
+        last, following = times.get(size - 1), times.get(size)
+        for name, at in witnesses.items():
+            found = partial(Misdated, name, checkpoints=1, size=size, cosigned_at=at)
+            if last is not None and last > 1000 * (at + TOLERANCE):
+                yield found(is_late=True, entry=size - 1, time=last)
+            if following is not None and following < 1000 * (at - TOLERANCE):
+                yield found(is_late=False, entry=size, time=following)
+
+
 class Report(NamedTuple):
     """What was found."""
 
@@ -1347,6 +1406,7 @@ class Report(NamedTuple):
     checkpoints: list[Cosigned]
     left: int
     attached: list[str]
+    misdated: list[Misdated]
 
 
 def verify(file: BinaryIO, policy: bytes | None = None, required: Sequence[str] = ()) -> Report:
@@ -1386,11 +1446,13 @@ def verify(file: BinaryIO, policy: bytes | None = None, required: Sequence[str] 
     if len(compact) != 32 * manifest.first.bit_count():
         fail("it has another number of hashes", part="compact")
     checkpoints = verify_checkpoints(archive, manifest, trusted, required)
-    Walk(archive, manifest, [each.checkpoint for each in checkpoints], compact).run()
+    walk = Walk(archive, manifest, [each.checkpoint for each in checkpoints], compact)
+    walk.run()
     attached = [name for name in OPTIONAL[2:] if name in manifest.files]
     for name in (*attached, "verify.py"):
         Stream(archive, name, manifest.files[name]).end_unread()
-    return Report(manifest, checkpoints, sum(each.left for each in checkpoints), attached)
+    left = sum(each.left for each in checkpoints)
+    return Report(manifest, checkpoints, left, attached, compared(checkpoints, walk.times))
 
 
 def parsed(name: str, parse: Callable[[], T]) -> T:
@@ -1471,6 +1533,7 @@ def told(report: Report) -> list[str]:
     if report.attached:
         names = ", ".join(report.attached)
         lines.append(f"not checked  what is in {names}, only that the log signed it")
+    lines += [f"times        {each.told()}" for each in report.misdated]
     return lines
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from liaison.audit import events, layout
+from liaison.audit import dates, events, layout
 from liaison.audit.archive import Archive
 from liaison.audit.errors import BundleInvalidError
 from liaison.audit.events import Event
@@ -99,6 +99,9 @@ class Walk:
         # Of order in the log or a channel: told once the log has turned out to have signed it.
         self._problem: BundleInvalidError | None = None
         self._time = 0
+        self._places = dates.places(roots)
+        self.times: dict[int, int] = {}
+        """Times of the entries at the `dates.places` of the signed sizes."""
         self._disclosed = 0
         facts = manifest.facts
         self.channels = Channels(facts.generation if facts.first == 0 else None)
@@ -143,6 +146,8 @@ class Walk:
         problem = _problem(lambda: self._lines(start, told, opened))
         if problem is not None:
             raise min(problem, self._problem or problem, key=_place)
+        for index in self._places.intersection(range(start, start + width)):
+            self.times[index] = told[index - start][1].time
         leaves = merkle.hash_leaves(data for data, _ in told)
         for size in range(start + 1, start + width):
             if size in self._roots:

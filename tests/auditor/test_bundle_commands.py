@@ -75,6 +75,30 @@ def test_a_bundle_that_is_right_is_verified(
     assert record["witnesses"].keys() == log.witnesses.keys()
 
 
+def test_dates_that_the_witnesses_contradict_are_noted_and_the_bundle_is_whole(
+    log: AuditedLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cosigned_late(size: int, time: int = NOW, *_: str) -> Note:
+        return log.checkpoint(size, time + 3600)
+
+    late = AuditedLog(data=log.data, sealed=log.sealed, made=log.made)
+    late.checkpoint = cosigned_late  # type: ignore[method-assign]  # reason: the witnesses' clocks
+    bundle = saved(tmp_path / "late.zip", late.bundle((100,)))
+
+    assert auditor("verify", bundle) == 0
+    told = capsys.readouterr()
+    assert told.out.endswith("whole, and signed\n")
+    assert "note: entry 100 is dated 2023-11-14T22:13:21.000Z, 3699 s before deu saw" in told.err
+    assert "saw no more than 100 entries at 2023-11-14T23:15:00.000Z: ask" in told.err
+
+    assert auditor("verify", bundle, "--json") == 0
+    (record,) = printed(capsys)
+    assert [(one["witness"], one["entry"], one["late"]) for one in record["misdated"]] == [
+        ("deu", 100, False),
+        ("nor", 100, False),
+    ]
+
+
 def test_the_first_entry_that_is_wrong_is_named_and_the_exit_code_is_3(
     bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

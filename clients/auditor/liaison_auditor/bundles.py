@@ -12,6 +12,7 @@ import typer
 from liaison_auditor.context import Context
 
 if TYPE_CHECKING:
+    from liaison.audit.dates import Misdated
     from liaison.audit.events import Event
     from liaison.audit.verify import Report
     from liaison.tlog.policy import Policy
@@ -94,6 +95,8 @@ def notes(found: Report) -> Iterator[str]:
         yield "the keys are those that the bundle names: give your own with --policy"
     if found.attached:
         yield f"not checked, only signed by the log: what stands in {', '.join(found.attached)}"
+    for each in found.misdated:
+        yield f"{_misdated(each)}: ask the relay's operator why"
     if not found.is_own_verifier:
         yield "the verify.py in the bundle is not the one that this program knows"
     if found.begun:
@@ -119,9 +122,32 @@ def record(bundle: Path, found: Report) -> dict[str, Any]:
         "checkpoints": [each.checkpoint.size for each in found.checkpoints],
         "witnesses": {name: moment(at) for name, at in sorted(last.witnesses.items())},
         "own_policy": found.is_own_policy,
+        "misdated": [
+            {
+                "witness": each.witness,
+                "late": each.is_late,
+                "seconds": each.seconds,
+                "entry": each.entry,
+                "time": iso(each.time),
+                "size": each.size,
+                "cosigned_at": moment(each.cosigned_at),
+                "checkpoints": each.checkpoints,
+            }
+            for each in found.misdated
+        ],
         "not_checked": list(found.attached),
         "manifest": found.manifest.digest.hex(),
     }
+
+
+def _misdated(each: Misdated) -> str:
+    dated = f"entry {each.entry} is dated {iso(each.time)}, {each.seconds} s"
+    seen = f"had cosigned {each.size} entries at {moment(each.cosigned_at)}"
+    if not each.is_late:
+        seen = f"saw no more than {each.size} entries at {moment(each.cosigned_at)}"
+    order = "after" if each.is_late else "before"
+    more = f"; so with {each.checkpoints} checkpoints" if each.checkpoints > 1 else ""
+    return f"{dated} {order} {each.witness} {seen}{more}"
 
 
 def versions(found: Report) -> str:
