@@ -56,6 +56,18 @@ def test_with_a_policy_of_the_auditors_own_the_keys_are_the_auditors(
     assert "The bundle is what was signed and witnessed." in page
 
 
+def test_the_report_says_where_the_witnesses_contradict_the_dates(
+    bundle: Path, log: AuditedLog
+) -> None:
+    late = AuditedLog(ahead=3600, data=log.data, sealed=log.sealed, made=log.made)
+    bundle.write_bytes(late.bundle([100]))
+
+    assert _report(bundle) == 0
+
+    page = bundle.with_suffix(".html").read_text(encoding="utf-8")
+    assert "Entry 100 is dated 2023-11-14T22:13:21.000Z, 3699 s before nor saw no more" in page
+
+
 def test_nothing_is_written_of_a_bundle_that_was_changed(
     bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

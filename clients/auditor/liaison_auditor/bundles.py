@@ -96,7 +96,7 @@ def notes(found: Report) -> Iterator[str]:
     if found.attached:
         yield f"not checked, only signed by the log: what stands in {', '.join(found.attached)}"
     for each in found.misdated:
-        yield f"{_misdated(each)}: ask the relay's operator why"
+        yield f"{dated(each)}: ask the relay's operator why"
     if not found.is_own_verifier:
         yield "the verify.py in the bundle is not the one that this program knows"
     if found.begun:
@@ -140,14 +140,15 @@ def record(bundle: Path, found: Report) -> dict[str, Any]:
     }
 
 
-def _misdated(each: Misdated) -> str:
-    dated = f"entry {each.entry} is dated {iso(each.time)}, {each.seconds} s"
+def dated(each: Misdated) -> str:
+    """Say where the log's dates and a witness's time differ."""
+    entry = f"entry {each.entry} is dated {iso(each.time)}, {each.seconds} s"
     seen = f"had cosigned {each.size} entries at {moment(each.cosigned_at)}"
     if not each.is_late:
         seen = f"saw no more than {each.size} entries at {moment(each.cosigned_at)}"
     order = "after" if each.is_late else "before"
     more = f"; so with {each.checkpoints} checkpoints" if each.checkpoints > 1 else ""
-    return f"{dated} {order} {each.witness} {seen}{more}"
+    return f"{entry} {order} {each.witness} {seen}{more}"
 
 
 def versions(found: Report) -> str:

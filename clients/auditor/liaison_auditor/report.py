@@ -102,5 +102,8 @@ def _notes(found: Report) -> Iterator[str]:
     if found.begun:
         count = len(found.begun)
         yield f"{count} channels began before this range: an earlier bundle shows how."
+    for each in found.misdated:
+        line = bundles.dated(each)
+        yield f"{line[:1].upper()}{line[1:]}."
     if not found.is_own_verifier:
         yield "The verify.py in the bundle is not the one that this program knows."

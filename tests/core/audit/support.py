@@ -56,12 +56,14 @@ class AuditedLog:
         seed: of everything that looks random.
         origin: of the log.
         predecessor: the head of the log before it.
+        ahead: seconds by which the witnesses' clocks are ahead of the log's.
     """
 
     witness_type: SignatureType = SignatureType.COSIGNATURE_ED25519
     seed: int = 7
     origin: str = ORIGIN
     predecessor: Predecessor | None = None
+    ahead: int = 0
     data: list[bytes] = field(default_factory=list)
     sealed: list[Sealed] = field(default_factory=list)
     made: list[Entry] = field(default_factory=list)
@@ -128,7 +130,7 @@ class AuditedLog:
         root = merkle.root_of(merkle.hash_leaves(self.data[:size]))
         note = Note(Checkpoint(self.origin, size, root).text).signed_by(self.key, self.signer)
         for party in parties or self.witnesses:
-            note = note.signed_by(*self.witnesses[party], time)
+            note = note.signed_by(*self.witnesses[party], time + self.ahead)
         return note
 
     def facts(self, first: int = 0, end: int | None = None) -> Facts:
