@@ -41,6 +41,7 @@ from sqlalchemy import (
     select,
     tuple_,
 )
+from sqlalchemy import cast as cast_to
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ClauseElement, operators, visitors
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -202,11 +203,7 @@ class ForEach:
         expected = len(rows) if all_of_them else None
         database = direct(tx)
         if database is None:
-            words = self._arrays(tx)
-            arrays = list(zip(*rows, strict=True))
-            await _other(tx).later(
-                words.write([arrays[int(name)] for name in words.names], expected)
-            )
+            await _other(tx).later(self._arrays(tx).write(rows, expected))
             return
         text = self._single.text(tx, dict(zip(self._columns, rows[0], strict=True)))
         changed = await database.run_many(text.words, text.fill_many(tuple(self._columns), rows))
@@ -328,9 +325,7 @@ async def insert_rows(tx: AsyncConnection, *tables: tuple[Table, Rows]) -> None:
     if database is None:
         for table, rows in tables:
             if rows:
-                words, arrays = _insert(table, tx), list(zip(*rows, strict=True))
-                values = [arrays[int(name)] for name in words.names]
-                await _other(tx).later(words.write(values, None))
+                await _other(tx).later(_insert(table, tx).write(rows, None))
         return
     statements = [each for table, rows in tables for each in _inserts(table, rows)]
     # Together: between two statements SQLite gives up the interpreter, and another thread
@@ -449,6 +444,7 @@ class Words(NamedTuple):
         constants: what is part of the statement, such as a lane's number, by name.
         tables: names of those that it touches.
         locks: whether it locks rows that it reads.
+        numbers: which parameters are many numbers, as a text.
     """
 
     words: str
@@ -456,6 +452,7 @@ class Words(NamedTuple):
     constants: tuple[tuple[str, Any], ...]
     tables: frozenset[str]
     locks: bool = False
+    numbers: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, statement: Executable, tx: AsyncConnection) -> Words:
@@ -467,17 +464,42 @@ class Words(NamedTuple):
         parts = list(visitors.iterate(element))
         found = {one.name for one in parts if isinstance(one, Table)}
         locks = any(getattr(one, "_for_update_arg", None) is not None for one in parts)
-        return cls(str(compiled), names, constants, frozenset(found), locks)
+        numbers = frozenset(name for name in names if isinstance(compiled.binds[name].type, _Many))
+        return cls(str(compiled), names, constants, frozenset(found), locks, numbers)
 
     def fill(self, values: _Values) -> list[Any]:
         """Put the values in order."""
         if self.constants:
             values = {**dict(self.constants), **values}
-        return [values[name] for name in self.names]
+        return [
+            _as_text(values[name]) if name in self.numbers else values[name] for name in self.names
+        ]
 
-    def write(self, values: Sequence[Any], rows: int | None) -> Write:
-        """Return it as something that waits to be written."""
-        return Write(self.words, values, self.tables, rows)
+    def write(self, rows: Sequence[Sequence[Any]], expected: int | None) -> Write:
+        """Return it as something that waits to be written.
+
+        Args:
+            rows: whose columns are its parameters.
+            expected: how many rows it has to change; None for as many as there are.
+        """
+        arrays = {str(at): array for at, array in enumerate(zip(*rows, strict=True))}
+        return Write(self.words, self.fill(arrays), self.tables, expected)
+
+
+class _Many(Text):
+    """Numbers, or None, as the text of an array: the driver looks at each member of an array for long."""
+
+
+@lru_cache(maxsize=1024)
+def _places(count: int) -> str:
+    return f"{{{','.join(['%d'] * count)}}}"
+
+
+def _as_text(numbers: Sequence[int | None]) -> str:
+    try:
+        return _places(len(numbers)) % tuple(numbers)
+    except TypeError:
+        return f"{{{','.join('NULL' if one is None else f'{one:d}' for one in numbers)}}}"
 
 
 def _other(tx: AsyncConnection) -> postgres_direct.DirectConnection:
@@ -487,14 +509,18 @@ def _other(tx: AsyncConnection) -> postgres_direct.DirectConnection:
     return found
 
 
-def _array(column: ColumnElement[Any]) -> ARRAY[Any]:
+def _array(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the parameter that is an array of a column's values."""
     # Texts of any length: one that is too long is to be refused, not cut by a cast.
-    return ARRAY(next((to for kind, to in _KINDS if isinstance(column.type, kind)), Text()))
+    kind = next((to for kind, to in _KINDS if isinstance(column.type, kind)), Text())
+    if isinstance(kind, Integer):
+        return cast_to(bindparam(name, type_=_Many()), ARRAY(kind))
+    return bindparam(name, type_=ARRAY(kind))
 
 
 def _unnested(columns: Mapping[str, Column[Any]]) -> TableValuedAlias:
     """Return rows that come as arrays; the parameters are called 0, 1, ..."""
-    arrays = [bindparam(str(at), type_=_array(one)) for at, one in enumerate(columns.values())]
+    arrays = [_array(str(at), one) for at, one in enumerate(columns.values())]
     return func.unnest(*arrays).table_valued(*columns).render_derived(name="given")
 
 
@@ -506,7 +532,7 @@ def _with_arrays(statement: Executable) -> Executable:
             named = element.right
             if isinstance(named, BindParameter) and named.expanding:
                 column = element.left
-                return column == any_(bindparam(named.key, type_=_array(column)))
+                return column == any_(_array(named.key, column))
         return None
 
     changed = visitors.replacement_traverse(cast("Any", statement), {}, replace)
