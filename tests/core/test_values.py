@@ -169,6 +169,26 @@ def test_what_does_not_fit_is_a_type_error(words: tuple[Any, ...]) -> None:
             made["Many"](*words)
 
 
+@pytest.mark.parametrize("made", [OURS, THEIRS], ids=["ours", "theirs"])
+def test_what_is_missing_is_named(made: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"Many.__init__\(\) missing .* 'name'"):
+        made["Many"]()
+
+
+@pytest.mark.parametrize(
+    "dataclass", [values.dataclass, dataclasses.dataclass], ids=["ours", "theirs"]
+)
+def test_a_field_without_a_default_stands_before_those_with_one(dataclass: Any) -> None:
+    class Unordered:
+        """With a default too early."""
+
+        number: int = 1
+        another: int
+
+    with pytest.raises(TypeError, match="another"):
+        dataclass(frozen=True, slots=True)(Unordered)
+
+
 def test_a_value_can_be_copied_and_replaced() -> None:
     value = OURS["Many"]("a", 4)
 
