@@ -50,11 +50,13 @@ class Subscription:
         self._event = Flag()
         self._call: Callable[[], object] | None = None
 
-    def add(self, topic: str) -> None:
-        """Listen to one topic more."""
-        if topic not in self._topics:
-            self._topics.add(topic)
-            self._listen(topic, self)
+    def add(self, topic: str) -> bool:
+        """Listen to one topic more; whether it was not listened to before."""
+        if topic in self._topics:
+            return False
+        self._topics.add(topic)
+        self._listen(topic, self)
+        return True
 
     def discard(self, topic: str) -> None:
         """Listen to one topic less."""

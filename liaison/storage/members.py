@@ -439,6 +439,40 @@ async def stays(tx: AsyncConnection, device: int, channel: int | None = None) ->
     return [Stay(*row) for row in rows]
 
 
+_STAYS_OF = Quick(
+    _STAY.add_columns(_t.device).where(
+        _t.device.in_(bindparam("device_keys", expanding=True)), _READABLE
+    )
+)
+
+
+def stays_of(device_keys: Iterable[int]) -> Question[dict[int, list[Stay]]]:
+    """Ask for the stays of many devices, as `stays` does for one; by device."""
+
+    def read(rows: Iterable[Any]) -> dict[int, list[Stay]]:
+        found: dict[int, list[Stay]] = {}
+        for *stay, device in rows:
+            found.setdefault(device, []).append(Stay(*stay))
+        return found
+
+    return Question([(_STAYS_OF, {"device_keys": padded(device_keys)})], read)
+
+
+_CHANNELS_TO_READ = Quick(
+    select(_t.device, _t.channel)
+    .outerjoin_from(members, welcomes, _w.member == _t.key)
+    .where(_t.device.in_(bindparam("device_keys", expanding=True)), _READABLE)
+)
+
+
+async def channels_to_read(tx: AsyncConnection, device_keys: Iterable[int]) -> dict[int, list[int]]:
+    """Return the channels in which devices have stays that are not read to their end, by device."""
+    found: dict[int, list[int]] = {}
+    for device, channel in await _CHANNELS_TO_READ.rows(tx, {"device_keys": padded(device_keys)}):
+        found.setdefault(device, []).append(channel)
+    return found
+
+
 async def all_stays(tx: AsyncConnection, device: int, channel: int) -> list[Stay]:
     """Return every stay of a device in a channel, oldest first, also those read to their end."""
     query = _STAY.where(_t.device == device, _t.channel == channel)

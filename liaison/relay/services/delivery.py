@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,11 +22,12 @@ from liaison.model import ChannelId
 from liaison.relay.services.acknowledge import Acknowledge, Acknowledgements
 from liaison.relay.services.batch import Batch, carried
 from liaison.relay.services.callers import DeviceCaller
+from liaison.relay.services.looking import Look, Looks, Opening, acknowledged_beyond
 from liaison.relay.services.queue import PER_LANE, Pull, StayQueue, Urgency
 from liaison.relay.services.registry import check_standing
 from liaison.relay.services.tail import Ready, Stretch, Tail
 from liaison.relay.writer import Writer
-from liaison.storage import devices, items, members
+from liaison.storage import items, members
 from liaison.storage.engine import Database
 from liaison.storage.members import Stay
 from liaison.storage.tables import HANDSHAKE_LANE
@@ -39,8 +38,6 @@ MAX_BYTES: Final = 1 << 20
 """Payload bytes in one batch, where no single item is larger."""
 LOOK_AGAIN: Final = 30.0
 """Seconds after which a feed looks by itself: a wake-up may be lost between nodes."""
-_LOOKING: Final = 2
-"""Feeds that read the database at once."""
 _Ranked = tuple[Urgency, StayQueue]
 
 _NOTHING: Final = ChannelId(bytes(16)), ()
@@ -58,11 +55,12 @@ class Delivery:
     tail: Tail
     clock: Callable[[], int]
     acknowledgements: Acknowledgements = field(init=False)
-    looking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LOOKING))
+    looks: Looks = field(init=False)
 
     def __post_init__(self) -> None:
-        """Have one place for all acknowledgements, so that they are stored together."""
+        """Have one place for what many devices do at once, so that it is done together."""
         object.__setattr__(self, "acknowledgements", Acknowledgements(self.tail))
+        object.__setattr__(self, "looks", Looks(self.database))
 
     async def open(self, caller: DeviceCaller) -> Feed:
         """Begin to deliver to a device, at what it has not acknowledged.
@@ -70,15 +68,14 @@ class Delivery:
         Raises:
             DeviceRevokedError, UnauthenticatedError: it may not read any more.
         """
-        # Subscribed before the first look, so nothing falls between.
         own = (topics.device(caller.key), topics.party(caller.party_key))
-        feed = Feed(self, caller, self.bus.subscribe(*own))
+        channels = await self.looks.channels(caller)
+        feed = Feed(self, caller, self.bus.subscribe(*own, *map(topics.channel, channels)))
         try:
-            async with Look(self) as look:
-                tx = await look.tx()
-                standing = await devices.standing(tx, [caller.certificate])
-                check_standing(standing, caller, self.clock())
-                await feed.begin(tx)
+            # Asked only now that it listens, so nothing falls between.
+            opening = await self.looks.opening(caller)
+            check_standing(opening.standing, caller, self.clock())
+            feed.begin(opening, channels)
         except BaseException:
             feed.close()
             raise
@@ -117,9 +114,17 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(LOOK_AGAIN, self._look_again)
 
-    async def begin(self, tx: AsyncConnection) -> None:
-        """Look for the first time."""
-        await self._reload(tx, await members.stays(tx, self._device))
+    def begin(self, opening: Opening, channels: Sequence[int]) -> None:
+        """Take what was found at first.
+
+        Args:
+            opening: all there is to read.
+            channels: those that were listened to before that was looked for.
+        """
+        self._take_over(opening.stays, opening.beyond, self._own[0])
+        for channel in channels:
+            if channel not in self._channels:
+                self._subscription.discard(topics.channel(channel))
 
     def close(self) -> None:
         """Listen no more."""
@@ -232,7 +237,7 @@ class Feed:
         """
         self._note(self._subscription.taken())
         batch = Batch(limit, max_bytes, self._delivery.tail)
-        async with Look(self._delivery) as look:
+        async with self._delivery.looks.begin() as look:
             await self._refresh(look)
             backlog = await self._from_backlog(limit, max_bytes, look)
             if backlog:
@@ -289,22 +294,28 @@ class Feed:
     async def _reload(
         self, tx: AsyncConnection, stays: Sequence[Stay], channel: int | None = None
     ) -> None:
-        known = {q.stay.member: q for queues in self._channels.values() for q in queues}
+        known = self._known()
         new = [stay for stay in stays if stay.member not in known]
-        beyond = await members.acknowledged_beyond(tx, [s.member for s in new]) if new else {}
+        topic = self._own[0] if channel is None else topics.channel(channel)
+        self._take_over(stays, await acknowledged_beyond(tx, new), topic)
+        self._forget_ended({stay.member for stay in stays}, channel)
+
+    def _take_over(self, stays: Iterable[Stay], beyond: Mapping[int, set[int]], topic: str) -> None:
+        """Take over what the database says of stays; what is asked of it again has a topic."""
+        known = self._known()
         for stay in stays:
             self._busy.add(stay.channel)
             if stay.member in known:
                 known[stay.member].update(stay)
-            else:
-                queue = StayQueue(stay, self._device, beyond.get(stay.member, ()))
-                self._channels.setdefault(stay.channel, []).append(queue)
-                self._subscription.add(topics.channel(stay.channel))
-        if new:
-            # What was accepted between this look and the subscription woke nobody: look again.
-            topic = self._own[0] if channel is None else topics.channel(channel)
-            self._subscription.deliver((topic, ""))
-        self._forget_ended({stay.member for stay in stays}, channel)
+                continue
+            queue = StayQueue(stay, self._device, beyond.get(stay.member, ()))
+            self._channels.setdefault(stay.channel, []).append(queue)
+            if self._subscription.add(topics.channel(stay.channel)):
+                # What was accepted between the look and this woke nobody: look again.
+                self._subscription.deliver((topic, ""))
+
+    def _known(self) -> dict[int, StayQueue]:
+        return {q.stay.member: q for queues in self._channels.values() for q in queues}
 
     def _forget_ended(self, alive: set[int], channel: int | None) -> None:
         # A stay that the database calls finished was acknowledged to its end, or replaced.
@@ -395,45 +406,6 @@ class Feed:
             batch.add_welcome(queue, found)
         queue.welcomed = False
         return True
-
-
-class Look:
-    """One look at the database, from the first question on; whoever asks nothing takes no connection.
-
-    Args:
-        delivery: whose readers look.
-    """
-
-    def __init__(self, delivery: Delivery) -> None:
-        self._delivery = delivery
-        self._stack: AsyncExitStack | None = None
-        self._tx: AsyncConnection | None = None
-
-    async def tx(self) -> AsyncConnection:
-        """Return the connection.
-
-        Raises:
-            DatabaseError: the database can't be reached.
-        """
-        if self._tx is None:
-            stack = self._stack = AsyncExitStack()
-            # A crowd waits here, where waiting has no end, and leaves connections to others.
-            await stack.enter_async_context(self._delivery.looking)
-            self._tx = await stack.enter_async_context(self._delivery.database.read())
-        return self._tx
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        if self._stack is None:
-            return None
-        return await self._stack.__aexit__(kind, error, trace)
 
 
 def _needs_database(queue: StayQueue, new: Stretch) -> bool:

@@ -25,10 +25,14 @@ class Gathered(Generic[K, V]):
     Args:
         look: answers questions; what it leaves out has no answer. What it reads, it reads after it
             was called: nobody is answered with what was so before they asked.
+        at_once: questions in one look.
     """
 
-    def __init__(self, look: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
+    def __init__(
+        self, look: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], at_once: int = AT_ONCE
+    ) -> None:
         self._look = look
+        self._at_once = at_once
         self._waiting: dict[K, asyncio.Future[V | None]] = {}
         self._looking: asyncio.Task[None] | None = None
 
@@ -49,7 +53,8 @@ class Gathered(Generic[K, V]):
     async def _look_for_all(self) -> None:
         try:
             while self._waiting:
-                asked = {key: self._waiting.pop(key) for key in [*islice(self._waiting, AT_ONCE)]}
+                some = list(islice(self._waiting, self._at_once))
+                asked = {key: self._waiting.pop(key) for key in some}
                 try:
                     found = await self._look(list(asked))
                 except Exception as error:  # noqa: BLE001 - handed to all who asked

@@ -85,7 +85,7 @@ class StayQueue:
         self.stay = stay
         self.reader = Reader(stay.channel, device, stay.member, stay.joined_epoch)
         self.welcomed = stay.welcomed
-        self.upto = _end(stay)
+        self.upto = end_of(stay)
         self._acknowledged = set(acknowledged)
         is_read = stay.cursor >= self.upto
         self._lanes = [Lane(stay.cursor, ended=is_read) for _ in range(LANES)]
@@ -128,7 +128,7 @@ class StayQueue:
     def update(self, stay: Stay) -> None:
         """Take what the database says of the stay: the channel's new head, or that it has ended."""
         self.stay = stay
-        self.grow(_end(stay))
+        self.grow(end_of(stay))
 
     def extend(self, head: int, rows: Iterable[Waiting]) -> None:
         """Take everything that came between the known head and a new one.
@@ -288,5 +288,6 @@ class StayQueue:
         return Pull(commit, before_epoch, after)
 
 
-def _end(stay: Stay) -> int:
+def end_of(stay: Stay) -> int:
+    """Return the last number that a stay may read so far."""
     return stay.head if stay.left_seq is None else min(stay.left_seq, stay.head)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from liaison.fanout import LocalBus, topics
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.delivery import Delivery, Feed
+from liaison.relay.services.looking import Opening
 from liaison.relay.services.tail import Tail
 from liaison.relay.writer import Writer
 from liaison.storage import items, members, tables
@@ -345,16 +348,76 @@ async def test_a_backlog_in_memory_is_read_without_the_database(
     rows = [(MESSAGE, 4 if n == 70 else 1, 0, n % 7 == 0) for n in range(90)]
     id_ = await made.add(8, rows, remembered=90)
     feed = await made.delivery.open(made.reader)
-    first = [item.seq for item in await taken(feed, 10)]
     monkeypatch.setattr(Database, "read", None)
 
-    rest = [seq for seq, _ in await pumped(feed, 10)]
+    got = [seq for seq, _ in await pumped(feed, 10)]
 
-    assert first + rest == [
-        i.seq for i in sorted(made.models[id_].waiting, key=lambda i: -i.precedence)
-    ]
+    assert got == [i.seq for i in sorted(made.models[id_].waiting, key=lambda i: -i.precedence)]
     feed.close()
     monkeypatch.undo()
+    await writer.stop()
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_what_comes_while_a_stream_is_opened_is_delivered(
+    database: Database, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
+) -> None:
+    made, writer = await bench_on(database)
+    ids = [await made.add(8, [(MESSAGE, 1, 0, False)]) for _ in range(2)]
+
+    async def add(seq: int) -> None:
+        for id_ in ids:
+            async with database.write() as tx:
+                await add_items(tx, made.keys[id_], [made.row(MESSAGE, 1, 0, False)], first=seq)
+            made.delivery.bus.wake(topics.channel(made.keys[id_]))
+
+    looks = made.delivery.looks
+    find, look = looks.channels, looks.opening
+
+    async def channels(caller: DeviceCaller) -> Sequence[int]:
+        found = await find(caller)
+        await add(2)
+        # Of what a device was added to since, it does not know yet that it is to listen to it.
+        return found if is_known else found[:1]
+
+    async def opening(caller: DeviceCaller) -> Opening:
+        await add(3)
+        found = await look(caller)
+        await add(4)
+        return found
+
+    monkeypatch.setattr(looks, "channels", channels)
+    monkeypatch.setattr(looks, "opening", opening)
+    feed = await made.delivery.open(made.reader)
+    got = await rest_of(feed)
+
+    by_channel = [[item.seq for item in got if item.channel.value == id_] for id_ in ids]
+    assert by_channel == [[1, 2, 3, 4]] * 2
+    feed.close()
+    await writer.stop()
+
+
+async def test_a_crowd_is_opened_in_few_looks(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, writer = await bench_on(database)
+    await made.add(8, [(MESSAGE, 1, 0, False)])
+    looks: list[object] = []
+    read = Database.read
+
+    def counted(self: Database) -> object:
+        looks.append(self)
+        return read(self)
+
+    monkeypatch.setattr(Database, "read", counted)
+    feeds = await asyncio.gather(
+        *(made.delivery.open(caller) for caller in [made.reader, made.other] * 50)
+    )
+
+    # For each of the two questions, one for whoever comes first and one for all who come meanwhile.
+    assert len(looks) <= 4
+    for feed in feeds:
+        feed.close()
     await writer.stop()
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from liaison.relay.services import gathering
 from liaison.relay.services.gathering import Gathered
 
 
@@ -70,11 +69,10 @@ async def test_a_look_that_fails_fails_for_those_who_asked_and_not_for_the_next(
     assert await gathered.ask(1) == 10
 
 
-async def test_a_look_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "AT_ONCE", 3)
+async def test_a_look_has_a_bound() -> None:
     source = Source()
     source.gate.set()
-    gathered = Gathered(source.look)
+    gathered = Gathered(source.look, at_once=3)
 
     assert await asyncio.gather(*(gathered.ask(key) for key in range(7))) == [*range(0, 70, 10)]
     assert [len(look) for look in source.looks] == [3, 3, 1]
