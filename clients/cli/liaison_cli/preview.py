@@ -108,7 +108,7 @@ def _not_reached(
     names = ", ".join(str(one.endpoint) for one in outcomes)
     outside = [one.endpoint for one in outcomes if one.fate is Fate.OUTSIDE]
     meant = _meant(found)
-    hint = f"{meant}{'; or ' if meant else ''}send it all the same with --yes"
+    hint = f"{meant}{' or ' if meant else ''}send it all the same with --yes"
     if outside:
         hint += f", or first: {_command('channels', 'add', _name(channel), *map(str, outside))}"
     reason = f"would not get it: {outcomes[0].reason}"
