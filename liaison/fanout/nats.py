@@ -17,12 +17,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from ssl import SSLContext
 from typing import Any, Final
 
 from liaison.fanout.bus import Subscription, Wake
 from liaison.fanout.local import LocalBus
+from liaison.values import dataclass
 
 AT_ONCE: Final = 1_000
 """Wake-ups in one message; with them it is far below NATS's limit of a mebibyte."""

@@ -24,7 +24,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
@@ -41,6 +41,7 @@ from liaison.storage import failures
 from liaison.storage.engine import Database
 from liaison.storage.errors import OvertakenError
 from liaison.storage.quick import Savepoint
+from liaison.values import dataclass
 
 if TYPE_CHECKING:
     from liaison.relay.recording import Draft, Recorder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 import typer
 
 from liaison.relay import commands
+
+ROOT = Path(__file__).resolve().parents[2]
+STANDARD = re.compile(r"^\s*from dataclasses import .*\bdataclass\b", re.MULTILINE)
 
 # Loaded by none of the commands below, nor by what they import when they find a device.
 HEAVY = {
@@ -76,6 +80,14 @@ def test_a_command_to_a_running_relay_does_not_load_the_relay(tmp_path: Path) ->
     assert "liaison.relay.adminsocket" in loaded
     assert loaded & HEAVY == set()
     assert "liaison.relay.app" not in loaded
+
+
+def test_no_module_has_the_methods_of_its_data_classes_compiled() -> None:
+    modules = [m for top in ("liaison", "clients") for m in (ROOT / top).rglob("*.py")]
+
+    found = [m for m in modules if STANDARD.search(m.read_text(encoding="utf-8"))]
+
+    assert found == [ROOT / "liaison" / "values.py"], "take `dataclass` from liaison.values"
 
 
 def test_every_command_of_the_relay_is_made_ready_alone() -> None:

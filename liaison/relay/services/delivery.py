@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,6 +31,7 @@ from liaison.storage import items, members
 from liaison.storage.engine import Database
 from liaison.storage.members import Stay
 from liaison.storage.tables import HANDSHAKE_LANE
+from liaison.values import dataclass
 from liaison.wire.frames import Deliver
 from liaison.wire.stream import Delivered
 
