@@ -71,9 +71,7 @@ class StoreCheckpoints(Operation[None]):
 
     async def apply(self, work: Work) -> None:
         """Store them, where they are not older than what is there."""
-        await logs.publish(work.tx, [*self.published, *self.cosigned])
-        for one in self.cosigned:
-            await logs.cosign(work.tx, one, now_ms=self.now_ms)
+        await logs.sign(work.tx, self.published, self.cosigned, now_ms=self.now_ms)
 
 
 @dataclass

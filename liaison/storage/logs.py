@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Update, bindparam, exists, insert, or_, select, update
+from sqlalchemy import Update, bindparam, case, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.conflicts import insert_if_new
@@ -228,25 +228,28 @@ class Signed(NamedTuple):
     note: bytes
 
 
-_PUBLISH: Final = ForEach(
-    lambda row: (
+_NONE: Final = -1
+"""The size of a checkpoint that is not there."""
+
+
+def _sign(row: Callable[[str], Any]) -> Update:
+    newer = _l.published_size < row("at")
+    # One of the same size is replaced: the new one has more cosignatures.
+    better = _l.cosigned_size <= row("cosigned_at")
+    return (
         update(logs)
-        .where(_l.key == row("log"), _l.published_size < row("at"))
-        .values(published_size=row("at"), published=row("note"))
-    ),
-    log=_l.key,
-    at=_l.size,
-    note=_l.state,
-)
-_COSIGN: Final = ForEach(
-    lambda row: (
-        update(logs)
-        .where(_l.key == row("log"), _l.cosigned_size <= row("at"))
-        .values(cosigned_size=row("at"), cosigned=row("note"))
-    ),
-    log=_l.key,
-    at=_l.size,
-    note=_l.state,
+        .where(_l.key == row("log"), or_(newer, better))
+        .values(
+            published_size=case((newer, row("at")), else_=_l.published_size),
+            published=case((newer, row("note")), else_=_l.published),
+            cosigned_size=case((better, row("cosigned_at")), else_=_l.cosigned_size),
+            cosigned=case((better, row("cosigned_note")), else_=_l.cosigned),
+        )
+    )
+
+
+_SIGN: Final = ForEach(
+    _sign, log=_l.key, at=_l.size, note=_l.state, cosigned_at=_l.size, cosigned_note=_l.state
 )
 _kept = log_checkpoints.c
 _KEEP: Final = ForEach(
@@ -267,22 +270,34 @@ _KEEP: Final = ForEach(
 )
 
 
-async def publish(tx: AsyncConnection, new: Sequence[Signed]) -> None:
-    """Store signed checkpoints, where the ones that are there are smaller."""
+async def sign(
+    tx: AsyncConnection, published: Sequence[Signed], cosigned: Sequence[Signed], *, now_ms: int
+) -> None:
+    """Store signed checkpoints, where the ones that are there are smaller, all at once.
+
+    Args:
+        tx: the transaction.
+        published: signed by the relay.
+        cosigned: with a quorum, and so published too. Of those of a log, the first of each hour is kept
+            for good.
+        now_ms: Unix milliseconds.
+    """
     newest: dict[int, Signed] = {}
-    for one in new:
+    for one in (*published, *cosigned):
         if one.log not in newest or one.size > newest[one.log].size:
             newest[one.log] = one
-    await _PUBLISH.change(tx, sorted(newest.values()))
-
-
-async def cosign(tx: AsyncConnection, new: Signed, *, now_ms: int) -> None:
-    """Store a checkpoint with a quorum, where the one that is there is not larger.
-
-    One of the same size is replaced: the new one has more cosignatures. The first of each hour
-    is kept for good.
-    """
-    await _COSIGN.change(tx, [new])
+    best: dict[int, Signed] = {}
+    for one in cosigned:
+        if one.log not in best or one.size >= best[one.log].size:
+            best[one.log] = one
+    none = Signed(0, _NONE, b"")
+    rows = []
+    for log, one in sorted(newest.items()):
+        cosigned_one = best.get(log, none)
+        rows.append((log, one.size, one.note, cosigned_one.size, cosigned_one.note))
+    await _SIGN.change(tx, rows)
     hour = now_ms - now_ms % _HOUR_MS
+    firsts = {one.log: one for one in reversed(cosigned)}
     # None where there is one of this hour, or this one from an hour after which nothing was logged.
-    await _KEEP.change(tx, [(new.log, new.size, now_ms, new.note, hour)])
+    kept = [(one.log, one.size, now_ms, one.note, hour) for _, one in sorted(firsts.items())]
+    await _KEEP.change(tx, kept)

@@ -77,8 +77,7 @@ class Published:
             vkey = VerifierKey.of(row.origin, SignatureType.ED25519, self.key)
             note = Note(checkpoint.text).signed_by(vkey, self.key).encode()
             signed = Signed(row.key, row.size, note)
-            await logs.publish(tx, [signed])
-            await logs.cosign(tx, signed, now_ms=self.relay.clock.ms)
+            await logs.sign(tx, [signed], [signed], now_ms=self.relay.clock.ms)
         memory = self.files.setdefault(row.origin, Memory())
         memory.known |= dict(tiles.grow(0, entries, memory.known.__getitem__))
         return checkpoint
