@@ -116,6 +116,7 @@ class Sessions:
     rng: Callable[[int], bytes]
     _answered: _Seen = field(default_factory=_Seen)
     _ended: _Seen = field(default_factory=_Seen)
+    _keys: dict[bytes, bytes] = field(default_factory=dict, repr=False)
 
     def challenge(self, principal: str, key: bytes, client_nonce: bytes, origin: str) -> Issued:
         """Answer a client's nonce with ours, signed.
@@ -259,4 +260,7 @@ class Sessions:
 
     def _key(self, label: bytes) -> bytes:
         # One key for each use: a challenge must never pass for a token.
-        return kdf.hmac_sha256(self.secret, b"liaison relay " + label)
+        key = self._keys.get(label)
+        if key is None:
+            key = self._keys[label] = kdf.hmac_sha256(self.secret, b"liaison relay " + label)
+        return key

@@ -339,13 +339,17 @@ async def add_welcomes(tx: AsyncConnection, join_: Join, stays_: Iterable[int]) 
     )
 
 
+_WELCOME = Quick(
+    _JOIN.join_from(joins, welcomes, and_(_w.channel == _j.channel, _w.epoch == _j.epoch)).where(
+        _w.member == bindparam("member_key")
+    )
+)
+
+
 async def welcome(tx: AsyncConnection, member: int) -> Join | None:
     """Return the Welcome that waits for a stay."""
-    query = _JOIN.join_from(
-        joins, welcomes, and_(_w.channel == _j.channel, _w.epoch == _j.epoch)
-    ).where(_w.member == member)
-    row = (await tx.execute(query)).one_or_none()
-    return Join(*row) if row else None
+    rows = await _WELCOME.rows(tx, {"member_key": member})
+    return Join(*rows[0]) if rows else None
 
 
 async def tree(tx: AsyncConnection, channel: int, epoch: int) -> bytes | None:

@@ -29,6 +29,11 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(database: Databa
         some = [(bytes(16), 2, bytes(16)), (bytes(16), 3, bytes(16))]
         await quick.ask(tx, items.stored_as(tx, some))
         await items.payloads(tx, 1, [1, 2, 3])
+        stretch = items.LaneStretch(1, 5, 9)
+        await items.run(tx, items.Reader(1, 2, 3, 0), stretch, limit=3, max_bytes=9)
+        await quick.ask(tx, members.stays_of([1, 2]))
+        await members.channels_to_read(tx, [1, 2])
+        await members.welcome(tx, 1)
         await items.expire(tx, now_ms=1, limit=10)
         connection.set_trace_callback(None)
         plans = [
@@ -37,7 +42,7 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(database: Databa
         ]
 
     steps = [str(row.detail) for plan in plans for row in plan]
-    assert len(plans) == 12
+    assert len(plans) == 16
     assert [step for step in steps if step.startswith("SCAN")] == []
 
 
