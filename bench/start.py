@@ -33,12 +33,12 @@ from demo.transcript import Transcript
 PYTHON: Final = (sys.executable, "-c", "pass")
 COMMANDS: Final = (
     ("liaison --help", ("--help",), 15),
-    ("liaison read, without the relay", ("read", "--no-sync"), 55),
-    ("liaison read", ("read",), 75),
-    ("liaison send", ("send", CHANNEL, "A message to measure."), 80),
+    ("liaison read, without the relay", ("read", "--no-sync"), 45),
+    ("liaison read", ("read",), 65),
+    ("liaison send", ("send", CHANNEL, "A message to measure."), 65),
 )
 """What is typed, and how many times bare Python's CPU time it may take."""
-RELAY_GOAL: Final = 90
+RELAY_GOAL: Final = 75
 _PATIENCE: Final = 60
 _PAUSE: Final = 0.005
 

@@ -14,7 +14,6 @@ import sys
 from typing import Any
 
 from liaison.errors import LiaisonError, VerificationError
-from liaison.wire.problems import RemoteError
 
 _FAILED = 1
 _USAGE = 2
@@ -79,6 +78,9 @@ def _usage(error: Any) -> None:
 
 
 def _status(error: LiaisonError) -> int:
+    # Here: with it most of what everything else imports would be loaded before `main` has begun.
+    from liaison.wire.problems import RemoteError  # noqa: PLC0415
+
     # What the running relay found is as much a verdict as what we found ourselves.
     remote = isinstance(error, RemoteError) and error.problem.status == _UNPROCESSABLE
     return _UNVERIFIED if remote or isinstance(error, VerificationError) else _FAILED
