@@ -11,12 +11,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnClause,
+    ColumnElement,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.channels import channels_under
 from liaison.storage.padding import padded
-from liaison.storage.quick import ByKeys, ForEach, Question, Quick
+from liaison.storage.quick import ByKeys, ForEach, Question, Quick, postgres
 from liaison.storage.tables import (
     HANDSHAKE_LANE,
     beyond,
@@ -499,41 +514,66 @@ async def acknowledged_beyond(tx: AsyncConnection, stays_: Iterable[int]) -> dic
 
 
 class Reading(NamedTuple):
-    """A stay of a device that acknowledges something, locked.
+    """A stay of a device that acknowledges something.
 
     Args:
         stay: how far it has read.
         channel: the channel's id.
         head: the channel's last number.
         has_beyond: whether numbers beyond the cursor are acknowledged.
+        version: on PostgreSQL which transaction has written the stay's row.
     """
 
     stay: MemberRow
     channel: bytes
     head: int
     has_beyond: bool
+    version: int
 
 
-_READING = ByKeys(
-    (channels.c.id, _t.device),
-    lambda which: (
+_XMIN: ColumnClause[int] = literal_column("members.xmin::text::bigint", BigInteger())
+
+
+def _reading(version: ColumnElement[int], *, lock: bool) -> ByKeys:
+    row = (
         _ROW.add_columns(
             channels.c.id,
             channels.c.head,
             select(beyond.c.seq).where(beyond.c.member == _t.key).correlate(members).exists(),
+            version.label("version"),
         )
         .join_from(members, channels)
-        .where(which)
         .order_by(_t.key)
-        .with_for_update(of=members)
-    ),
-)
+    )
+    asked = row.with_for_update(of=members) if lock else row
+    return ByKeys((channels.c.id, _t.device), asked.where)
 
 
-async def reading(tx: AsyncConnection, pairs: Iterable[tuple[bytes, int]]) -> list[Reading]:
-    """Return all stays of pairs of a channel's id and a device, locked, oldest first."""
-    rows = await _READING.rows(tx, sorted(pairs))
-    return [Reading(MemberRow(*row[:-3]), *row[-3:]) for row in rows]
+_READING = _reading(literal(0), lock=False)
+_READING_WITH_VERSIONS = _reading(_XMIN, lock=False)
+_READING_LOCKED = _reading(_XMIN, lock=True)
+
+
+async def reading(
+    tx: AsyncConnection, pairs: Iterable[tuple[bytes, int]], *, firmly: bool
+) -> tuple[bool, list[Reading]]:
+    """Return all stays of pairs of a channel's id and a device, oldest first.
+
+    On PostgreSQL they are locked, unless the caller agrees to do without, nobody else has been at
+    the same rows lately and nothing was written yet.
+
+    Returns:
+        Whether nobody else changes them before the commit, and the stays. If not, `set_cursors`
+        notices it, and nothing but the stays' rows and what only grows may be relied on.
+    """
+    database = postgres(tx)
+    if database is None:
+        held, query = True, _READING
+    else:
+        held = firmly or database.is_crowded or not database.is_fresh
+        query = _READING_LOCKED if held else _READING_WITH_VERSIONS
+    rows = await query.rows(tx, sorted(pairs))
+    return held, [Reading(MemberRow(*row[:-4]), *row[-4:]) for row in rows]
 
 
 _SET_CURSOR = ForEach(
@@ -541,12 +581,38 @@ _SET_CURSOR = ForEach(
     stay=_t.key,
     reached=_t.cursor,
 )
+_SWAP_CURSOR = ForEach(
+    lambda row: (
+        update(members)
+        .where(_t.key == row("stay"), row("version") == _XMIN)
+        .values(cursor=row("reached"))
+    ),
+    stay=_t.key,
+    version=_t.cursor,
+    reached=_t.cursor,
+)
 
 
-async def set_cursors(tx: AsyncConnection, cursors: dict[int, int]) -> None:
-    """Move cursors to where the caller has found that the devices have read."""
+async def set_cursors(
+    tx: AsyncConnection, cursors: Mapping[int, int], versions: Mapping[int, int] | None = None
+) -> None:
+    """Move cursors to where the caller has found that the devices have read.
+
+    Args:
+        tx: the transaction.
+        cursors: by the stays' keys.
+        versions: of the rows as `reading` gave them, where it has not locked them; by the stays' keys.
+
+    Raises:
+        OvertakenError: somebody has written one of the rows since it was read. PostgreSQL says so when it is
+            written, at the latest before the commit.
+    """
     # In the order of keys, as `reading` locks them: two nodes never wait in a circle.
-    await _SET_CURSOR.change(tx, sorted(cursors.items()))
+    if versions is None:
+        await _SET_CURSOR.change(tx, sorted(cursors.items()))
+        return
+    rows = [(key, versions[key], cursor) for key, cursor in sorted(cursors.items())]
+    await _SWAP_CURSOR.change(tx, rows, all_of_them=True)
 
 
 async def skip(tx: AsyncConnection, heads: Mapping[int, int], to: int) -> None:

@@ -99,6 +99,11 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         return self._transaction is None
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether nothing was written or held yet."""
+        return self._transaction is None and not self._waiting
+
+    @property
     def is_crowded(self) -> bool:
         """Whether others write the same rows, so that it is quicker to lock them before they are read."""
         return self._pooled or time.monotonic() - self._crowded < CROWDED

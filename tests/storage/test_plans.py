@@ -21,7 +21,7 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(database: Databa
         await quick.ask(tx, channels.with_ids(tx, [bytes(16), b"1" * 16]))
         await quick.ask(tx, agreements.changes_under([bytes(16), b"1" * 16]))
         await quick.ask(tx, members.stays_in(tx, [(bytes(16), 2), (bytes(16), 3)]))
-        await members.reading(tx, [(bytes(16), 2), (bytes(16), 3)])
+        await members.reading(tx, [(bytes(16), 2), (bytes(16), 3)], firmly=True)
         await members.acknowledged_beyond(tx, [1, 2])
         await members.endpoints_in(tx, [1, 2])
         await devices.standing(tx, [1, 2])

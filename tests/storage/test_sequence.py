@@ -129,3 +129,38 @@ async def test_who_was_overtaken_locks_first_for_a_while(database: Database) -> 
 
     async with database.write() as tx:
         assert await channels.hold(tx, [CHANNEL], firmly=False)
+
+
+async def _acknowledge(database: Database, device: int, upto: int) -> None:
+    async with database.write() as tx:
+        held, (one,) = await members.reading(tx, [(CHANNEL, device)], firmly=False)
+        versions = None if held else {one.stay.key: one.version}
+        await members.set_cursors(tx, {one.stay.key: upto}, versions)
+
+
+async def test_who_has_not_locked_a_stay_is_overtaken_by_whoever_acknowledges_for_it(
+    database: Database,
+) -> None:
+    if database.is_sqlite:
+        pytest.skip("there the whole database is locked")
+    async with database.write() as tx:
+        device = await add_device(tx, "nor/desk#d1")
+        channel = await add_channel(tx, CHANNEL)
+        stay = await add_member(tx, channel, device.key, 0)
+        await add_items(tx, channel, [Row(), Row(), Row()])
+    await _acknowledge(database, device.key, 1)
+
+    async def overtaken() -> None:
+        async with database.write() as tx:
+            held, (one,) = await members.reading(tx, [(CHANNEL, device.key)], firmly=False)
+            assert (held, one.stay.cursor) == (False, 1)
+            await _acknowledge(database, device.key, 3)
+            await members.set_cursors(tx, {stay: 2}, {stay: one.version})
+
+    with pytest.raises(OvertakenError):
+        await overtaken()
+
+    async with database.write() as tx:
+        held, (one,) = await members.reading(tx, [(CHANNEL, device.key)], firmly=False)
+    # And for a while the next one locks first.
+    assert (held, one.stay.cursor) == (True, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
@@ -13,7 +13,7 @@ from liaison.relay.services.tail import Tail
 from liaison.relay.writer import Batch, Operation, Work
 from liaison.storage import members
 from liaison.storage.items import Item
-from liaison.storage.members import MemberRow
+from liaison.storage.members import MemberRow, Reading
 from liaison.storage.tables import HANDSHAKE_LANE
 from liaison.values import dataclass
 from liaison.wire.frames import ItemKind
@@ -96,26 +96,42 @@ class _Told:
 
 
 async def _store(work: Work, told: dict[tuple[bytes, int], _Told], tail: Tail) -> None:
-    found = await members.reading(work.tx, told)
-    skipping = [one.stay.key for one in found if one.has_beyond]
-    beyond = await members.acknowledged_beyond(work.tx, skipping) if skipping else {}
-    moves: list[_Move] = []
-    received: list[int] = []
-    for one in found:
-        stay, what = one.stay, told[one.channel, one.stay.device]
-        move = _Move.of(stay, what, one.head, beyond.get(stay.key, set()))
-        if move is not None:
-            moves.append(move)
-        if stay.joined_seq in what.welcomes:
-            received.append(stay.key)
+    welcomed = any(what.welcomes for what in told.values())
+    held, found = await members.reading(work.tx, told, firmly=welcomed)
+    moves = await _moves(work, told, found)
+    beyond = any(one.has_beyond for one in found) or any(move.has_beyond for move in moves)
+    if beyond and not held:
+        # More than the rows of the stays counts.
+        held, found = await members.reading(work.tx, told, firmly=True)
+        moves = await _moves(work, told, found)
+    received = [
+        one.stay.key
+        for one in found
+        if one.stay.joined_seq in told[one.channel, one.stay.device].welcomes
+    ]
     await members.drop_welcomes(work.tx, received)
     await members.add_beyond(
         work.tx, ((move.stay.key, seq) for move in moves for seq in move.new_beyond)
     )
     cursors = {move.stay.key: await _reached(work, move, tail) for move in moves}
-    await members.set_cursors(work.tx, cursors)
+    versions = None if held else {one.stay.key: one.version for one in found}
+    await members.set_cursors(work.tx, cursors, versions)
     passed = {move.stay.key: cursors[move.stay.key] for move in moves if move.has_beyond}
     await members.forget_passed(work.tx, passed)
+
+
+async def _moves(
+    work: Work, told: Mapping[tuple[bytes, int], _Told], found: Sequence[Reading]
+) -> list[_Move]:
+    skipping = [one.stay.key for one in found if one.has_beyond]
+    beyond = await members.acknowledged_beyond(work.tx, skipping) if skipping else {}
+    moves = (
+        _Move.of(
+            one.stay, told[one.channel, one.stay.device], one.head, beyond.get(one.stay.key, set())
+        )
+        for one in found
+    )
+    return [move for move in moves if move is not None]
 
 
 @dataclass(frozen=True, slots=True)
