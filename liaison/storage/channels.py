@@ -114,6 +114,14 @@ def with_ids(tx: AsyncConnection, ids: Iterable[bytes]) -> Question[dict[bytes, 
     return Question([(query, {"ids": padded(ids)})], _by_id)
 
 
+_HEADS = Quick(select(_t.key, _t.head).where(_t.key.in_(bindparam("keys", expanding=True))))
+
+
+def heads_of(keys: Iterable[int]) -> Question[dict[int, int]]:
+    """Ask for the last sequence numbers of channels, by key."""
+    return Question([(_HEADS, {"keys": padded(keys)})], dict)
+
+
 def _by_id(rows: Iterable[Any]) -> dict[bytes, ChannelRow]:
     found = [ChannelRow(*row) for row in rows]
     return {row.id: row for row in found}

@@ -615,6 +615,30 @@ async def set_cursors(
     await _SWAP_CURSOR.change(tx, rows, all_of_them=True)
 
 
+class Reached(NamedTuple):
+    """How far a device has read, if it had read up to a number."""
+
+    since: int
+    to: int
+
+
+_MOVE_CURSOR = ForEach(
+    lambda row: (
+        update(members)
+        .where(_t.key == row("stay"), _t.cursor == row("since"))
+        .values(cursor=row("reached"))
+    ),
+    stay=_t.key,
+    since=_t.cursor,
+    reached=_t.cursor,
+)
+
+
+async def move_cursors(tx: AsyncConnection, cursors: Mapping[int, Reached]) -> None:
+    """Move the cursors of stays that are where the caller says; the others stay where they are."""
+    await _MOVE_CURSOR.change(tx, [(stay, *cursors[stay]) for stay in sorted(cursors)])
+
+
 async def skip(tx: AsyncConnection, heads: Mapping[int, int], to: int) -> None:
     """Move the cursors of devices that have read all of a channel on, over numbers that it leaves out.
 

@@ -16,7 +16,7 @@ For statements whose values and results the driver takes and gives as they are: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
@@ -45,6 +45,7 @@ from sqlalchemy import cast as cast_to
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ClauseElement, operators, visitors
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import Update, UpdateBase
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import TypeEngine
@@ -78,6 +79,38 @@ def postgres(tx: AsyncConnection) -> postgres_direct.DirectConnection | None:
 def _pooled(tx: AsyncConnection) -> object:
     # Of an engine that `Database` has opened: there are no others where these statements run.
     return cast("Connection", tx.sync_connection).connection.dbapi_connection
+
+
+async def mark(tx: AsyncConnection) -> Hashable:
+    """Return what stays the same as long as nothing but `PASSING` columns and other tables were written.
+
+    Only on SQLite, where one connection writes: past SQLAlchemy such things alone, and what it writes
+    otherwise is counted. Elsewhere None: others write too.
+    """
+    database = direct(tx)
+    return None if database is None else await database.mark()
+
+
+PASSING: Final[Mapping[str, frozenset[str]]] = {
+    "channels": frozenset({"head"}),
+    "members": frozenset({"cursor", "logged"}),
+    "devices": frozenset({"state_version"}),
+    "certificates": frozenset(),
+    "agreements": frozenset(),
+    "agreement_changes": frozenset(),
+}
+"""Tables of which something is remembered, and the columns of them that are not."""
+
+
+def _check_passing(statement: Executable) -> None:
+    """Check that `mark` may leave a statement past SQLAlchemy out."""
+    name = getattr(getattr(statement, "table", None), "name", "")
+    if not isinstance(statement, UpdateBase) or name not in PASSING:
+        return
+    values: Mapping[Any, Any] = getattr(statement, "_values", None) or {}
+    changed = {getattr(column, "name", column) for column in values}
+    if not isinstance(statement, Update) or not changed or not changed <= PASSING[name]:
+        raise LookupError(f"what is written to {name} has to be counted")
 
 
 class Savepoint:
@@ -183,6 +216,8 @@ class ForEach:
         self._make = make
         self._columns = columns
         self._single = Quick(make(bindparam))
+        # For SQLite: its words, and where each of their values comes from in a row.
+        self._each: tuple[str, list[tuple[int, Any]]] | None = None
         self._words: Words | None = None
 
     async def change(
@@ -205,8 +240,12 @@ class ForEach:
         if database is None:
             await _other(tx).later(self._arrays(tx).write(rows, expected))
             return
-        text = self._single.text(tx, dict(zip(self._columns, rows[0], strict=True)))
-        changed = await database.run_many(text.words, text.fill_many(tuple(self._columns), rows))
+        if self._each is None:
+            text = self._single.text(tx, dict(zip(self._columns, rows[0], strict=True)))
+            self._each = text.words, text.order(tuple(self._columns))
+        words, order = self._each
+        values = [[value if at < 0 else row[at] for at, value in order] for row in rows]
+        changed = await database.run_many(words, values)
         if expected not in {None, changed}:
             raise OvertakenError
 
@@ -359,6 +398,7 @@ def _insert(table: Table, tx: AsyncConnection) -> Words:
 @lru_cache(maxsize=16)
 def _many(table: Table, count: int) -> str:
     """Return SQLite's statement that inserts so many rows."""
+    _check_passing(insert(table))
     names = ", ".join(f'"{column.name}"' for column in table.columns)
     row = f"({', '.join('?' for _ in table.columns)})"
     return f'INSERT INTO "{table.name}" ({names}) VALUES {", ".join([row] * count)}'  # noqa: S608 - names of ours
@@ -394,20 +434,22 @@ class _Text(NamedTuple):
             for name, at, value in self.places
         ]
 
-    def fill_many(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-        """Put the values of many rows in order, none of which is a list.
+    def order(self, names: Sequence[str]) -> list[tuple[int, Any]]:
+        """Return where the values come from in a row of values, none of which is a list.
 
         Args:
             names: of a row's values.
-            rows: their values.
+
+        Returns:
+            Indices in the row; -1 for what is part of the statement, with its value.
         """
-        order = [
+        return [
             (-1 if name is None else names.index(name), value) for name, _, value in self.places
         ]
-        return [[value if at < 0 else row[at] for at, value in order] for row in rows]
 
 
 def _compiled(statement: Executable, tx: AsyncConnection, values: _Values) -> _Text:
+    _check_passing(statement)
     compiled = cast("ClauseElement", statement).compile(dialect=tx.dialect)
     parameters = cast("SQLCompiler", compiled)
     state = parameters.construct_expanded_state(dict(values))

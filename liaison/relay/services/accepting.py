@@ -9,7 +9,7 @@ a handful of statements, and what many have in common is found out once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import partial
 
@@ -17,7 +17,7 @@ from liaison.envelope.header import Header
 from liaison.errors import LiaisonError
 from liaison.mls import peek
 from liaison.mls.framing import ContentType, WireFormat
-from liaison.model import EndpointId, Seq
+from liaison.model import ChannelId, EndpointId, Seq
 from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import Released, SendMessage
 from liaison.relay.recording import Draft
@@ -41,15 +41,15 @@ from liaison.relay.services.judging import Judge, Remembering
 from liaison.relay.services.lives import Life
 from liaison.relay.services.registry import check_standing
 from liaison.relay.services.releases import SentReleases
+from liaison.relay.services.seats import Key, Seat, Seats
 from liaison.relay.services.sequence import Sequencer
 from liaison.relay.writer import Batch, Operation, Work
 from liaison.storage import agreements, channels, devices, items, members
 from liaison.storage.channels import ChannelRow
 from liaison.storage.devices import Standing
-from liaison.storage.items import Ident, Item, Stored
-from liaison.storage.members import MemberRow
-from liaison.storage.quick import together
-from liaison.tlog.commitment import Value
+from liaison.storage.items import Ident, Item, Sent, Stored
+from liaison.storage.members import MemberRow, Reached
+from liaison.storage.quick import mark, together
 from liaison.values import dataclass
 from liaison.wire import frames
 from liaison.wire.frames import ItemKind
@@ -116,52 +116,46 @@ def read(caller: DeviceCaller, send: frames.Send, appends: Appends) -> Append:
 
 @dataclass
 class _Facts:
-    """What the database says about a batch, and what the batch has changed so far."""
+    """What the database says about a batch, and what the batch has changed so far.
+
+    Args:
+        heads: the channels' last numbers, by key.
+        stored: what is stored already under the batch's ids.
+        standing: of the certificates, by key.
+        seats: those that are known before; with what was found out about them since, all of them.
+        read: what seats are made of that are not; None where all are.
+    """
+
+    heads: dict[int, int]
+    stored: dict[Ident, Stored | Item]
+    standing: Mapping[int, Standing]
+    releases: SentReleases
+    now_ms: int
+    seats: dict[Key, Seat]
+    read: _Read | None
+    begun: set[Key] = field(default_factory=set)
+    cursors: dict[int, Reached] = field(default_factory=dict)
+    seen: dict[int, int] = field(default_factory=dict)
+    new: list[Item] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)
+    first: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Read:
+    """What the database says about channels and those who send there."""
 
     channels: dict[bytes, ChannelRow]
     agreements: Mapping[int, Agreement]
     lives: Mapping[str, Life]
     audiences: Mapping[int, frozenset[EndpointId]]
     members: dict[tuple[int, int], MemberRow]
-    standing: Mapping[int, Standing]
-    stored: dict[Ident, Stored | Item]
-    releases: SentReleases
-    now_ms: int
-    seats: dict[tuple[int, bytes], _Seat] = field(default_factory=dict)
-    heads: dict[int, int] = field(default_factory=dict)
-    cursors: dict[int, int] = field(default_factory=dict)
-    seen: dict[int, int] = field(default_factory=dict)
-    new: list[Item] = field(default_factory=list)
-    drafts: list[Draft] = field(default_factory=list)
     places: dict[int, Place] = field(default_factory=dict)
 
-
-@dataclass(slots=True)
-class _Seat:
-    """What is found out once for all messages of a batch by one device to one channel.
-
-    Args:
-        row: of the channel.
-        agreement: that the channel is bound to.
-        place: where the messages stand in the log.
-        member: the device's stay; None where it has none.
-        oldest_epoch: that the device may send in.
-        is_open: whether neither a newer agreement nor a removal has to come first.
-        keep_ms: for how long the channel's messages are kept; -1 before the first is accepted.
-        allowed: of which messages the judge has said so: the likeness of their headers, their
-            time and their size.
-        told: what the log was told of a message, by the likeness of its header.
-    """
-
-    row: ChannelRow
-    agreement: Agreement
-    place: Place
-    member: MemberRow | None
-    oldest_epoch: int
-    is_open: bool
-    keep_ms: int = -1
-    allowed: set[tuple[object, int, int]] = field(default_factory=set)
-    told: dict[object, Mapping[str, Value]] = field(default_factory=dict)
+    @property
+    def versions(self) -> dict[int, int]:
+        """What `set_heads` knows the channels' rows by."""
+        return {row.key: row.version for row in self.channels.values()}
 
 
 @dataclass
@@ -179,6 +173,7 @@ class Appends(Batch[Append, frames.Accepted]):
     judge: Judge
     fullness: Fullness
     audiences: Audiences = field(default_factory=Audiences)
+    seats: Seats = field(default_factory=Seats)
 
     def __post_init__(self) -> None:
         """Ask the judge once where many messages ask the same."""
@@ -194,9 +189,10 @@ class Appends(Batch[Append, frames.Accepted]):
             await self.sequencer.append(work, facts.new)
             work.after_commit(partial(self.fullness.accepted, facts.new))
             work.record(*facts.drafts)
-            versions = {row.key: row.version for row in facts.channels.values()}
-            await channels.set_heads(work.tx, facts.heads, versions)
-            await members.set_cursors(work.tx, facts.cursors)
+            heads = {item.channel: item.seq for item in facts.new}
+            versions = {} if facts.read is None else facts.read.versions
+            await channels.set_heads(work.tx, heads, versions)
+            await members.move_cursors(work.tx, facts.cursors)
         await devices.saw_state_versions(work.tx, facts.seen)
         return answers
 
@@ -204,19 +200,43 @@ class Appends(Batch[Append, frames.Accepted]):
         tx = work.tx
         # One for each device and channel; most messages of a batch have theirs in common.
         asked = {(op.caller.certificate, op.send.channel.value): op for op in operations}
+        sent = {
+            (op.send.channel.value, op.caller.key, op.send.message_id.value) for op in operations
+        }
+        now = await mark(tx)
+        known = self.seats.recall(now, asked.keys())
+        if known is None:
+            return await self._read(work, operations, asked, sent, now)
+        rows = {seat.row.id: seat.row for seat in known.values()}
+        heads, stored = await together(
+            tx, channels.heads_of([row.key for row in rows.values()]), items.stored_as(tx, sent)
+        )
+        return _Facts(
+            heads=heads,
+            stored=stored,
+            standing={certificate: seat.standing for (certificate, _), seat in known.items()},
+            releases=await SentReleases.find(tx, rows, _sent(operations)),
+            now_ms=self.clock(),
+            seats=known,
+            read=None,
+        )
+
+    async def _read(
+        self,
+        work: Work,
+        operations: Sequence[Append],
+        asked: Mapping[Key, Append],
+        sent: set[Sent],
+        now: Hashable,
+    ) -> _Facts:
+        tx = work.tx
         ids = {id_ for _, id_ in asked}
         questions = (
             channels.with_ids(tx, ids),
             agreements.changes_under(ids),
             members.stays_in(tx, {(id_, op.caller.key) for (_, id_), op in asked.items()}),
             devices.standing_of({certificate for certificate, _ in asked}),
-            items.stored_as(
-                tx,
-                {
-                    (op.send.channel.value, op.caller.key, op.send.message_id.value)
-                    for op in operations
-                },
-            ),
+            items.stored_as(tx, sent),
         )
         # What is read after the lock on the channels stays true. Without it, what is read at once and
         # remembered of these very rows was true at one moment, and `set_heads` notices where that is over.
@@ -229,19 +249,24 @@ class Appends(Batch[Append, frames.Accepted]):
         rows, changes, stays, standing, stored = found
         texts = await self.book.agreements(tx, (row.agreement for row in rows.values()))
         named = {text.agreement_id for text in texts.values()}
-        return _Facts(
-            channels=rows,
-            agreements=texts,
-            lives=await self.book.lives(tx, named, work.after_commit, changes),
-            audiences=await self.audiences.find(work, rows.values()),
-            members=stays,
-            standing=standing,
+        facts = _Facts(
+            heads={row.key: row.head for row in rows.values()},
             stored=stored,
-            releases=await SentReleases.find(
-                tx, rows, ((op.send.channel, op.caller, op.header) for op in operations)
-            ),
+            standing=standing,
+            releases=await SentReleases.find(tx, rows, _sent(operations)),
             now_ms=self.clock(),
+            seats={},
+            read=_Read(
+                channels=rows,
+                agreements=texts,
+                lives=await self.book.lives(tx, named, work.after_commit, changes),
+                audiences=await self.audiences.find(work, rows.values()),
+                members=stays,
+            ),
         )
+        # Only then: what was read may be undone with the transaction.
+        work.after_commit(partial(self.seats.keep, now, facts.seats))
+        return facts
 
     def _remembers(self, rows: Mapping[bytes, ChannelRow], changes: Mapping[str, int]) -> bool:
         """Return whether nothing more has to be read about these channels."""
@@ -257,9 +282,8 @@ class Appends(Batch[Append, frames.Accepted]):
 
     def _accept(self, facts: _Facts, op: Append) -> frames.Accepted:
         send = op.send
-        seat = facts.seats.get((op.caller.certificate, send.channel.value))
-        if seat is None:
-            seat = self._seat(facts, op)
+        key = op.caller.certificate, send.channel.value
+        seat = facts.seats[key] if key in facts.begun else self._begin(facts, key, op)
         row, member = seat.row, seat.member
         ident = (row.key, op.caller.key, send.message_id.value)
         known = facts.stored.get(ident)
@@ -269,13 +293,13 @@ class Appends(Batch[Append, frames.Accepted]):
             raise NotMemberError(f"{op.caller.id} is not a member of channel {send.channel}")
         is_current = op.group_id == row.group_id and seat.oldest_epoch <= op.epoch <= row.epoch
         if not (is_current and seat.is_open):
-            self._check_group(facts, row, member, op)
+            self._check_group(facts, seat, member, op)
         alike = (op.header.alike, op.header.dtg, op.size)
         if alike not in seat.allowed:
-            self._judge(facts, row, op)
+            self._judge(facts, seat, op)
             if alike[0] is not None:
                 seat.allowed.add(alike)
-        head = facts.heads.get(row.key, row.head)
+        head = facts.heads[row.key]
         self.fullness.check(row.key, head, op.precedence, op.size)
         facts.releases.take(row.key, op.caller, op.header)
         item = _item(facts, seat, op, head + 1)
@@ -287,58 +311,49 @@ class Appends(Batch[Append, frames.Accepted]):
         _see(facts, op)
         return _accepted(op, item.seq, item.accepted_at, duplicate=False)
 
-    def _seat(self, facts: _Facts, op: Append) -> _Seat:
-        """Find out what holds for all messages of the device to the channel."""
+    def _begin(self, facts: _Facts, key: Key, op: Append) -> Seat:
+        """Return the device's seat in the channel, as it is now."""
         check_standing(facts.standing, op.caller, facts.now_ms)
-        row = facts.channels.get(op.send.channel.value)
-        if row is None:
-            raise UnknownChannelError(f"there is no channel {op.send.channel}")
-        member = facts.members.get((row.key, op.caller.key))
-        agreement = facts.agreements[row.agreement]
-        place = facts.places.get(row.key)
-        if place is None:
-            parties = entries.parties_of(facts.audiences[row.key])
-            place = facts.places[row.key] = Place(agreement, op.send.channel, row.key, parties)
-        seat = _Seat(
-            row,
-            agreement,
-            place,
-            member,
-            0 if member is None else _oldest_epoch(row, member),
-            self._is_open(facts, row),
-        )
-        facts.seats[op.caller.certificate, row.id] = seat
+        seat = facts.seats.get(key)
+        if seat is None:
+            seat = facts.seats[key] = _seat(facts, op)
+        second = facts.now_ms // 1000
+        if seat.second != second:
+            seat.second = second
+            seat.allowed.clear()
+            seat.is_open = self._is_open(seat, second)
+        facts.begun.add(key)
         return seat
 
-    def _is_open(self, facts: _Facts, row: ChannelRow) -> bool:
+    def _is_open(self, seat: Seat, now: int) -> bool:
         try:
-            self._check_open(facts, row)
+            self._check_open(seat, now)
         except LiaisonError:
             return False
         return True
 
-    def _judge(self, facts: _Facts, row: ChannelRow, op: Append) -> None:
+    def _judge(self, facts: _Facts, seat: Seat, op: Append) -> None:
         if isinstance(op.released, LiaisonError):
             raise op.released
-        agreement = facts.agreements[row.agreement]
         request = SendMessage(
             op.caller.id.endpoint,
-            row.policy,
+            seat.row.policy,
             op.header,
             op.size,
-            facts.audiences[row.key],
+            seat.audience,
             # A commit may have brought in a version with other roots in between.
-            op.released if op.under == row.agreement else (),
+            op.released if op.under == seat.row.agreement else (),
         )
-        standing = facts.lives[agreement.agreement_id].standing
-        self.judge(request, agreement, facts.now_ms // 1000, standing=standing).require()
+        now, standing = facts.now_ms // 1000, seat.life.standing
+        self.judge(request, seat.agreement, now, standing=standing).require()
 
-    def _check_group(self, facts: _Facts, row: ChannelRow, member: MemberRow, op: Append) -> None:
+    def _check_group(self, facts: _Facts, seat: Seat, member: MemberRow, op: Append) -> None:
+        row = seat.row
         if op.group_id != row.group_id:
             raise GroupMismatchError(
                 f"the message is for another group than channel {op.send.channel}"
             )
-        self._check_open(facts, row)
+        self._check_open(seat, facts.now_ms // 1000)
         oldest = _oldest_epoch(row, member)
         if not oldest <= op.epoch <= row.epoch:
             raise EpochStaleError(
@@ -347,14 +362,40 @@ class Appends(Batch[Append, frames.Accepted]):
                 hint="process the commits that came since and encrypt it again",
             )
 
-    def _check_open(self, facts: _Facts, row: ChannelRow) -> None:
-        agreement = facts.agreements[row.agreement]
-        life, now = facts.lives[agreement.agreement_id], facts.now_ms // 1000
-        _check_current(agreement, life, now)
-        if row.removals_pending or self.audiences.overstay(
-            row, facts.audiences[row.key], life, now
-        ):
+    def _check_open(self, seat: Seat, now: int) -> None:
+        _check_current(seat.agreement, seat.life, now)
+        row = seat.row
+        if row.removals_pending or self.audiences.overstay(row, seat.audience, seat.life, now):
             raise RemovalPendingError(hint="commit the removal that the relay has proposed")
+
+
+def _sent(operations: Sequence[Append]) -> Iterator[tuple[ChannelId, DeviceCaller, Header]]:
+    return ((op.send.channel, op.caller, op.header) for op in operations)
+
+
+def _seat(facts: _Facts, op: Append) -> Seat:
+    """Find out what holds for all messages of a device to a channel."""
+    read = facts.read
+    row = None if read is None else read.channels.get(op.send.channel.value)
+    if read is None or row is None:
+        raise UnknownChannelError(f"there is no channel {op.send.channel}")
+    member = read.members.get((row.key, op.caller.key))
+    agreement = read.agreements[row.agreement]
+    audience = read.audiences[row.key]
+    place = read.places.get(row.key)
+    if place is None:
+        parties = entries.parties_of(audience)
+        place = read.places[row.key] = Place(agreement, op.send.channel, row.key, parties)
+    return Seat(
+        row=row,
+        agreement=agreement,
+        life=read.lives[agreement.agreement_id],
+        audience=audience,
+        place=place,
+        member=member,
+        standing=facts.standing[op.caller.certificate],
+        oldest_epoch=0 if member is None else _oldest_epoch(row, member),
+    )
 
 
 def _oldest_epoch(row: ChannelRow, member: MemberRow) -> int:
@@ -381,7 +422,7 @@ def _accepted(op: Append, seq: int, time_ms: int, *, duplicate: bool) -> frames.
     return frames.Accepted(op.send.request, duplicate, Seq(seq), time_ms, op.digest)
 
 
-def _item(facts: _Facts, seat: _Seat, op: Append, seq: int) -> Item:
+def _item(facts: _Facts, seat: Seat, op: Append, seq: int) -> Item:
     header, now_ms = op.header, facts.now_ms
     if seat.keep_ms < 0:
         seat.keep_ms = seat.agreement.channel(seat.row.policy).retention_days * _DAY_MS
@@ -395,7 +436,7 @@ def _item(facts: _Facts, seat: _Seat, op: Append, seq: int) -> Item:
     )  # fmt: skip
 
 
-def _draft(seat: _Seat, op: Append, item: Item) -> Draft:
+def _draft(seat: Seat, op: Append, item: Item) -> Draft:
     header = op.header
     draft = entries.message(
         seat.place,
@@ -408,14 +449,22 @@ def _draft(seat: _Seat, op: Append, item: Item) -> Draft:
         like=seat.told.get(header.alike),
     )
     if header.alike is not None:
-        seat.told[header.alike] = draft.fields
+        seat.tell(header.alike, draft.fields)
     return draft
 
 
 def _follow(facts: _Facts, member: MemberRow, item: Item) -> None:
     """A device that has read all keeps having read all when it sends."""
-    if facts.cursors.get(member.key, member.cursor) == item.seq - 1:
-        facts.cursors[member.key] = item.seq
+    reached = facts.cursors.get(member.key)
+    if reached is not None:
+        if reached.to == item.seq - 1:
+            facts.cursors[member.key] = Reached(reached.since, item.seq)
+        return
+    # Whether it has is asked where it is written; where it was just read, not for nothing.
+    if facts.first.setdefault(item.channel, item.seq) != item.seq:
+        return
+    if facts.read is None or member.cursor == item.seq - 1:
+        facts.cursors[member.key] = Reached(item.seq - 1, item.seq)
 
 
 def _see(facts: _Facts, op: Append) -> None:

@@ -1,0 +1,108 @@
+"""What is known of a device in a channel: found out once for a group of messages, or for many groups.
+
+There is one writer of SQLite, and nearly all that it writes are messages and what follows from them, which
+changes nothing that messages are judged by. So what was read for one group is kept for the next until
+something else was written, by this process or another (`quick.mark` tells of both). Numbers that messages
+themselves change, a channel's last one and a device's cursor, are not among it. On PostgreSQL other nodes
+write, and everything is read each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import field
+from typing import Final, TypeAlias
+
+from liaison.model import EndpointId
+from liaison.policy.agreement import Agreement
+from liaison.relay.services.entries.channel import Place
+from liaison.relay.services.lives import Life
+from liaison.storage.channels import ChannelRow
+from liaison.storage.devices import Standing
+from liaison.storage.members import MemberRow
+from liaison.tlog.commitment import Value
+from liaison.values import dataclass
+
+_KEPT: Final = 4_096
+_TOLD: Final = 8
+"""Shapes of headers for each."""
+
+Key: TypeAlias = tuple[int, bytes]
+"""A certificate and a channel's id."""
+
+
+@dataclass(slots=True)
+class Seat:
+    """A device in a channel.
+
+    Args:
+        row: of the channel; its head is of the time when it was read.
+        agreement: that the channel is bound to.
+        life: of the agreement.
+        audience: the endpoints of the channel's members.
+        place: where the messages stand in the log.
+        member: the device's stay; None where it has none. Its cursor is of the time when it was read.
+        standing: of the certificate.
+        oldest_epoch: that the device may send in.
+        keep_ms: for how long the channel's messages are kept; -1 before the first is accepted.
+        told: what the log was told of a message, by the likeness of its header.
+        second: for which the next two hold.
+        is_open: whether neither a newer agreement nor a removal has to come first.
+        allowed: of which messages the judge has said so: the likeness of their headers, their
+            time and their size.
+    """
+
+    row: ChannelRow
+    agreement: Agreement
+    life: Life
+    audience: frozenset[EndpointId]
+    place: Place
+    member: MemberRow | None
+    standing: Standing
+    oldest_epoch: int
+    keep_ms: int = -1
+    told: dict[object, Mapping[str, Value]] = field(default_factory=dict)
+    second: int = -1
+    is_open: bool = False
+    allowed: set[tuple[object, int, int]] = field(default_factory=set)
+
+    def tell(self, alike: object, fields: Mapping[str, Value]) -> None:
+        """Keep what the log was told of a message, for others that are alike."""
+        if len(self.told) >= _TOLD:
+            self.told.clear()
+        self.told[alike] = fields
+
+
+class Seats:
+    """Keeps seats until something was written that they may have been made of."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, Seat] = {}
+        self._mark: Hashable = None
+
+    def recall(self, mark: Hashable, keys: Collection[Key]) -> dict[Key, Seat] | None:
+        """Return the seats, if all of them are known.
+
+        Args:
+            mark: `quick.mark` in this transaction; None where nothing may be relied on.
+            keys: theirs, each once.
+        """
+        if mark is None or mark != self._mark:
+            return None
+        known = self._known
+        found = {key: known[key] for key in keys if key in known}
+        return found if len(found) == len(keys) else None
+
+    def keep(self, mark: Hashable, seats: Mapping[Key, Seat]) -> None:
+        """Keep seats, once the transaction in which they were read is durable.
+
+        Args:
+            mark: from before they were read: what the same transaction wrote later changes it.
+            seats: by key.
+        """
+        if mark is None:
+            return
+        if mark != self._mark or len(self._known) + len(seats) > _KEPT:
+            self._known = {}
+            self._mark = mark
+        self._known |= seats
