@@ -1,8 +1,11 @@
 """Memory under a saturating load of which one reader reads nothing: `python -m bench.stall`.
 
 What the relay keeps is bounded by settings, not by load: once its caches are full, nothing grows.
-They are full after so many messages, which a quick machine has accepted within the first ten
-seconds.
+Looking begins when they are: ten seconds are over, and so many messages were accepted as fill the
+largest of them, the newest items, with a third more. A quick machine has accepted these by then, and
+a slow one is not taken for one that leaks. It ends after a minute, and on a slow machine not before
+there are half as many looks as a minute has: what would grow by the message or by the second has had
+as long to do it.
 """
 
 from __future__ import annotations
@@ -26,13 +29,13 @@ from bench.mls import RESULTS, Figure
 from bench.relay import WINDOW, Cast, Program
 
 FULL: Final = 25_000
-"""Messages after which the newest items fill the memory that they may take."""
+"""Messages after which the newest items fill the memory that they may take: 18,000 of these do."""
 FIRST: Final = 10.0
 """Seconds after which it may grow no more."""
 LOOK: Final = 0.5
 """Seconds between two looks at a program's memory."""
 NOISE: Final = 3.0
-"""Percent: what a heap of garbage and fragments moves by, up and down."""
+"""Percent: fragments of the heap, and what readers take who fall behind on a busy machine."""
 
 
 async def saturated(program: Program, made: Cast, seconds: float) -> tuple[list[int], int]:
