@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ssl import SSLContext
 
-from liaison.fanout import Bus, LocalBus, NatsBus
-from liaison.fanout.nats import subject_of
+from liaison.fanout import Bus, LocalBus
 from liaison.relay import log
 
 
@@ -19,6 +18,7 @@ def of(servers: tuple[str, ...], origin: str, context: SSLContext | None) -> Bus
     """
     if not servers:
         return LocalBus()
+    from liaison.fanout.nats import NatsBus, subject_of  # noqa: PLC0415 - for several nodes alone
 
     def report(event: str, why: str) -> None:
         # A line's name is constant: it is what lines are searched and counted by.

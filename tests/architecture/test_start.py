@@ -109,7 +109,7 @@ def test_a_relay_that_serves_has_loaded_neither_migrations_nor_a_console(tmp_pat
     assert "liaison.relay.serve" in loaded
     assert loaded & HEAVY == {"aiohttp", "sqlalchemy", "structlog"}
     assert not {"asyncpg", "dotenv", "mako", "nats", "pydantic_settings", "pygments"} & loaded
-    assert not {"sqlalchemy.orm", "sqlalchemy.dialects.postgresql"} & loaded
+    assert not {"liaison.fanout.nats", "sqlalchemy.orm", "sqlalchemy.dialects.postgresql"} & loaded
 
 
 def test_what_is_hidden_while_the_relay_loads_is_there_again_afterwards(tmp_path: Path) -> None:

@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liaison.fanout import NatsBus, Subscription
+from liaison.fanout import Subscription
 from liaison.fanout import nats as bus_module
-from liaison.fanout.nats import AT_ONCE, EVERYTHING, WakeFormatError, decode, encode, subject_of
+from liaison.fanout.nats import (
+    AT_ONCE,
+    EVERYTHING,
+    NatsBus,
+    WakeFormatError,
+    decode,
+    encode,
+    subject_of,
+)
 from tests.support import nats
 from tests.support.nats import SECONDS, NatsServer
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from liaison.fanout import NatsBus
-from liaison.fanout.nats import subject_of
+from liaison.fanout.nats import NatsBus, subject_of
 from liaison.relay.services import Services, delivery
 from liaison.relay.writer import Writer
 from liaison.storage.engine import Database
