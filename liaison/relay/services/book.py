@@ -72,7 +72,6 @@ class Book:
     _agreements: dict[int, Admitted] = field(default_factory=dict)
     _lives: dict[str, Life] = field(default_factory=dict)
     _mark: int = -1
-    _lists: dict[int, RevocationList] = field(default_factory=dict)
     _revoked: frozenset[tuple[PartyCode, str]] = frozenset()
 
     def admitted(self, row: AgreementRow) -> Admitted:
