@@ -116,6 +116,11 @@ class _Head(NamedTuple):
     origin: str
     state: State
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Orders logs."""
+        return self.generation, self.key
+
 
 class _Refusal(NamedTuple):
     """Why a log takes nothing more."""
@@ -214,8 +219,9 @@ class Recorder:
         new_openings: list[logs.Openings] = []
         grown: list[Growth] = []
         steps: list[logs.Step] = []
-        for name, some in by_log.items():
-            batch = _Batch(heads[name], some, self.clock(), rng)
+        # In the order in which `logs.find_all` locks them: two nodes never wait in a circle.
+        for name in sorted(by_log, key=lambda one: (one is not None, *heads[one].place)):
+            batch = _Batch(heads[name], by_log[name], self.clock(), rng)
             heads[name] = batch.head
             steps.append(batch.step)
             new_entries += batch.entries

@@ -127,7 +127,8 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
             DBAPIError: as SQLAlchemy would have it.
             OvertakenError: see `flush`.
         """
-        if self._touches(tables):
+        # What waits in no transaction has locked nothing yet, and comes first in the order of locks.
+        if self._touches(tables) or (locks and self._transaction is None):
             await self.flush()
         # A pooler may hand even the two steps of one statement to two connections.
         if locks or self._pooled:

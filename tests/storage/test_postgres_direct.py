@@ -35,6 +35,7 @@ _OF = quick.Quick(
 _LOCK = select(meta.c.value).where(meta.c.name.in_(bindparam("names", expanding=True)))
 _LOCKED = quick.Quick(_LOCK.with_for_update())
 _LOCKED_NOW = quick.Quick(_LOCK.with_for_update(nowait=True))
+_LOCKED_OTHER = quick.Quick(select(holds.c.key).with_for_update())
 _BY_KEY = quick.ByKeys((meta.c.name, meta.c.value), lambda which: select(meta.c.name).where(which))
 _NAMES = ["a", "b", "c"]
 
@@ -237,6 +238,15 @@ async def test_of_what_is_written_at_once_nothing_stays_where_a_row_was_not_ther
     with pytest.raises(OvertakenError):
         await change()
     assert await _values(kept) == dict.fromkeys(_NAMES, 1)
+
+
+async def test_what_waits_locks_its_rows_before_anything_else_is_locked(kept: Database) -> None:
+    async with kept.write() as tx, kept.write() as other:
+        await _SET.change(tx, [("a", 2)], all_of_them=True)
+        await _LOCKED_OTHER.rows(tx)
+        with pytest.raises(DBAPIError, match="could not obtain lock"):
+            await _LOCKED_NOW.rows(other, {"names": ["a"]})
+        await _connection(other).undo()
 
 
 async def test_what_locks_rows_holds_them_until_the_transaction_ends(kept: Database) -> None:

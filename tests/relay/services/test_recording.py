@@ -205,6 +205,20 @@ async def test_each_log_has_its_own_entries(database: Database, writer: Writer) 
     ]
 
 
+async def test_logs_are_written_in_one_order_whatever_was_done_first(
+    writer: Writer, recorder: Recorder
+) -> None:
+    heard: list[Sequence[Growth]] = []
+    recorder.listeners.append(heard.append)
+    done = [admin("root", None), admin("one"), admin("other", "pact")]
+    await writer.submit(Act("n1", done))
+    await writer.submit(Act("n2", done[::-1]))
+
+    # Or two nodes would wait for each other's logs in a circle.
+    first, second = ([grown.log for grown in some] for some in heard)
+    assert first == second
+
+
 async def test_a_clock_that_is_set_back_does_not_show(
     database: Database, writer: Writer, clock: Clock
 ) -> None:
