@@ -5,7 +5,6 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.crypto.secret import random_bytes
 from liaison.envelope.header import Header, Kind
@@ -13,6 +12,7 @@ from liaison.errors import LiaisonError
 from liaison.mls import group, peek
 from liaison.model import ChannelId, MessageId, Precedence
 from liaison.policy.errors import PolicyRefusedError
+from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
     DeviceRevokedError,
     EpochStaleError,
@@ -25,8 +25,7 @@ from liaison.relay.services.errors import (
     UnknownChannelError,
     UnknownMessageError,
 )
-from liaison.storage import members
-from liaison.storage.members import Stay
+from liaison.relay.services.looking import Opening
 from liaison.wire import frames
 from liaison.wire.frames import ItemKind
 from tests.relay.services.harness import Actor, drain, fresh_id, seqs
@@ -288,16 +287,16 @@ async def test_what_is_accepted_while_a_device_comes_back_does_not_wait_for_the_
     nor: Actor, deu: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await deu.read_all()
-    look = members.stays
+    looks = deu.relay.services.delivery.looks
+    look = looks.opening
 
-    async def slowly(tx: AsyncConnection, *of: int) -> list[Stay]:
-        found = await look(tx, *of)
-        # The feed listens to no channel yet.
-        monkeypatch.undo()
+    async def slowly(caller: DeviceCaller) -> Opening:
+        found = await look(caller)
+        # The feed does not know yet what was found.
         await nor.send(b"meanwhile")
         return found
 
-    monkeypatch.setattr(members, "stays", slowly)
+    monkeypatch.setattr(looks, "opening", slowly)
 
     feed = await deu.feed()
     items = await drain(feed)
