@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from functools import cache, partial
 from operator import attrgetter
+from reprlib import recursive_repr
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -191,6 +192,8 @@ def _getter(names: list[str]) -> Callable[[object], tuple[Any, ...]]:
 def _repr(fields: _Fields) -> Callable[[object], str]:
     names = [field.name for field in fields if field.repr]
 
+    # Services know each other in circles.
+    @recursive_repr()
     def __repr__(self: object) -> str:  # noqa: N807
         shown = ", ".join([f"{name}={getattr(self, name)!r}" for name in names])
         return f"{self.__class__.__qualname__}({shown})"

@@ -97,6 +97,16 @@ def test_every_value_has_the_same_fields_and_text(words: dict[str, Any]) -> None
     assert dataclasses.asdict(ours) == dataclasses.asdict(theirs)
 
 
+@pytest.mark.parametrize("name", ["Slotted", "Open"])
+def test_what_knows_itself_in_a_circle_has_a_text(name: str) -> None:
+    ours, theirs = (classes[name](2) for classes in (OURS, THEIRS))
+    for made in (ours, theirs):
+        made.items.append(made)
+
+    assert repr(ours) == repr(theirs)
+    assert "..." in repr(ours)
+
+
 @given(one=few, other=few)
 def test_all_values_are_alike_and_hashed_by_the_same_fields(
     one: dict[str, Any], other: dict[str, Any]
