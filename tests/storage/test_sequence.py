@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage import channels, members, quick
@@ -112,6 +112,41 @@ async def test_who_has_not_locked_a_channel_is_overtaken_by_whoever_locks_it(
         row = await channels.find(tx, CHANNEL)
     assert row is not None
     assert row.head == (change is _append)
+
+
+async def _somebody_waits(database: Database) -> None:
+    async with database.read() as tx:
+        while not await tx.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+            pass
+
+
+@pytest.mark.parametrize("undone", [False, True])
+async def test_who_waits_for_a_locked_channel_is_overtaken_unless_the_lock_is_undone(
+    database: Database, *, undone: bool
+) -> None:
+    if database.is_sqlite:
+        pytest.skip("there the whole database is locked")
+    async with database.write() as tx:
+        await add_channel(tx, CHANNEL)
+
+    async def swap() -> None:
+        async with database.write() as tx:
+            row = await _read(tx)
+            await channels.set_heads(tx, {row.key: 7}, {row.key: row.version})
+
+    with suppress(ZeroDivisionError):
+        async with database.write() as tx:
+            await channels.lock(tx, [CHANNEL])
+            swapping = asyncio.create_task(swap())
+            # It has read the row as it was, and its one statement comes while that is locked.
+            await _somebody_waits(database)
+            _ = 1 // (not undone)
+    (outcome,) = await asyncio.gather(swapping, return_exceptions=True)
+
+    async with database.read() as tx:
+        row = await channels.find(tx, CHANNEL)
+    assert row is not None
+    assert (type(outcome), row.head) == ((type(None), 7) if undone else (OvertakenError, 0))
 
 
 async def test_who_was_overtaken_locks_first_for_a_while(database: Database) -> None:
