@@ -28,7 +28,7 @@ class Turn:
         """Have something called.
 
         Args:
-            work: may not raise.
+            work: ought not to raise; if it does, the loop tells.
         """
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._run)
@@ -36,7 +36,10 @@ class Turn:
 
     def _run(self) -> None:
         waiting = self._waiting
-        for _ in range(min(AT_ONCE, len(waiting))):
-            waiting.popleft()()
-        if waiting:
-            asyncio.get_running_loop().call_soon(self._run)
+        try:
+            for _ in range(min(AT_ONCE, len(waiting))):
+                waiting.popleft()()
+        finally:
+            # Whatever one of them does, nobody else waits for ever.
+            if waiting:
+                asyncio.get_running_loop().call_soon(self._run)

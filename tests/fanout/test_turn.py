@@ -37,6 +37,25 @@ async def test_what_is_given_meanwhile_is_called_too() -> None:
     assert found == ["later"]
 
 
+async def test_what_fails_keeps_nobody_else_waiting() -> None:
+    found: list[str] = []
+    told: list[object] = []
+    one = Turn()
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: told.append(type(context["exception"]))
+    )
+
+    one.add(lambda: found.append("first"))
+    one.add(lambda: found.index("nothing"))
+    one.add(lambda: found.append("last"))
+    await turns(3)
+    one.add(lambda: found.append("later"))
+    await turns(2)
+
+    assert found == ["first", "last", "later"]
+    assert told == [ValueError]
+
+
 async def test_sockets_are_looked_at_between_many() -> None:
     found: list[int] = []
     one = Turn()
