@@ -89,7 +89,8 @@ async def hold(tx: AsyncConnection, ids: Iterable[bytes], *, firmly: bool) -> bo
     """Lock channels as `lock` does, and ask nothing yet: what is asked from now on stays true.
 
     On PostgreSQL the transaction begins with it, in the same round trip. Where nobody else has been at the
-    same rows lately, and the caller agrees, they are not locked.
+    same rows lately, nothing waits to be written, and the caller agrees, they are not locked. (What waits are
+    stays' cursors: they would be locked before the channels, and another node locks them after these.)
 
     Returns:
         Whether they are. If not, everything that the caller relies on has to be asked in one question,
@@ -98,7 +99,7 @@ async def hold(tx: AsyncConnection, ids: Iterable[bytes], *, firmly: bool) -> bo
     database = postgres(tx)
     if database is None:
         return True
-    if not firmly and database.holds_nothing and not database.is_crowded:
+    if not firmly and database.is_fresh and not database.is_crowded:
         return False
     # Without parameters, for these have no place in a message with several statements.
     named = ", ".join(f"decode('{id_.hex()}', 'hex')" for id_ in ids)

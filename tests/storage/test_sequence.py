@@ -199,3 +199,24 @@ async def test_who_has_not_locked_a_stay_is_overtaken_by_whoever_acknowledges_fo
         held, (one,) = await members.reading(tx, [(CHANNEL, device.key)], firmly=False)
     # And for a while the next one locks first.
     assert (held, one.stay.cursor) == (True, 3)
+
+
+async def test_channels_are_locked_before_stays_whose_cursors_wait_to_be_written(
+    database: Database,
+) -> None:
+    async with database.write() as tx:
+        device = await add_device(tx, "nor/desk#d1")
+        channel = await add_channel(tx, CHANNEL)
+        stay = await add_member(tx, channel, device.key, 0)
+        await add_items(tx, channel, [Row()])
+
+    async with database.write() as tx:
+        held, (one,) = await members.reading(tx, [(CHANNEL, device.key)], firmly=False)
+        await members.set_cursors(tx, {stay: 1}, None if held else {stay: one.version})
+        # Unlocked, these would be swapped after the stay: another node that sends does it before.
+        assert await channels.hold(tx, [CHANNEL], firmly=False)
+
+    async with database.read() as tx:
+        found = await members.find(tx, channel, device.key)
+    assert found is not None
+    assert found.cursor == 1
