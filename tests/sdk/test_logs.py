@@ -213,6 +213,8 @@ async def test_what_a_closed_program_has_sent_is_logged_by_the_next_one(pair: St
 async def test_whoever_joins_anew_goes_on_in_the_log(pair: Stage) -> None:
     async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
         channel = await talk(attache, officer)
+        # Nothing of an earlier stay is asked for any more.
+        assert await until(officer, lambda: all_logged(officer))
         await officer.resync(channel.id)
         await channel.update()
         await channel.send("three")
