@@ -241,6 +241,8 @@ async def test_whoever_was_removed_knows_the_log_up_to_there(pair: Stage) -> Non
 async def test_whoever_is_added_again_goes_on_where_it_came_back(pair: Stage) -> None:
     async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
         channel = await talk(attache, officer)
+        # As above: what was said before the stay that is over.
+        assert await until(officer, lambda: all_logged(officer))
         await channel.remove(endpoint("deu/lno-j3"))
         await channel.send("not for Germany")
         await channel.add(endpoint("deu/lno-j3"))
