@@ -1,27 +1,20 @@
-"""Who is, or was, a member of a channel, and how far each has read.
+"""Who is, or was, a member of a channel, and the Welcomes that wait.
 
 A row is one stay of a device in a channel; it reads what stands after
-`joined_seq` up to `left_seq`. Its cursor says that everything up to there is
-acknowledged; single numbers beyond it are in `beyond` until the cursor reaches
-them.
+`joined_seq` up to `left_seq`. How far it has read is in `progress`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import (
-    BigInteger,
-    ColumnClause,
-    ColumnElement,
     and_,
     bindparam,
     delete,
     func,
     insert,
-    literal,
-    literal_column,
     or_,
     select,
     tuple_,
@@ -31,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.channels import channels_under
 from liaison.storage.padding import padded
-from liaison.storage.quick import ByKeys, ForEach, Question, Quick, postgres
+from liaison.storage.quick import ByKeys, Question, Quick
 from liaison.storage.tables import (
     HANDSHAKE_LANE,
     beyond,
@@ -62,8 +55,10 @@ class MemberRow:
 
 
 _t = members.c
-_ROW = select(*(_t[name] for name in MemberRow.__slots__))
-_PRESENT = _t.left_seq.is_(None)
+ROW: Final = select(*(_t[name] for name in MemberRow.__slots__))
+"""Reads what a `MemberRow` is made of."""
+PRESENT: Final = _t.left_seq.is_(None)
+"""Whether the stay lasts."""
 
 
 class Present(NamedTuple):
@@ -100,13 +95,13 @@ _SEAT = select(
 
 async def seats(tx: AsyncConnection, channel: int) -> list[Seat]:
     """Return the members of a channel, by leaf."""
-    query = _SEAT.where(_t.channel == channel, _PRESENT).order_by(_t.leaf)
+    query = _SEAT.where(_t.channel == channel, PRESENT).order_by(_t.leaf)
     return [Seat(*row) for row in await tx.execute(query)]
 
 
 async def seats_under(tx: AsyncConnection, agreement: str) -> list[Seat]:
     """Return the members of all channels under any version of an agreement, by channel and leaf."""
-    query = _SEAT.where(_t.channel.in_(channels_under(agreement)), _PRESENT)
+    query = _SEAT.where(_t.channel.in_(channels_under(agreement)), PRESENT)
     return [Seat(*row) for row in await tx.execute(query.order_by(_t.channel, _t.leaf))]
 
 
@@ -146,7 +141,7 @@ async def renewed(tx: AsyncConnection, channel: int) -> dict[int, int]:
         .outerjoin_from(
             members, items, and_(items.c.channel == _t.channel, items.c.seq == _t.joined_seq)
         )
-        .where(_t.channel == channel, _PRESENT)
+        .where(_t.channel == channel, PRESENT)
     )
     own = (
         select(items.c.sender, func.max(items.c.accepted_at))
@@ -163,14 +158,14 @@ async def renewed(tx: AsyncConnection, channel: int) -> dict[int, int]:
 
 async def find(tx: AsyncConnection, channel: int, device: int) -> MemberRow | None:
     """Return the device's present stay in the channel."""
-    query = _ROW.where(_t.channel == channel, _t.device == device, _PRESENT)
+    query = ROW.where(_t.channel == channel, _t.device == device, PRESENT)
     row = (await tx.execute(query)).one_or_none()
     return MemberRow(*row) if row else None
 
 
 _STAYS_IN = ByKeys(
     (channels.c.id, _t.device),
-    lambda which: _ROW.join_from(members, channels).where(which, _PRESENT),
+    lambda which: ROW.join_from(members, channels).where(which, PRESENT),
 )
 
 
@@ -189,7 +184,7 @@ def _by_pair(rows: Iterable[Any]) -> dict[tuple[int, int], MemberRow]:
 _ENDPOINTS = Quick(
     select(_t.channel, devices.c.endpoint)
     .join_from(devices, members, _t.device == devices.c.key)
-    .where(_t.channel.in_(bindparam("channels", expanding=True)), _PRESENT)
+    .where(_t.channel.in_(bindparam("channels", expanding=True)), PRESENT)
     .distinct()
 )
 
@@ -206,7 +201,7 @@ async def channels_of(tx: AsyncConnection, device: int, *, after: int = 0, limit
     """Return the channels that the device is a member of now, those after a key, by key."""
     query = (
         select(_t.channel)
-        .where(_t.device == device, _t.channel > after, _PRESENT)
+        .where(_t.device == device, _t.channel > after, PRESENT)
         .order_by(_t.channel)
         .limit(limit)
     )
@@ -226,7 +221,7 @@ async def ever_in(tx: AsyncConnection, device: int, channel: bytes) -> int | Non
 
 async def counts(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, int]:
     """Return how many members channels have."""
-    query = select(_t.channel, func.count()).where(_t.channel.in_(list(keys)), _PRESENT)
+    query = select(_t.channel, func.count()).where(_t.channel.in_(list(keys)), PRESENT)
     return dict((await tx.execute(query.group_by(_t.channel))).all())
 
 
@@ -236,7 +231,7 @@ async def present_in(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, list
     query = (
         select(_t.channel, _t.leaf, _t.device, devices.c.name)
         .join_from(members, devices, _t.device == devices.c.key)
-        .where(_t.channel.in_(list(keys)), _PRESENT)
+        .where(_t.channel.in_(list(keys)), PRESENT)
         .order_by(_t.channel, _t.leaf)
     )
     for channel, *one in await tx.execute(query):
@@ -251,7 +246,7 @@ async def may_see_tree(tx: AsyncConnection, channel: int, device: int, epoch: in
     """
     query = (
         select(_t.key)
-        .where(_t.channel == channel, _t.device == device, or_(_PRESENT, _t.joined_epoch == epoch))
+        .where(_t.channel == channel, _t.device == device, or_(PRESENT, _t.joined_epoch == epoch))
         .limit(1)
     )
     return await tx.scalar(query) is not None
@@ -292,7 +287,7 @@ async def join(
 async def leave(tx: AsyncConnection, channel: int, leaf: int, *, seq: int) -> None:
     """End the stay of a leaf with the commit `seq`, which is the last that it reads."""
     await tx.execute(
-        update(members).where(_t.channel == channel, _t.leaf == leaf, _PRESENT).values(left_seq=seq)
+        update(members).where(_t.channel == channel, _t.leaf == leaf, PRESENT).values(left_seq=seq)
     )
 
 
@@ -302,7 +297,7 @@ async def replace(tx: AsyncConnection, channel: int, leaf: int, *, seq: int) -> 
     What was sequenced before is still read to its end, as far as the device has
     kept keys for it. Where the device never took its Welcome there are none.
     """
-    stay = and_(_t.channel == channel, _t.leaf == leaf, _PRESENT)
+    stay = and_(_t.channel == channel, _t.leaf == leaf, PRESENT)
     keys = list((await tx.execute(select(_t.key).where(stay))).scalars())
     unread = list((await tx.execute(select(_w.member).where(_w.member.in_(keys)))).scalars())
     await drop_welcomes(tx, unread)
@@ -315,15 +310,13 @@ async def replace(tx: AsyncConnection, channel: int, leaf: int, *, seq: int) -> 
 async def set_serial(tx: AsyncConnection, channel: int, leaf: int, serial: str) -> None:
     """Remember that a leaf carries another certificate now."""
     await tx.execute(
-        update(members)
-        .where(_t.channel == channel, _t.leaf == leaf, _PRESENT)
-        .values(serial=serial)
+        update(members).where(_t.channel == channel, _t.leaf == leaf, PRESENT).values(serial=serial)
     )
 
 
 async def with_certificate(tx: AsyncConnection, device: int, serial: str) -> list[MemberRow]:
     """Return the present stays whose leaf carries this certificate of the device."""
-    query = _ROW.where(_t.device == device, _t.serial == serial, _PRESENT).order_by(_t.channel)
+    query = ROW.where(_t.device == device, _t.serial == serial, PRESENT).order_by(_t.channel)
     return [MemberRow(*row) for row in await tx.execute(query)]
 
 
@@ -402,315 +395,3 @@ async def drop_welcomes(tx: AsyncConnection, stays_: Iterable[int]) -> None:
     kept = {(row.channel, row.epoch) for row in await tx.execute(needed)}
     for channel, epoch in sorted(epochs - kept):
         await tx.execute(delete(joins).where(_j.channel == channel, _j.epoch == epoch))
-
-
-# --- reading and acknowledging ----------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Stay:
-    """A stay with something to read: where it stands, and what its channel has."""
-
-    member: int
-    channel: int
-    id: bytes
-    joined_seq: int
-    joined_epoch: int
-    left_seq: int | None
-    cursor: int
-    past_epochs: int
-    head: int
-    welcomed: bool
-
-
-_STAY = (
-    select(
-        _t.key,
-        _t.channel,
-        channels.c.id,
-        _t.joined_seq,
-        _t.joined_epoch,
-        _t.left_seq,
-        _t.cursor,
-        channels.c.past_epochs,
-        channels.c.head,
-        _w.member.is_not(None),
-    )
-    .join_from(members, channels, _t.channel == channels.c.key)
-    .outerjoin(welcomes, _w.member == _t.key)
-    .order_by(_t.key)
-)
-_READABLE = or_(_PRESENT, _t.cursor < _t.left_seq, _w.member.is_not(None))
-_STAYS = Quick(_STAY.where(_t.device == bindparam("device_key"), _READABLE))
-_STAYS_OF_CHANNEL = Quick(
-    _STAY.where(
-        _t.device == bindparam("device_key"), _READABLE, _t.channel == bindparam("channel_key")
-    )
-)
-
-
-async def stays(tx: AsyncConnection, device: int, channel: int | None = None) -> list[Stay]:
-    """Return the device's stays that are not read to their end, oldest first."""
-    if channel is None:
-        rows = await _STAYS.rows(tx, {"device_key": device})
-    else:
-        rows = await _STAYS_OF_CHANNEL.rows(tx, {"device_key": device, "channel_key": channel})
-    return [Stay(*row) for row in rows]
-
-
-_STAYS_OF = Quick(
-    _STAY.add_columns(_t.device).where(
-        _t.device.in_(bindparam("device_keys", expanding=True)), _READABLE
-    )
-)
-
-
-def stays_of(device_keys: Iterable[int]) -> Question[dict[int, list[Stay]]]:
-    """Ask for the stays of many devices, as `stays` does for one; by device."""
-
-    def read(rows: Iterable[Any]) -> dict[int, list[Stay]]:
-        found: dict[int, list[Stay]] = {}
-        for *stay, device in rows:
-            found.setdefault(device, []).append(Stay(*stay))
-        return found
-
-    return Question([(_STAYS_OF, {"device_keys": padded(device_keys)})], read)
-
-
-_CHANNELS_TO_READ = Quick(
-    select(_t.device, _t.channel)
-    .outerjoin_from(members, welcomes, _w.member == _t.key)
-    .where(_t.device.in_(bindparam("device_keys", expanding=True)), _READABLE)
-)
-
-
-async def channels_to_read(tx: AsyncConnection, device_keys: Iterable[int]) -> dict[int, list[int]]:
-    """Return the channels in which devices have stays that are not read to their end, by device."""
-    found: dict[int, list[int]] = {}
-    for device, channel in await _CHANNELS_TO_READ.rows(tx, {"device_keys": padded(device_keys)}):
-        found.setdefault(device, []).append(channel)
-    return found
-
-
-async def all_stays(tx: AsyncConnection, device: int, channel: int) -> list[Stay]:
-    """Return every stay of a device in a channel, oldest first, also those read to their end."""
-    query = _STAY.where(_t.device == device, _t.channel == channel)
-    return [Stay(*row) for row in await tx.execute(query)]
-
-
-_BEYOND = Quick(
-    select(beyond.c.member, beyond.c.seq).where(
-        beyond.c.member.in_(bindparam("stays", expanding=True))
-    )
-)
-
-
-async def acknowledged_beyond(tx: AsyncConnection, stays_: Iterable[int]) -> dict[int, set[int]]:
-    """Return, by stay, the numbers that are acknowledged beyond the cursor."""
-    found: dict[int, set[int]] = {}
-    for member, seq in await _BEYOND.rows(tx, {"stays": padded(stays_)}):
-        found.setdefault(member, set()).add(seq)
-    return found
-
-
-class Reading(NamedTuple):
-    """A stay of a device that acknowledges something.
-
-    Args:
-        stay: how far it has read.
-        channel: the channel's id.
-        head: the channel's last number.
-        has_beyond: whether numbers beyond the cursor are acknowledged.
-        version: on PostgreSQL which transaction has written the stay's row.
-    """
-
-    stay: MemberRow
-    channel: bytes
-    head: int
-    has_beyond: bool
-    version: int
-
-
-_XMIN: ColumnClause[int] = literal_column("members.xmin::text::bigint", BigInteger())
-
-
-def _reading(version: ColumnElement[int], *, lock: bool) -> ByKeys:
-    row = (
-        _ROW.add_columns(
-            channels.c.id,
-            channels.c.head,
-            select(beyond.c.seq).where(beyond.c.member == _t.key).correlate(members).exists(),
-            version.label("version"),
-        )
-        .join_from(members, channels)
-        .order_by(_t.key)
-    )
-    asked = row.with_for_update(of=members) if lock else row
-    return ByKeys((channels.c.id, _t.device), asked.where)
-
-
-_READING = _reading(literal(0), lock=False)
-_READING_WITH_VERSIONS = _reading(_XMIN, lock=False)
-_READING_LOCKED = _reading(_XMIN, lock=True)
-
-
-async def reading(
-    tx: AsyncConnection, pairs: Iterable[tuple[bytes, int]], *, firmly: bool
-) -> tuple[bool, list[Reading]]:
-    """Return all stays of pairs of a channel's id and a device, oldest first.
-
-    On PostgreSQL they are locked, unless the caller agrees to do without, nobody else has been at
-    the same rows lately and nothing was written yet.
-
-    Returns:
-        Whether nobody else changes them before the commit, and the stays. If not, `set_cursors`
-        notices it, and nothing but the stays' rows and what only grows may be relied on.
-    """
-    database = postgres(tx)
-    if database is None:
-        held, query = True, _READING
-    else:
-        held = firmly or database.is_crowded or not database.is_fresh
-        query = _READING_LOCKED if held else _READING_WITH_VERSIONS
-    rows = await query.rows(tx, sorted(pairs))
-    return held, [Reading(MemberRow(*row[:-4]), *row[-4:]) for row in rows]
-
-
-_SET_CURSOR = ForEach(
-    lambda row: update(members).where(_t.key == row("stay")).values(cursor=row("reached")),
-    stay=_t.key,
-    reached=_t.cursor,
-)
-_SWAP_CURSOR = ForEach(
-    lambda row: (
-        update(members)
-        .where(_t.key == row("stay"), row("version") == _XMIN)
-        .values(cursor=row("reached"))
-    ),
-    stay=_t.key,
-    version=_t.cursor,
-    reached=_t.cursor,
-)
-
-
-async def set_cursors(
-    tx: AsyncConnection, cursors: Mapping[int, int], versions: Mapping[int, int] | None = None
-) -> None:
-    """Move cursors to where the caller has found that the devices have read.
-
-    Args:
-        tx: the transaction.
-        cursors: by the stays' keys.
-        versions: of the rows as `reading` gave them, where it has not locked them; by the stays' keys.
-
-    Raises:
-        OvertakenError: somebody has written one of the rows since it was read. PostgreSQL says so when it is
-            written, at the latest before the commit.
-    """
-    # In the order of keys, as `reading` locks them: two nodes never wait in a circle.
-    if versions is None:
-        await _SET_CURSOR.change(tx, sorted(cursors.items()))
-        return
-    rows = [(key, versions[key], cursor) for key, cursor in sorted(cursors.items())]
-    await _SWAP_CURSOR.change(tx, rows, all_of_them=True)
-
-
-class Reached(NamedTuple):
-    """How far a device has read, if it had read up to a number."""
-
-    since: int
-    to: int
-
-
-_MOVE_CURSOR = ForEach(
-    lambda row: (
-        update(members)
-        .where(_t.key == row("stay"), _t.cursor == row("since"))
-        .values(cursor=row("reached"))
-    ),
-    stay=_t.key,
-    since=_t.cursor,
-    reached=_t.cursor,
-)
-
-
-async def move_cursors(tx: AsyncConnection, cursors: Mapping[int, Reached]) -> None:
-    """Move the cursors of stays that are where the caller says; the others stay where they are."""
-    await _MOVE_CURSOR.change(tx, [(stay, *cursors[stay]) for stay in sorted(cursors)])
-
-
-async def skip(tx: AsyncConnection, heads: Mapping[int, int], to: int) -> None:
-    """Move the cursors of devices that have read all of a channel on, over numbers that it leaves out.
-
-    Args:
-        tx: the transaction; it has locked the channels.
-        heads: the last number of each channel so far, by its key.
-        to: the last one that is left out.
-    """
-    for channel, head in heads.items():
-        read = (_t.channel == channel) & _PRESENT & (_t.cursor == head)
-        await tx.execute(update(members).where(read).values(cursor=to, logged=to))
-
-
-_PASSED = delete(beyond).where(
-    beyond.c.member == bindparam("stay"), beyond.c.seq <= bindparam("reached")
-)
-
-
-async def forget_passed(tx: AsyncConnection, cursors: dict[int, int]) -> None:
-    """Delete single acknowledgements that the cursors have reached."""
-    rows = [{"stay": key, "reached": cursor} for key, cursor in cursors.items()]
-    if rows:
-        await tx.execute(_PASSED, rows)
-
-
-async def add_beyond(tx: AsyncConnection, new: Iterable[tuple[int, int]]) -> None:
-    """Remember acknowledgements (stay, seq) beyond a cursor; none of them is known yet."""
-    rows = [{"member": member, "seq": seq} for member, seq in sorted(new)]
-    if rows:
-        await tx.execute(insert(beyond), rows)
-
-
-_i = items.c
-_ACKNOWLEDGED = (
-    select(beyond.c.seq)
-    .where(beyond.c.member == bindparam("stay"), beyond.c.seq == _i.seq)
-    .correlate(items)
-    .exists()
-)
-_FIRST_UNREAD = Quick(
-    select(_i.seq)
-    .where(
-        _i.channel == bindparam("channel_key"),
-        _i.seq > bindparam("after"),
-        or_(
-            _i.lane == HANDSHAKE_LANE,
-            and_(
-                _i.sender.is_distinct_from(bindparam("device_key")),
-                _i.epoch >= bindparam("joined"),
-            ),
-        ),
-        ~_ACKNOWLEDGED,
-    )
-    .order_by(_i.seq)
-    .limit(1)
-)
-
-
-async def first_unread(tx: AsyncConnection, stay: MemberRow, after: int) -> int | None:
-    """Return the first number after `after` that the stay still has to acknowledge.
-
-    A device's own messages count as acknowledged, and those of epochs before it
-    joined; its own commits do not. The scan ends at the first hit, and what it passes it never passes again.
-    """
-    rows = await _FIRST_UNREAD.rows(
-        tx,
-        {
-            "stay": stay.key,
-            "channel_key": stay.channel,
-            "after": after,
-            "device_key": stay.device,
-            "joined": stay.joined_epoch,
-        },
-    )
-    return rows[0][0] if rows else None

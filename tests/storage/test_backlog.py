@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from liaison.storage import backlog, channels, members
+from liaison.storage import backlog, channels, members, progress
 from liaison.storage.backlog import BEGIN, Backlog
 from liaison.storage.engine import Database
 from tests.support.rows import add_channel, add_device, add_member
@@ -23,7 +23,7 @@ async def fill(database: Database) -> None:
             ]
             await channels.change(tx, channel, head=head)
             if head == 2:
-                await members.set_cursors(tx, {stays[0]: 2})
+                await progress.set_cursors(tx, {stays[0]: 2})
         await members.leave(tx, channel, 1, seq=4)
 
 

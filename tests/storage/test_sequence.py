@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from liaison.storage import channels, members, quick
+from liaison.storage import channels, members, progress, quick
 from liaison.storage.channels import ChannelRow
 from liaison.storage.engine import Database
 from liaison.storage.errors import OvertakenError
@@ -63,8 +63,8 @@ async def test_the_cursor_passes_own_messages_and_what_was_sent_before_joining(
         await add_items(tx, channel, rows)
         stay = await members.find(tx, channel, own.key)
         assert stay is not None
-        first = await members.first_unread(tx, stay, 0)
-        nothing = await members.first_unread(tx, stay, 4)
+        first = await progress.first_unread(tx, stay, 0)
+        nothing = await progress.first_unread(tx, stay, 4)
 
     assert first == 4
     assert nothing is None
@@ -168,9 +168,9 @@ async def test_who_was_overtaken_locks_first_for_a_while(database: Database) -> 
 
 async def _acknowledge(database: Database, device: int, upto: int) -> None:
     async with database.write() as tx:
-        held, (one,) = await members.reading(tx, [(CHANNEL, device)], firmly=False)
+        held, (one,) = await progress.reading(tx, [(CHANNEL, device)], firmly=False)
         versions = None if held else {one.stay.key: one.version}
-        await members.set_cursors(tx, {one.stay.key: upto}, versions)
+        await progress.set_cursors(tx, {one.stay.key: upto}, versions)
 
 
 async def test_who_has_not_locked_a_stay_is_overtaken_by_whoever_acknowledges_for_it(
@@ -187,16 +187,16 @@ async def test_who_has_not_locked_a_stay_is_overtaken_by_whoever_acknowledges_fo
 
     async def overtaken() -> None:
         async with database.write() as tx:
-            held, (one,) = await members.reading(tx, [(CHANNEL, device.key)], firmly=False)
+            held, (one,) = await progress.reading(tx, [(CHANNEL, device.key)], firmly=False)
             assert (held, one.stay.cursor) == (False, 1)
             await _acknowledge(database, device.key, 3)
-            await members.set_cursors(tx, {stay: 2}, {stay: one.version})
+            await progress.set_cursors(tx, {stay: 2}, {stay: one.version})
 
     with pytest.raises(OvertakenError):
         await overtaken()
 
     async with database.write() as tx:
-        held, (one,) = await members.reading(tx, [(CHANNEL, device.key)], firmly=False)
+        held, (one,) = await progress.reading(tx, [(CHANNEL, device.key)], firmly=False)
     # And for a while the next one locks first.
     assert (held, one.stay.cursor) == (True, 3)
 
@@ -211,8 +211,8 @@ async def test_channels_are_locked_before_stays_whose_cursors_wait_to_be_written
         await add_items(tx, channel, [Row()])
 
     async with database.write() as tx:
-        held, (one,) = await members.reading(tx, [(CHANNEL, device.key)], firmly=False)
-        await members.set_cursors(tx, {stay: 1}, None if held else {stay: one.version})
+        held, (one,) = await progress.reading(tx, [(CHANNEL, device.key)], firmly=False)
+        await progress.set_cursors(tx, {stay: 1}, None if held else {stay: one.version})
         # Unlocked, these would be swapped after the stay: another node that sends does it before.
         assert await channels.hold(tx, [CHANNEL], firmly=False)
 

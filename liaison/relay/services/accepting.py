@@ -44,11 +44,12 @@ from liaison.relay.services.releases import SentReleases
 from liaison.relay.services.seats import Key, Seat, Seats
 from liaison.relay.services.sequence import Sequencer
 from liaison.relay.writer import Batch, Operation, Work
-from liaison.storage import agreements, channels, devices, items, members
+from liaison.storage import agreements, channels, devices, items, members, progress
 from liaison.storage.channels import ChannelRow
 from liaison.storage.devices import Standing
 from liaison.storage.items import Ident, Item, Sent, Stored
-from liaison.storage.members import MemberRow, Reached
+from liaison.storage.members import MemberRow
+from liaison.storage.progress import Reached
 from liaison.storage.quick import mark, together
 from liaison.values import dataclass
 from liaison.wire import frames
@@ -192,7 +193,7 @@ class Appends(Batch[Append, frames.Accepted]):
             heads = {item.channel: item.seq for item in facts.new}
             versions = {} if facts.read is None else facts.read.versions
             await channels.set_heads(work.tx, heads, versions)
-            await members.move_cursors(work.tx, facts.cursors)
+            await progress.move_cursors(work.tx, facts.cursors)
         await devices.saw_state_versions(work.tx, facts.seen)
         return answers
 

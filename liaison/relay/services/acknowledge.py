@@ -11,9 +11,10 @@ from liaison.errors import LiaisonError
 from liaison.model import Precedence
 from liaison.relay.services.tail import Tail
 from liaison.relay.writer import Batch, Operation, Work
-from liaison.storage import members
+from liaison.storage import members, progress
 from liaison.storage.items import Item
-from liaison.storage.members import MemberRow, Reading
+from liaison.storage.members import MemberRow
+from liaison.storage.progress import Reading
 from liaison.storage.tables import HANDSHAKE_LANE
 from liaison.values import dataclass
 from liaison.wire.frames import ItemKind
@@ -97,12 +98,12 @@ class _Told:
 
 async def _store(work: Work, told: dict[tuple[bytes, int], _Told], tail: Tail) -> None:
     welcomed = any(what.welcomes for what in told.values())
-    held, found = await members.reading(work.tx, told, firmly=welcomed)
+    held, found = await progress.reading(work.tx, told, firmly=welcomed)
     moves = await _moves(work, told, found)
     beyond = any(one.has_beyond for one in found) or any(move.has_beyond for move in moves)
     if beyond and not held:
         # More than the rows of the stays counts.
-        held, found = await members.reading(work.tx, told, firmly=True)
+        held, found = await progress.reading(work.tx, told, firmly=True)
         moves = await _moves(work, told, found)
     received = [
         one.stay.key
@@ -110,21 +111,21 @@ async def _store(work: Work, told: dict[tuple[bytes, int], _Told], tail: Tail) -
         if one.stay.joined_seq in told[one.channel, one.stay.device].welcomes
     ]
     await members.drop_welcomes(work.tx, received)
-    await members.add_beyond(
+    await progress.add_beyond(
         work.tx, ((move.stay.key, seq) for move in moves for seq in move.new_beyond)
     )
     cursors = {move.stay.key: await _reached(work, move, tail) for move in moves}
     versions = None if held else {one.stay.key: one.version for one in found}
-    await members.set_cursors(work.tx, cursors, versions)
+    await progress.set_cursors(work.tx, cursors, versions)
     passed = {move.stay.key: cursors[move.stay.key] for move in moves if move.has_beyond}
-    await members.forget_passed(work.tx, passed)
+    await progress.forget_passed(work.tx, passed)
 
 
 async def _moves(
     work: Work, told: Mapping[tuple[bytes, int], _Told], found: Sequence[Reading]
 ) -> list[_Move]:
     skipping = [one.stay.key for one in found if one.has_beyond]
-    beyond = await members.acknowledged_beyond(work.tx, skipping) if skipping else {}
+    beyond = await progress.acknowledged_beyond(work.tx, skipping) if skipping else {}
     moves = (
         _Move.of(
             one.stay, told[one.channel, one.stay.device], one.head, beyond.get(one.stay.key, set())
@@ -178,7 +179,7 @@ async def _reached(work: Work, move: _Move, tail: Tail) -> int:
         # the device's own: its next acknowledgement moves on over that.
         if cursor >= min(newest, move.end) or following is not None:
             return cursor
-    unread = await members.first_unread(work.tx, move.stay, move.cursor)
+    unread = await progress.first_unread(work.tx, move.stay, move.cursor)
     return move.end if unread is None else min(unread - 1, move.end)
 
 

@@ -27,9 +27,9 @@ from liaison.relay.services.queue import PER_LANE, Pull, StayQueue, Urgency
 from liaison.relay.services.registry import check_standing
 from liaison.relay.services.tail import Ready, Stretch, Tail
 from liaison.relay.writer import Writer
-from liaison.storage import items, members
+from liaison.storage import items, members, progress
 from liaison.storage.engine import Database
-from liaison.storage.members import Stay
+from liaison.storage.progress import Stay
 from liaison.storage.tables import HANDSHAKE_LANE
 from liaison.values import dataclass
 from liaison.wire.frames import Deliver
@@ -266,12 +266,12 @@ class Feed:
             self._everything_changed = False
             self._changed.clear()
             tx = await look.tx()
-            await self._reload(tx, await members.stays(tx, self._device))
+            await self._reload(tx, await progress.stays(tx, self._device))
         while self._changed:
             channel = self._changed.pop()
             if not self._extend(channel):
                 tx = await look.tx()
-                await self._reload(tx, await members.stays(tx, self._device, channel), channel)
+                await self._reload(tx, await progress.stays(tx, self._device, channel), channel)
 
     def _extend(self, channel: int) -> bool:
         """Take over what is new, if it is in memory."""

@@ -27,11 +27,11 @@ from liaison.relay.services.errors import (
     UnknownTileError,
 )
 from liaison.relay.services.log_views import Reader, View
-from liaison.storage import channels, erasures, logs, logs_reading, members
+from liaison.storage import channels, erasures, logs, logs_reading, progress
 from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow
 from liaison.storage.logs_reading import EntryRow
-from liaison.storage.members import Stay
+from liaison.storage.progress import Stay
 from liaison.tlog.disclosure import Disclosure, Sealed
 from liaison.tlog.errors import TileError
 from liaison.tlog.fields import EntryType
@@ -251,7 +251,7 @@ async def _channel(
     channel = await channels.find(tx, ChannelId.parse(asked.channel).value)
     if channel is None or not isinstance(caller, DeviceCaller):
         return
-    for stay in await members.all_stays(tx, caller.key, channel.key):
+    for stay in await progress.all_stays(tx, caller.key, channel.key):
         rows = await logs_reading.by_place(
             tx,
             part.log,

@@ -19,7 +19,7 @@ from liaison.relay.services.book import Book
 from liaison.relay.services.entries import agreements as entries
 from liaison.relay.services.entries import keys
 from liaison.relay.writer import Work
-from liaison.storage import channels, devices, logs, members
+from liaison.storage import channels, devices, logs, progress
 from liaison.storage.backlog import ROOM
 
 Check = Callable[[Agreement], Awaitable[None]]
@@ -75,4 +75,4 @@ async def _renumber(work: Work, agreement: Agreement) -> None:
     rows = await channels.lock_agreement(work.tx, agreement.agreement_id)
     old = {row.key: row.head for row in rows if row.head < before}
     await channels.set_heads(work.tx, dict.fromkeys(old, before))
-    await members.skip(work.tx, old, before)
+    await progress.skip(work.tx, old, before)

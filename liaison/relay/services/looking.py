@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.gathering import Gathered
 from liaison.relay.services.queue import end_of
-from liaison.storage import devices, members
+from liaison.storage import devices, progress
 from liaison.storage.devices import Standing
 from liaison.storage.engine import Database
-from liaison.storage.members import Stay
+from liaison.storage.progress import Stay
 from liaison.storage.quick import together
 
 _AT_ONCE: Final = 2
@@ -113,7 +113,7 @@ class Looks:
 
     async def _look_for_channels(self, keys: Sequence[int]) -> Mapping[int, Sequence[int]]:
         async with self.begin() as look:
-            return await members.channels_to_read(await look.tx(), keys)
+            return await progress.channels_to_read(await look.tx(), keys)
 
     async def _look_for_openings(
         self, asked: Sequence[tuple[int, int]]
@@ -123,7 +123,7 @@ class Looks:
             standing, stays = await together(
                 tx,
                 devices.standing_of([certificate for _, certificate in asked]),
-                members.stays_of([device for device, _ in asked]),
+                progress.stays_of([device for device, _ in asked]),
             )
             beyond = await acknowledged_beyond(tx, (one for some in stays.values() for one in some))
         return {one: Opening(standing, stays.get(one[0], ()), beyond) for one in asked}
@@ -132,4 +132,4 @@ class Looks:
 async def acknowledged_beyond(tx: AsyncConnection, stays: Iterable[Stay]) -> dict[int, set[int]]:
     """Return, by stay, the numbers that are acknowledged beyond its cursor."""
     behind = [stay.member for stay in stays if stay.cursor < end_of(stay)]
-    return await members.acknowledged_beyond(tx, behind) if behind else {}
+    return await progress.acknowledged_beyond(tx, behind) if behind else {}

@@ -23,7 +23,7 @@ from typing import Final, Protocol
 
 from liaison.model import ChannelId, Precedence
 from liaison.storage.items import LaneStretch, Reader, Waiting
-from liaison.storage.members import Stay
+from liaison.storage.progress import Stay
 from liaison.storage.tables import HANDSHAKE_LANE, LANES
 from liaison.values import dataclass
 from liaison.wire.frames import ItemKind

@@ -20,7 +20,7 @@ from liaison.relay.services.delivery import Delivery, Feed
 from liaison.relay.services.looking import Opening
 from liaison.relay.services.tail import Tail
 from liaison.relay.writer import Writer
-from liaison.storage import items, members, tables
+from liaison.storage import items, members, progress, tables
 from liaison.storage.engine import Database
 from liaison.storage.items import Item
 from liaison.wire.frames import Deliver, ItemKind, decode_relay
@@ -216,7 +216,7 @@ async def test_what_was_not_acknowledged_comes_again_and_nothing_else_does(
     async with made.database.read() as tx:
         stay = await members.find(tx, made.keys[id_], made.reader.key)
         assert stay is not None
-        beyond = await members.acknowledged_beyond(tx, [stay.key])
+        beyond = await progress.acknowledged_beyond(tx, [stay.key])
     await writer.stop()
     await made.database.close()
 
