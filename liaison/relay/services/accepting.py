@@ -1,6 +1,6 @@
 """Messages that wait to be accepted: judged and stored together, in the writer's transaction.
 
-What a message says of itself is read before it waits; whether it may be
+What a message says of itself was read before (`append`); whether it may be
 accepted is decided inside the transaction that gives it its number, against
 rows that nobody else changes before the commit. Many are decided at once, in
 a handful of statements, and what many have in common is found out once.
@@ -8,19 +8,17 @@ a handful of statements, and what many have in common is found out once.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import partial
 
 from liaison.envelope.header import Header
 from liaison.errors import LiaisonError
-from liaison.mls import peek
-from liaison.mls.framing import ContentType, WireFormat
 from liaison.model import ChannelId, EndpointId, Seq
 from liaison.policy.agreement import Agreement
-from liaison.policy.evaluate import Released, SendMessage
+from liaison.policy.evaluate import SendMessage
 from liaison.relay.recording import Draft
+from liaison.relay.services.append import Append
 from liaison.relay.services.audiences import Audiences
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
@@ -31,7 +29,6 @@ from liaison.relay.services.errors import (
     EpochStaleError,
     GroupMismatchError,
     MessageIdConflictError,
-    MessageInvalidError,
     NotMemberError,
     RemovalPendingError,
     UnknownChannelError,
@@ -43,7 +40,7 @@ from liaison.relay.services.registry import check_standing
 from liaison.relay.services.releases import SentReleases
 from liaison.relay.services.seats import Key, Seat, Seats
 from liaison.relay.services.sequence import Sequencer
-from liaison.relay.writer import Batch, Operation, Work
+from liaison.relay.writer import Batch, Work
 from liaison.storage import agreements, channels, devices, items, members, progress
 from liaison.storage.channels import ChannelRow
 from liaison.storage.devices import Standing
@@ -57,62 +54,6 @@ from liaison.wire.frames import ItemKind
 
 _DAY_MS = 86_400_000
 _MESSAGE = ItemKind.MESSAGE
-
-
-@dataclass
-class Append(Operation[frames.Accepted]):
-    """One message that waits to be judged and stored."""
-
-    together: Appends
-    caller: DeviceCaller
-    send: frames.Send
-    group_id: bytes
-    epoch: int
-    header: Header
-    digest: bytes
-    precedence: int
-    size: int
-    released: tuple[Released, ...] | LiaisonError = ()
-    """Who has signed the release, or why the signatures do not hold."""
-    under: int = 0
-    """The version of the agreement whose roots the signatures were verified by."""
-
-    def batch(self) -> Appends:
-        """Messages are stored together."""
-        return self.together
-
-
-def read(caller: DeviceCaller, send: frames.Send, appends: Appends) -> Append:
-    """Read what a message says of itself.
-
-    Raises:
-        MessageInvalidError: it is not an application message with a readable
-            header, or its id is not the frame's.
-    """
-    try:
-        outer = peek.parse_header(send.payload)
-        header = Header.decode(outer.authenticated_data)
-    except LiaisonError as error:
-        raise MessageInvalidError(error.message, unchanged="nothing was stored") from error
-    if outer.wire_format is not WireFormat.PRIVATE_MESSAGE:
-        raise MessageInvalidError("handshakes do not come as messages")
-    if outer.content_type is not ContentType.APPLICATION:
-        raise MessageInvalidError("this is not an application message")
-    if header.message_id.value != send.message_id.value:
-        raise MessageInvalidError("the frame and the message's header give different ids")
-    if send.state_version >= 1 << 63:
-        raise MessageInvalidError("the state version is not a number that a client can reach")
-    return Append(
-        together=appends,
-        caller=caller,
-        send=send,
-        group_id=outer.group_id,
-        epoch=outer.epoch,
-        header=header,
-        digest=hashlib.sha256(send.payload).digest(),
-        precedence=header.action,
-        size=len(send.payload),
-    )
 
 
 @dataclass

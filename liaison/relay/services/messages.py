@@ -12,7 +12,8 @@ from collections.abc import Callable
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId, MessageId
 from liaison.policy.evaluate import Released
-from liaison.relay.services.accepting import Append, Appends, read
+from liaison.relay.services.accepting import Appends
+from liaison.relay.services.append import Append, read
 from liaison.relay.services.book import Book
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import (
