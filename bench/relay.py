@@ -29,8 +29,9 @@ import uvloop
 from bench import load
 from bench.load import Sender, Socket, Template
 from bench.mls import RESULTS, Figure
-from liaison.model import ChannelId
+from liaison.model import ChannelId, Precedence
 from liaison.storage import migrate
+from liaison.wire.frames import Send
 from tests.relay.services import harness
 from tests.relay.services.harness import Actor
 from tests.support import databases
@@ -63,11 +64,13 @@ class Room:
     Args:
         devices: numbers of devices.
         templates: by number of the device.
+        urgent: a FLASH of the second member's.
     """
 
     channel: bytes
     devices: tuple[int, ...]
     templates: dict[int, Template]
+    urgent: Template
 
 
 @dataclass(slots=True)
@@ -132,12 +135,14 @@ async def _room(agreement: object, actors: list[Actor], numbers: range) -> Room:
         actors[n].channel = channel
     first, *others = (actors[n] for n in numbers)
     await first.open(agreement, *others)  # type: ignore[arg-type]  # what `admit` returned
-    templates = {}
-    for n in numbers:
-        send = actors[n].message(TEXT)
-        at = send.payload.index(send.message_id.value)
-        templates[n] = Template(channel.value, send.payload, at)
-    return Room(channel.value, tuple(numbers), templates)
+    templates = {n: _template(actors[n].message(TEXT)) for n in numbers}
+    urgent = _template(actors[numbers[1]].message(TEXT, Precedence.FLASH))
+    return Room(channel.value, tuple(numbers), templates, urgent)
+
+
+def _template(send: Send) -> Template:
+    at = send.payload.index(send.message_id.value)
+    return Template(send.channel.value, send.payload, at)
 
 
 # --- the two programs -----------------------------------------------------------------------------

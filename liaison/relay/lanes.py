@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from liaison.model import Precedence
+
 if TYPE_CHECKING:
     from liaison.relay.writer import Operation
 
@@ -30,11 +32,12 @@ class Waiting(NamedTuple):
 class Lanes:
     """Operations that wait, in the order in which they will be taken."""
 
-    __slots__ = ("_count", "_lanes", "bytes")
+    __slots__ = ("_count", "_lanes", "_urgent", "bytes")
 
     def __init__(self) -> None:
         self._lanes: dict[int, deque[Waiting]] = {}
         self._count = 0
+        self._urgent = 0
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -52,13 +55,20 @@ class Lanes:
             lane = self._lanes[precedence] = deque()
         lane.append(one)
         self._count += 1
+        self._urgent += one.operation.is_urgent
         self.bytes += one.operation.size
 
     def take(self, most: int) -> list[Waiting]:
-        """Take the most urgent; what is equally urgent and written together comes side by side."""
+        """Take the most urgent; what is equally urgent and written together comes side by side.
+
+        Where somebody waits for something urgent, nothing is taken that is less than FLASH.
+        """
         taken: list[Waiting] = []
         kinds: dict[int, int] = {}
+        least = Precedence.FLASH if self._urgent else min(Precedence)
         for precedence in sorted(self._lanes, reverse=True):
+            if precedence < least:
+                break
             lane = self._lanes[precedence]
             some = [lane.popleft() for _ in range(min(most - len(taken), len(lane)))]
             # Numbered as they are met, and sorting leaves those of one kind in their order.
@@ -67,6 +77,8 @@ class Lanes:
                 some = [one for _, one in sorted(zip(ranks, some, strict=True), key=_RANK)]
             taken += some
         self._count -= len(taken)
+        if self._urgent:
+            self._urgent -= sum([one.operation.is_urgent for one in taken])
         self.bytes -= sum([one.operation.size for one in taken])
         return taken
 

@@ -8,7 +8,7 @@ and a reader who is woken finds what woke it. When the database fails, the
 whole group fails and nothing of it was acknowledged.
 
 Urgent operations go first: the waiting ones are taken by precedence, so a FLASH
-waits for at most the group that is being committed. There is one writer per
+waits for at most the group that is being committed, which is small while such messages come. There is one writer per
 process, and on SQLite one process; on PostgreSQL several nodes write, and what
 two of them could both change is locked by row where it is read. Two groups that
 wait for each other's rows are told so by the database, which undoes one of them;
@@ -53,7 +53,11 @@ MAX_WAITING_BYTES: Final = 64 << 20
 ORDINARY: Final = 0.9
 """The share of both that is for what is less urgent than FLASH."""
 GROUP: Final = 512
-"""Operations in one transaction: so many may a FLASH have to wait for."""
+"""Operations in one transaction; larger ones cost less for each."""
+SMALL_GROUP: Final = 32
+"""The same while urgent messages come: so many may a FLASH have to wait for."""
+ALERT: Final = 10.0
+"""Seconds after an urgent message for which groups stay small."""
 _TRIES: Final = 5
 """How often a group is applied that the database undoes in favour of another node's."""
 
@@ -121,8 +125,10 @@ class Operation(Generic[_R]):
         precedence: what is higher is written first.
         size: bytes that it keeps in memory while it waits.
         is_own: whether it is the relay's own, of which there are few: it is never turned away.
+        is_urgent: whether it is a message of FLASH or above: nothing of less shares its transaction.
     """
 
+    is_urgent: bool = False
     precedence: int = Precedence.OVERRIDE
     size: int = 0
     is_own: bool = False
@@ -186,6 +192,7 @@ class Writer:
         group: int = GROUP,
         recorder: Recorder | None = None,
         metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; nothing is written before `start`.
 
@@ -196,7 +203,9 @@ class Writer:
             group: operations in one transaction.
             recorder: writes the log; without one, as in some tests, nothing is recorded.
             metrics: where it counts.
+            clock: seconds that never go back.
         """
+        self._clock = clock
         self._database = database
         self._recorder = recorder
         self._metrics = metrics or Metrics()
@@ -204,6 +213,7 @@ class Writer:
         self._max_waiting_bytes = max_waiting_bytes
         self._group = group
         self._lanes = Lanes()
+        self._alert = -ALERT
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -267,7 +277,10 @@ class Writer:
         full = len(lanes) >= self._max_waiting * share or (too_much and lanes)
         if full and not operation.is_own:
             raise BusyError(hint="wait a second and send it again")
-        lanes.add(Waiting(operation, done, time.monotonic()))
+        now = self._clock()
+        lanes.add(Waiting(operation, done, now))
+        if operation.is_urgent:
+            self._alert = now
         self._news.set()
 
     async def _run(self) -> None:
@@ -276,7 +289,7 @@ class Writer:
                 await self._news.wait()
                 self._news.clear()
                 while self._lanes:
-                    await self._write(self._lanes.take(self._group))
+                    await self._write(self._lanes.take(self._size()))
                 if self._stopping:
                     return
         finally:
@@ -284,8 +297,14 @@ class Writer:
             while self._lanes:
                 _fail(self._lanes.take(self._group), None)
 
+    def _size(self) -> int:
+        """Return how many operations a group may have now."""
+        # Whoever sends one FLASH sends another, and then waits for a few of the others only.
+        is_calm = self._clock() - self._alert >= ALERT
+        return self._group if is_calm else min(self._group, SMALL_GROUP)
+
     async def _write(self, group: list[Waiting]) -> None:
-        began = time.monotonic()
+        began = self._clock()
         try:
             applied = await self._commit(group)
         except LiaisonError as e:
@@ -314,7 +333,7 @@ class Writer:
                 waiting.done(outcome)
             except Exception as e:  # noqa: BLE001 - told as below; the others still get theirs
                 _told_nobody(e)
-        done = time.monotonic()
+        done = self._clock()
         self._metrics.group(done - began, waits(group, done))
 
     async def _commit(self, group: list[Waiting]) -> _Applied:

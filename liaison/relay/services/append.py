@@ -9,6 +9,7 @@ from liaison.envelope.header import Header
 from liaison.errors import LiaisonError
 from liaison.mls import peek
 from liaison.mls.framing import ContentType, WireFormat
+from liaison.model import Precedence
 from liaison.policy.evaluate import Released
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import MessageInvalidError
@@ -32,6 +33,7 @@ class Append(Operation[frames.Accepted]):
     header: Header
     digest: bytes
     precedence: int
+    is_urgent: bool
     size: int
     released: tuple[Released, ...] | LiaisonError = ()
     """Who has signed the release, or why the signatures do not hold."""
@@ -72,5 +74,6 @@ def read(caller: DeviceCaller, send: frames.Send, appends: Appends) -> Append:
         header=header,
         digest=hashlib.sha256(send.payload).digest(),
         precedence=header.action,
+        is_urgent=header.action >= Precedence.FLASH,
         size=len(send.payload),
     )

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from liaison.errors import ConflictError, LiaisonError, UnavailableError
 from liaison.model import Precedence
 from liaison.relay import log
+from liaison.relay import writer as writers
 from liaison.relay.writer import Batch, Operation, Work, Writer
 from liaison.storage.engine import Database
 from liaison.storage.quick import insert_rows
@@ -29,6 +30,7 @@ class Note(Operation[str]):
     name: str
     failure: Exception | None = None
     precedence: int = Precedence.ROUTINE
+    is_urgent: bool = False
     size: int = 10
     log: list[str] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -327,6 +329,51 @@ async def test_a_flash_waits_for_one_group_at_most(database: Database) -> None:
 
     written = [line for line in log if line.startswith("written")]
     assert written[:3] == ["written n0", "written n1", "written nz"]
+
+
+async def test_nothing_of_less_shares_the_transaction_of_an_urgent_message(
+    database: Database,
+) -> None:
+    writer = Writer(database)
+    handler = Many()
+    await writer.start()
+
+    await asyncio.gather(
+        *(writer.submit(BatchedNote(f"n{i}", handler=handler)) for i in range(3)),
+        writer.submit(BatchedNote("own", precedence=Precedence.OVERRIDE, handler=handler)),
+        writer.submit(
+            BatchedNote("flash", precedence=Precedence.FLASH, is_urgent=True, handler=handler)
+        ),
+    )
+    await writer.stop()
+
+    # The relay's own is as urgent; the others wait for no more than these.
+    assert handler.sizes == [2, 3]
+
+
+async def test_groups_are_small_for_a_while_after_an_urgent_message(
+    database: Database,
+) -> None:
+    now = 1_000.0
+    writer = Writer(database, clock=lambda: now)
+    handler = Many()
+    await writer.start()
+
+    async def flood(name: str) -> None:
+        many = range(writers.SMALL_GROUP + 1)
+        await asyncio.gather(
+            *(writer.submit(BatchedNote(f"{name}{i}", handler=handler)) for i in many)
+        )
+
+    await flood("before")
+    await writer.submit(Note("flash", precedence=Precedence.FLASH, is_urgent=True))
+    await flood("meanwhile")
+    now += writers.ALERT
+    await flood("after")
+    await writer.stop()
+
+    small = writers.SMALL_GROUP
+    assert handler.sizes == [small + 1, small, 1, small + 1]
 
 
 async def test_a_full_queue_is_unavailable_and_says_when_to_come_back(writer: Writer) -> None:
