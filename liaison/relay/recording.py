@@ -30,6 +30,7 @@ from liaison.tlog import commitment, entries, sealing, sequencer
 from liaison.tlog.commitment import Value
 from liaison.tlog.entries import PolicyRef
 from liaison.tlog.fields import EntryType
+from liaison.tlog.sealing import Form
 from liaison.tlog.sequencer import State
 from liaison.values import dataclass
 
@@ -62,6 +63,7 @@ class Draft(NamedTuple):
         audience: codes of the parties that may be shown what opens the entry; None for every
             party of the agreement.
         mark: 32 bytes by which the relay finds the entry, such as a certificate's SHA-256.
+        form: what the entry has in common with others; then `fields` are those alone that differ.
     """
 
     log: str | None
@@ -76,6 +78,7 @@ class Draft(NamedTuple):
     period: int | None = None
     audience: tuple[str, ...] | None = None
     mark: bytes | None = None
+    form: Form | None = None
 
 
 def origin_of(relay: str, agreement: str | None, generation: int = 1) -> str:
@@ -374,6 +377,7 @@ def _seal(origin: str, draft: Draft, time: int, rng: RNG) -> tuple[bytes, bytes]
         time,
         draft.fields,
         rng,
+        form=draft.form,
         channel=None if draft.channel is None else _pseudonym(origin, draft.channel.value),
         seq=draft.seq,
         epoch=draft.epoch,

@@ -6,7 +6,7 @@ addressee, label or member can stand in the log than those that the members know
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -35,40 +35,37 @@ def type_of(header: Header) -> EntryType:
     return EntryType.RECEIPT if header.kind is Kind.RECEIPT else EntryType.ACCEPTED
 
 
-def message(
-    sender: DeviceId | None, header: Header, digest: bytes, like: Mapping[str, Value] | None = None
-) -> Fields:
+def message(sender: DeviceId | None, header: Header, digest: bytes) -> Fields:
     """Return the fields of a message, or of one that is a receipt.
 
     Args:
         sender: the device; None where it is not known.
         header: of the message.
         digest: SHA-256 of its ciphertext.
-        like: the fields of an earlier one by the same sender, whose header is `alike`.
     """
-    if like is not None:
-        own: Fields = {
-            "message": str(header.message_id),
-            "digest": to_base64(digest),
-            "dtg": header.dtg,
-        }
-        return {**like, **own}
     reply = header.in_reply_to
     party, name = (None, None) if sender is None else _names(sender)
     return {
         "party": party,
         "sender": name,
-        "message": str(header.message_id),
-        "digest": to_base64(digest),
         "kind": _KINDS[header.kind],
         "action": _LEVELS[header.action],
         "info": _LEVELS[header.info],
-        "dtg": header.dtg,
         "to": tuple(map(str, header.to)) if header.to else _NONE,
         "copy": tuple(map(str, header.copy)) if header.copy else _NONE,
         "label": compact(header.label),
         "reply": None if reply is None else str(reply),
+        **own(header, digest),
     }
+
+
+OWN: Final = ("message", "digest", "dtg")
+"""Fields in which messages of one sender differ whose headers are `alike`."""
+
+
+def own(header: Header, digest: bytes) -> Fields:
+    """Return those fields of a message that are `OWN`."""
+    return {"message": str(header.message_id), "digest": to_base64(digest), "dtg": header.dtg}
 
 
 def commit(

@@ -379,20 +379,17 @@ def _item(facts: _Facts, seat: Seat, op: Append, seq: int) -> Item:
 
 
 def _draft(seat: Seat, op: Append, item: Item) -> Draft:
-    header = op.header
-    draft = entries.message(
+    header, sender = op.header, op.caller.id
+    return entries.message(
         seat.place,
-        op.caller.id,
+        sender,
         header,
         seq=item.seq,
         epoch=item.epoch,
         size=item.size,
         digest=item.digest,
-        like=seat.told.get(header.alike),
+        form=seat.form(sender, header),
     )
-    if header.alike is not None:
-        seat.tell(header.alike, draft.fields)
-    return draft
 
 
 def _follow(facts: _Facts, member: MemberRow, item: Item) -> None:

@@ -13,18 +13,19 @@ from collections.abc import Collection, Hashable, Mapping
 from dataclasses import field
 from typing import Final, TypeAlias
 
-from liaison.model import EndpointId
+from liaison.envelope.header import Header
+from liaison.model import DeviceId, EndpointId
 from liaison.policy.agreement import Agreement
-from liaison.relay.services.entries.channel import Place
+from liaison.relay.services.entries.channel import Place, form_of
 from liaison.relay.services.lives import Life
 from liaison.storage.channels import ChannelRow
 from liaison.storage.devices import Standing
 from liaison.storage.members import MemberRow
-from liaison.tlog.commitment import Value
+from liaison.tlog.sealing import Form
 from liaison.values import dataclass
 
 _KEPT: Final = 4_096
-_TOLD: Final = 8
+_FORMS: Final = 8
 """Shapes of headers for each."""
 
 Key: TypeAlias = tuple[int, bytes]
@@ -45,7 +46,7 @@ class Seat:
         standing: of the certificate.
         oldest_epoch: that the device may send in.
         keep_ms: for how long the channel's messages are kept; -1 before the first is accepted.
-        told: what the log was told of a message, by the likeness of its header.
+        forms: of what the log is told of messages, by the likeness of their headers.
         second: for which the next two hold.
         is_open: whether neither a newer agreement nor a removal has to come first.
         allowed: of which messages the judge has said so: the likeness of their headers, their
@@ -61,16 +62,20 @@ class Seat:
     standing: Standing
     oldest_epoch: int
     keep_ms: int = -1
-    told: dict[object, Mapping[str, Value]] = field(default_factory=dict)
+    forms: dict[object, Form] = field(default_factory=dict)
     second: int = -1
     is_open: bool = False
     allowed: set[tuple[object, int, int]] = field(default_factory=set)
 
-    def tell(self, alike: object, fields: Mapping[str, Value]) -> None:
-        """Keep what the log was told of a message, for others that are alike."""
-        if len(self.told) >= _TOLD:
-            self.told.clear()
-        self.told[alike] = fields
+    def form(self, sender: DeviceId, header: Header) -> Form | None:
+        """Return what the log is told of all messages with headers like this one, if it has a like."""
+        alike = header.alike
+        found = self.forms.get(alike)
+        if found is None and alike is not None:
+            if len(self.forms) >= _FORMS:
+                self.forms.clear()
+            found = self.forms[alike] = form_of(sender, header)
+        return found
 
 
 class Seats:

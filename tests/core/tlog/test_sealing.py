@@ -63,6 +63,68 @@ def test_in_one_step_every_entry_is_what_it_is_in_two(
     both_ways(type_, data.draw(st.integers(0, 2**48)), fields, shown, secret)
 
 
+@given(data=st.data(), type_=st.sampled_from(EntryType), secret=st.binary(min_size=32, max_size=32))
+def test_with_what_entries_have_in_common_made_ready_each_is_what_it_is_without(
+    data: st.DataObject, type_: EntryType, secret: bytes
+) -> None:
+    schema = SCHEMAS[type_]
+    optional = {name: st.none() | VALUES[kind] for name, kind in schema.sealed.items()}
+    common = data.draw(st.fixed_dictionaries({}, optional=optional))
+    varying = sorted(data.draw(st.sets(st.sampled_from(sorted(schema.sealed)))))
+    values = st.fixed_dictionaries({name: VALUES[schema.sealed[name]] for name in varying})
+    form = sealing.Form(type_, {**common, **data.draw(values)}, varying)
+    shown = {
+        name: {"channel": bytes(16), "policy": PolicyRef(1, bytes(32))}.get(name, 256)
+        for name in schema.required
+    }
+
+    for own in data.draw(st.lists(values, min_size=1, max_size=3)):
+        plain = sealing.write(type_, 5, {**common, **own}, lambda _: secret, **shown)
+        assert sealing.write(type_, 5, own, lambda _: secret, form=form, **shown) == plain
+
+
+ONE = {"act": "came", "party": "nor", "subject": "nor/desk"}
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"act": None},
+        {"act": 1},
+        {"act": "\ud800"},
+        {"subject": "a"},
+        {"act": "a", "party": "deu"},
+    ],
+)
+def test_what_differs_is_exactly_what_was_said_to_differ(own: Any) -> None:
+    form = sealing.Form(EntryType.ADMIN, ONE, ["act"])
+
+    with pytest.raises(EntryError):
+        sealing.write(EntryType.ADMIN, 5, own, bytes, form=form)
+
+
+def test_what_differs_has_a_value_in_each_entry() -> None:
+    with pytest.raises(EntryError):
+        sealing.Form(EntryType.ADMIN, ONE, ["digest"])
+
+
+def test_a_form_is_of_one_type_of_entry() -> None:
+    form = sealing.Form(EntryType.ADMIN, ONE, ["act"])
+
+    with pytest.raises(EntryError):
+        sealing.write(EntryType.KEY, 5, {"act": "left"}, bytes, form=form)
+
+
+def test_a_value_that_differs_is_not_longer_than_a_value_may_be() -> None:
+    form = sealing.Form(EntryType.ADMIN, ONE, ["act"])
+
+    with pytest.raises(EntryError):
+        sealing.write(EntryType.ADMIN, 5, {"act": "a" * MAX_VALUE_BYTES}, bytes, form=form)
+    with pytest.raises(EntryError):
+        sealing.Form(EntryType.ADMIN, {**ONE, "party": "a" * MAX_VALUE_BYTES}, ["act"])
+
+
 @given(
     type_=st.sampled_from(EntryType),
     names=st.sets(st.sampled_from(sorted(OPEN))),

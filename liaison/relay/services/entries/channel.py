@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from liaison.envelope.header import Header
@@ -12,6 +12,7 @@ from liaison.relay.recording import Draft
 from liaison.tlog.commitment import Value
 from liaison.tlog.entries import PolicyRef
 from liaison.tlog.fields import EntryType
+from liaison.tlog.sealing import Form
 from liaison.trust import log_items
 from liaison.values import dataclass
 
@@ -50,6 +51,17 @@ _policy = lru_cache(maxsize=256)(PolicyRef)
 # --- items ------------------------------------------------------------------------------
 
 
+def form_of(sender: DeviceId, header: Header) -> Form:
+    """Return what the entries of messages have in common whose headers are `alike`.
+
+    Args:
+        sender: of all of them.
+        header: of one.
+    """
+    fields = log_items.message(sender, header, bytes(32))
+    return Form(log_items.type_of(header), fields, log_items.OWN)
+
+
 def message(
     place: Place,
     sender: DeviceId,
@@ -59,7 +71,7 @@ def message(
     epoch: int,
     size: int,
     digest: bytes,
-    like: Mapping[str, Value] | None = None,
+    form: Form | None = None,
 ) -> Draft:
     """A message was accepted, or one that is a receipt.
 
@@ -71,11 +83,17 @@ def message(
         epoch: of the group when it was made.
         size: in bytes.
         digest: SHA-256 of its ciphertext.
-        like: what an earlier message by the same sender has in its fields, with a header that is
-            alike.
+        form: what it has in common with others by the same sender.
     """
-    fields = log_items.message(sender, header, digest, like)
-    return _item(place, log_items.type_of(header), fields, seq=seq, epoch=epoch, size=size)
+    if form is None:
+        fields = log_items.message(sender, header, digest)
+        return _item(place, log_items.type_of(header), fields, seq=seq, epoch=epoch, size=size)
+    agreement = place.agreement
+    # In the order of its fields: there is one for each message.
+    return Draft(
+        agreement.agreement_id, form.type, log_items.own(header, digest), place.channel, place.key,
+        seq, epoch, policy_of(agreement), size, None, place.audience, None, form,
+    )  # fmt: skip
 
 
 def commit(
