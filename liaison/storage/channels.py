@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.padding import padded
-from liaison.storage.quick import ForEach, Question, Quick, postgres
+from liaison.storage.quick import ForEach, Question, Quick, postgres, written
 from liaison.storage.tables import agreements, channels, groups, removals
 from liaison.values import dataclass
 
@@ -168,6 +168,8 @@ async def set_heads(
             when it is written, at the latest before the commit.
     """
     if versions is None or postgres(tx) is None:
+        # Whoever remembers channels does not hear of it.
+        written(tx)
         await _SET_HEAD.change(tx, sorted(heads.items()))
         return
     # In the order of keys, as `lock` locks them: two nodes never wait in a circle.

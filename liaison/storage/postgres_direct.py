@@ -8,7 +8,9 @@ is handed to asyncpg as it is, which keeps prepared statements by connection, an
   table that it is for;
 - a transaction begins together with the locks that it takes first, and not before there is something
   to hold: in READ COMMITTED a statement that only reads sees one moment, within a transaction or not;
-- where all that is written goes out in one statement at the end, that statement is the transaction.
+- where all that is written goes out in one statement at the end, that statement is the transaction;
+- what is remembered from earlier transactions need not be asked for again, where that statement compares it
+  (`liaison.storage.relied`).
 
 Whatever SQLAlchemy itself runs on such a connection is in the same transaction and sees what was written.
 """
@@ -50,8 +52,14 @@ REPLAN_AT_LATEST: Final = 10.0
 """Seconds after which it has, however few transactions there were: whoever writes little waits seldom."""
 CROWDED: Final = 10.0
 """Seconds for which a writer that was overtaken locks before it reads: others are at the same rows."""
+DOUBTED: Final = 10.0
+"""Seconds for which a writer reads again, after what it remembered was not so any more."""
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_TAKEN: Final = "23505"
+"""The SQLSTATE of a key that is taken."""
+_XID: Final = 0xFFFF_FFFF
+"""The part of a transaction's number that rows tell of who has written them (`xmin`)."""
 
 
 class DirectCursor(AsyncAdapt_asyncpg_cursor):
@@ -61,17 +69,34 @@ class DirectCursor(AsyncAdapt_asyncpg_cursor):
 
     async def _prepare_and_execute(self, operation: Any, parameters: Any) -> None:
         await self._adapt_connection.flush()  # type: ignore[attr-defined]  # a DirectConnection
+        if not operation.startswith("SELECT"):
+            self._adapt_connection.written += 1  # type: ignore[attr-defined]  # as above
         await super()._prepare_and_execute(operation, parameters)  # type: ignore[no-untyped-call]
 
     async def _executemany(self, operation: Any, seq_of_parameters: Any) -> Any:
         await self._adapt_connection.flush()  # type: ignore[attr-defined]  # as above
+        self._adapt_connection.written += 1  # type: ignore[attr-defined]  # as above
         return await super()._executemany(operation, seq_of_parameters)  # type: ignore[no-untyped-call]
 
 
 class DirectConnection(AsyncAdapt_asyncpg_connection):
-    """A connection as SQLAlchemy's async engines want it."""
+    """A connection as SQLAlchemy's async engines want it.
 
-    __slots__ = ("_crowded", "_pooled", "_replanning", "_waiting")
+    Attributes:
+        written: counts what this connection has written that may change what is remembered.
+        version: `xmin` of the rows that the last transaction has written by what waited.
+    """
+
+    __slots__ = (
+        "_crowded",
+        "_doubted",
+        "_pooled",
+        "_relying",
+        "_replanning",
+        "_waiting",
+        "version",
+        "written",
+    )
     _cursor_cls = DirectCursor
 
     def __init__(self, *args: Any, pooled: bool = False, **options: Any) -> None:
@@ -87,6 +112,10 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         self._replanning = Replanning()
         self._pooled = pooled
         self._crowded = -math.inf
+        self._doubted = -math.inf
+        self._relying = False
+        self.written = 0
+        self.version = 0
 
     @property
     def is_closed(self) -> bool:
@@ -107,6 +136,28 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
     def is_crowded(self) -> bool:
         """Whether others write the same rows, so that it is quicker to lock them before they are read."""
         return self._pooled or time.monotonic() - self._crowded < CROWDED
+
+    @property
+    def mark(self) -> tuple[object, int] | None:
+        """What stays the same as long as this connection writes messages and what follows from them alone.
+
+        None where nothing may be relied on that was not read in this transaction. It tells nothing of what
+        others write: whatever is relied on has to be compared by the statement that writes. And it holds for
+        this connection only: a server that was restarted, or is another one since, may have lost what was
+        written, and give its numbers to other transactions.
+        """
+        now = time.monotonic()
+        if not self.is_fresh or self.is_crowded or now - self._doubted < DOUBTED:
+            return None
+        return self, self.written
+
+    def rely(self) -> None:
+        """Say that what waits from here on is judged by what is remembered.
+
+        Where it turns out to be wrong, or a key is taken that would have been looked for, the transaction was
+        overtaken, and everything is forgotten.
+        """
+        self._relying = True
 
     def writes(self, table: str) -> bool:
         """Whether something for a table waits to be written."""
@@ -144,6 +195,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         """
         if self._touches(tables):
             await self.flush()
+        self.written += 1
         try:
             await self._begun()
             driver: Any = self._connection
@@ -152,7 +204,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
             raise self._told(error) from error
         return int(status.rpartition(" ")[2])
 
-    async def mark(self, words: str) -> None:
+    async def part(self, words: str) -> None:
         """Set, give up or go back to a savepoint, which what waits to be written stands before.
 
         Raises:
@@ -160,6 +212,8 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
             OvertakenError: see `flush`.
         """
         await self.flush()
+        # What is written in a part of a transaction has that part's number.
+        self.written += 1
         try:
             await self._begun()
             driver: Any = self._connection
@@ -234,7 +288,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         Raises:
             DBAPIError: the connection is lost, and with it what was written.
         """
-        self._waiting.clear()
+        self.forget()
         driver: Any = self._connection
         if self._transaction is None and driver.is_in_transaction():
             # Whatever has begun it: the next one must not find itself within it.
@@ -249,6 +303,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
     def forget(self) -> None:
         """Leave out what waits."""
         self._waiting.clear()
+        self._relying = False
 
     def commit(self) -> None:
         """Make what was written durable."""
@@ -258,7 +313,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
 
     def rollback(self) -> None:
         """Undo what was written."""
-        self._waiting.clear()
+        self.forget()
         super().rollback()  # type: ignore[no-untyped-call]
 
     def _touches(self, tables: frozenset[str]) -> bool:
@@ -266,16 +321,28 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
 
     async def _write(self) -> None:
         waiting, self._waiting = self._waiting, []
+        relying, self._relying = self._relying, False
         words = one_statement(tuple((one.words, one.rows is None) for one in waiting))
         values = [value for one in waiting for value in one.values]
         values += [one.rows for one in waiting if one.rows is not None]
         try:
-            await self._fetch(words, values)
+            ((_, number),) = await self._fetch(words, values)
         except DBAPIError as error:
-            if failures.code_of(error) != OVERTAKEN:
+            code = failures.code_of(error)
+            if code != OVERTAKEN and not (relying and code == _TAKEN):
                 raise
-            self._crowded = time.monotonic()
+            if relying:
+                self._mistaken(code)
+            else:
+                self._crowded = time.monotonic()
             raise OvertakenError("what was read is not there any more") from error
+        self.version = number & _XID
+
+    def _mistaken(self, code: str) -> None:
+        self.written += 1
+        if code == OVERTAKEN:
+            # Others write here too, and may do so again. A message that comes twice is nothing of the kind.
+            self._doubted = time.monotonic()
 
     async def _fetch(self, words: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
         try:

@@ -84,11 +84,30 @@ def _pooled(tx: AsyncConnection) -> object:
 async def mark(tx: AsyncConnection) -> Hashable:
     """Return what stays the same as long as nothing but `PASSING` columns and other tables were written.
 
-    Only on SQLite, where one connection writes: past SQLAlchemy such things alone, and what it writes
-    otherwise is counted. Elsewhere None: others write too.
+    Past SQLAlchemy such things alone are written, and what it writes is counted. On SQLite the mark tells of
+    others too. On PostgreSQL it does not, and what is relied on has to be compared (`compares`); it is None
+    where something was written in this transaction, or where others were found to write the same.
     """
     database = direct(tx)
-    return None if database is None else await database.mark()
+    return _other(tx).mark if database is None else await database.mark()
+
+
+def compares(tx: AsyncConnection) -> bool:
+    """Whether what is remembered has to be compared by the statement that writes: on PostgreSQL."""
+    return direct(tx) is None
+
+
+def written(tx: AsyncConnection) -> None:
+    """Count something past SQLAlchemy that may change what is remembered."""
+    database = postgres(tx)
+    if database is not None:
+        database.written += 1
+
+
+def version(tx: AsyncConnection) -> int:
+    """Return, after a commit, which version the rows have that it wrote by what waited; 0 on SQLite."""
+    database = postgres(tx)
+    return 0 if database is None else database.version
 
 
 PASSING: Final[Mapping[str, frozenset[str]]] = {
@@ -103,7 +122,7 @@ PASSING: Final[Mapping[str, frozenset[str]]] = {
 
 
 def _check_passing(statement: Executable) -> None:
-    """Check that `mark` may leave a statement past SQLAlchemy out."""
+    """Check that `mark` may leave a statement past SQLAlchemy out, on both databases."""
     name = getattr(getattr(statement, "table", None), "name", "")
     if not isinstance(statement, UpdateBase) or name not in PASSING:
         return
@@ -142,7 +161,7 @@ class Savepoint:
         if self._sqlite is not None:
             await self._sqlite.run(words, ())
         elif self._postgres is not None:
-            await self._postgres.mark(words)
+            await self._postgres.part(words)
 
 
 class Quick:
@@ -252,8 +271,45 @@ class ForEach:
     def _arrays(self, tx: AsyncConnection) -> Words:
         if self._words is None:
             source = _unnested(self._columns)
-            self._words = Words.of(self._make(lambda name: source.c[name]), tx)
+            statement = self._make(lambda name: source.c[name])
+            _check_passing(statement)
+            self._words = Words.of(statement, tx)
         return self._words
+
+
+class Still:
+    """Something that has to be so of many rows when what waits is written; on PostgreSQL.
+
+    Args:
+        make: makes the question that finds a row where it is so, given what stands for a value of each row.
+        columns: by the names of the values, columns whose types they have.
+    """
+
+    def __init__(
+        self, make: Callable[[Callable[[str], Any]], Executable], **columns: Column[Any]
+    ) -> None:
+        self._make = make
+        self._columns = columns
+        self._words: Words | None = None
+
+    async def check(self, tx: AsyncConnection, rows: Sequence[Sequence[Any]]) -> None:
+        """Have it compared, before anything is written.
+
+        Args:
+            tx: nothing was written in it.
+            rows: values, each row once, in the order of the names.
+
+        Raises:
+            OvertakenError: it is not so of one of them; said when it is written.
+        """
+        if not rows:
+            return
+        if self._words is None:
+            source = _unnested(self._columns)
+            self._words = Words.of(self._make(lambda name: source.c[name]), tx)
+        # Of no table: what is written by the same statement is no concern of what it reads.
+        write = self._words.write(rows, len(rows))._replace(tables=frozenset())
+        await _other(tx).later(write)
 
 
 class ByKeys:
@@ -391,6 +447,7 @@ def _insert(table: Table, tx: AsyncConnection) -> Words:
         source = _unnested({column.name: column for column in table.columns})
         names = [column.name for column in table.columns]
         statement = insert(table).from_select(names, select(*source.c), include_defaults=False)
+        _check_passing(statement)
         found = _INSERTS[table.name] = Words.of(statement, tx)
     return found
 

@@ -19,7 +19,7 @@ class Write(NamedTuple):
         words: in PostgreSQL's language.
         values: of its parameters.
         tables: names of those that it reads or writes.
-        rows: how many rows it has to change; None for as many as there are.
+        rows: how many rows it has to change, or to find where it only reads; None for as many as there are.
     """
 
     words: str
@@ -44,6 +44,8 @@ def _parameters(words: str) -> int:
 def one_statement(writes: tuple[tuple[str, bool], ...]) -> str:
     """Return one statement for several, which fails with `OVERTAKEN` where a count is wrong.
 
+    It answers with one row: something that has no meaning, and the number of its transaction.
+
     It fails in the database, for it may be a transaction by itself. PostgreSQL runs what is counted first,
     in this order: whoever was overtaken hears of that, and not of a key that is taken.
 
@@ -53,9 +55,10 @@ def one_statement(writes: tuple[tuple[str, bool], ...]) -> str:
     """
     parts, counted, before = [], [], 0
     for at, (words, free) in enumerate(writes):
-        parts.append(f"w{at} AS ({renumbered(words, before)}{'' if free else ' RETURNING 1'})")
+        is_done = free or words.startswith("SELECT")
+        parts.append(f"w{at} AS ({renumbered(words, before)}{'' if is_done else ' RETURNING 1'})")
         counted += [] if free else [f"(SELECT count(*) FROM w{at})"]  # noqa: S608 - names of ours
         before += _parameters(words)
     right = " AND ".join(f"{count} = ${before + at}" for at, count in enumerate(counted, 1))
     check = f"1 / CASE WHEN {right} THEN 1 ELSE 0 END" if counted else "1"
-    return f"WITH {', '.join(parts)} SELECT {check}"
+    return f"WITH {', '.join(parts)} SELECT {check}, txid_current()"

@@ -173,6 +173,7 @@ def pooled(database_url: str) -> str:
 async def test_behind_a_pooler_nothing_is_prepared_for_later(kept: Database, pooled: str) -> None:
     behind = Database.open(pooled)
     async with behind.write() as tx:
+        assert await quick.mark(tx) is None
         await _SET.change(tx, [("a", 2)])
         await tx.execute(update(meta).where(meta.c.name == "b").values(value=2))
         await _SET.change(tx, [("c", 2)])

@@ -12,6 +12,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import partial
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from liaison.envelope.header import Header
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId, EndpointId, Seq
@@ -34,6 +36,7 @@ from liaison.relay.services.errors import (
     UnknownChannelError,
 )
 from liaison.relay.services.fullness import Fullness
+from liaison.relay.services.heads import Head, Heads, Relied
 from liaison.relay.services.judging import Judge, Remembering
 from liaison.relay.services.lives import Life
 from liaison.relay.services.registry import check_standing
@@ -41,7 +44,7 @@ from liaison.relay.services.releases import SentReleases
 from liaison.relay.services.seats import Key, Seat, Seats
 from liaison.relay.services.sequence import Sequencer
 from liaison.relay.writer import Batch, Work
-from liaison.storage import agreements, channels, devices, items, members, progress
+from liaison.storage import agreements, channels, devices, items, members, progress, quick
 from liaison.storage.channels import ChannelRow
 from liaison.storage.devices import Standing
 from liaison.storage.items import Ident, Item, Sent, Stored
@@ -66,6 +69,8 @@ class _Facts:
         standing: of the certificates, by key.
         seats: those that are known before; with what was found out about them since, all of them.
         read: what seats are made of that are not; None where all are.
+        mark: what seats are kept under.
+        relied: the heads that were not read, but are to be compared; None where nothing is.
     """
 
     heads: dict[int, int]
@@ -75,7 +80,10 @@ class _Facts:
     now_ms: int
     seats: dict[Key, Seat]
     read: _Read | None
+    mark: Hashable = None
+    relied: Mapping[int, Head] | None = None
     begun: set[Key] = field(default_factory=set)
+    repeating: set[int] = field(default_factory=set)
     cursors: dict[int, Reached] = field(default_factory=dict)
     seen: dict[int, int] = field(default_factory=dict)
     new: list[Item] = field(default_factory=list)
@@ -116,6 +124,7 @@ class Appends(Batch[Append, frames.Accepted]):
     fullness: Fullness
     audiences: Audiences = field(default_factory=Audiences)
     seats: Seats = field(default_factory=Seats)
+    heads: Heads = field(default_factory=Heads)
 
     def __post_init__(self) -> None:
         """Ask the judge once where many messages ask the same."""
@@ -125,42 +134,80 @@ class Appends(Batch[Append, frames.Accepted]):
         self, work: Work, operations: Sequence[Append]
     ) -> Sequence[frames.Accepted | LiaisonError]:
         """Return for each message what its sender is told."""
-        facts = await self._facts(work, operations)
-        answers = [self._one(facts, operation) for operation in operations]
+        # One for each device and channel; most messages of a batch have theirs in common.
+        asked = {(op.caller.certificate, op.send.channel.value): op for op in operations}
+        now = await mark(work.tx)
+        facts = await self._recall(work.tx, operations, asked, now)
+        answers = [] if facts is None else [self._one(facts, op) for op in operations]
+        if facts is None or (facts.relied is not None and any(map(_is_refusal, answers))):
+            # What is compared is compared with what is written: nobody is refused by it.
+            facts = await self._read(work, operations, asked, now)
+            answers = [self._one(facts, op) for op in operations]
         if facts.new:
-            await self.sequencer.append(work, facts.new)
-            work.after_commit(partial(self.fullness.accepted, facts.new))
-            work.record(*facts.drafts)
-            heads = {item.channel: item.seq for item in facts.new}
-            versions = {} if facts.read is None else facts.read.versions
-            await channels.set_heads(work.tx, heads, versions)
-            await progress.move_cursors(work.tx, facts.cursors)
+            await self._write(work, facts)
+        if facts.repeating:
+            self.heads.repeated(facts.repeating, facts.now_ms)
         await devices.saw_state_versions(work.tx, facts.seen)
         return answers
 
-    async def _facts(self, work: Work, operations: Sequence[Append]) -> _Facts:
+    async def _write(self, work: Work, facts: _Facts) -> None:
         tx = work.tx
-        # One for each device and channel; most messages of a batch have theirs in common.
-        asked = {(op.caller.certificate, op.send.channel.value): op for op in operations}
-        sent = {
-            (op.send.channel.value, op.caller.key, op.send.message_id.value) for op in operations
-        }
-        now = await mark(tx)
+        versions = {} if facts.read is None else facts.read.versions
+        if facts.relied is not None:
+            unchanged = Relied.of(facts.relied, facts.seats)
+            versions = unchanged.versions
+            await unchanged.compare(tx)
+        await self.sequencer.append(work, facts.new)
+        work.after_commit(partial(self.fullness.accepted, facts.new))
+        work.record(*facts.drafts)
+        heads = {item.channel: item.seq for item in facts.new}
+        await channels.set_heads(tx, heads, versions)
+        await progress.move_cursors(tx, facts.cursors)
+        if quick.compares(tx):
+            work.after_commit(partial(self._moved, tx, facts, heads))
+
+    def _moved(self, tx: AsyncConnection, facts: _Facts, heads: Mapping[int, int]) -> None:
+        version = quick.version(tx)
+        moved = {key: Head(seq, version, facts.now_ms) for key, seq in heads.items()}
+        self.heads.move(facts.mark, moved)
+
+    async def _recall(
+        self,
+        tx: AsyncConnection,
+        operations: Sequence[Append],
+        asked: Mapping[Key, Append],
+        now: Hashable,
+    ) -> _Facts | None:
+        """Return what is remembered of all of them, if that is enough."""
         known = self.seats.recall(now, asked.keys())
         if known is None:
-            return await self._read(work, operations, asked, sent, now)
+            return None
         rows = {seat.row.id: seat.row for seat in known.values()}
-        heads, stored = await together(
-            tx, channels.heads_of([row.key for row in rows.values()]), items.stored_as(tx, sent)
-        )
+        now_ms, relied_on = self.clock(), None
+        heads: dict[int, int]
+        stored: dict[Ident, Stored | Item]
+        if quick.compares(tx):
+            relied_on = self.heads.recall(now, (row.key for row in rows.values()), now_ms)
+            is_new = self.heads.is_new({op.caller.key for op in operations}, now_ms)
+            if relied_on is None or not is_new or _is_any_released(operations):
+                return None
+            # Nothing is looked for: a message that is stored already spoils the statement that writes.
+            heads, stored = {key: head.seq for key, head in relied_on.items()}, {}
+        else:
+            keys = [row.key for row in rows.values()]
+            heads, stored = await together(
+                tx, channels.heads_of(keys), items.stored_as(tx, _idents(operations))
+            )
         return _Facts(
             heads=heads,
             stored=stored,
             standing={certificate: seat.standing for (certificate, _), seat in known.items()},
             releases=await SentReleases.find(tx, rows, _sent(operations)),
-            now_ms=self.clock(),
+            now_ms=now_ms,
             seats=known,
             read=None,
+            mark=now,
+            relied=relied_on,
         )
 
     async def _read(
@@ -168,10 +215,9 @@ class Appends(Batch[Append, frames.Accepted]):
         work: Work,
         operations: Sequence[Append],
         asked: Mapping[Key, Append],
-        sent: set[Sent],
         now: Hashable,
     ) -> _Facts:
-        tx = work.tx
+        tx, sent = work.tx, _idents(operations)
         ids = {id_ for _, id_ in asked}
         questions = (
             channels.with_ids(tx, ids),
@@ -182,8 +228,7 @@ class Appends(Batch[Append, frames.Accepted]):
         )
         # What is read after the lock on the channels stays true. Without it, what is read at once and
         # remembered of these very rows was true at one moment, and `set_heads` notices where that is over.
-        released = any(op.header.release is not None for op in operations)
-        held = await channels.hold(tx, ids, firmly=released)
+        held = await channels.hold(tx, ids, firmly=_is_any_released(operations))
         found = await together(tx, *questions)
         if not held and not self._remembers(found[0], found[1]):
             await channels.hold(tx, ids, firmly=True)
@@ -205,6 +250,7 @@ class Appends(Batch[Append, frames.Accepted]):
                 audiences=await self.audiences.find(work, rows.values()),
                 members=stays,
             ),
+            mark=now,
         )
         # Only then: what was read may be undone with the transaction.
         work.after_commit(partial(self.seats.keep, now, facts.seats))
@@ -230,6 +276,7 @@ class Appends(Batch[Append, frames.Accepted]):
         ident = (row.key, op.caller.key, send.message_id.value)
         known = facts.stored.get(ident)
         if known is not None:
+            facts.repeating.add(op.caller.key)
             return _again(op, known)
         if member is None:
             raise NotMemberError(f"{op.caller.id} is not a member of channel {send.channel}")
@@ -309,6 +356,18 @@ class Appends(Batch[Append, frames.Accepted]):
         row = seat.row
         if row.removals_pending or self.audiences.overstay(row, seat.audience, seat.life, now):
             raise RemovalPendingError(hint="commit the removal that the relay has proposed")
+
+
+def _is_refusal(answer: object) -> bool:
+    return isinstance(answer, LiaisonError)
+
+
+def _is_any_released(operations: Sequence[Append]) -> bool:
+    return any(op.header.release is not None for op in operations)
+
+
+def _idents(operations: Sequence[Append]) -> set[Sent]:
+    return {(op.send.channel.value, op.caller.key, op.send.message_id.value) for op in operations}
 
 
 def _sent(operations: Sequence[Append]) -> Iterator[tuple[ChannelId, DeviceCaller, Header]]:

@@ -1,10 +1,11 @@
 """What is known of a device in a channel: found out once for a group of messages, or for many groups.
 
-There is one writer of SQLite, and nearly all that it writes are messages and what follows from them, which
-changes nothing that messages are judged by. So what was read for one group is kept for the next until
-something else was written, by this process or another (`quick.mark` tells of both). Numbers that messages
-themselves change, a channel's last one and a device's cursor, are not among it. On PostgreSQL other nodes
-write, and everything is read each time.
+Nearly all that a writer writes are messages and what follows from them, which changes nothing that messages are
+judged by. So what was read for one group is kept for the next until something else was written (`quick.mark`).
+Numbers that messages themselves change, a channel's last one and a device's cursor, are not among it.
+
+There is one writer of SQLite, and the mark tells of everything that it or another process writes. On PostgreSQL it
+tells of this writer only: there the statement that writes compares what was relied on (`services.heads`).
 """
 
 from __future__ import annotations

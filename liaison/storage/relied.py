@@ -1,0 +1,60 @@
+"""What is remembered of earlier transactions and relied on: PostgreSQL compares it as it writes.
+
+Nothing is asked before. The statement that writes finds out whether what is remembered is still so, as of the
+moment at which it begins; where it is not, nothing of it stays (`liaison.storage.writes`). What such a
+comparison can't see, because it is written after that moment, comes with a change of the channels' rows, which
+the same statement swaps (`channels.set_heads`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import ColumnClause, Integer, literal_column, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.storage.quick import Still, postgres
+from liaison.storage.tables import agreement_changes, certificates, members
+
+_c, _m, _a = certificates.c, members.c, agreement_changes.c
+_IT_IS: ColumnClause[int] = literal_column("1", Integer())
+
+_UNREVOKED = Still(
+    lambda row: select(_IT_IS).where(_c.key == row("certificate"), _c.revoked_at.is_(None)),
+    certificate=_c.key,
+)
+_PRESENT = Still(
+    lambda row: select(_IT_IS).where(_m.key == row("stay"), _m.left_seq.is_(None)), stay=_m.key
+)
+_UNCHANGED = Still(
+    lambda row: select(_IT_IS).where(_a.id == row("agreement"), _a.changes == row("times")),
+    agreement=_a.id,
+    times=_a.changes,
+)
+
+
+async def rely(
+    tx: AsyncConnection,
+    *,
+    unrevoked: Collection[int],
+    present: Collection[int],
+    changes: Mapping[str, int],
+) -> None:
+    """Have it compared that nothing has changed, before anything that was judged by it is written.
+
+    Args:
+        tx: nothing was written in it, and something will be.
+        unrevoked: keys of certificates that no list has revoked.
+        present: keys of stays that last.
+        changes: how often agreements have changed.
+
+    Raises:
+        OvertakenError: something has changed; said when it is written.
+    """
+    database = postgres(tx)
+    if database is None:
+        raise LookupError("elsewhere nothing is compared")
+    database.rely()
+    await _UNREVOKED.check(tx, [(key,) for key in unrevoked])
+    await _PRESENT.check(tx, [(key,) for key in present])
+    await _UNCHANGED.check(tx, list(changes.items()))

@@ -1,0 +1,396 @@
+"""PostgreSQL: messages are judged by what is remembered, and written only where that is still so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from sqlalchemy import text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from liaison.crypto.secret import random_bytes
+from liaison.errors import LiaisonError
+from liaison.fanout import LocalBus
+from liaison.policy.lifecycle import Event
+from liaison.relay.recording import Recorder
+from liaison.relay.services import Services
+from liaison.relay.services.accepting import Appends
+from liaison.relay.services.append import read
+from liaison.relay.services.errors import (
+    AgreementSupersededError,
+    DeviceRevokedError,
+    NotMemberError,
+    RemovalPendingError,
+)
+from liaison.relay.services.heads import Head, Heads
+from liaison.relay.writer import Work, Writer
+from liaison.storage import agreements, channels, members, quick
+from liaison.storage.engine import Database
+from liaison.storage.tables import certificates
+from liaison.wire import frames
+from tests.relay.services.forum import Forum
+from tests.relay.services.harness import Actor, Relay
+from tests.support.databases import administer
+from tests.support.world import ED25519
+
+
+@pytest.fixture(autouse=True)
+def _only_postgresql(migrated: str) -> None:
+    if migrated.startswith("sqlite"):
+        pytest.skip("there everything is told by a mark: test_seats.py")
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Appends]:
+    """Who has read what messages are judged by."""
+    found: list[Appends] = []
+    reading = Appends._read
+
+    async def told(self: Appends, *args: Any) -> Any:
+        found.append(self)
+        return await reading(self, *args)
+
+    monkeypatch.setattr(Appends, "_read", told)
+    return found
+
+
+async def _known(*actors: Actor, node: Services | None = None) -> None:
+    """Let a node remember all that messages of these are judged by."""
+    for _ in range(2):
+        for actor in actors:
+            await _accept(actor, node)
+
+
+async def _accept(actor: Actor, node: Services | None = None) -> frames.Accepted:
+    return await (node or actor.relay.services).messages.accept(actor.caller, actor.message())
+
+
+@pytest.fixture
+async def second(nor: Actor) -> AsyncIterator[Services]:
+    """Another node: its own connections, writer, bus and memory."""
+    async for node in _node(nor.relay):
+        yield node
+
+
+async def _node(relay: Relay) -> AsyncIterator[Services]:
+    database = Database.open(relay.database.url.render_as_string(hide_password=False))
+    writer = Writer(database, recorder=Recorder("relay.example", relay.clock, random_bytes))
+    await writer.start()
+    yield Services.build(
+        database=database,
+        writer=writer,
+        bus=LocalBus(),
+        clock=relay.clock,
+        identity=relay.identity,
+        senders={ED25519: relay.key},
+    )
+    await writer.stop()
+    await database.close()
+
+
+async def test_a_message_of_whoever_is_known_is_one_statement_which_is_the_transaction(
+    nor: Actor, deu: Actor, reads: list[Appends]
+) -> None:
+    await _known(nor, deu)
+    asked: list[str] = []
+    reads.clear()
+    async with nor.relay.database.write() as tx:
+        driver: Any = _connection(tx).driver_connection
+    driver.add_query_logger(lambda one: asked.append(one.query))
+
+    answers = [await _accept(actor) for actor in (nor, deu, nor)]
+    # Loggers are called a moment later.
+    await asyncio.sleep(0)
+
+    first = answers[0].seq
+    assert [one.seq for one in answers] == [first, first + 1, first + 2]
+    assert not reads
+    assert [one.split()[0] for one in asked if not one.startswith("DISCARD")] == ["WITH"] * 3
+
+
+def _connection(tx: AsyncConnection) -> Any:
+    found = quick.postgres(tx)
+    assert found is not None
+    return found
+
+
+# --- what others change -----------------------------------------------------------------
+
+Change = Callable[[AsyncConnection, Actor], Awaitable[object]]
+
+
+async def _channel(tx: AsyncConnection, actor: Actor) -> channels.ChannelRow:
+    row = await channels.find(tx, actor.channel.value)
+    assert row is not None
+    return row
+
+
+async def _revoke(tx: AsyncConnection, actor: Actor) -> None:
+    which = certificates.c.key == actor.caller.certificate
+    await tx.execute(update(certificates).where(which).values(revoked_at=1))
+
+
+async def _pend(tx: AsyncConnection, actor: Actor) -> None:
+    await channels.change(tx, (await _channel(tx, actor)).key, removals_pending=1)
+
+
+async def _leave(tx: AsyncConnection, actor: Actor) -> None:
+    row = await _channel(tx, actor)
+    stay = await members.find(tx, row.key, actor.caller.key)
+    assert stay is not None
+    # Without a lock on the channel, which nothing in the relay does.
+    await members.leave(tx, row.key, stay.leaf, seq=row.head)
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [(_revoke, DeviceRevokedError), (_pend, RemovalPendingError), (_leave, NotMemberError)],
+)
+async def test_what_another_node_takes_away_is_gone_for_the_very_next_message(
+    nor: Actor, deu: Actor, second: Services, change: Change, refusal: type[LiaisonError]
+) -> None:
+    await _known(nor, deu, node=second)
+
+    async with nor.relay.database.write() as tx:
+        await change(tx, deu)
+
+    with pytest.raises(refusal):
+        await _accept(deu, second)
+
+
+async def _lock(tx: AsyncConnection, actor: Actor) -> None:
+    await channels.lock(tx, [actor.channel.value])
+
+
+async def _lock_agreement(tx: AsyncConnection, actor: Actor) -> None:
+    assert actor.agreement is not None
+    await channels.lock_agreement(tx, actor.agreement.agreement_id)
+
+
+async def _touch(tx: AsyncConnection, actor: Actor) -> None:
+    assert actor.agreement is not None
+    await agreements.lock(tx, actor.agreement.agreement_id)
+    await agreements.touch(tx, actor.agreement.agreement_id)
+
+
+@pytest.mark.parametrize("change", [_lock, _lock_agreement, _touch])
+async def test_where_another_node_may_have_changed_something_it_is_read_again(
+    deu: Actor, second: Services, reads: list[Appends], change: Change
+) -> None:
+    await _known(deu, node=second)
+    before = await _accept(deu, second)
+    reads.clear()
+
+    async with deu.relay.database.write() as tx:
+        await change(tx, deu)
+    after = await _accept(deu, second)
+
+    assert after.seq == before.seq + 1
+    assert len(reads) == 1
+
+
+async def test_what_is_no_longer_forbidden_is_accepted(
+    nor: Actor, deu: Actor, second: Services
+) -> None:
+    await _known(deu, node=second)
+    async with nor.relay.database.write() as tx:
+        await _pend(tx, deu)
+    with pytest.raises(RemovalPendingError):
+        await _accept(deu, second)
+
+    async with nor.relay.database.write() as tx:
+        await channels.change(tx, (await _channel(tx, nor)).key, removals_pending=0)
+
+    assert not (await _accept(deu, second)).duplicate
+
+
+async def test_who_has_judged_by_what_is_remembered_waits_for_a_change_and_judges_again(
+    nor: Actor, deu: Actor, second: Services
+) -> None:
+    await _known(deu, node=second)
+
+    async with nor.relay.database.write() as tx:
+        await channels.lock(tx, [nor.channel.value])
+        await _pend(tx, deu)
+        sending = asyncio.create_task(_accept(deu, second))
+        await _somebody_waits(nor.relay.database)
+
+    with pytest.raises(RemovalPendingError):
+        await sending
+
+
+async def _somebody_waits(database: Database) -> None:
+    async with database.read() as tx:
+        while not await tx.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+            pass
+
+
+async def test_nodes_that_write_one_channel_in_turns_give_out_each_number_once(
+    nor: Actor, deu: Actor, second: Services
+) -> None:
+    await _known(nor, deu)
+    await _known(nor, deu, node=second)
+    first = (await _accept(nor)).seq
+    nodes = [second, second, None, second, None, None, second, None]
+
+    answers = [await _accept((nor, deu)[turn % 2], node) for turn, node in enumerate(nodes)]
+
+    assert [one.seq for one in answers] == [*range(first + 1, first + 1 + len(nodes))]
+
+
+async def test_a_suspended_party_sends_nothing_more_through_a_node_that_remembers_it(
+    relay: Relay,
+) -> None:
+    forum = await Forum.open(relay, "NOR", "DEU", "UN-OCHA")
+    nor, deu, _ = await forum.meet()
+    async for second in _node(relay):
+        await _known(nor, deu, node=second)
+
+        await forum.say("DEU", Event.SUSPEND)
+
+        with pytest.raises(RemovalPendingError):
+            await _accept(deu, second)
+
+
+async def test_under_a_version_that_is_superseded_nothing_more_is_sent_through_such_a_node(
+    relay: Relay,
+) -> None:
+    forum = await Forum.open(relay, "NOR", "DEU", "UN-OCHA")
+    nor, deu, _ = await forum.meet()
+    async for second in _node(relay):
+        await _known(nor, deu, node=second)
+
+        await forum.amend(forum.next(title="amended"))
+
+        with pytest.raises(AgreementSupersededError):
+            await _accept(nor, second)
+
+
+async def test_a_member_that_was_removed_sends_nothing_more_through_such_a_node(
+    nor: Actor, deu: Actor, second: Services
+) -> None:
+    await _known(nor, deu, node=second)
+    late = deu.message()
+    await nor.remove(deu)
+
+    with pytest.raises(NotMemberError):
+        await second.messages.accept(deu.caller, late)
+
+
+# --- what this node changes -------------------------------------------------------------
+
+
+async def _apply(work: Work, actor: Actor) -> frames.Accepted | LiaisonError:
+    together = actor.relay.services.messages.appends
+    (answer,) = await together.apply_all(work, [read(actor.caller, actor.message(), together)])
+    return answer
+
+
+def _committed(work: Work) -> None:
+    for callback in work._callbacks:
+        callback()
+
+
+async def test_what_comes_after_messages_in_their_own_transaction_counts(
+    nor: Actor, deu: Actor
+) -> None:
+    """Then their channel's row has the version that is remembered, and says something else."""
+    await _known(nor, deu)
+
+    async with nor.relay.database.write() as tx:
+        work = Work(tx)
+        await _apply(work, nor)
+        await _pend(tx, nor)
+    _committed(work)
+
+    with pytest.raises(RemovalPendingError):
+        await _accept(deu)
+
+
+async def test_messages_that_come_twice_in_a_transaction_leave_the_right_number(
+    nor: Actor, deu: Actor
+) -> None:
+    await _known(nor, deu)
+
+    async with nor.relay.database.write() as tx:
+        work = Work(tx)
+        answers = [await _apply(work, actor) for actor in (nor, deu)]
+    _committed(work)
+    third = await _accept(nor)
+
+    seqs = [one.seq for one in answers if isinstance(one, frames.Accepted)]
+    assert seqs == [third.seq - 2, third.seq - 1]
+
+
+async def test_of_what_was_undone_nothing_is_remembered(deu: Actor) -> None:
+    await _known(deu)
+    before = await _accept(deu)
+
+    with suppress(ZeroDivisionError):
+        async with deu.relay.database.write() as tx:
+            await _apply(Work(tx), deu)
+            _ = 1 // 0
+
+    assert (await _accept(deu)).seq == before.seq + 1
+
+
+async def test_what_comes_again_is_answered_as_the_first_time(
+    nor: Actor, deu: Actor, reads: list[Appends]
+) -> None:
+    await _known(nor, deu)
+    accept = nor.relay.services.messages.accept
+    send = nor.message()
+    first = await accept(nor.caller, send)
+
+    again = await accept(nor.caller, send)
+    reads.clear()
+    others = await asyncio.gather(accept(nor.caller, send), _accept(deu))
+
+    assert (again.seq, again.duplicate) == (first.seq, True)
+    assert [(one.seq, one.duplicate) for one in others] == [
+        (first.seq, True), (first.seq + 1, False),
+    ]  # fmt: skip
+    # For a while it is looked up for who has sent something again.
+    assert reads
+
+
+async def test_nothing_is_remembered_beyond_the_connection_that_has_written_it(
+    deu: Actor, reads: list[Appends]
+) -> None:
+    """Behind another one may be another server, which has lost what this one wrote last."""
+    await _known(deu)
+    database = deu.relay.database
+    async with database.write() as tx:
+        driver: Any = _connection(tx).driver_connection
+    ended = asyncio.Event()
+    driver.add_termination_listener(lambda _: ended.set())
+    url = database.url.render_as_string(hide_password=False).replace("+asyncpg", "")
+    statement = f"SELECT pg_terminate_backend({driver.get_server_pid()})"
+    await asyncio.to_thread(administer, url, statement)
+    await ended.wait()
+    reads.clear()
+
+    await _accept(deu)
+
+    assert reads
+
+
+# --- what is kept -----------------------------------------------------------------------
+
+
+def test_heads_are_relied_on_under_their_mark_and_for_some_minutes() -> None:
+    heads = Heads()
+    mark = ("a", 1)
+    heads.move(mark, {1: Head(7, 99, 1_000)})
+
+    assert heads.recall(mark, [1], 1_000) == {1: Head(7, 99, 1_000)}
+    assert heads.recall(mark, [1], 601_000) is None
+    assert heads.recall(mark, [1], 999) is None
+    assert heads.recall(mark, [1, 2], 1_000) is None
+    assert heads.recall(("a", 2), [1], 1_000) is None
+    assert heads.recall(None, [1], 1_000) is None
+    heads.move(None, {})
+    assert heads.recall(mark, [1], 1_000) is None
