@@ -16,6 +16,7 @@ from tests.support.camp import ATTACHE, CHANNEL, OFFICER, Camp
 from tests.support.tally import Tally
 
 PATIENCE = 120
+_RULINGS = (MessageState.ACCEPTED, MessageState.REFUSED)
 PATIENT = replace(QUICK, request_timeout=60)
 """Waits for answers as long as a loaded machine may take."""
 
@@ -24,17 +25,28 @@ PATIENT = replace(QUICK, request_timeout=60)
 class Traffic:
     """A sender and a reader.
 
+    What was seen once is not looked at again, so that a round costs the same after a hundred
+    others; only `count` looks at everything.
+
     Args:
         nor: sends.
         deu: reads.
         shown: what `deu` was shown, by its text.
+        missing: of what was sent, what `deu` may still be shown.
     """
 
     nor: Client
     deu: Client
     shown: Counter[str] = field(default_factory=Counter)
     sent: list[str] = field(default_factory=list)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    missing: set[str] = field(default_factory=set)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _refusals: int = 0
+    """That `nor` has told of, and nobody has looked at."""
+    _rulings: dict[str, MessageState] = field(default_factory=dict)
+    """The relay's, on what was sent; none is ever changed."""
+    _ruled: int = 0
+    """On how many there is a ruling, counted from the first to one without."""
 
     async def send(self, count: int, precedence: Precedence = Precedence.ROUTINE) -> None:
         """Queue messages; nobody waits for the relay."""
@@ -42,11 +54,17 @@ class Traffic:
         for _ in range(count):
             text = f"serial {len(self.sent)}"
             self.sent.append(text)
+            self.missing.add(text)
             await channel.send(text, precedence=precedence, wait=False)
 
     async def own(self, state: MessageState) -> set[str]:
-        """Return the sender's messages in a state."""
-        return {m.text for m in await self.nor.history() if m.outgoing and m.state is state}
+        """Return those of the sender's messages on which the relay has ruled so."""
+        for m in await self.nor.history(limit=len(self.sent) - self._ruled):
+            if m.outgoing and m.state in _RULINGS:
+                self._rulings[m.text] = m.state
+        while self._ruled < len(self.sent) and self.sent[self._ruled] in self._rulings:
+            self._ruled += 1
+        return {text for text, ruling in self._rulings.items() if ruling is state}
 
     async def accepted(self) -> set[str]:
         """Return what the relay has acknowledged so far."""
@@ -75,29 +93,42 @@ class Traffic:
     async def all_shown(self) -> None:
         """Wait until the reader was shown whatever was sent, or the sender told that it never is."""
         async with asyncio.timeout(PATIENCE):
-            while missing := set(self.sent) - set(self.shown):
-                self.news.clear()
-                if missing <= await self.own(MessageState.REFUSED):
-                    return
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.news.wait(), 0.2)
+            while self.missing:
+                self._news.clear()
+                if told := self._refusals:
+                    self.missing -= await self.own(MessageState.REFUSED)
+                    self._refusals -= told
+                else:
+                    await self._news.wait()
 
     async def watch(self) -> None:
         """Note what is shown, for ever."""
         async for message in self.deu.messages():
             self.shown[message.text] += 1
-            self.news.set()
+            self.missing.discard(message.text)
+            self._news.set()
+
+    def hear(self, event: Event) -> None:
+        """Note that `nor` was told of a refusal."""
+        if event.kind is EventKind.REFUSED:
+            self._refusals += 1
+            self._news.set()
 
     async def count(self, tally: Tally) -> None:
         """Wait until everything has arrived, and compare both ends."""
         await self.all_shown()
         await self.nor.sync(PATIENCE)
         await self.deu.sync(PATIENCE)
+        own = {m.text: m.state for m in await self.nor.history() if m.outgoing}
         had = [m for m in await self.deu.history() if not m.outgoing]
-        broken = [(m.text, m.reason) for m in had if m.state is not MessageState.RECEIVED]
         stored = Counter(m.text for m in had)
-        unsent = set(stored) - set(self.sent)
-        tally.count(await self.accepted(), stored | self.shown, strange=[*broken, *unsent])
+        strange = [
+            *((m.text, m.reason) for m in had if m.state is not MessageState.RECEIVED),
+            *(text for text in stored if own.get(text) is not MessageState.ACCEPTED),
+            *(text for text, ruling in self._rulings.items() if own.get(text) is not ruling),
+        ]
+        accepted = {text for text, state in own.items() if state is MessageState.ACCEPTED}
+        tally.count(accepted, stored | self.shown, strange=strange)
 
 
 @contextlib.asynccontextmanager
@@ -128,6 +159,7 @@ async def traffic(
         ) as deu,
     ):
         found = Traffic(nor, deu)
+        nor._env.listeners.add(found.hear)
         watching = asyncio.create_task(found.watch())
         try:
             yield found
