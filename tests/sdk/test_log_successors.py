@@ -19,6 +19,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.log_rules import Predecessor
 from liaison.relay import admin
 from liaison.storage import logs as relay_logs
+from liaison.tlog.channels import ROOM
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.note import Note
 from liaison.tlog.text import from_base64
@@ -234,6 +235,23 @@ async def test_messages_in_what_was_given_up_are_known_from_then_on(device: Devi
     following = await device.kept.read(lambda tx: logs.load_following(tx, channel))
     assert following is not None
     assert (following.next_seq, following.start) == (0, 3)
+
+
+async def test_a_message_that_is_accepted_for_the_new_log_before_the_device_goes_over_is_not_late(
+    device: Device,
+) -> None:
+    channel = ChannelId(bytes(16))
+    await device.has_verified(10)
+    await device.kept.write(lambda tx: note_messages(tx, channel, device.name))
+    await device.kept.write(
+        lambda tx: tx.execute("UPDATE messages SET seq = ? WHERE seq = 3", (ROOM + 1,))
+    )
+
+    await device.goes_over(10)
+
+    rows = await device.kept.read(lambda tx: tx.all("SELECT late FROM messages"))
+    (ended,) = (await device.kept.read(lambda tx: generations.load(tx, device.name))).ended
+    assert ([row[0] for row in rows], ended.unlogged) == ([0, 0, 0], 0)
 
 
 async def test_another_history_than_was_verified_is_an_alarm_with_the_evidence(

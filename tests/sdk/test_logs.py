@@ -213,8 +213,6 @@ async def test_what_a_closed_program_has_sent_is_logged_by_the_next_one(pair: St
 async def test_whoever_joins_anew_goes_on_in_the_log(pair: Stage) -> None:
     async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
         channel = await talk(attache, officer)
-        # Nothing of an earlier stay is asked for any more.
-        assert await until(officer, lambda: all_logged(officer))
         await officer.resync(channel.id)
         await channel.update()
         await channel.send("three")
@@ -241,8 +239,6 @@ async def test_whoever_was_removed_knows_the_log_up_to_there(pair: Stage) -> Non
 async def test_whoever_is_added_again_goes_on_where_it_came_back(pair: Stage) -> None:
     async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
         channel = await talk(attache, officer)
-        # As above: what was said before the stay that is over.
-        assert await until(officer, lambda: all_logged(officer))
         await channel.remove(endpoint("deu/lno-j3"))
         await channel.send("not for Germany")
         await channel.add(endpoint("deu/lno-j3"))
@@ -251,6 +247,77 @@ async def test_whoever_is_added_again_goes_on_where_it_came_back(pair: Stage) ->
 
         for client in (attache, officer):
             assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
+
+
+class Mute:
+    """A relay whose log shows a client nothing until it is let."""
+
+    def __init__(self, client: Client) -> None:
+        self.speaks = False
+        lying(client, self._answer)
+
+    def _answer(self, query: LogQuery, answer: LogAnswer) -> LogAnswer:
+        del query
+        return answer if self.speaks else LogAnswer(newest=answer.newest)
+
+
+async def test_what_the_log_had_not_shown_when_a_device_joins_anew_is_still_asked_for(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        log = Mute(officer)
+        channel = await talk(attache, officer)
+        await officer.resync(channel.id)
+        await channel.send("three")
+        assert (await next_message(officer)).text == "three"
+        (known,) = (await status(officer)).channels
+        assert known.unlogged == 3
+
+        log.speaks = True
+
+        assert await until(officer, lambda: all_logged(officer))
+        (known,) = (await status(officer)).channels
+        assert (known.unlogged, (await status(officer)).is_sound) == (0, True)
+        own = next(message for message in await officer.history() if message.outgoing)
+        assert await officer.log_proof(own) is not None
+
+
+async def test_what_the_log_had_not_shown_when_a_device_is_added_again_is_still_asked_for(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        log = Mute(officer)
+        channel = await talk(attache, officer)
+        for text in ("three", "four"):
+            await channel.remove(endpoint("deu/lno-j3"))
+            await channel.send("not for Germany")
+            await channel.add(endpoint("deu/lno-j3"))
+            await channel.send(text)
+            assert (await next_message(officer)).text == text
+
+        log.speaks = True
+
+        assert await until(officer, lambda: all_logged(officer))
+        assert (await status(officer)).is_sound
+
+
+async def test_what_the_log_never_shows_of_an_earlier_stay_is_late(pair: Stage) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        Mute(officer)
+        channel = await talk(attache, officer)
+        await officer.resync(channel.id)
+        await officer.follow_logs()
+        (known,) = (await status(officer)).channels
+        assert (known.unlogged, known.late) == (2, 0)
+    later = replace(QUICK, clock=lambda: time.time() + HOUR)
+    async with pair.client(OFFICER, later) as officer:
+        Mute(officer)
+
+        async def late() -> bool:
+            return [message.late for message in await officer.history()] == [True, True]
+
+        assert await until(officer, late)
+        assert not (await status(officer)).is_sound
 
 
 # --- witnesses --------------------------------------------------------------------------
@@ -701,6 +768,26 @@ async def test_an_item_that_is_logged_and_never_delivered_is_noticed(pair: Stage
         assert await until(officer, noticed)
         (alarm,) = (await status(officer)).alarms
         assert "sender" in json.loads(alarm.evidence)["values"]
+
+
+async def test_whoever_was_given_another_message_before_it_joined_anew_finds_out(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER, alarms=True) as officer:
+        ledger = await second_log(pair, await attache.agreement(AGREEMENT))
+        Shadow(ledger, officer, {1: 0}, {2})
+        log = Mute(officer)
+        channel = await talk(attache, officer)
+        await officer.resync(channel.id)
+
+        log.speaks = True
+
+        async def noticed() -> bool:
+            return await codes(officer) == {"log.channel_fork"}
+
+        assert await until(officer, noticed)
+        logged = {message.text: message.logged for message in await officer.history()}
+        assert logged == {"one": False, "two": True}
 
 
 @pytest.mark.parametrize("added", [None, (), ("deu/somebody-else#d1",)])

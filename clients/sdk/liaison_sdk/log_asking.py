@@ -22,14 +22,16 @@ from liaison.values import dataclass
 from liaison.wire.log import (
     MAX_CHANNELS,
     MAX_CREDENTIALS,
+    MAX_ENTRIES,
     FollowedChannel,
     LogAnswer,
     LogQuery,
 )
-from liaison_sdk import log_checks, log_credentials
+from liaison_sdk import log_checks, log_credentials, log_stays
 from liaison_sdk.environment import Environment
 from liaison_sdk.log_checks import Answered, Following, Place
 from liaison_sdk.log_credentials import CredentialUnloggedError
+from liaison_sdk.log_stays import Past
 from liaison_sdk.store import Transaction, channels, generations, logs
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.logs import LogRecord
@@ -46,6 +48,7 @@ class Plan:
         following: how far its channels were followed, of those that are asked for.
         asked: the certificates that are asked for, with their devices' names.
         query: the question.
+        past: what of earlier stays is asked for instead of channels and certificates.
     """
 
     agreement: Agreement
@@ -54,6 +57,7 @@ class Plan:
     following: Mapping[ChannelId, Following]
     asked: Mapping[bytes, str]
     query: LogQuery
+    past: Past | None = None
 
 
 @dataclass(slots=True)
@@ -68,6 +72,7 @@ class Outcome:
         followed: how far channels were followed, with what was new.
         forked: the channels that contradict themselves.
         found: the certificates that are in the log.
+        past: what the log says about the places of earlier stays that were asked for.
     """
 
     sizes: tuple[int, int] = (0, 0)
@@ -77,6 +82,7 @@ class Outcome:
     followed: dict[ChannelId, tuple[Following, list[Place]]] = field(default_factory=dict)
     forked: dict[ChannelId, LiaisonError] = field(default_factory=dict)
     found: dict[bytes, int] = field(default_factory=dict)
+    past: tuple[Place, ...] = ()
 
 
 def has_left(env: Environment, tx: Transaction, agreement: Agreement) -> bool:
@@ -98,8 +104,19 @@ def followed_channels(tx: Transaction, agreement_id: str) -> list[ChannelRecord]
         for record in channels.load_all(tx)
         if record.agreement_id == agreement_id
         and record.state is not ChannelState.CREATING
-        and (record.state.is_open or record.state is ChannelState.REJECTED or _lags(tx, record))
+        and (
+            record.state.is_open
+            or record.state is ChannelState.REJECTED
+            or _lags(tx, record)
+            or log_stays.lacking(tx, record) is not None
+        )
     ]
+
+
+def past(tx: Transaction, agreement_id: str) -> tuple[Past, ...]:
+    """Return what of earlier stays an agreement's log was not compared with."""
+    found = (log_stays.lacking(tx, one) for one in followed_channels(tx, agreement_id))
+    return tuple(one for one in found if one is not None)
 
 
 def plan(
@@ -118,14 +135,7 @@ def plan(
         places: at most `MAX_CHANNELS`.
         asked: at most `MAX_CREDENTIALS`.
     """
-    agreement = env.trust.current(tx, agreement_id, env.now)
-    versions = env.trust.versions(tx, agreement_id)
-    later = [
-        one
-        for one in reversed(versions)
-        if one.version > agreement.version and one.log.generation == agreement.log.generation
-    ]
-    known = logs.load(tx, agreement_id)
+    agreement, versions, known = _grounds(env, tx, agreement_id)
     found = [channels.load(tx, channel) for channel in places[:MAX_CHANNELS]]
     following = {r.channel: _following(tx, agreement, r) for r in found if r is not None}
     some = dict(list(asked.items())[:MAX_CREDENTIALS])
@@ -138,7 +148,32 @@ def plan(
         ],
         credentials=list(some),
     )
-    return Plan(agreement, (agreement, *later), known, following, some, query)
+    return Plan(agreement, versions, known, following, some, query)
+
+
+def plan_past(
+    env: Environment, tx: Transaction, channel: ChannelId, *, after: int = 0
+) -> Plan | None:
+    """Return the question for what came in earlier stays of a channel; None where nothing lacks.
+
+    Args:
+        env: what is known here.
+        tx: the transaction.
+        channel: which channel.
+        after: only for what stands behind this place.
+    """
+    record = channels.load(tx, channel)
+    past = None if record is None else log_stays.lacking(tx, record, after=after)
+    if record is None or past is None:
+        return None
+    agreement, versions, known = _grounds(env, tx, record.agreement_id)
+    query = LogQuery(
+        size=known.size,
+        generation=agreement.log.generation,
+        channels=[FollowedChannel(channel=str(channel), after=past.first - 1)],
+        limit=min(MAX_ENTRIES, past.last - past.first + 1),
+    )
+    return Plan(agreement, versions, known, {}, {}, query, past)
 
 
 def judge(plan: Plan, party: PartyCode, answer: LogAnswer) -> Outcome:
@@ -165,6 +200,10 @@ def judge(plan: Plan, party: PartyCode, answer: LogAnswer) -> Outcome:
             outcome.followed[channel] = log_checks.follow(known, answered.entries)
         except LiaisonError as error:
             outcome.forked[channel] = error
+    if plan.past is not None:
+        name = pseudonym(trusted.origin(plan.agreement), plan.past.channel)
+        first, last = plan.past.first, plan.past.last
+        outcome.past = log_checks.places(answered.entries, name, first, last)
     return outcome
 
 
@@ -177,16 +216,18 @@ class Wanted:
 
     Args:
         channels: with the last item that has come, how far it was followed, and the epoch.
+        past: what of earlier stays it was not compared with.
         unknown: certificates that the log was not asked about, or does not have.
         new: whether nothing of the log was ever verified.
     """
 
     channels: tuple[tuple[ChannelId, int, int, int], ...]
+    past: tuple[Past, ...]
     unknown: tuple[tuple[bytes, str], ...]
     new: bool
 
     def __bool__(self) -> bool:
-        return self.new or bool(self.channels) or bool(self.unknown)
+        return self.new or bool(self.channels or self.past or self.unknown)
 
 
 def wanted(env: Environment, tx: Transaction, agreement: Agreement) -> Wanted:
@@ -205,10 +246,23 @@ def wanted(env: Environment, tx: Transaction, agreement: Agreement) -> Wanted:
         unknown[credential.digest] = credential.name
     is_behind = generations.load(tx, name).current < agreement.log.generation
     new = is_behind or not logs.load(tx, name).note
-    return Wanted(tuple(behind), tuple(sorted(unknown.items())), new)
+    return Wanted(tuple(behind), past(tx, name), tuple(sorted(unknown.items())), new)
 
 
 # --- parts ------------------------------------------------------------------------------
+
+
+def _grounds(
+    env: Environment, tx: Transaction, agreement_id: str
+) -> tuple[Agreement, tuple[Agreement, ...], LogRecord]:
+    """Return the version in force, with the later ones of the same log, and how far that is known."""
+    agreement = env.trust.current(tx, agreement_id, env.now)
+    later = [
+        one
+        for one in reversed(env.trust.versions(tx, agreement_id))
+        if one.version > agreement.version and one.log.generation == agreement.log.generation
+    ]
+    return agreement, (agreement, *later), logs.load(tx, agreement_id)
 
 
 def _lags(tx: Transaction, record: ChannelRecord) -> bool:

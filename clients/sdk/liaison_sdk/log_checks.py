@@ -327,6 +327,24 @@ def follow(known: Following, entries: Iterable[Proven]) -> tuple[Following, list
     return known, places
 
 
+def places(entries: Iterable[Proven], name: bytes, first: int, last: int) -> tuple[Place, ...]:
+    """Return what entries say about the places of a channel from one to another, both included.
+
+    Args:
+        entries: proven ones.
+        name: the channel's pseudonym.
+        first, last: places.
+    """
+    return tuple(
+        Place(each.index, each.entry, each.values)
+        for each in entries
+        if each.entry.channel == name
+        and each.entry.seq is not None
+        and each.entry.epoch is not None
+        and first <= each.entry.seq <= last
+    )
+
+
 def compare(place: Place, digest: bytes) -> None:
     """Check that the log tells of an item what this device was given.
 

@@ -26,6 +26,7 @@ from liaison_sdk.store import Transaction, channels
 
 if TYPE_CHECKING:
     from liaison.policy.agreement import Agreement
+    from liaison.wire.log import LogAnswer
     from liaison_sdk.log_asking import Outcome, Plan, Wanted
 
 _IDLE: Final = 300.0
@@ -212,13 +213,15 @@ class LogFollower:
         env = self._env
         has_all = self.has_all()
 
-        def report(tx: Transaction) -> None:
-            log_keeping.compare_pending(env, tx, agreement)
-            log_keeping.report_late(env, tx, agreement)
-            if has_all:
-                log_keeping.report_withheld(env, tx, agreement)
+        def report(tx: Transaction) -> bool:
+            settled = log_keeping.compare_pending(env, tx, agreement)
+            late = log_keeping.report_late(env, tx, agreement)
+            withheld = has_all and log_keeping.report_withheld(env, tx, agreement)
+            return settled or late or withheld
 
-        await env.store.write(report)
+        # Mostly there is nothing, which nobody needs to be woken for.
+        if await env.store.write(report):
+            env.changes.notify()
 
     async def _walk(self, name: str, most: int, *, whole: bool) -> bool:
         from liaison_sdk import log_walking  # noqa: PLC0415 - as in `_look`
@@ -237,12 +240,52 @@ class LogFollower:
             some, places = places[:MAX_CHANNELS], places[MAX_CHANNELS:]
             asked = await self._ask(name, some, asked, final=final)
             if not places and not asked:
-                return
+                break
+        for past in await env.read(lambda tx: log_asking.past(tx, name)):
+            await self._ask_past(name, past.channel)
 
     async def _ask(
         self, name: str, some: list[ChannelId], asked: dict[bytes, str], *, final: bool
     ) -> dict[bytes, str]:
         """Ask until all is shown; return the certificates that there was no room for."""
+        from liaison_sdk import log_asking  # noqa: PLC0415 - as in `_look`
+
+        env = self._env
+        for _ in range(_MOST_ANSWERS):
+            found = await self._question(
+                name,
+                lambda tx, s=some, q=asked: log_asking.plan(env, tx, name, s, q),  # type: ignore[misc]  # default arguments bind the loop's values
+                final=final,
+            )
+            if found is None:
+                return {}
+            plan, _, answer = found
+            asked = {d: n for d, n in asked.items() if d not in plan.asked}
+            if not (answer.more or asked):
+                return {}
+            if not answer.more:
+                some = []
+        return asked
+
+    async def _ask_past(self, name: str, channel: ChannelId) -> None:
+        """Ask for what came in earlier stays of a channel and was not compared by their end."""
+        from liaison_sdk import log_asking  # noqa: PLC0415 - as in `_look`
+
+        env, after = self._env, 0
+        for _ in range(_MOST_ANSWERS):
+            found = await self._question(
+                name,
+                lambda tx, a=after: log_asking.plan_past(env, tx, channel, after=a),  # type: ignore[misc]  # a default argument binds the loop's value
+                final=False,
+            )
+            if found is None or not found[1].past:
+                return
+            after = found[1].past[-1].seq
+
+    async def _question(
+        self, name: str, planned: Callable[[Transaction], Plan | None], *, final: bool
+    ) -> tuple[Plan, Outcome, LogAnswer] | None:
+        """Put a question, and keep what its answer shows; None where nothing is proven, or asked."""
         from liaison_sdk import log_asking, log_keeping, log_successors  # noqa: PLC0415 - as in `_look`
 
         env, party, refreshed = self._env, self._env.account.device.party, False
@@ -250,9 +293,9 @@ class LogFollower:
             # Which log it is may change with a version that comes in on the way.
             if await env.read(lambda tx: log_successors.is_due(env, tx, name)):
                 await env.write(lambda tx: log_successors.adopt(env, tx, name))
-            plan = await env.read(
-                lambda tx, s=some, q=asked: log_asking.plan(env, tx, name, s, q)  # type: ignore[misc]  # default arguments bind the loop's values
-            )
+            plan = await env.read(planned)
+            if plan is None:
+                return None
             try:
                 answer = await env.api.log(name, plan.query)
             except (RemoteError, RelayBrokenError) as e:
@@ -262,7 +305,7 @@ class LogFollower:
                 await env.write(
                     lambda tx, p=plan, o=nothing: log_keeping.keep(env, tx, p, o, None, final=final)  # type: ignore[misc]  # default arguments bind the loop's values
                 )
-                return {}
+                return None
             outcome = await asyncio.to_thread(log_asking.judge, plan, party, answer)
             if outcome.answered is None and not refreshed:
                 # Its keys may have changed with a version that is not here yet.
@@ -280,12 +323,8 @@ class LogFollower:
                     env, tx, p, o, a, final=final
                 )  # type: ignore[misc]  # default arguments bind the loop's values
             )
-            asked = {d: n for d, n in asked.items() if d not in plan.asked}
-            if outcome.answered is None or not (answer.more or asked):
-                return {}
-            if not answer.more:
-                some = []
-        return asked
+            return None if outcome.answered is None else (plan, outcome, answer)
+        return None
 
     def _doubt(self, plan: Plan, outcome: Outcome) -> None:
         """Hold gaps back for a while: a new stay may have begun whose invitation is on its way."""

@@ -6,41 +6,30 @@ Where another process of the device was faster, its findings stand and these are
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from liaison.crypto import kdf
-from liaison.errors import LiaisonError
 from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
 from liaison.policy.fields import format_duration
-from liaison.tlog.entries import Entry, PolicyRef
+from liaison.tlog.entries import Entry
 from liaison.tlog.errors import ChannelForkError
-from liaison.tlog.text import to_base64
-from liaison.trust import log_items
 from liaison.wire.log import LogAnswer
-from liaison_sdk import log_asking, log_checks, log_credentials
+from liaison_sdk import log_asking, log_checks, log_credentials, log_settling, log_stays
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
+from liaison_sdk.log_alarms import alarm
 from liaison_sdk.log_asking import Outcome, Plan, followed_channels
-from liaison_sdk.log_checks import Answered, FalseEntryError, Following, Place
-from liaison_sdk.store import Transaction, generations, items, logs
+from liaison_sdk.log_checks import Following, Place
+from liaison_sdk.log_settling import Shown
+from liaison_sdk.store import Transaction, generations, logs
 from liaison_sdk.store.channels import ChannelState
-from liaison_sdk.store.items import Told
 from liaison_sdk.store.logs import FollowRecord, LogRecord, PendingPlace
 
 WITHHELD: Final = "log.item_withheld"
-_NOTHING: Final = kdf.sha256(b"")
-"""The digest of an item that the relay has only told of: it has no bytes to compare."""
 _DAY: Final = 86_400
-
-_Evidence: TypeAlias = Callable[[], bytes]
-"""What the relay has sent, written down only where it is needed."""
-_Shown: TypeAlias = Callable[[Place], dict[str, Any]]
-"""What the relay has sent about one place."""
 
 
 def keep(
@@ -67,7 +56,7 @@ def keep(
     log = generations.load(tx, name).current
     if (log, known.note) != (plan.agreement.log.generation, plan.known.note):
         return False
-    evidence = partial(_evidence, plan, answer)
+    evidence, shown = partial(_evidence, plan, answer), partial(_sent, plan, answer)
     if outcome.alarm is not None:
         alarm(env, tx, name, None, outcome.alarm, evidence)
     after = _advanced(env, plan.agreement, known, outcome)
@@ -82,50 +71,60 @@ def keep(
                 env.announce(tx, Event(EventKind.MESSAGE, record.channel))
     for channel, error in outcome.forked.items():
         alarm(env, tx, name, channel, error, evidence)
-    if outcome.answered is not None and answer is not None:
-        _keep_proofs(env, tx, outcome, outcome.answered, answer)
+    if answer is not None:
+        _keep_proofs(env, tx, plan, outcome, answer)
     for channel, (following, places) in outcome.followed.items():
-        _keep_places(env, tx, plan, answer, channel, (following, places))
+        _keep_places(env, tx, plan, shown, channel, (following, places))
+    _keep_past(env, tx, plan, outcome, shown)
     return True
 
 
-def compare_pending(env: Environment, tx: Transaction, agreement: Agreement) -> None:
-    """Compare what the log has said with items that have come since."""
+def compare_pending(env: Environment, tx: Transaction, agreement: Agreement) -> bool:
+    """Compare what the log has said with items that have come since; return whether any had."""
+    found = False
     for record in followed_channels(tx, agreement.agreement_id):
         known = logs.load_following(tx, record.channel)
         if known is None or not logs.any_pending(tx, record.channel):
             continue
         for waiting in logs.pending(tx, record.channel):
             place = Place(waiting.index, Entry.decode(waiting.entry), waiting.values)
-            settled = _settle(env, tx, agreement, known, place, partial(_kept, tx, agreement))
+            settled = log_settling.settle(
+                env, tx, agreement, known, place, partial(_kept, tx, agreement)
+            )
             if settled is not None:
-                known = settled
+                known, found = settled, True
                 logs.drop_pending(tx, record.channel, waiting.seq)
         logs.save_following(tx, known)
+    return found
 
 
-def report_late(env: Environment, tx: Transaction, agreement: Agreement) -> None:
-    """Tell of messages that should be in the log by now, once of each."""
+def report_late(env: Environment, tx: Transaction, agreement: Agreement) -> bool:
+    """Tell of messages that should be in the log by now, once of each; return whether there are."""
+    found = False
     patience = agreement.log.report_after
     before_ms, after_ms = (env.now - patience) * 1000, (env.now + _DAY) * 1000
     for record in followed_channels(tx, agreement.agreement_id):
-        known = logs.load_following(tx, record.channel)
-        if known is None:
+        if logs.load_following(tx, record.channel) is None:
             continue
+        start = log_stays.before(tx, record)
         late = logs.mark_late(
-            tx, record.channel, start=known.start, before_ms=before_ms, after_ms=after_ms
+            tx, record.channel, start=start, before_ms=before_ms, after_ms=after_ms
         )
         if late:
             words = "1 message" if len(late) == 1 else f"{len(late)} messages"
             text = f"{words} accepted more than {format_duration(patience)} ago: not in the log"
             env.announce(tx, Event(EventKind.UNLOGGED, record.channel, text))
+            found = True
+    return found
 
 
-def report_withheld(env: Environment, tx: Transaction, agreement: Agreement) -> None:
+def report_withheld(env: Environment, tx: Transaction, agreement: Agreement) -> bool:
     """Raise the alarm for items that are in the log and were never delivered.
 
-    To be called only while this device receives and has taken all that waits for it.
+    To be called only while this device receives and has taken all that waits for it. Returns
+    whether there is a new one.
     """
+    found = False
     since = env.now - agreement.log.report_after
     for record in followed_channels(tx, agreement.agreement_id):
         if record.state is not ChannelState.ACTIVE:
@@ -135,36 +134,14 @@ def report_withheld(env: Environment, tx: Transaction, agreement: Agreement) -> 
                 text = f"item {waiting.seq} of the channel is in the log and was never delivered"
                 error = ChannelForkError(text)
                 place = Place(waiting.index, Entry.decode(waiting.entry), waiting.values)
-                evidence = partial(_contradicted, partial(_kept, tx, agreement), place, None, None)
-                alarm(
+                evidence = partial(
+                    log_settling.contradicted, partial(_kept, tx, agreement), place, None, None
+                )
+                new = alarm(
                     env, tx, agreement.agreement_id, record.channel, error, evidence, code=WITHHELD
                 )
-
-
-def alarm(
-    env: Environment,
-    tx: Transaction,
-    agreement_id: str,
-    channel: ChannelId | None,
-    error: LiaisonError,
-    evidence: _Evidence,
-    *,
-    code: str = "",
-) -> None:
-    """Keep an alarm, and tell it once."""
-    ended = generations.load(tx, agreement_id).ended
-    new = logs.raise_alarm(
-        tx,
-        agreement_id,
-        channel,
-        code or error.code,
-        error.message,
-        at=env.now,
-        evidence=evidence,
-        since=ended[-1].alarm if ended else 0,
-    )
-    if new:
-        env.announce(tx, Event(EventKind.ALARM, channel, f"{agreement_id}: {error.message}"))
+                found = found or new
+    return found
 
 
 # --- parts ------------------------------------------------------------------------------
@@ -208,17 +185,24 @@ def _advanced(
 
 
 def _keep_proofs(
-    env: Environment, tx: Transaction, outcome: Outcome, answered: Answered, answer: LogAnswer
+    env: Environment, tx: Transaction, plan: Plan, outcome: Outcome, answer: LogAnswer
 ) -> None:
     """Keep what shows to anybody that the own messages were logged, whatever comes later."""
-    own, sent = str(env.account.device), answered.entries
+    if outcome.answered is None:
+        return
+    own, sent = str(env.account.device), outcome.answered.entries
     shown = {one.index: one.values for one in sent if one.values is not None}
     raw = {one.index: one for one in answer.entries}
-    for channel, (_, places) in outcome.followed.items():
+    found: list[tuple[ChannelId, Sequence[Place]]] = [
+        (channel, places) for channel, (_, places) in outcome.followed.items()
+    ]
+    if plan.past is not None:
+        found.append((plan.past.channel, outcome.past))
+    for channel, places in found:
         for place in places:
             values = shown.get(place.index, {})
             if values.get("sender") == own and values.get("message") is not None:
-                proof = log_checks.portable(raw[place.index], answered.seen)
+                proof = log_checks.portable(raw[place.index], outcome.answered.seen)
                 logs.save_proof(tx, channel, place.seq, proof)
 
 
@@ -226,7 +210,7 @@ def _keep_places(
     env: Environment,
     tx: Transaction,
     plan: Plan,
-    answer: LogAnswer | None,
+    shown: Shown,
     channel: ChannelId,
     followed: tuple[Following, Sequence[Place]],
 ) -> None:
@@ -247,7 +231,7 @@ def _keep_places(
         before is not None and before.welcomed,
     )
     for place in places:
-        settled = _settle(env, tx, plan.agreement, known, place, partial(_sent, plan, answer))
+        settled = log_settling.settle(env, tx, plan.agreement, known, place, shown)
         if settled is not None:
             known = settled
             continue
@@ -256,129 +240,16 @@ def _keep_places(
     logs.save_following(tx, known)
 
 
-def _settle(
-    env: Environment,
-    tx: Transaction,
-    agreement: Agreement,
-    known: FollowRecord,
-    place: Place,
-    shown: _Shown,
-) -> FollowRecord | None:
-    """Compare a place with its item; return how far the channel stands, None without the item."""
-    channel = known.channel
-    if place.seq == known.start and known.welcomed:
-        return _settle_welcome(env, tx, agreement, known, place, shown)
-    digest = logs.item_digest(tx, channel, place.seq)
-    if digest is None:
-        return None
-    told = items.told(tx, channel, place.seq)
-    try:
-        if digest != _NOTHING or not _may_be_gone(place):
-            log_checks.compare(place, digest)
-        if told is not None:
-            policy = _policy(env, tx, agreement, told)
-            log_checks.compare_told(place, told, policy, ahead=agreement.times.ahead)
-    except (ChannelForkError, FalseEntryError) as error:
-        evidence = partial(_contradicted, shown, place, digest, told)
-        alarm(env, tx, agreement.agreement_id, channel, error, evidence)
-        return known
-    if digest == _NOTHING:
-        _tell_gone(env, tx, agreement, channel, place)
-    items.forget_told(tx, channel, place.seq)
-    if place.is_commit:
-        return replace(known, confirmed=max(known.confirmed, place.epoch + 1))
-    if place.digest is not None or _is_erased(env, agreement, place, told):
-        logs.mark_logged(tx, channel, place.seq, place.index, _message(place))
-    return known
-
-
-def _message(place: Place) -> str | None:
-    """Return the id of the message that a place is about; None where the log does not show it."""
-    return None if place.values is None else str(place.values.get("message"))
-
-
-def _policy(
-    env: Environment, tx: Transaction, agreement: Agreement, told: Told
-) -> PolicyRef | None:
-    """Return how an entry names the version that an item was accepted under."""
-    if told.version is None:
-        return None
-    try:
-        version = env.trust.agreement(tx, agreement.agreement_id, told.version)
-    except LiaisonError:
-        # A version from before this device came in.
-        return None
-    return PolicyRef(version.version, version.digest())
-
-
-def _is_erased(env: Environment, agreement: Agreement, place: Place, told: Told | None) -> bool:
-    """Tell whether what opens an entry can have been erased by now.
-
-    That the entry says so counts only where the item itself is as old.
-    """
-    return told is not None and place.entry.time < _erased_before(env, agreement)
-
-
-def _settle_welcome(
-    env: Environment,
-    tx: Transaction,
-    agreement: Agreement,
-    known: FollowRecord,
-    place: Place,
-    shown: _Shown,
-) -> FollowRecord:
-    own = str(env.account.device)
-    # A Welcome has no digest to compare; who was brought in is all that there is, and has to be
-    # shown.
-    if place.added is None or own not in place.added:
-        error = ChannelForkError(
-            f"the log's commit at place {place.seq} of the channel has not brought in this device"
-        )
-        evidence = partial(_contradicted, shown, place, None, None)
-        alarm(env, tx, agreement.agreement_id, known.channel, error, evidence)
-        return known
-    return replace(known, confirmed=max(known.confirmed, place.epoch + 1))
-
-
-def _may_be_gone(place: Place) -> bool:
-    """Tell whether the relay may have erased an item: messages only, and never handshakes."""
-    kind = None if place.values is None else place.values.get("kind")
-    return not place.is_commit and kind != log_items.PROPOSAL
-
-
-def _tell_gone(
-    env: Environment, tx: Transaction, agreement: Agreement, channel: ChannelId, place: Place
+def _keep_past(
+    env: Environment, tx: Transaction, plan: Plan, outcome: Outcome, shown: Shown
 ) -> None:
-    """Tell of a message that the relay has not any more, though its channel keeps them longer.
-
-    Its sender may have let it expire; that is not in the log, so the relay may as well withhold it.
-    """
-    if place.entry.time < _erased_before(env, agreement):
+    """Compare what came in earlier stays with what the log says."""
+    if plan.past is None:
         return
-    at = datetime.fromtimestamp(place.entry.time // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    # Also where the log shows nothing of it: else a relay would need only to keep that back too.
-    sender = "somebody whom the log does not show"
-    if place.values is not None:
-        sender = str(place.values.get("sender") or sender)
-    text = (
-        f"item {place.seq} of the channel, which {sender} sent at {at}, was not delivered: the relay"
-        " says that it has expired"
-    )
-    env.announce(tx, Event(EventKind.PROBLEM, channel, text))
-
-
-def _erased_before(env: Environment, agreement: Agreement) -> int:
-    days = min(agreement.retention_days, *(c.retention_days for c in agreement.channels))
-    return (env.now - days * _DAY) * 1000
-
-
-def _contradicted(shown: _Shown, place: Place, digest: bytes | None, told: Told | None) -> bytes:
-    """Write down what the log says of an item, and what the item says of itself."""
-    given = {
-        "digest": None if digest is None else to_base64(digest),
-        "told": None if told is None else asdict(told),
-    }
-    return json.dumps({**shown(place), "given": given}).encode()
+    channel = plan.past.channel
+    for place in outcome.past:
+        if log_stays.is_lacking(tx, channel, place.seq):
+            log_settling.compare(env, tx, plan.agreement, channel, place, shown)
 
 
 def _sent(plan: Plan, answer: LogAnswer | None, place: Place) -> dict[str, Any]:

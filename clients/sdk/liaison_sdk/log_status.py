@@ -11,7 +11,7 @@ from liaison.policy.agreement import Agreement
 from liaison.tlog.errors import ForkError, ShrunkError
 from liaison.trust import log as trusted
 from liaison.values import dataclass
-from liaison_sdk import log_asking, log_checks
+from liaison_sdk import log_asking, log_checks, log_stays
 from liaison_sdk.environment import Environment
 from liaison_sdk.store import Transaction, generations, logs, walks
 from liaison_sdk.store.channels import ChannelRecord
@@ -184,8 +184,8 @@ def _channel(
     env: Environment, tx: Transaction, agreement: Agreement, record: ChannelRecord
 ) -> ChannelLog:
     known = logs.load_following(tx, record.channel)
-    start, followed = (0, 0) if known is None else (known.start, max(0, known.next_seq - 1))
-    unlogged, late = logs.count_unlogged(tx, record.channel, start)
+    followed = 0 if known is None else max(0, known.next_seq - 1)
+    unlogged, late = logs.count_unlogged(tx, record.channel, log_stays.before(tx, record))
     confirmed = logs.is_confirmed(tx, record.channel, record.epoch)
     # The relay tells when an epoch began: a time that is still to come is none.
     age = env.now - record.epoch_at

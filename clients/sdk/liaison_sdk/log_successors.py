@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from liaison.errors import VerificationError
 from liaison.policy.agreement import Agreement
 from liaison.policy.log_rules import Predecessor
+from liaison.tlog.channels import ROOM
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.note import Note
-from liaison_sdk import log_keeping
+from liaison_sdk import log_alarms, log_stays
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.store import Transaction, channels, generations, logs
@@ -49,13 +50,15 @@ def adopt(env: Environment, tx: Transaction, agreement_id: str) -> None:
     head = _head(env.trust.versions(tx, agreement_id), before.current + 1)
     records = [one for one in channels.load_all(tx) if one.agreement_id == agreement_id]
     kept = known.size if head is None else head.size
+    # The relay may have taken messages for the new log before this device went over to it.
+    last = (agreement.log.generation - 1) * ROOM
     ended = EndedLog(
         before.current,
         known.size,
         known.note,
         kept,
         sum(_drop(env, tx, record, before.current, kept) for record in records),
-        sum(_report_unlogged(env, tx, record) for record in records),
+        sum(_report_unlogged(env, tx, record, last) for record in records),
         generations.last_alarm(tx),
         env.now,
     )
@@ -90,12 +93,11 @@ def _drop(
     return dropped
 
 
-def _report_unlogged(env: Environment, tx: Transaction, record: ChannelRecord) -> int:
-    """Tell of messages that were in no log when theirs ended."""
-    following = logs.load_following(tx, record.channel)
-    start = 0 if following is None else following.start
-    count, _ = logs.count_unlogged(tx, record.channel, start)
-    late = logs.mark_late(tx, record.channel, start=start, before_ms=env.now * 1000)
+def _report_unlogged(env: Environment, tx: Transaction, record: ChannelRecord, last: int) -> int:
+    """Tell of messages, up to a place of the channel, that were in no log when theirs ended."""
+    start = log_stays.before(tx, record)
+    count, _ = logs.count_unlogged(tx, record.channel, start, last)
+    late = logs.mark_late(tx, record.channel, start=start, upto=last, before_ms=env.now * 1000)
     if late:
         text = f"{_messages(len(late))} in no log: the one that they were for has ended"
         env.announce(tx, Event(EventKind.UNLOGGED, record.channel, text))
@@ -128,7 +130,7 @@ def _compare(
             f"version {agreement.version} holds to another history of the log's first"
             f" {head.size} entries than this device has verified"
         )
-        log_keeping.alarm(env, tx, agreement.agreement_id, None, error, lambda: note)
+        log_alarms.alarm(env, tx, agreement.agreement_id, None, error, lambda: note)
 
 
 def _messages(count: int) -> str:

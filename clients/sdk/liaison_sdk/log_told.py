@@ -2,7 +2,7 @@
 
 By the same words as the relay's (`liaison.trust.log_items`), and from nothing that the relay has
 said: from headers and signatures that the group has checked, and from what a commit did to the
-group. `log_keeping` compares it with what the log says.
+group. `log_settling` compares it with what the log says.
 """
 
 from __future__ import annotations

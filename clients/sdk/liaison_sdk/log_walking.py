@@ -25,7 +25,7 @@ from liaison.tlog.note import Note
 from liaison.tlog.tiles import WIDTH, Tile, TileTree
 from liaison.values import dataclass
 from liaison.wire.problems import RemoteError
-from liaison_sdk import log_keeping
+from liaison_sdk import log_alarms
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ConnectionLostError
 from liaison_sdk.log_channels import ChannelRuns
@@ -292,7 +292,7 @@ def _keep(
     own = _own(tx, step)
     for one in wrong:
         channel = own.get(one.entry.channel or b"")
-        log_keeping.alarm(
+        log_alarms.alarm(
             env,
             tx,
             new.agreement,
@@ -309,9 +309,7 @@ def _failed(env: Environment, tx: Transaction, step: Step, error: LiaisonError) 
         return
     walks.save(tx, replace(step.record, problem=error.message))
     if isinstance(error, ForkError):
-        log_keeping.alarm(
-            env, tx, step.record.agreement, None, error, lambda: _evidence(step, None)
-        )
+        log_alarms.alarm(env, tx, step.record.agreement, None, error, lambda: _evidence(step, None))
 
 
 def _is_next(tx: Transaction, step: Step) -> bool:

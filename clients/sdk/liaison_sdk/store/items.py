@@ -104,5 +104,27 @@ def forget_told(tx: Transaction, channel: ChannelId, seq: int) -> None:
     tx.execute("UPDATE items SET told = NULL WHERE channel = ? AND seq = ?", (channel.value, seq))
 
 
+def uncompared(
+    tx: Transaction, channel: ChannelId, after: int, below: int
+) -> tuple[int, int] | None:
+    """Return the first and the last place at which something has come that the log was not compared with.
+
+    Args:
+        tx: the transaction.
+        channel: which channel.
+        after, below: only what stands between these places.
+    """
+    row = tx.one(
+        "SELECT min(seq), max(seq) FROM ("
+        "SELECT seq FROM items WHERE channel = ?1 AND seq > ?2 AND seq < ?3 AND told IS NOT NULL "
+        "UNION ALL "
+        # Of what an own message says nothing may be known, where an earlier ciphertext came through.
+        "SELECT seq FROM messages "
+        "WHERE channel = ?1 AND seq > ?2 AND seq < ?3 AND logged IS NULL)",
+        (channel.value, after, below),
+    )
+    return None if row is None or row[0] is None else (int(row[0]), int(row[1]))
+
+
 def _label(channel: ChannelId, seq: int) -> str:
     return f"item {channel} {seq}"

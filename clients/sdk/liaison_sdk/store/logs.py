@@ -22,6 +22,8 @@ MAX_ALIKE: Final = 32
 """Of one kind about one channel: each has what the relay sent, which may be megabytes."""
 MAX_TIME: Final = 2**63 - 1
 """Unix milliseconds that no message is accepted after."""
+LAST_PLACE: Final = 2**63 - 1
+"""That no item of a channel stands behind."""
 _WITH_JOINED: Final = 7
 """Parts of a channel's record as earlier programs wrote it."""
 
@@ -457,33 +459,49 @@ def item_digest(tx: Transaction, channel: ChannelId, seq: int) -> bytes | None:
 
 
 def mark_late(
-    tx: Transaction, channel: ChannelId, *, start: int, before_ms: int, after_ms: int = MAX_TIME
+    tx: Transaction,
+    channel: ChannelId,
+    *,
+    start: int,
+    upto: int = LAST_PLACE,
+    before_ms: int,
+    after_ms: int = MAX_TIME,
 ) -> list[int]:
     """Mark the messages accepted before a time that are not in the log; return the new ones.
 
     Args:
         tx: the transaction.
         channel: which channel.
-        start: only what stands behind this place: before it lies an earlier stay.
+        start: only what stands behind this place: what comes before it is not for this log.
+        upto: only what stands no further.
         before_ms: Unix milliseconds, the relay's.
         after_ms: likewise: whatever the relay says that it accepted later than that it dates so
             that it is never late.
     """
     where = (
-        "channel = ? AND seq > ? AND (time_ms < ? OR time_ms > ?) AND logged IS NULL AND late = 0"
+        "channel = ? AND seq > ? AND seq <= ? AND (time_ms < ? OR time_ms > ?) "
+        "AND logged IS NULL AND late = 0"
     )
-    values = (channel.value, start, before_ms, after_ms)
+    values = (channel.value, start, upto, before_ms, after_ms)
     found = tx.all(f"SELECT number FROM messages WHERE {where}", values)  # noqa: S608 - constant parts
     tx.execute(f"UPDATE messages SET late = 1 WHERE {where}", values)  # noqa: S608 - constant parts
     return [row[0] for row in found]
 
 
-def count_unlogged(tx: Transaction, channel: ChannelId, start: int) -> tuple[int, int]:
-    """Count the accepted messages that are not in the log, and those that are late."""
+def count_unlogged(
+    tx: Transaction, channel: ChannelId, start: int, upto: int = LAST_PLACE
+) -> tuple[int, int]:
+    """Count the accepted messages that are not in the log, and those that are late.
+
+    Args:
+        tx: the transaction.
+        channel: which channel.
+        start, upto: only what stands behind the one place, and not behind the other.
+    """
     row = tx.one(
         "SELECT count(*), total(late) FROM messages "
-        "WHERE channel = ? AND seq > ? AND time_ms IS NOT NULL AND logged IS NULL",
-        (channel.value, start),
+        "WHERE channel = ? AND seq > ? AND seq <= ? AND time_ms IS NOT NULL AND logged IS NULL",
+        (channel.value, start, upto),
     )
     return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
