@@ -134,6 +134,11 @@ class BundleWriter:
         for line in self._events.lines():
             yield Event.decode(line)
 
+    @property
+    def checkpoints(self) -> tuple[Cosigned, ...]:
+        """The checkpoints, verified, by size."""
+        return tuple(self._notes[size] for size in sorted(self._notes))
+
     def attach(self, name: str, data: bytes | BinaryIO) -> None:
         """Add a file that the relay makes in its own way.
 

@@ -15,6 +15,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from liaison.audit.events import iso
+from liaison.tlog.entries import MAX_TIME
 from liaison.tlog.policy import Cosigned
 from liaison.values import dataclass
 
@@ -49,6 +51,22 @@ class Misdated:
     def seconds(self) -> int:
         """By how many seconds they differ."""
         return abs(self.time - 1000 * self.cosigned_at) // 1000
+
+    def told(self) -> str:
+        """Say it to people, without a full stop."""
+        entry = f"entry {self.entry} is dated {iso(self.time)}, {self.seconds} s"
+        seen = f"had cosigned {self.size} entries at {moment(self.cosigned_at)}"
+        if not self.is_late:
+            seen = f"saw no more than {self.size} entries at {moment(self.cosigned_at)}"
+        order = "after" if self.is_late else "before"
+        more = f"; so with {self.checkpoints} checkpoints" if self.checkpoints > 1 else ""
+        return f"{entry} {order} {self.witness} {seen}{more}"
+
+
+def moment(seconds: int) -> str:
+    """Write the time of a cosignature: of the witness's choice, and not always in a calendar."""
+    known = 1000 * seconds <= MAX_TIME
+    return iso(1000 * seconds) if known else f"second {seconds}, after the year 9999"
 
 
 def places(sizes: Iterable[int]) -> frozenset[int]:

@@ -27,7 +27,7 @@ def report(facts: Facts, writer: BundleWriter) -> bytes:
     try:
         from liaison.audit import report as page  # noqa: PLC0415 - drawing takes a package that not every relay has
 
-        return page.make(facts, writer.events()).encode()
+        return page.make(facts, writer.events(), writer.checkpoints).encode()
     except ModuleNotFoundError as error:
         raise _missing("report") from error
 

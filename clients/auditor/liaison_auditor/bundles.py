@@ -12,7 +12,6 @@ import typer
 from liaison_auditor.context import Context
 
 if TYPE_CHECKING:
-    from liaison.audit.dates import Misdated
     from liaison.audit.events import Event
     from liaison.audit.verify import Report
     from liaison.tlog.policy import Policy
@@ -96,7 +95,7 @@ def notes(found: Report) -> Iterator[str]:
     if found.attached:
         yield f"not checked, only signed by the log: what stands in {', '.join(found.attached)}"
     for each in found.misdated:
-        yield f"{dated(each)}: ask the relay's operator why"
+        yield f"{each.told()}: ask the relay's operator why"
     if not found.is_own_verifier:
         yield "the verify.py in the bundle is not the one that this program knows"
     if found.begun:
@@ -140,17 +139,6 @@ def record(bundle: Path, found: Report) -> dict[str, Any]:
     }
 
 
-def dated(each: Misdated) -> str:
-    """Say where the log's dates and a witness's time differ."""
-    entry = f"entry {each.entry} is dated {iso(each.time)}, {each.seconds} s"
-    seen = f"had cosigned {each.size} entries at {moment(each.cosigned_at)}"
-    if not each.is_late:
-        seen = f"saw no more than {each.size} entries at {moment(each.cosigned_at)}"
-    order = "after" if each.is_late else "before"
-    more = f"; so with {each.checkpoints} checkpoints" if each.checkpoints > 1 else ""
-    return f"{entry} {order} {each.witness} {seen}{more}"
-
-
 def versions(found: Report) -> str:
     """Name the versions of the agreement that were in force."""
     return ", ".join(str(each.version) for each in found.manifest.facts.agreement.versions) or "-"
@@ -163,11 +151,10 @@ def party(found: Report, code: str) -> str:
 
 
 def moment(seconds: int) -> str:
-    """Write the time of a cosignature: of the witness's choice, and not always in a calendar."""
-    from liaison.tlog.entries import MAX_TIME
+    """Write the time of a cosignature."""
+    from liaison.audit.dates import moment as write
 
-    known = 1000 * seconds <= MAX_TIME
-    return iso(1000 * seconds) if known else f"second {seconds}, after the year 9999"
+    return write(seconds)
 
 
 def iso(time: int) -> str:

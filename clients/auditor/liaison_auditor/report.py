@@ -99,11 +99,11 @@ def fingerprint(key: VerifierKey) -> str:
 
 
 def _notes(found: Report) -> Iterator[str]:
+    from liaison.audit.report import told
+
     if found.begun:
         count = len(found.begun)
         yield f"{count} channels began before this range: an earlier bundle shows how."
-    for each in found.misdated:
-        line = bundles.dated(each)
-        yield f"{line[:1].upper()}{line[1:]}."
+    yield from told(found.misdated)
     if not found.is_own_verifier:
         yield "The verify.py in the bundle is not the one that this program knows."

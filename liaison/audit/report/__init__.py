@@ -7,28 +7,42 @@ forbids both, and every text of the log is escaped where it enters the markup.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
+from liaison.audit import dates
+from liaison.audit.dates import Misdated
 from liaison.audit.events import Event
 from liaison.audit.manifest import Facts
 from liaison.audit.report.page import Checked, render
 from liaison.audit.report.summary import Summary
+from liaison.tlog.policy import Cosigned
 
-__all__ = ["Checked", "Summary", "make", "render"]
+__all__ = ["Checked", "Summary", "make", "render", "told"]
 
 
-def make(facts: Facts, events: Iterable[Event], checked: Checked | None = None) -> str:
-    """Read the events of a bundle once and return its report, as HTML.
+def make(facts: Facts, events: Iterable[Event], checkpoints: Sequence[Cosigned] = ()) -> str:
+    """Read the events of a bundle once and return the report that comes with it, as HTML.
 
     Args:
         facts: what the bundle is of.
         events: all of them, in order.
-        checked: what an auditor has verified; None for a report that comes with the bundle.
+        checkpoints: of the bundle, whose signatures were verified.
 
     Raises:
         ModuleNotFoundError: pygal is not installed.
     """
     summary = Summary(facts)
+    places = dates.places(one.checkpoint.size for one in checkpoints)
+    times: dict[int, int] = {}
     for event in events:
         summary.add(event)
-    return render(summary, checked)
+        if event.index in places:
+            times[event.index] = event.time
+    return render(summary, notes=tuple(told(dates.compare(checkpoints, times))))
+
+
+def told(misdated: Iterable[Misdated]) -> Iterator[str]:
+    """Give the sentences about entries that are dated otherwise than witnesses' times allow."""
+    for each in misdated:
+        line = each.told()
+        yield f"{line[:1].upper()}{line[1:]}."

@@ -74,12 +74,13 @@ class Checked:
     notes: tuple[str, ...] = ()
 
 
-def render(summary: Summary, checked: Checked | None = None) -> str:
+def render(summary: Summary, checked: Checked | None = None, notes: tuple[str, ...] = ()) -> str:
     """Return the report as one HTML page that loads nothing.
 
     Args:
         summary: of all events of the bundle.
         checked: what was verified; None for the report that comes with the bundle.
+        notes: what else is to be told of what comes with the bundle, for people.
 
     Raises:
         ModuleNotFoundError: pygal is not installed.
@@ -92,7 +93,7 @@ def render(summary: Summary, checked: Checked | None = None) -> str:
         element(
             "main",
             [
-                _checked(checked, parties),
+                _checked(checked, parties, notes),
                 _limits(),
                 traffic.messages(summary, parties),
                 traffic.deliveries(summary, parties),
@@ -156,7 +157,7 @@ def _contents() -> Content:
     return element("ul", links)
 
 
-def _checked(checked: Checked | None, parties: Parties) -> Markup:
+def _checked(checked: Checked | None, parties: Parties, notes: tuple[str, ...]) -> Markup:
     if checked is None:
         verdict = element(
             "div",
@@ -176,7 +177,7 @@ def _checked(checked: Checked | None, parties: Parties) -> Markup:
             ],
             class_="verdict",
         )
-        return section("checked", "What was checked", verdict)
+        return section("checked", "What was checked", verdict, [text(said(note)) for note in notes])
     verdict = element("div", _verdict(checked), class_=_kind(checked))
     asked = (
         text("Asked for beyond the agreement's quorum: ", said(", ".join(checked.required)), ".")

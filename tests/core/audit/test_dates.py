@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import html
 import io
 from dataclasses import astuple
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liaison.audit import verify_alone
+from liaison.audit import layout, verify_alone
 from liaison.audit.bundle import BundleWriter
 from liaison.audit.dates import TOLERANCE, Misdated
 from liaison.audit.verify import verify
+from liaison.relay import export_extras
 from liaison.tlog import entries, merkle
 from liaison.tlog.fields import EntryType
 from tests.core.audit.support import REFUSED, AuditedLog
 from tests.core.tlog.support import NOW
 
+HOUR = 3600
 SIZE = 6
 """Entries of a log, and a checkpoint of all but the last of them and one of all."""
 
@@ -36,7 +40,13 @@ def dated(times: list[int]) -> AuditedLog:
     return log
 
 
-def bundled(log: AuditedLog, cosigned: dict[int, dict[str, int]], first: int = 0) -> bytes:
+def bundled(
+    log: AuditedLog,
+    cosigned: dict[int, dict[str, int]],
+    first: int = 0,
+    *,
+    with_report: bool = False,
+) -> bytes:
     """Return a bundle with checkpoints that witnesses cosigned so many seconds after `NOW`."""
     notes = []
     for size, at in cosigned.items():
@@ -50,9 +60,11 @@ def bundled(log: AuditedLog, cosigned: dict[int, dict[str, int]], first: int = 0
         notes=notes,
         before=merkle.CompactRange().extend(merkle.hash_leaves(log.data[:first])),
         spool=io.BytesIO,
-        derived=False,
+        derived=with_report,
     )
     writer.add((log.data[n], log.shown(n)) for n in range(first, facts.end))
+    if with_report:
+        writer.attach(layout.REPORT, export_extras.report(facts, writer))
     writer.finish(log.key, log.signer)
     return out.getvalue()
 
@@ -66,6 +78,7 @@ def found(bundle: bytes) -> tuple[Misdated, ...]:
         (a.witness, a.is_late, a.checkpoints, a.size, a.cosigned_at, a.entry, a.time) for a in alone
     ]
     assert [each.seconds for each in ours] == [each.seconds for each in alone]
+    assert [each.told() for each in ours] == [each.told() for each in alone]
     return ours
 
 
@@ -113,6 +126,19 @@ def test_the_worst_of_several_checkpoints_is_told_and_how_many_they_are() -> Non
     assert [(m.witness, m.checkpoints, m.entry, m.seconds) for m in misdated] == [
         ("nor", 3, 5, 5 * 3600)
     ]
+
+
+def test_the_report_in_a_bundle_tells_of_dates_what_the_verifiers_do() -> None:
+    pytest.importorskip("pygal", reason="the extra report is not installed")
+    log = dated([0, 0, 0, 0, 1000 * HOUR, 1000 * HOUR])
+    bundle = bundled(log, {5: {"nor": 0, "deu": HOUR}, 6: both(3 * HOUR)}, with_report=True)
+
+    with ZipFile(io.BytesIO(bundle)) as archive:
+        page = html.unescape(archive.read(layout.REPORT).decode())
+    (misdated,) = found(bundle)
+    assert misdated.told().startswith("entry 4 is dated ")
+    assert f"E{misdated.told()[1:]}." in page
+    assert page.count(" is dated ") == 1
 
 
 def test_of_entries_that_are_not_in_the_range_nothing_is_told() -> None:
