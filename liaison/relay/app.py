@@ -49,6 +49,7 @@ from liaison.relay.settings import Settings
 from liaison.relay.streams import Streams
 from liaison.relay.succeeding import Successors
 from liaison.relay.writer import Writer
+from liaison.storage import rehearsal
 from liaison.storage.engine import Database
 from liaison.values import dataclass
 from liaison.wire.frames import Close
@@ -152,6 +153,7 @@ class Relay:
         )
         await writer.start()
         await recording.begin(database, writer, recorder)
+        await rehearsal.rehearse(database)
         await publisher.open()
         await publisher.give_up(places.lost_root)
         services = Services.build(

@@ -191,8 +191,26 @@ _ENDPOINTS = Quick(
 
 async def endpoints_in(tx: AsyncConnection, keys: Iterable[int]) -> dict[int, list[str]]:
     """Return the endpoints that have a device in each of these channels now."""
+    return _by_channel(await _ENDPOINTS.rows(tx, {"channels": padded(keys)}))
+
+
+_ENDPOINTS_BY_ID = Quick(
+    select(_t.channel, devices.c.endpoint)
+    .join_from(devices, members, _t.device == devices.c.key)
+    .join(channels, _t.channel == channels.c.key)
+    .where(channels.c.id.in_(bindparam("ids", expanding=True)), PRESENT)
+    .distinct()
+)
+
+
+def endpoints_of(ids: Iterable[bytes]) -> Question[dict[int, list[str]]]:
+    """Ask for the same as `endpoints_in` by the channels' ids; by their keys."""
+    return Question([(_ENDPOINTS_BY_ID, {"ids": padded(ids)})], _by_channel)
+
+
+def _by_channel(rows: Iterable[Any]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
-    for channel, endpoint in await _ENDPOINTS.rows(tx, {"channels": padded(keys)}):
+    for channel, endpoint in rows:
         found.setdefault(channel, []).append(endpoint)
     return found
 

@@ -50,6 +50,8 @@ REPLAN: Final = 1.0
 reads all of a channel for each message as soon as it is full, until PostgreSQL looks at the table."""
 REPLAN_AT_LATEST: Final = 10.0
 """Seconds after which it has, however few transactions there were: whoever writes little waits seldom."""
+FEW: Final = 16
+"""Transactions that fill no table."""
 CROWDED: Final = 10.0
 """Seconds for which a writer that was overtaken locks before it reads: others are at the same rows."""
 DOUBTED: Final = 10.0
@@ -85,6 +87,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
     Attributes:
         written: counts what this connection has written that may change what is remembered.
         version: `xmin` of the rows that the last transaction has written by what waited.
+        rehearses: whether what is written for no rows is written all the same, so that it is known and planned.
     """
 
     __slots__ = (
@@ -94,6 +97,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         "_relying",
         "_replanning",
         "_waiting",
+        "rehearses",
         "version",
         "written",
     )
@@ -116,6 +120,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         self._relying = False
         self.written = 0
         self.version = 0
+        self.rehearses = False
 
     @property
     def is_closed(self) -> bool:
@@ -184,6 +189,9 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         # A pooler may hand even the two steps of one statement to two connections.
         if locks or self._pooled:
             await self._begun()
+        # Readers' connections have their statements planned once, and never begin anything.
+        if self._transaction is None and self.isolation_level != "autocommit":
+            await self._replan()
         return await self._fetch(words, values)
 
     async def run(self, words: str, values: Sequence[Any], tables: frozenset[str]) -> int:
@@ -344,14 +352,20 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
             # Others write here too, and may do so again. A message that comes twice is nothing of the kind.
             self._doubted = time.monotonic()
 
+    async def _replan(self) -> None:
+        # What only writes finds its rows by their keys, whatever the tables have.
+        words = self._replanning.words(time.monotonic())
+        if not words:
+            return
+        try:
+            driver: Any = self._connection
+            await driver.execute(words)
+        except Exception as error:
+            raise self._told(error) from error
+
     async def _fetch(self, words: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
         try:
             driver: Any = self._connection
-            # Readers' connections have their statements planned once, and never begin anything.
-            if self._transaction is None and self.isolation_level != "autocommit":
-                replan = self._replanning.words(time.monotonic())
-                if replan:
-                    await driver.execute(replan)
             rows: Sequence[Sequence[Any]] = await driver.fetch(words, *values)
         except Exception as error:
             raise self._told(error) from error
@@ -395,8 +409,9 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
 class Replanning:
     """When a connection's statements are planned anew.
 
-    As soon as as many transactions have begun since the last time as before it, for then its tables
-    may have twice as many rows, and after a while in any case, for others write them too.
+    As soon as as many transactions have begun since the last time as before it, and a few, for then its tables
+    may have twice as many rows, and after a while in any case, for others write them too. Transactions that are
+    one statement do not count: they look for nothing.
     """
 
     def __init__(self) -> None:
@@ -415,7 +430,7 @@ class Replanning:
         if age < REPLAN or (age < REPLAN_AT_LATEST and self._begun < self._due):
             return ""
         self._at = now
-        self._due = 2 * self._begun
+        self._due = 2 * self._begun + FEW
         return "DISCARD PLANS; "
 
 

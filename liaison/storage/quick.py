@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
 
 from sqlalchemy import (
@@ -252,7 +252,7 @@ class ForEach:
         Raises:
             OvertakenError: one did not, and should. PostgreSQL says so only when it is written.
         """
-        if not rows:
+        if not rows and not _rehearses(tx):
             return
         expected = len(rows) if all_of_them else None
         database = direct(tx)
@@ -302,7 +302,7 @@ class Still:
         Raises:
             OvertakenError: it is not so of one of them; said when it is written.
         """
-        if not rows:
+        if not rows and not _rehearses(tx):
             return
         if self._words is None:
             source = _unnested(self._columns)
@@ -419,7 +419,7 @@ async def insert_rows(tx: AsyncConnection, *tables: tuple[Table, Rows]) -> None:
     database = direct(tx)
     if database is None:
         for table, rows in tables:
-            if rows:
+            if rows or _rehearses(tx):
                 await _other(tx).later(_insert(table, tx).write(rows, None))
         return
     statements = [each for table, rows in tables for each in _inserts(table, rows)]
@@ -581,7 +581,8 @@ class Words(NamedTuple):
             rows: whose columns are its parameters.
             expected: how many rows it has to change; None for as many as there are.
         """
-        arrays = {str(at): array for at, array in enumerate(zip(*rows, strict=True))}
+        columns = zip(*rows, strict=True) if rows else repeat((), len(self.names))
+        arrays = {str(at): array for at, array in enumerate(columns)}
         return Write(self.words, self.fill(arrays), self.tables, expected)
 
 
@@ -599,6 +600,11 @@ def _as_text(numbers: Sequence[int | None]) -> str:
         return _places(len(numbers)) % tuple(numbers)
     except TypeError:
         return f"{{{','.join('NULL' if one is None else f'{one:d}' for one in numbers)}}}"
+
+
+def _rehearses(tx: AsyncConnection) -> bool:
+    database = postgres(tx)
+    return database is not None and database.rehearses
 
 
 def _other(tx: AsyncConnection) -> postgres_direct.DirectConnection:

@@ -8,7 +8,7 @@ a handful of statements, and what many have in common is found out once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import partial
 
@@ -230,9 +230,14 @@ class Appends(Batch[Append, frames.Accepted]):
         # remembered of these very rows was true at one moment, and `set_heads` notices where that is over.
         held = await channels.hold(tx, ids, firmly=_is_any_released(operations))
         found = await together(tx, *questions)
-        if not held and not self._remembers(found[0], found[1]):
+        names: Mapping[int, Sequence[str]] = {}
+        new = [row.id for row in found[0].values() if not self.audiences.remembers([row])]
+        if not held and new:
+            # Mostly an epoch is new, and its members are read with everything else.
+            *found, names = await together(tx, *questions, members.endpoints_of(new))
+        if not held and not self._remembers(found[0], found[1], names):
             await channels.hold(tx, ids, firmly=True)
-            found = await together(tx, *questions)
+            names, found = {}, await together(tx, *questions)
         rows, changes, stays, standing, stored = found
         texts = await self.book.agreements(tx, (row.agreement for row in rows.values()))
         named = {text.agreement_id for text in texts.values()}
@@ -247,7 +252,7 @@ class Appends(Batch[Append, frames.Accepted]):
                 channels=rows,
                 agreements=texts,
                 lives=await self.book.lives(tx, named, work.after_commit, changes),
-                audiences=await self.audiences.find(work, rows.values()),
+                audiences=await self.audiences.find(work, rows.values(), names),
                 members=stays,
             ),
             mark=now,
@@ -256,10 +261,16 @@ class Appends(Batch[Append, frames.Accepted]):
         work.after_commit(partial(self.seats.keep, now, facts.seats))
         return facts
 
-    def _remembers(self, rows: Mapping[bytes, ChannelRow], changes: Mapping[str, int]) -> bool:
-        """Return whether nothing more has to be read about these channels."""
+    def _remembers(
+        self,
+        rows: Mapping[bytes, ChannelRow],
+        changes: Mapping[str, int],
+        names: Collection[int] = (),
+    ) -> bool:
+        """Return whether nothing more has to be read about these channels, some of whose members were."""
         under = {row.agreement for row in rows.values()}
-        return self.book.remembers(under, changes) and self.audiences.remembers(rows.values())
+        unnamed = [row for row in rows.values() if row.key not in names]
+        return self.book.remembers(under, changes) and self.audiences.remembers(unnamed)
 
     def _one(self, facts: _Facts, op: Append) -> frames.Accepted | LiaisonError:
         try:

@@ -5,8 +5,9 @@ Nobody comes or goes within an epoch, so what was read for one stays true.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Final
 
 from liaison.model import EndpointId
@@ -63,13 +64,17 @@ class Audiences:
         return found[1] if found is not None and found[0] == row.epoch else None
 
     async def find(
-        self, work: Work, rows: Iterable[ChannelRow]
+        self,
+        work: Work,
+        rows: Iterable[ChannelRow],
+        names: Mapping[int, Sequence[str]] = MappingProxyType({}),
     ) -> dict[int, frozenset[EndpointId]]:
         """Return the endpoints by channel.
 
         Args:
             work: the transaction that decides.
-            rows: of the channels, locked, so that their epoch stays.
+            rows: of the channels, locked, so that their epoch stays, where not all of them are remembered or named.
+            names: of endpoints of channels, read in one statement with their rows.
         """
         found: dict[int, frozenset[EndpointId]] = {}
         missing: dict[int, int] = {}
@@ -80,7 +85,8 @@ class Audiences:
             else:
                 found[row.key] = known
         if missing:
-            names = await members.endpoints_in(work.tx, missing)
+            if not missing.keys() <= names.keys():
+                names = await members.endpoints_in(work.tx, missing)
             for channel, epoch in missing.items():
                 known = frozenset(map(_endpoint, names.get(channel, ())))
                 found[channel] = known

@@ -29,10 +29,12 @@ from liaison.relay.services.heads import Head, Heads
 from liaison.relay.writer import Work, Writer
 from liaison.storage import agreements, channels, members, quick
 from liaison.storage.engine import Database
+from liaison.storage.rehearsal import rehearse
 from liaison.storage.tables import certificates
 from liaison.wire import frames
+from liaison.wire.stream import Delivered
 from tests.relay.services.forum import Forum
-from tests.relay.services.harness import Actor, Relay
+from tests.relay.services.harness import Actor, Relay, drain
 from tests.support.databases import administer
 from tests.support.world import ED25519
 
@@ -115,6 +117,52 @@ def _connection(tx: AsyncConnection) -> Any:
     found = quick.postgres(tx)
     assert found is not None
     return found
+
+
+async def test_what_is_gone_through_before_the_first_message_is_what_messages_do(
+    nor: Actor, deu: Actor, second: Services
+) -> None:
+    database = second.messages.database
+    await nor.read_all()
+    await deu.read_all()
+    await rehearse(database)
+    before = await _prepared(database)
+
+    # The second of them has not read what the first has sent.
+    for actor in (nor, nor, deu, deu):
+        await _accept(actor, second)
+    items = await drain(await deu.feed())
+    told = [Delivered(item.channel, item.seq, item.kind) for item in items]
+    await second.delivery.acknowledge(deu.caller, told)
+
+    new = await _prepared(database) - before
+    # What is read once of an agreement, and of its log, is not among it.
+    assert [one for one in new if one.startswith(("WITH", "SELECT ARRAY"))] == []
+    assert sum(one.startswith("WITH w0") for one in before) == 5
+
+
+async def _prepared(database: Database) -> set[str]:
+    async with database.write() as tx:
+        rows = await _connection(tx).driver_connection.fetch(
+            "SELECT statement FROM pg_prepared_statements"
+        )
+    return {statement for (statement,) in rows}
+
+
+async def test_the_first_message_of_an_epoch_locks_nothing(nor: Actor, deu: Actor) -> None:
+    await _known(nor)
+    await nor.update()
+    asked: list[str] = []
+    async with nor.relay.database.write() as tx:
+        driver: Any = _connection(tx).driver_connection
+    driver.add_query_logger(lambda one: asked.append(one.query))
+
+    await _accept(nor)
+    # Loggers are called a moment later.
+    await asyncio.sleep(0)
+
+    words = [one.split()[0] for one in asked if not one.startswith("DISCARD")]
+    assert words == ["SELECT", "SELECT", "WITH"]
 
 
 # --- what others change -----------------------------------------------------------------
