@@ -13,7 +13,7 @@ from liaison.model import EndpointId
 from liaison.policy.requests import Decision, allow, deny
 from liaison.policy.simulate import Fate, Outcome, Simulation
 from tests.cli.conftest import Answer, Liaison
-from tests.cli.fakes import ME, PARTNER, FakeClient
+from tests.cli.fakes import ME, PARTNER, FakeChannel, FakeClient
 
 OTHER = EndpointId.parse("deu/lno-j4")
 FINE = allow("channels.liaison.send", "it may be sent")
@@ -126,6 +126,53 @@ def test_nobody_is_guessed_who_has_another_name_or_is_addressed_as_well(
     client.simulation = found
 
     assert "did you mean" not in liaison(*SEND).err
+
+
+DRAFT = ("draft", "berlin-watch", "Bridge open", "--via", "nor-desk")
+UNSIGNED = deny("channels.liaison.release", "not signed yet: a releaser other than the drafter")
+
+
+@pytest.mark.parametrize("found", [_lost("deu/lnoj3", UNSIGNED), _lost("deu/lnoj3", FORBIDDEN)])
+def test_who_mistypes_an_addressee_of_a_draft_is_told_whom_the_channel_has(
+    liaison: Liaison, client: FakeClient, found: Simulation
+) -> None:
+    client.rooms.append(FakeChannel(client, "nor-desk"))
+    client.simulation = found
+
+    done = liaison(*DRAFT, "--to", "deu/lnoj3")
+
+    assert (done.code, client.drafted) == (1, [])
+    assert "hint: did you mean deu/lno-j3 instead of deu/lnoj3?" in done.err
+    assert [one["to"] for one in client.simulated] == [[EndpointId.parse("deu/lnoj3")]] * (
+        2 if found.decision is FORBIDDEN else 1
+    )
+
+
+def test_a_draft_to_somebody_who_is_not_there_yet_is_made_with_yes(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.rooms.append(FakeChannel(client, "nor-desk"))
+    client.simulation = _lost("deu/harbour", UNSIGNED)
+
+    refused, done = liaison(*DRAFT), liaison(*DRAFT, "--yes")
+
+    assert (refused.code, done.code, len(client.drafted)) == (1, 0, 1)
+    assert "draft it all the same with --yes" in refused.err
+    assert "nothing was drafted" in refused.err
+    assert "note: deu/harbour would not get it: not in it\n" in done.err
+
+
+def test_a_draft_is_not_asked_about_that_only_lacks_signatures_or_a_manned_desk(
+    liaison: Liaison, client: FakeClient
+) -> None:
+    client.rooms.append(FakeChannel(client, "nor-desk"))
+    there = outcome(PARTNER.endpoint, Fate.REFUSED, addressed="to", manned=False)
+    client.simulation = Simulation(UNSIGNED, (there, ME_TOO))
+
+    done = liaison(*DRAFT)
+
+    assert (done.code, len(client.drafted)) == (0, 1)
+    assert "would" not in done.err
 
 
 def test_a_channels_name_can_not_become_an_option_of_the_command_that_is_offered(

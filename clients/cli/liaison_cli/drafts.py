@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from liaison_cli import clients, composing, messages
+from liaison_cli import clients, composing, messages, preview
 from liaison_cli.ack import MessageArgument
 from liaison_cli.channels import ChannelArgument
 from liaison_cli.context import Context, command
@@ -37,12 +37,16 @@ async def draft(
     kind: composing.KindOption = composing.Genre.TEXT,
     language: composing.LanguageOption = "",
     expires: composing.ExpiresOption = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Draft it though somebody addressed would not get it.")
+    ] = False,
 ) -> None:
     """Draft a message for a channel, for others of one's nation to sign.
 
     The draft goes into the national channel, signed by this device, as it will be
-    sent; nothing of it goes into CHANNEL but its files, which wait there. See
-    `liaison review` and `liaison release`.
+    sent; nothing of it goes into CHANNEL but its files, which wait there. Asks
+    first where somebody addressed would not get it: what is signed is not changed
+    any more. See `liaison review` and `liaison release`.
     """
     given = composing.Given(
         text, attach, precedence, info_precedence, to, info, reply_to, subject, label, category,
@@ -54,6 +58,10 @@ async def draft(
         target = await clients.newest(cli, client, lambda: client.channel(channel))
         place = await client.channel(via)
         options |= await given.found(client, target)
+        simulation = await preview.simulated(client, target, body, options)
+        expected = preview.once_released(simulation)
+        preview.check_allowed(target, expected, client.device.endpoint)
+        await preview.ask(cli, target, expected, yes=yes, verb="draft")
         with bar("sending") as progress:
             drafting = target.draft(place, body, **options, progress=progress)
             sent = await clients.accepted(client, drafting, _SECONDS)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from liaison.errors import UnavailableError
 from liaison_cli import clients, composing, messages, preview
 from liaison_cli.channels import ChannelArgument
 from liaison_cli.context import Context, command
 from liaison_cli.progress import bar
 
 if TYPE_CHECKING:
-    from liaison.policy.simulate import Simulation
-    from liaison_sdk import Channel, Client, Message, Sent
+    from liaison_sdk import Channel, Message, Sent
 
 
 async def send(
@@ -65,7 +62,7 @@ async def send(
     async with clients.open_client(cli) as client:
         found = await clients.newest(cli, client, lambda: client.channel(channel))
         options |= await given.found(client, found)
-        simulation = await _simulated(client, found, body, options)
+        simulation = await preview.simulated(client, found, body, options)
         own = client.device.endpoint
         if dry_run:
             preview.table(cli, simulation)
@@ -83,18 +80,6 @@ async def send(
         # Whoever has to go is removed while it is being sent.
         if outcome.addressed and outcome.fate is Fate.GETS and outcome.endpoint not in inside:
             cli.out.note(f"{outcome.endpoint} has left the channel meanwhile, and does not get it")
-
-
-async def _simulated(
-    client: Client, channel: Channel, body: str, options: dict[str, Any]
-) -> Simulation:
-    simulation = await channel.simulate(body, **options)
-    if simulation.decision.allow or not client.connected:
-        return simulation
-    # A party may have resumed, or everybody agreed to more, since this device last heard of it.
-    with contextlib.suppress(UnavailableError):
-        await client.standing(channel.agreement_id)
-    return await channel.simulate(body, **options)
 
 
 def register(app: typer.Typer) -> None:
