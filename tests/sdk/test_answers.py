@@ -15,6 +15,7 @@ from liaison.wire import frames
 from liaison.wire.problems import Problem
 from liaison_sdk import Client, MessageState, outbound
 from liaison_sdk.channel import Channel
+from liaison_sdk.errors import ConnectionLostError
 from liaison_sdk.transport import AiohttpTransport, Answer, Socket
 from tests.sdk.support import AGREEMENT, PASSPHRASE, POLICY, QUICK, Stage
 
@@ -31,12 +32,14 @@ class Objector:
         plain: the way.
         refuses: with which code the next message is answered; None where the relay decides.
         arrives: whether the relay gets and stores what is refused.
+        breaks: whether each connection breaks behind the first message that is accepted.
         sent: the bytes of each message, as often as they were sent.
     """
 
     plain: AiohttpTransport
     refuses: str | None = None
     arrives: bool = False
+    breaks: bool = False
     sent: dict[MessageId, list[bytes]] = field(default_factory=lambda: defaultdict(list))
 
     async def request(
@@ -59,6 +62,7 @@ class _Answered:
     plain: Socket
     objector: Objector
     refused: dict[int, str] = field(default_factory=dict)
+    is_broken: bool = False
 
     async def send(self, data: bytes) -> None:
         frame = frames.decode_client(data)
@@ -72,8 +76,11 @@ class _Answered:
         await self.plain.send(data)
 
     async def receive(self) -> bytes:
+        if self.is_broken:
+            raise ConnectionLostError
         data = await self.plain.receive()
         frame = frames.decode_relay(data)
+        self.is_broken = self.objector.breaks and isinstance(frame, frames.Accepted)
         if isinstance(frame, (frames.Accepted, frames.Refused)):
             code = self.refused.pop(frame.request, None)
             if code is not None:
@@ -120,3 +127,16 @@ async def test_what_the_relay_has_already_is_not_encrypted_again(stage: Stage, c
 
         assert sent.state is MessageState.ACCEPTED
         assert len(way.sent[sent.message_id]) == 1
+
+
+async def test_of_a_batch_what_was_answered_before_the_connection_broke_is_done_with(
+    stage: Stage,
+) -> None:
+    async with sender(stage) as (way, channel):
+        way.breaks = True
+        for number in range(5):
+            await channel.send(f"serial {number}", wait=False)
+        await channel.client.sync(10)
+
+        states = [m.state for m in await channel.client.history()]
+        assert states == [MessageState.ACCEPTED] * 5

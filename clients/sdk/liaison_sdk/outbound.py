@@ -125,24 +125,30 @@ class Outbound:
         for channel in blocked:
             await self._unblock(channel)
         ready = [row for row in rows if isinstance(row, OutboxRecord)]
-        answers = await asyncio.gather(*(self._send(row) for row in ready), return_exceptions=True)
         lost: BaseException | None = None
         pause = 0.0
-        accepted: list[tuple[OutboxRecord, Accepted]] = []
-        for row, answer in zip(ready, answers, strict=True):
-            if isinstance(answer, Accepted):
-                accepted.append((row, answer))
-            elif not isinstance(answer, RemoteError):
-                lost = answer
-        if accepted:
-            await self._env.write(lambda tx: self._note_accepted(tx, accepted))
-        for row, answer in zip(ready, answers, strict=True):
+        for row, answer in zip(ready, await self._send_all(ready), strict=True):
             if isinstance(answer, RemoteError):
                 pause = max(pause, await self._refused(row, answer))
+            elif isinstance(answer, BaseException):
+                lost = answer
         if lost is not None:
             raise lost
         if pause:
             await self._env.options.sleep(pause)
+
+    async def _send_all(self, rows: list[OutboxRecord]) -> list[Accepted | BaseException]:
+        """Send rows; return what came of each. What was accepted is noted then."""
+        sending = [asyncio.create_task(self._send(row)) for row in rows]
+        try:
+            return await asyncio.gather(*sending, return_exceptions=True)
+        finally:
+            # Also where this is cancelled, because the connection is lost: where each one breaks
+            # before the last answer of a batch, nothing behind that batch would ever be sent.
+            pairs = zip(rows, sending, strict=True)
+            accepted = [(row, one.result()) for row, one in pairs if _has_succeeded(one)]
+            if accepted:
+                await self._env.write(lambda tx: self._note_accepted(tx, accepted))
 
     async def _send(self, row: OutboxRecord) -> Accepted:
         return await self._connection.send(
@@ -362,6 +368,10 @@ class Outbound:
             theirs = (await env.api.channel(row.channel)).epoch
             if caught_up and self._connection.caught_up:
                 await env.write(lambda tx: _compare(env, tx, row.channel, theirs))
+
+
+def _has_succeeded(task: asyncio.Task[Accepted]) -> bool:
+    return not task.cancelled() and task.exception() is None
 
 
 def _renewed(
