@@ -13,7 +13,7 @@ from liaison.tlog.entries import PolicyRef
 from liaison.tlog.errors import EntryError
 from liaison.tlog.fields import OPEN, SCHEMAS, EntryType, Kind
 
-VALUES = {
+VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.TEXT: st.text(max_size=20),
     Kind.NUMBER: st.integers(-(2**53) + 1, 2**53 - 1),
     Kind.TEXTS: st.lists(st.text(max_size=10), max_size=4).map(tuple),
@@ -73,7 +73,7 @@ def test_with_what_entries_have_in_common_made_ready_each_is_what_it_is_without(
     varying = sorted(data.draw(st.sets(st.sampled_from(sorted(schema.sealed)))))
     values = st.fixed_dictionaries({name: VALUES[schema.sealed[name]] for name in varying})
     form = sealing.Form(type_, {**common, **data.draw(values)}, varying)
-    shown = {
+    shown: dict[str, Any] = {
         name: {"channel": bytes(16), "policy": PolicyRef(1, bytes(32))}.get(name, 256)
         for name in schema.required
     }
