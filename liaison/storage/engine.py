@@ -196,6 +196,8 @@ class _KeptSQLite:
                 await database.begin()
                 yield tx
                 if tx.in_transaction():
+                    # Whoever was overtaken hears of it here: of a commit that fails SQLAlchemy makes much.
+                    await database.flush()
                     await tx.commit()
                 else:
                     await database.end()

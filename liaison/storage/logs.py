@@ -203,8 +203,8 @@ async def advance(tx: AsyncConnection, steps: Sequence[Step]) -> None:
     """Swap the sizes and states of logs, each for the first and only time in a transaction.
 
     Raises:
-        OvertakenError: one has another size than it was read with, or a successor. PostgreSQL says so
-            when it is written, at the latest before the commit.
+        OvertakenError: one has another size than it was read with, or a successor; said when it is
+            written, at the latest before the commit.
     """
     query = _ADVANCE if tx.dialect.name == "sqlite" else _ADVANCE_NEWEST
     await query.change(tx, steps, all_of_them=True)

@@ -6,7 +6,7 @@ besides. So such a statement is compiled once, and then handed to the driver as 
 
 - on SQLite once for each length of its lists; on PostgreSQL a list is one parameter, an array.
 - what writes for many rows runs for each of them on SQLite; on PostgreSQL it is one statement that joins
-  the rows as arrays, and waits to go out together with others.
+  the rows as arrays. On both it waits to go out together with others.
 - several questions (`together`) are so many statements on SQLite, and one on PostgreSQL.
 
 Whoever asks does not see a difference: what is written is there for whatever is asked next.
@@ -50,9 +50,9 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import TypeEngine
 
-from liaison.storage.errors import OvertakenError
+from liaison.storage import sqlite_direct
 from liaison.storage.padding import any_of, batches, values_of
-from liaison.storage.sqlite_direct import MANY_ROWS, DirectConnection, Enough
+from liaison.storage.sqlite_direct import DirectConnection, Enough
 from liaison.storage.writes import Write, renumbered
 
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ class Savepoint:
         """Undo what was written since it began."""
         if self._postgres is not None:
             self._postgres.forget()
+        if self._sqlite is not None:
+            self._sqlite.forget()
         await self._run("ROLLBACK TO part")
         await self._run("RELEASE part")
 
@@ -250,7 +252,7 @@ class ForEach:
             all_of_them: whether each has to change one row of the table.
 
         Raises:
-            OvertakenError: one did not, and should. PostgreSQL says so only when it is written.
+            OvertakenError: one did not, and should; said when it is written.
         """
         if not rows and not _rehearses(tx):
             return
@@ -264,9 +266,7 @@ class ForEach:
             self._each = text.words, text.order(tuple(self._columns))
         words, order = self._each
         values = [[value if at < 0 else row[at] for at, value in order] for row in rows]
-        changed = await database.run_many(words, values)
-        if expected not in {None, changed}:
-            raise OvertakenError
+        database.later([sqlite_direct.Write(words, values, expected, len(values))])
 
     def _arrays(self, tx: AsyncConnection) -> Words:
         if self._words is None:
@@ -422,18 +422,16 @@ async def insert_rows(tx: AsyncConnection, *tables: tuple[Table, Rows]) -> None:
             if rows or _rehearses(tx):
                 await _other(tx).later(_insert(table, tx).write(rows, None))
         return
-    statements = [each for table, rows in tables for each in _inserts(table, rows)]
-    # Together: between two statements SQLite gives up the interpreter, and another thread
-    # takes its time to give it back.
-    await database.run_all(statements, much=sum(len(rows) for _, rows in tables) >= MANY_ROWS)
+    database.later([each for table, rows in tables for each in _inserts(table, rows)])
 
 
-def _inserts(table: Table, rows: Rows) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def _inserts(table: Table, rows: Rows) -> Iterator[sqlite_direct.Write]:
     """Give statements with many rows each, of few lengths."""
     at = 0
     for count in _LENGTHS:
         while len(rows) - at >= count:
-            yield _many(table, count), tuple(chain.from_iterable(rows[at : at + count]))
+            values = tuple(chain.from_iterable(rows[at : at + count]))
+            yield sqlite_direct.Write(_many(table, count), (values,), None, count)
             at += count
 
 

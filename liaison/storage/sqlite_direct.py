@@ -1,9 +1,10 @@
 """SQLite drivers that ask the disk in a thread, and as seldom as can be.
 
 A statement of the writer takes some 20 microseconds; handing it to a thread and back takes five times as
-long, and a group of messages has a dozen statements. So statements run where they are asked for, in the
-event loop's thread, and three things go to a thread: COMMIT, because it waits for the disk; taking the
-write lock when another process holds it; and what carries much, because copying it takes time.
+long, and a group of messages has a dozen statements. So what is asked is answered in the event loop's thread.
+What is only written waits until something is asked or the transaction ends, and goes to a thread together
+with the COMMIT, which waits for the disk: one hand-over for a group of messages. Taking the write lock when
+another process holds it goes to the thread too, and what carries much, because copying it takes time.
 
 That is for the writer. What readers ask for may have to come from the disk, so each of their statements goes
 to a thread, and comes back with all of its rows: one hand-over for a question.
@@ -13,9 +14,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
@@ -24,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util.concurrency import await_
 
 from liaison.storage.checkpoints import BOUND, ROW, Checkpoints
+from liaison.storage.errors import OvertakenError
 from liaison.storage.side_thread import SideThread
 
 DRIVER: Final = "sqlite+direct"
@@ -35,8 +37,22 @@ MANY_ROWS: Final = 64
 MANY_BYTES: Final = 128 << 10
 """Bytes in one value from which its statement goes to the thread."""
 
-Statement = tuple[str, Sequence[Any]]
-"""Words in SQLite's language, and the values of their parameters."""
+
+class Write(NamedTuple):
+    """A statement that writes, and waits.
+
+    Args:
+        words: in SQLite's language.
+        rows: values of its parameters, for each time that it is run: small ones where it is run often.
+        expected: how many rows it has to change in all; None for as many as there are.
+        weight: how many rows of the database it writes.
+    """
+
+    words: str
+    rows: Sequence[Sequence[Any]]
+    expected: int | None
+    weight: int
+
 
 Enough = Callable[[tuple[Any, ...]], bool]
 """Says of a row whether it is one too many."""
@@ -60,6 +76,7 @@ class DirectConnection(AdaptedConnection):
         "_large",
         "_sqlite",
         "_thread",
+        "_waiting",
         "reads",
         "written",
     )
@@ -77,6 +94,7 @@ class DirectConnection(AdaptedConnection):
         self.reads = reads
         self._busy_timeout_ms = busy_timeout_ms
         self._checkpoints = checkpoints
+        self._waiting: list[Write] = []
         # What large values weigh, in rows.
         self._large = 0
         # How many statements that may change something have come by SQLAlchemy.
@@ -120,7 +138,9 @@ class DirectConnection(AdaptedConnection):
 
         Raises:
             DBAPIError: as SQLAlchemy would have it.
+            OvertakenError: see `flush`.
         """
+        await self.flush()
         try:
             if self.reads:
                 return await self._thread.do(partial(self._read, words, values, enough))
@@ -145,7 +165,9 @@ class DirectConnection(AdaptedConnection):
 
         Raises:
             DBAPIError: as SQLAlchemy would have it.
+            OvertakenError: see `flush`.
         """
+        await self.flush()
         try:
             if _is_large(values):
                 self.weigh(values)
@@ -156,51 +178,65 @@ class DirectConnection(AdaptedConnection):
         except sqlite3.Error as error:
             raise _told(error) from error
 
-    async def run_many(self, words: str, rows: Sequence[Sequence[Any]]) -> int:
-        """Run one statement for each row of small values; return how many rows they have changed.
+    # --- what waits to be written ---
 
-        Raises:
-            DBAPIError: as SQLAlchemy would have it.
-        """
-        try:
-            return self._sqlite.executemany(words, rows).rowcount
-        except sqlite3.Error as error:
-            raise _told(error) from error
-
-    async def run_all(self, statements: Sequence[Statement], *, much: bool) -> None:
-        """Run statements past SQLAlchemy, one after the other.
+    def later(self, writes: Iterable[Write]) -> None:
+        """Have something written before anything else is asked or run, and at the latest before the commit.
 
         Args:
-            statements: words in SQLite's language, each with the values of its parameters.
-            much: whether they are for the thread: with one hand-over for all of them.
+            writes: in order.
+        """
+        self._waiting.extend(writes)
+
+    def forget(self) -> None:
+        """Leave out what waits."""
+        self._waiting.clear()
+
+    async def flush(self) -> None:
+        """Write what waits.
 
         Raises:
-            DBAPIError: as SQLAlchemy would have it; of one, and those after it were not run.
+            DBAPIError: as SQLAlchemy would have it; of one, and those after it were not written.
+            OvertakenError: one has changed another number of rows than it has to.
         """
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
         try:
-            large = [values for _, values in statements if _is_large(values)]
-            for values in large:
-                self.weigh(values)
-            if much or large:
-                await self._thread.do(partial(self._run_all, statements))
+            if _is_much(waiting):
+                await self._thread.do(partial(self._write, waiting))
             else:
-                self._run_all(statements)
+                self._write(waiting)
         except sqlite3.Error as error:
             raise _told(error) from error
 
-    def _run_all(self, statements: Sequence[Statement]) -> None:
-        execute = self._sqlite.execute
-        for words, values in statements:
-            execute(words, values)
+    def _write(self, waiting: Sequence[Write]) -> None:
+        execute, executemany = self._sqlite.execute, self._sqlite.executemany
+        for words, rows, expected, _ in waiting:
+            if len(rows) > 1:
+                done = executemany(words, rows)
+            else:
+                (values,) = rows
+                if _is_large(values):
+                    self.weigh(values)
+                done = execute(words, values)
+            if expected is not None and done.rowcount != expected:
+                raise OvertakenError
+
+    def _finish(self, waiting: Sequence[Write]) -> None:
+        self._write(waiting)
+        self._sqlite.commit()
 
     def commit(self) -> None:
         """Make what was written durable, in the thread."""
         if self._sqlite.in_transaction:
+            await_(self.flush())
             self.in_thread(self._sqlite.commit)
             self._committed()
 
     def rollback(self) -> None:
         """Undo what was written."""
+        self.forget()
         self._sqlite.rollback()
 
     async def mark(self) -> tuple[object, int, int]:
@@ -230,9 +266,11 @@ class DirectConnection(AdaptedConnection):
 
         Raises:
             DBAPIError: it is not known to be durable.
+            OvertakenError: see `flush`; nothing was committed.
         """
+        waiting, self._waiting = self._waiting, []
         try:
-            await self._thread.do(self._sqlite.commit)
+            await self._thread.do(partial(self._finish, waiting))
         except sqlite3.Error as error:
             raise _told(error) from error
         self._committed()
@@ -314,6 +352,7 @@ class DirectCursor:
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> None:
         """Run one statement."""
+        await_(self._connection.flush())
         if not statement.startswith("SELECT"):
             self._connection.written += 1
         if statement == "BEGIN IMMEDIATE":
@@ -327,6 +366,7 @@ class DirectCursor:
 
     def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for each row."""
+        await_(self._connection.flush())
         self._connection.written += 1
         if len(rows) >= MANY_ROWS or any(map(_is_large, rows)):
             self._connection.in_thread(partial(self._cursor.executemany, statement, rows))
@@ -417,6 +457,12 @@ def _rows(cursor: sqlite3.Cursor, enough: Enough | None) -> list[tuple[Any, ...]
 def _told(error: sqlite3.Error) -> BaseException:
     # Neither statement nor values: what members have sent is not for the text of an exception.
     return DBAPIError.instance(None, None, error, sqlite3.Error, hide_parameters=True)
+
+
+def _is_much(waiting: Sequence[Write]) -> bool:
+    if sum([one.weight for one in waiting]) >= MANY_ROWS:
+        return True
+    return any(_is_large(one.rows[0]) for one in waiting)
 
 
 def _is_large(values: Sequence[Any]) -> bool:

@@ -41,6 +41,7 @@ class Acknowledge(Operation[None]):
     done: Numbers
     welcomes: Numbers
     precedence: int = Precedence.ROUTINE
+    goes_first: bool = True
 
     @classmethod
     def of(
