@@ -132,17 +132,8 @@ class Feed:
         self._timer.cancel()
         self._subscription.close()
 
-    async def wait(self) -> set[str]:
-        """Wait until there may be something new; return notes for the client.
-
-        Safe to cancel.
-        """
-        if not self._notes:
-            self._note(await self._subscription.wait())
-        return self.notes()
-
     def call(self, news: Callable[[], object] | None) -> None:
-        """Have something called when there may be something new, instead of waiting for it.
+        """Have something called when there may be something new.
 
         Args:
             news: as `Subscription.call` has it; None for no more.

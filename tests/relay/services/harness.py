@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -387,6 +388,19 @@ class Actor:
         assert isinstance(processed, group.ApplicationReceived)
         self.group = processed.group
         return processed.plaintext
+
+
+async def news(feed: Feed) -> set[str]:
+    """Wait until there may be something new for a reader; return notes for its client."""
+    called = asyncio.Event()
+    feed.call(called.set)
+    try:
+        await called.wait()
+    finally:
+        feed.call(None)
+    # A look for items takes what it was woken for, too, and there may be none here to look for.
+    feed._note(feed._subscription.taken())
+    return feed.notes()
 
 
 async def drain(feed: Feed, limit: int = 7) -> list[frames.Deliver]:

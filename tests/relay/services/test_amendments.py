@@ -43,7 +43,7 @@ from tests.relay.services.forum import (
     go_on,
     take_handshakes,
 )
-from tests.relay.services.harness import Actor, Relay
+from tests.relay.services.harness import Actor, Relay, news
 
 
 async def propose_to_add(actor: Actor, other: Actor) -> None:
@@ -402,7 +402,7 @@ async def test_a_version_takes_effect_when_its_day_comes(
         await nor.send()
     await forum.relay.services.resume()
 
-    assert await feed.wait() >= {CHANGED}
+    assert await news(feed) >= {CHANGED}
     feed.close()
     (reason,) = await take_handshakes(nor)
     assert statement.read_removal(reason).kind is statement.ReasonKind.AGREEMENT

@@ -25,7 +25,7 @@ from liaison.storage.engine import Database
 from liaison.storage.items import Item
 from liaison.wire.frames import Deliver, ItemKind, decode_relay
 from liaison.wire.stream import Delivered
-from tests.relay.services.harness import fresh_id
+from tests.relay.services.harness import fresh_id, news
 from tests.support.rows import Row, add_channel, add_device, add_items, add_member
 
 MESSAGE, COMMIT, PROPOSAL = 0, 1, 2
@@ -289,7 +289,7 @@ async def test_what_comes_while_reading_is_delivered_from_memory_or_the_database
         if turn % 2:
             made.delivery.tail.append(new)
         made.delivery.bus.wake(topics.channel(key))
-        assert await feed.wait() == set()
+        assert await news(feed) == set()
     seen += [i.seq for i in await feed.next(10)]
 
     assert seen == list(range(1, 8))
@@ -308,7 +308,7 @@ async def test_a_reader_that_keeps_up_reads_no_database(
         rows = [made.row(MESSAGE, 1, 0, False), made.row(MESSAGE, 4, 0, False)]
         made.delivery.tail.append(await add_items(tx, made.keys[id_], rows))
     made.delivery.bus.wake(topics.channel(made.keys[id_]))
-    await feed.wait()
+    await news(feed)
     monkeypatch.setattr(Database, "read", None)
 
     got = await feed.next(10)

@@ -30,7 +30,7 @@ from liaison.relay.services.errors import (
 )
 from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison.wire import v1
-from tests.relay.services.harness import Actor, Relay, party
+from tests.relay.services.harness import Actor, Relay, news, party
 from tests.support.world import ED25519, FAST_SUITE
 
 # --- revocation ---------------------------------------------------------------------------
@@ -246,7 +246,7 @@ async def test_a_device_that_runs_low_is_told(relay: Relay, nor: Actor) -> None:
 
     await service.claim(deu.caller, CLAIM)
 
-    assert await feed.wait() == {"key-packages.low"}
+    assert await news(feed) == {"key-packages.low"}
     feed.close()
 
 

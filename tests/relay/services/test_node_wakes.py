@@ -14,7 +14,7 @@ from liaison.relay.services import Services, delivery
 from liaison.relay.writer import Writer
 from liaison.storage.engine import Database
 from liaison.wire.frames import Deliver, ItemKind
-from tests.relay.services.harness import Actor, Relay, drain
+from tests.relay.services.harness import Actor, Relay, drain, news
 from tests.support import nats
 from tests.support.nats import SECONDS
 from tests.support.world import ED25519
@@ -90,7 +90,7 @@ async def until(feed: delivery.Feed, count: int) -> list[Deliver]:
     found: list[Deliver] = []
     async with asyncio.timeout(SECONDS):
         while len(found) < count:
-            await feed.wait()
+            await news(feed)
             found += [item for item in await drain(feed) if item.kind is ItemKind.MESSAGE]
     return found
 
@@ -117,7 +117,7 @@ async def test_a_device_that_is_added_on_one_node_hears_of_it_on_the_other(nodes
     async with asyncio.timeout(SECONDS):
         items: list[Deliver] = []
         while not items:
-            await feed.wait()
+            await news(feed)
             items = await drain(feed)
     assert items[0].kind is ItemKind.WELCOME
     feed.close()

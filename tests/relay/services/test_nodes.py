@@ -21,7 +21,7 @@ from liaison.tlog.fields import EntryType
 from liaison.wire.frames import ItemKind
 from tests.relay.services import logbook
 from tests.relay.services.forum import Forum
-from tests.relay.services.harness import Actor, Relay, drain
+from tests.relay.services.harness import Actor, Relay, drain, news
 from tests.support.world import ED25519
 
 
@@ -214,10 +214,10 @@ async def test_items_of_both_nodes_are_delivered_whole_although_no_wake_up_cross
         await nodes[turn % 2].messages.accept(nor.caller, nor.message()) for turn in range(6)
     ]
     # The wake-up for the last of the first node's own messages brings everything before it.
-    await feed.wait()
+    await news(feed)
     items = await drain(feed)
     last = await relay.services.messages.accept(nor.caller, nor.message())
-    await feed.wait()
+    await news(feed)
     items += await drain(feed)
 
     assert [i.seq for i in items] == [*(a.seq for a in accepted), last.seq]

@@ -36,7 +36,7 @@ from liaison.trust import certified_leaf
 from liaison.wire import v1
 from liaison.wire.frames import ItemKind
 from tests.relay.services.forum import CODES, ID, Forum, take_handshakes
-from tests.relay.services.harness import Actor, Relay, digest, fresh_id
+from tests.relay.services.harness import Actor, Relay, digest, fresh_id, news
 
 LEAVING = (Event.SUSPEND, Event.WITHDRAW)
 
@@ -403,7 +403,7 @@ async def test_every_connected_device_of_the_parties_is_told(
     for feed in feeds:
         notes: set[str] = set()
         while CHANGED not in notes:
-            notes |= await feed.wait()
+            notes |= await news(feed)
         feed.close()
 
 
