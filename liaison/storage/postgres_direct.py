@@ -93,6 +93,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
     __slots__ = (
         "_crowded",
         "_doubted",
+        "_doubting",
         "_pooled",
         "_relying",
         "_replanning",
@@ -118,6 +119,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         self._crowded = -math.inf
         self._doubted = -math.inf
         self._relying = False
+        self._doubting = False
         self.written = 0
         self.version = 0
         self.rehearses = False
@@ -156,13 +158,17 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
             return None
         return self, self.written
 
-    def rely(self) -> None:
+    def rely(self, *, doubting: bool) -> None:
         """Say that what waits from here on is judged by what is remembered.
 
         Where it turns out to be wrong, or a key is taken that would have been looked for, the transaction was
-        overtaken, and everything is forgotten.
+        overtaken; others need not have been at the same rows at the same time.
+
+        Args:
+            doubting: whether everything is forgotten then, and for a while nothing is remembered (`mark`).
         """
         self._relying = True
+        self._doubting = doubting
 
     def writes(self, table: str) -> bool:
         """Whether something for a table waits to be written."""
@@ -347,6 +353,8 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         self.version = number & _XID
 
     def _mistaken(self, code: str) -> None:
+        if not self._doubting:
+            return
         self.written += 1
         if code == OVERTAKEN:
             # Others write here too, and may do so again. A message that comes twice is nothing of the kind.

@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    func,
     insert,
     literal,
     literal_column,
@@ -28,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.members import PRESENT, ROW, MemberRow
 from liaison.storage.padding import padded
-from liaison.storage.quick import ByKeys, ForEach, Question, Quick, postgres
+from liaison.storage.quick import ByKeys, ForEach, Question, Quick, postgres, rely
 from liaison.storage.tables import HANDSHAKE_LANE, beyond, channels, items, members, welcomes
 from liaison.values import dataclass
 
@@ -241,6 +242,55 @@ async def set_cursors(
         return
     rows = [(key, versions[key], cursor) for key, cursor in sorted(cursors.items())]
     await _SWAP_CURSOR.change(tx, rows, all_of_them=True)
+
+
+class Stride(NamedTuple):
+    """How far a stay gets that has read up to a number, or further.
+
+    Args:
+        stay: its key.
+        after: the number.
+        reached: everything up to there is acknowledged, or need not be.
+    """
+
+    stay: int
+    after: int
+    reached: int
+
+
+_HEAD = select(channels.c.head).where(channels.c.key == _t.channel).correlate(members)
+_BEYOND_IT = select(beyond.c.seq).where(beyond.c.member == _t.key).correlate(members).exists()
+_STRIDE = ForEach(
+    lambda row: (
+        update(members)
+        .where(
+            _t.key == row("stay"),
+            _t.cursor >= row("after"),
+            PRESENT,
+            row("reached") <= _HEAD.scalar_subquery(),
+            ~_BEYOND_IT,
+        )
+        .values(cursor=func.greatest(_t.cursor, row("reached")))
+    ),
+    stay=_t.key,
+    after=_t.cursor,
+    reached=_t.cursor,
+)
+
+
+async def stride(tx: AsyncConnection, strides: Iterable[Stride]) -> None:
+    """Move cursors where nothing was read before, on PostgreSQL.
+
+    Args:
+        tx: nothing was written in it.
+        strides: of stays that last, none of which has acknowledged anything beyond its cursor.
+
+    Raises:
+        OvertakenError: one of them is not like that, or a channel has not come so far; said when it is written.
+    """
+    rely(tx)
+    # In the order of keys, as `reading` locks them: two nodes never wait in a circle.
+    await _STRIDE.change(tx, sorted(strides), all_of_them=True)
 
 
 class Reached(NamedTuple):

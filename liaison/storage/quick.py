@@ -104,6 +104,11 @@ def written(tx: AsyncConnection) -> None:
         database.written += 1
 
 
+def rely(tx: AsyncConnection, *, doubting: bool = False) -> None:
+    """Say that what is written is judged by what is remembered, as `DirectConnection.rely` does."""
+    _other(tx).rely(doubting=doubting)
+
+
 def version(tx: AsyncConnection) -> int:
     """Return, after a commit, which version the rows have that it wrote by what waited; 0 on SQLite."""
     database = postgres(tx)

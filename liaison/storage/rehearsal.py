@@ -40,6 +40,7 @@ async def rehearse(database: Database) -> None:
             _of_who_has_not_read_all,
             _that_was_remembered,
             _acknowledgements,
+            _acknowledgements_that_were_asked_for,
             _checkpoints,
         ):
             async with database.write() as tx:
@@ -95,6 +96,10 @@ async def _append(tx: AsyncConnection, *, moves: bool = True) -> None:
 
 
 async def _acknowledgements(tx: AsyncConnection) -> None:
+    await progress.stride(tx, ())
+
+
+async def _acknowledgements_that_were_asked_for(tx: AsyncConnection) -> None:
     await progress.reading(tx, (), firmly=False)
     await progress.set_cursors(tx, {}, {})
 

@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import ColumnClause, Integer, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from liaison.storage.quick import Still, postgres
+from liaison.storage import quick
+from liaison.storage.quick import Still
 from liaison.storage.tables import agreement_changes, certificates, members
 
 _c, _m, _a = certificates.c, members.c, agreement_changes.c
@@ -51,10 +52,7 @@ async def rely(
     Raises:
         OvertakenError: something has changed; said when it is written.
     """
-    database = postgres(tx)
-    if database is None:
-        raise LookupError("elsewhere nothing is compared")
-    database.rely()
+    quick.rely(tx, doubting=True)
     await _UNREVOKED.check(tx, [(key,) for key in unrevoked])
     await _PRESENT.check(tx, [(key,) for key in present])
     await _UNCHANGED.check(tx, list(changes.items()))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.model import Precedence
+from liaison.relay.services.strides import Pair, Strides, lasting
 from liaison.relay.services.tail import Tail
 from liaison.relay.writer import Batch, Operation, Work
-from liaison.storage import members, progress
+from liaison.storage import members, progress, quick
 from liaison.storage.items import Item
 from liaison.storage.members import MemberRow
 from liaison.storage.progress import Reading
@@ -65,7 +67,6 @@ class Acknowledge(Operation[None]):
         return self.together
 
 
-@dataclass(eq=False)
 class Acknowledgements(Batch[Acknowledge, None]):
     """Stores acknowledgements of many devices in a few statements.
 
@@ -73,20 +74,37 @@ class Acknowledgements(Batch[Acknowledge, None]):
         tail: the newest items, which mostly say what a device has to read next.
     """
 
-    tail: Tail
+    def __init__(self, tail: Tail) -> None:
+        self.tail = tail
+        self.strides = Strides(tail)
 
     async def apply_all(
         self, work: Work, operations: Sequence[Acknowledge]
     ) -> Sequence[LiaisonError | None]:
         """Move cursors; what is acknowledged twice, or no longer concerns a stay, is ignored."""
-        told: dict[tuple[bytes, int], _Told] = {}
+        told: dict[Pair, _Told] = {}
         for operation in operations:
             for id_ in operation.done.keys() | operation.welcomes.keys():
                 what = told.setdefault((id_, operation.device), _Told())
                 what.seqs.update(operation.done.get(id_, ()))
                 what.welcomes.update(operation.welcomes.get(id_, ()))
-        await _store(work, told, self.tail)
+        if not await self._stride(work, told):
+            await _store(work, told, self.tail, self.strides)
         return [None] * len(operations)
+
+    async def _stride(self, work: Work, told: Mapping[Pair, _Told]) -> bool:
+        """Move cursors without a question, if all of them can be; return whether they were."""
+        if not quick.compares(work.tx) or await quick.mark(work.tx) is None:
+            return False
+        if any(what.welcomes for what in told.values()):
+            return False
+        taken = self.strides.take({pair: what.seqs for pair, what in told.items()})
+        if taken is None:
+            return False
+        strides, stays = taken
+        await progress.stride(work.tx, strides)
+        work.after_commit(partial(self.strides.keep, stays))
+        return True
 
 
 class _Told:
@@ -97,7 +115,7 @@ class _Told:
         self.welcomes: set[int] = set()
 
 
-async def _store(work: Work, told: dict[tuple[bytes, int], _Told], tail: Tail) -> None:
+async def _store(work: Work, told: dict[Pair, _Told], tail: Tail, strides: Strides) -> None:
     welcomed = any(what.welcomes for what in told.values())
     held, found = await progress.reading(work.tx, told, firmly=welcomed)
     moves = await _moves(work, told, found)
@@ -120,11 +138,11 @@ async def _store(work: Work, told: dict[tuple[bytes, int], _Told], tail: Tail) -
     await progress.set_cursors(work.tx, cursors, versions)
     passed = {move.stay.key: cursors[move.stay.key] for move in moves if move.has_beyond}
     await progress.forget_passed(work.tx, passed)
+    if quick.compares(work.tx):
+        work.after_commit(partial(strides.keep, lasting(found, cursors, passed)))
 
 
-async def _moves(
-    work: Work, told: Mapping[tuple[bytes, int], _Told], found: Sequence[Reading]
-) -> list[_Move]:
+async def _moves(work: Work, told: Mapping[Pair, _Told], found: Sequence[Reading]) -> list[_Move]:
     skipping = [one.stay.key for one in found if one.has_beyond]
     beyond = await progress.acknowledged_beyond(work.tx, skipping) if skipping else {}
     moves = (

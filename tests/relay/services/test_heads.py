@@ -138,7 +138,7 @@ async def test_what_is_gone_through_before_the_first_message_is_what_messages_do
     new = await _prepared(database) - before
     # What is read once of an agreement, and of its log, is not among it.
     assert [one for one in new if one.startswith(("WITH", "SELECT ARRAY"))] == []
-    assert sum(one.startswith("WITH w0") for one in before) == 5
+    assert sum(one.startswith("WITH w0") for one in before) == 6
 
 
 async def _prepared(database: Database) -> set[str]:
