@@ -81,6 +81,7 @@ def _event_loop_is_never_blocked(request: pytest.FixtureRequest) -> Iterator[Non
         if name.startswith("sqlite3."):
             # The writer's statements are quicker than a thread; those that wait have one.
             function.can_block_in("liaison/storage/sqlite_direct.py", _AT_ONCE)
+            function.can_block_in("liaison/storage/sqlite_driver.py", _AT_ONCE)
     blockbuster.activate()
     try:
         yield

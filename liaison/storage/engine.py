@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
-from liaison.storage import failures, quick, sqlite_direct, tables
+from liaison.storage import failures, quick, sqlite_driver, tables
 from liaison.storage.errors import SchemaError
 from liaison.storage.sqlite_direct import DirectConnection
 from liaison.values import dataclass
@@ -344,7 +344,7 @@ def _sqlite(address: URL, *, writer: bool, size: int = _READERS) -> AsyncEngine:
     # As a URI: a plain path would be looked up again in the event loop, at each connection.
     address = address.set(database=f"file:{quote(str(path))}", query={"uri": "true"})
     # The writer's statements find what they need in memory; what readers ask for may be on disk.
-    driver = sqlite_direct.DRIVER if writer else sqlite_direct.READER
+    driver = sqlite_driver.DRIVER if writer else sqlite_driver.READER
     engine = create_async_engine(
         address.set(drivername=driver),
         connect_args={"busy_timeout_ms": BUSY_TIMEOUT_MS} if writer else {},

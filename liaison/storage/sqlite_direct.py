@@ -1,4 +1,4 @@
-"""SQLite drivers that ask the disk in a thread, and as seldom as can be.
+"""Connections to SQLite that ask the disk in a thread, and as seldom as can be.
 
 A statement of the writer takes some 20 microseconds; handing it to a thread and back takes five times as
 long, and a group of messages has a dozen statements. So what is asked is answered in the event loop's thread.
@@ -8,30 +8,25 @@ another process holds it goes to the thread too, and what carries much, because 
 
 That is for the writer. What readers ask for may have to come from the disk, so each of their statements goes
 to a thread, and comes back with all of its rows: one hand-over for a question.
+
+What SQLAlchemy wants of them is in `sqlite_driver`.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from sqlalchemy.dialects import registry
-from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util.concurrency import await_
 
-from liaison.storage.checkpoints import BOUND, ROW, Checkpoints
+from liaison.storage.checkpoints import ROW, Checkpoints
 from liaison.storage.errors import OvertakenError
 from liaison.storage.side_thread import SideThread
 
-DRIVER: Final = "sqlite+direct"
-"""For the writer."""
-READER: Final = "sqlite+reader"
-"""For readers."""
 MANY_ROWS: Final = 64
 """Rows from which one statement goes to the thread."""
 MANY_BYTES: Final = 128 << 10
@@ -66,6 +61,7 @@ class DirectConnection(AdaptedConnection):
     Args:
         connection: not bound to the thread that made it.
         busy_timeout_ms: how long to wait for another process's write lock.
+        cursors: makes a cursor of it, as SQLAlchemy wants it.
         reads: whether it is a reader's.
         checkpoints: told of each commit; None leaves them to SQLite.
     """
@@ -73,6 +69,7 @@ class DirectConnection(AdaptedConnection):
     __slots__ = (
         "_busy_timeout_ms",
         "_checkpoints",
+        "_cursors",
         "_large",
         "_sqlite",
         "_thread",
@@ -85,6 +82,7 @@ class DirectConnection(AdaptedConnection):
         self,
         connection: sqlite3.Connection,
         busy_timeout_ms: int,
+        cursors: Callable[[DirectConnection], Any],
         *,
         reads: bool = False,
         checkpoints: Checkpoints | None = None,
@@ -93,6 +91,7 @@ class DirectConnection(AdaptedConnection):
         self._sqlite = connection
         self.reads = reads
         self._busy_timeout_ms = busy_timeout_ms
+        self._cursors = cursors
         self._checkpoints = checkpoints
         self._waiting: list[Write] = []
         # What large values weigh, in rows.
@@ -116,11 +115,11 @@ class DirectConnection(AdaptedConnection):
     def isolation_level(self, value: str | None) -> None:
         self._sqlite.isolation_level = cast("Any", value)
 
-    def cursor(self, **_options: object) -> DirectCursor:
+    def cursor(self, **_options: object) -> Any:
         """Return a new cursor."""
-        return ReadingCursor(self) if self.reads else DirectCursor(self)
+        return self._cursors(self)
 
-    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> DirectCursor:
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
         """Run one statement on a new cursor."""
         cursor = self.cursor()
         cursor.execute(statement, parameters)
@@ -169,7 +168,7 @@ class DirectConnection(AdaptedConnection):
         """
         await self.flush()
         try:
-            if _is_large(values):
+            if is_large(values):
                 self.weigh(values)
                 return (
                     await self._thread.do(partial(self._sqlite.execute, words, values))
@@ -217,7 +216,7 @@ class DirectConnection(AdaptedConnection):
                 done = executemany(words, rows)
             else:
                 (values,) = rows
-                if _is_large(values):
+                if is_large(values):
                     self.weigh(values)
                 done = execute(words, values)
             if expected is not None and done.rowcount != expected:
@@ -323,125 +322,6 @@ class DirectConnection(AdaptedConnection):
         self.close()
 
 
-class DirectCursor:
-    """A cursor whose statements run at once, but for those that carry much."""
-
-    __slots__ = ("_connection", "_cursor", "arraysize")
-
-    server_side = False
-
-    def __init__(self, connection: DirectConnection) -> None:
-        self._connection = connection
-        self._cursor: sqlite3.Cursor = connection.driver_connection.cursor()
-        self.arraysize = 1
-
-    @property
-    def description(self) -> Any:
-        """The columns of the last result."""
-        return self._cursor.description
-
-    @property
-    def rowcount(self) -> int:
-        """Rows that the last statement changed."""
-        return self._cursor.rowcount
-
-    @property
-    def lastrowid(self) -> int | None:
-        """The key that the last row got."""
-        return self._cursor.lastrowid
-
-    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> None:
-        """Run one statement."""
-        await_(self._connection.flush())
-        if not statement.startswith("SELECT"):
-            self._connection.written += 1
-        if statement == "BEGIN IMMEDIATE":
-            self._connection.begin_immediate()
-        elif _is_large(parameters):
-            self._connection.weigh(parameters)
-            self._connection.in_thread(partial(self._cursor.execute, statement, parameters))
-        else:
-            self._cursor.execute(statement, parameters)
-            await_(_at_once())
-
-    def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Run one statement for each row."""
-        await_(self._connection.flush())
-        self._connection.written += 1
-        if len(rows) >= MANY_ROWS or any(map(_is_large, rows)):
-            self._connection.in_thread(partial(self._cursor.executemany, statement, rows))
-        else:
-            self._cursor.executemany(statement, rows)
-            await_(_at_once())
-
-    def fetchone(self) -> Any:
-        """Return the next row, or None."""
-        return self._cursor.fetchone()
-
-    def fetchmany(self, size: int | None = None) -> list[Any]:
-        """Return so many rows."""
-        return self._cursor.fetchmany(self.arraysize if size is None else size)
-
-    def fetchall(self) -> list[Any]:
-        """Return all rows that are left."""
-        return self._cursor.fetchall()
-
-    def close(self) -> None:
-        """Let go of the result."""
-        self._cursor.close()
-
-    async def _async_soft_close(self) -> None:
-        """Do what SQLAlchemy's async results ask of a cursor: nothing is left to be fetched."""
-
-    def setinputsizes(self, *_sizes: object) -> None:
-        """Nothing to do: SQLite needs no sizes."""
-
-
-class ReadingCursor(DirectCursor):
-    """A cursor whose statements run in the thread and bring all of their rows with them."""
-
-    __slots__ = ("_rows",)
-
-    def __init__(self, connection: DirectConnection) -> None:
-        super().__init__(connection)
-        self._rows: deque[Any] = deque()
-
-    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> None:
-        """Run one statement."""
-        if statement == "BEGIN":
-            # Asks the disk for nothing yet.
-            self._cursor.execute(statement)
-            await_(_at_once())
-            return
-        self._rows = deque(self._connection.in_thread(partial(self._ask, statement, parameters)))
-
-    def _ask(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
-        return self._cursor.execute(statement, parameters).fetchall()
-
-    def fetchone(self) -> Any:
-        """Return the next row, or None."""
-        return self._rows.popleft() if self._rows else None
-
-    def fetchmany(self, size: int | None = None) -> list[Any]:
-        """Return so many rows."""
-        count = min(self.arraysize if size is None else size, len(self._rows))
-        return [self._rows.popleft() for _ in range(count)]
-
-    def fetchall(self) -> list[Any]:
-        """Return all rows that are left."""
-        rows, self._rows = self._rows, deque()
-        return list(rows)
-
-    def close(self) -> None:
-        """Let go of the result."""
-        self._rows.clear()
-        super().close()
-
-
-async def _at_once() -> None:
-    """Be awaited without a pause: SQLAlchemy takes a driver that never awaits for one that blocks."""
-
-
 def _rows(cursor: sqlite3.Cursor, enough: Enough | None) -> list[tuple[Any, ...]]:
     if enough is None:
         return cursor.fetchall()
@@ -462,61 +342,9 @@ def _told(error: sqlite3.Error) -> BaseException:
 def _is_much(waiting: Sequence[Write]) -> bool:
     if sum([one.weight for one in waiting]) >= MANY_ROWS:
         return True
-    return any(_is_large(one.rows[0]) for one in waiting)
+    return any(is_large(one.rows[0]) for one in waiting)
 
 
-def _is_large(values: Sequence[Any]) -> bool:
+def is_large(values: Sequence[Any]) -> bool:
+    """Whether copying what a statement carries takes so long that it goes to the thread."""
     return any(type(value) is bytes and len(value) >= MANY_BYTES for value in values)
-
-
-class _Module:
-    """What SQLAlchemy asks of a driver's module."""
-
-    paramstyle = "qmark"
-    has_stop = True
-
-    def __init__(self, *, reads: bool = False) -> None:
-        self.sqlite = sqlite3
-        self._reads = reads
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(sqlite3, name)
-
-    def connect(self, *address: Any, busy_timeout_ms: int = 0, **options: Any) -> DirectConnection:
-        """Open a database."""
-        options["check_same_thread"] = False
-        connect = partial(sqlite3.connect, *address, **options)
-        opened = connect()
-        if self._reads:
-            return DirectConnection(opened, busy_timeout_ms, reads=True)
-        opened.execute(f"PRAGMA wal_autocheckpoint = {BOUND}")
-        return DirectConnection(opened, busy_timeout_ms, checkpoints=Checkpoints(connect))
-
-
-class DirectDialect(SQLiteDialect_aiosqlite):
-    """SQLite by this driver."""
-
-    driver = "direct"
-    supports_statement_cache = True
-    supports_server_side_cursors = False
-
-    @classmethod
-    def import_dbapi(cls) -> Any:
-        """Return the driver's module."""
-        return _Module()
-
-
-class ReaderDialect(DirectDialect):
-    """SQLite by this driver, for readers."""
-
-    driver = "reader"
-    supports_statement_cache = True
-
-    @classmethod
-    def import_dbapi(cls) -> Any:
-        """Return the driver's module."""
-        return _Module(reads=True)
-
-
-registry.register("sqlite.reader", __name__, "ReaderDialect")
-registry.register("sqlite.direct", __name__, "DirectDialect")

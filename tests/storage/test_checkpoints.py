@@ -11,7 +11,7 @@ import pytest
 
 from liaison.storage import checkpoints
 from liaison.storage.checkpoints import DUE, ROW, Checkpoints
-from liaison.storage.sqlite_direct import _Module
+from liaison.storage.sqlite_driver import _Module
 
 
 @pytest.fixture
