@@ -25,7 +25,7 @@ from liaison.envelope.release import Part
 from liaison.model import ChannelId, DeviceId, EndpointId
 from liaison.policy.agreement import Agreement
 from liaison.policy.simulate import Simulation
-from liaison_sdk import agreements, attachments, directory, opening, refreshing
+from liaison_sdk import attachments, directory, opening
 from liaison_sdk.account import Account
 from liaison_sdk.agreements import AgreementStanding, HistoryEntry
 from liaison_sdk.attachments import OutgoingFile, Report
@@ -37,8 +37,7 @@ from liaison_sdk.events import Event
 from liaison_sdk.keystore import Keystore
 from liaison_sdk.message import Attachment, Message, Sent
 from liaison_sdk.opening import Opening, Parts
-from liaison_sdk.store import Transaction, logs
-from liaison_sdk.trust_store import AgreementMissingError
+from liaison_sdk.store import logs
 
 if TYPE_CHECKING:
     from liaison_sdk.log_status import LogStatus
@@ -187,10 +186,7 @@ class Client:
 
     async def agreements(self) -> list[Agreement]:
         """Return the agreements of the own party, verified; fetched where connected."""
-        env = self._env
-        if self.connected:
-            return await env.trust.refresh_agreements(env.api, env.store)
-        return await env.read(env.trust.agreements)
+        return await self._parts.agreements.all()
 
     async def agreement(self, agreement_id: str) -> Agreement:
         """Return one agreement, verified.
@@ -199,10 +195,7 @@ class Client:
             AgreementMissingError: it is not here, and there is no connection.
             RemoteError: the relay does not have it.
         """
-        env = self._env
-        if self.connected:
-            return await env.trust.fetch_agreement(env.api, env.store, agreement_id)
-        return await env.read(lambda tx: env.trust.agreement(tx, agreement_id))
+        return await self._parts.agreements.find(agreement_id)
 
     async def standing(self, agreement_id: str) -> AgreementStanding:
         """Return where an agreement stands: version, phase, and how each party takes part.
@@ -213,16 +206,7 @@ class Client:
             AgreementMissingError: it is not here, and there is no connection.
             RemoteError: the relay does not have it.
         """
-        env = self._env
-        await self._look_up(agreement_id)
-
-        def look(tx: Transaction) -> AgreementStanding:
-            agreement = env.trust.current(tx, agreement_id, env.now)
-            newest = env.trust.agreement(tx, agreement_id)
-            standing = env.trust.standing(tx, agreement_id)
-            return agreements.standing_of(agreement, newest, standing, env.now)
-
-        return await env.read(look)
+        return await self._parts.agreements.standing(agreement_id)
 
     async def agreement_history(self, agreement_id: str) -> list[HistoryEntry]:
         """Return an agreement's versions, statements and exclusions, oldest first.
@@ -234,22 +218,7 @@ class Client:
             AgreementMissingError: it is not here, and there is no connection.
             RemoteError: the relay does not have it.
         """
-        env = self._env
-        await self._look_up(agreement_id)
-
-        def look(tx: Transaction) -> list[HistoryEntry]:
-            versions = env.trust.versions(tx, agreement_id)
-            if not versions:
-                raise AgreementMissingError(f"the agreement {agreement_id} is not here")
-            standing = env.trust.standing(tx, agreement_id)
-            return agreements.history_of(versions, standing, env.trust.admitted(tx, agreement_id))
-
-        return await env.read(look)
-
-    async def _look_up(self, agreement_id: str) -> None:
-        if self.connected:
-            await self.agreement(agreement_id)
-            await refreshing.statements(self._env, agreement_id)
+        return await self._parts.agreements.history(agreement_id)
 
     async def devices(self, agreement_id: str) -> list[DirectoryEntry]:
         """Return the devices of an agreement's parties that hold valid certificates.
@@ -330,9 +299,7 @@ class Client:
                 last device went meanwhile, the channel is there without it.
         """
         await self.wait_connected()
-        env = self._env
-        await self._look_up(agreement_id)
-        agreement = await env.read(lambda tx: env.trust.current(tx, agreement_id, env.now))
+        agreement = await self._parts.agreements.in_force(agreement_id)
         return await self._parts.channels.create(agreement, policy, name, members)
 
     async def members(self, channel: ChannelId) -> list[Member]:

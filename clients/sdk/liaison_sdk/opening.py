@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from liaison.values import dataclass
 from liaison_sdk import account as accounts
 from liaison_sdk.account import Account
+from liaison_sdk.agreement_book import AgreementBook
 from liaison_sdk.channel_book import ChannelBook
 from liaison_sdk.committing import Committer
 from liaison_sdk.connection import Connection
@@ -95,6 +96,7 @@ class Parts:
     sender: Sender
     releaser: Releaser
     reader: Reader
+    agreements: AgreementBook
     channels: ChannelBook
     crash: BaseException | None = None
     """What ended a task that should never end."""
@@ -208,6 +210,7 @@ def _assemble(
         sender=sender,
         releaser=Releaser(env, sender),
         reader=Reader(env, client),
+        agreements=AgreementBook(env, lambda: connection.is_up),
         channels=ChannelBook(env, committer, client),
     )
     env.check = parts.check
