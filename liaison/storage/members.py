@@ -60,6 +60,10 @@ ROW: Final = select(*(_t[name] for name in MemberRow.__slots__))
 PRESENT: Final = _t.left_seq.is_(None)
 """Whether the stay lasts."""
 
+LASTS: Final = func.coalesce(_t.left_seq, -1) == -1
+"""The same, for a stay that is found by its key: with few rows PostgreSQL would look through the index of those that
+last, and go on with that when there are many."""
+
 
 class Present(NamedTuple):
     """A leaf and whose it is."""

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from liaison.storage.members import PRESENT, ROW, MemberRow
+from liaison.storage.members import LASTS, PRESENT, ROW, MemberRow
 from liaison.storage.padding import padded
 from liaison.storage.quick import ByKeys, ForEach, Question, Quick, postgres, rely
 from liaison.storage.tables import HANDSHAKE_LANE, beyond, channels, items, members, welcomes
@@ -266,7 +266,7 @@ _STRIDE = ForEach(
         .where(
             _t.key == row("stay"),
             _t.cursor >= row("after"),
-            PRESENT,
+            LASTS,
             row("reached") <= _HEAD.scalar_subquery(),
             ~_BEYOND_IT,
         )

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnClause, Integer, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage import quick
+from liaison.storage.members import LASTS
 from liaison.storage.quick import Still
 from liaison.storage.tables import agreement_changes, certificates, members
 
@@ -24,9 +25,7 @@ _UNREVOKED = Still(
     lambda row: select(_IT_IS).where(_c.key == row("certificate"), _c.revoked_at.is_(None)),
     certificate=_c.key,
 )
-_PRESENT = Still(
-    lambda row: select(_IT_IS).where(_m.key == row("stay"), _m.left_seq.is_(None)), stay=_m.key
-)
+_PRESENT = Still(lambda row: select(_IT_IS).where(_m.key == row("stay"), LASTS), stay=_m.key)
 _UNCHANGED = Still(
     lambda row: select(_IT_IS).where(_a.id == row("agreement"), _a.changes == row("times")),
     agreement=_a.id,

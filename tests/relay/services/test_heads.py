@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -147,6 +148,35 @@ async def _prepared(database: Database) -> set[str]:
             "SELECT statement FROM pg_prepared_statements"
         )
     return {statement for (statement,) in rows}
+
+
+async def test_what_is_not_planned_anew_finds_rows_by_their_keys_from_the_beginning(
+    nor: Actor, deu: Actor
+) -> None:
+    """When the tables are empty anything is as good, but what is chosen then stays when they are full."""
+    found: list[tuple[str, tuple[Any, ...]]] = []
+    async with nor.relay.database.write() as tx:
+        driver: Any = _connection(tx).driver_connection
+    driver.add_query_logger(lambda one: found.append((one.query, one.args)))
+    await nor.read_all()
+    await deu.read_all()
+    for _ in range(3):
+        await _accept(nor)
+        await deu.read_all()
+    await asyncio.sleep(0)
+
+    # Messages of whoever is known, and acknowledgements.
+    hot = dict(one for one in found if one[0].startswith("WITH") and "coalesce" in one[0])
+    plans = [await driver.fetch(f"EXPLAIN {query}", *hot[query]) for query in hot]
+
+    steps = [line for plan in plans for (line,) in plan if "Scan" in line]
+    rest = [one for one in steps if not re.search("(Function|CTE|Bitmap Heap) Scan", one)]
+    indexes = [re.search(r"Index (?:Only )?Scan (?:using|on) (\w+)", one) for one in rest]
+    assert len(plans) == 2
+    assert {one and one[1] for one in indexes} == {
+        "pk_agreement_changes", "pk_beyond", "pk_certificates", "pk_channels", "pk_devices",
+        "pk_logs", "pk_members", "uq_logs_agreement_generation",
+    }  # fmt: skip
 
 
 async def test_the_first_message_of_an_epoch_locks_nothing(nor: Actor, deu: Actor) -> None:
