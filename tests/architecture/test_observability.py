@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from liaison.relay import exposition
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "observability"
 RULES = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"]
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
+
+PROMTOOL = shutil.which("promtool")
 
 FAMILIES = {family.name: family for family in exposition.FAMILIES}
 # What Prometheus itself adds, and what a histogram's buckets have.
@@ -81,6 +85,31 @@ def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
     for rule in found:
         assert rule["labels"]["severity"] in {"page", "warn"}
         assert set(rule["annotations"]) == {"summary", "action"}
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="Prometheus is not installed")
+def test_the_rules_fire_when_something_is_wrong_and_not_when_all_is_well() -> None:
+    cases = Path(__file__).with_name("alerts.test.yaml")
+
+    done = subprocess.run(
+        [str(PROMTOOL), "test", "rules", cases], check=False, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [rule for rule in alerts() if " offset " in rule["expr"]],
+    ids=lambda rule: str(rule["alert"]),
+)
+def test_a_rule_that_compares_with_before_fires_also_where_there_was_nothing_before(
+    rule: dict[str, Any],
+) -> None:
+    # Nothing is greater than what is not there.
+    assert len(re.findall(r"\boffset\b", rule["expr"])) == len(
+        re.findall(r"\bor 0\b", rule["expr"])
+    )
 
 
 def test_what_an_operator_has_to_be_woken_for_has_an_alert() -> None:
