@@ -8,16 +8,18 @@ import functools
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from liaison.wire import frames
 from liaison_sdk import ChannelState, Client, MessageState, Options
 from liaison_sdk.errors import ConnectionLostError
 from liaison_sdk.store import SQLiteStore, Transaction
-from liaison_sdk.transport import Answer, Socket
+from liaison_sdk.transport import AiohttpTransport, Answer, Socket
 from tests.sdk.support import (
     AGREEMENT,
     CALM,
@@ -299,6 +301,51 @@ async def test_a_relay_that_restarts_loses_nothing_and_is_found_again(tmp_path: 
 
 async def _is_away(client: Client) -> bool:
     return not client.connected
+
+
+class Brief(AiohttpTransport):
+    """A way to the relay on which each connection breaks behind the first delivery."""
+
+    async def connect(self, path: str, *, headers: Mapping[str, str]) -> Socket:
+        return _Brief(await super().connect(path, headers=headers))
+
+
+@dataclass
+class _Brief:
+    plain: Socket
+    is_broken: bool = False
+
+    async def send(self, data: bytes) -> None:
+        await self.plain.send(data)
+
+    async def receive(self) -> bytes:
+        if self.is_broken:
+            raise ConnectionLostError
+        data = await self.plain.receive()
+        self.is_broken = isinstance(frames.decode_relay(data), frames.Deliver)
+        return data
+
+    async def close(self) -> None:
+        await self.plain.close()
+
+
+async def test_what_came_before_a_connection_broke_does_not_come_again_for_ever(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE) as nor, pair.client(OFFICER) as deu:
+        await deu.sync(10)
+        await nor.sync(10)
+    async with pair.client(ATTACHE) as nor:
+        channel = await nor.channel("duty")
+        for number in range(5):
+            await channel.send(f"number {number}")
+    way = Brief(pair.relay.url, ca_file=pair.relay.ca)
+    async with Client.open(
+        pair.homes[OFFICER], passphrase=PASSPHRASE, options=QUICK, transport=way
+    ) as deu:
+        shown = [(await next_message(deu)).text for _ in range(5)]
+
+    assert shown == [f"number {number}" for number in range(5)]
 
 
 class Nowhere:

@@ -37,6 +37,8 @@ _FATAL_CLOSES: Final = frozenset({Close.REVOKED, Close.VERSION})
 _LOCK_LOOKS: Final = 5
 """Looks at the store per look for the receiver's lock."""
 _REQUESTS: Final = 1 << 32
+_AFTERWARDS: Final = 3.0
+"""Seconds that storing what came may take when the connection has ended."""
 
 
 class RevokedError(ConnectionLostError):
@@ -65,6 +67,8 @@ class _Live:
     delivers: bool
     answers: dict[int, asyncio.Future[Accepted]] = field(default_factory=dict)
     inbox: asyncio.Queue[Deliver | CaughtUp] = field(default_factory=asyncio.Queue)
+    taking: list[Deliver] = field(default_factory=list)
+    """Out of the inbox, and not yet acknowledged."""
     next_request: int = 1
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once what waited at the relay when the connection began is in the store."""
@@ -209,7 +213,11 @@ class Connection:
             own: tuple[Job, ...] = (lambda: self._read(live), lambda: self._work(live))
             if self._lock is not None and not delivers:
                 own = (*own, self._await_lock)
-            await _run_until_one_ends((*own, *jobs))
+            try:
+                await _run_until_one_ends((*own, *jobs))
+            except LiaisonError:
+                await self._take_rest(live)
+                raise
         finally:
             for answer in () if self._live is None else self._live.answers.values():
                 if not answer.done():
@@ -271,10 +279,8 @@ class Connection:
                     break
                 item = live.inbox.get_nowait()
             if batch:
-                await self._take(batch)
-                # After the store's commit, never before.
-                for answer in live.stream.stored(batch[-1].number):
-                    await live.socket.send(frames.encode(answer))
+                live.taking = batch
+                await self._take_and_acknowledge(live)
             if marker is not None and live.inbox.empty():
                 # What waited is read first: joining anew ends the stay that it belongs to.
                 await self.on_stale()
@@ -282,6 +288,29 @@ class Connection:
                 live.caught_up.set()
                 self._env.publish(Event(EventKind.CAUGHT_UP))
                 self._env.changes.notify_outside()
+
+    async def _take_and_acknowledge(self, live: _Live) -> None:
+        await self._take(live.taking)
+        # After the store's commit, never before.
+        for answer in live.stream.stored(live.taking[-1].number):
+            await live.socket.send(frames.encode(answer))
+        live.taking = []
+
+    async def _take_rest(self, live: _Live) -> None:
+        """Store what came before the connection ended, and say so where that still can be said.
+
+        Otherwise it would all come again, and where each connection ends soon, nothing behind it.
+        """
+        while not live.inbox.empty():
+            item = live.inbox.get_nowait()
+            if isinstance(item, Deliver):
+                live.taking.append(item)
+        if live.taking:
+            # Why the connection ended is what its owner has to hear, and soon. What could not be
+            # stored, or waits for an answer of the relay, comes again.
+            with contextlib.suppress(LiaisonError, TimeoutError):
+                async with asyncio.timeout(_AFTERWARDS):
+                    await self._take_and_acknowledge(live)
 
     async def _await_lock(self) -> None:
         """Take over receiving when the process that does it ends."""
