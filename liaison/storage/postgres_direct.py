@@ -33,6 +33,7 @@ from sqlalchemy.util.concurrency import await_
 
 from liaison.storage import failures
 from liaison.storage.errors import OvertakenError
+from liaison.storage.quick import PASSING
 from liaison.storage.writes import OVERTAKEN, Write, one_statement
 
 PLANS: Final = {
@@ -71,13 +72,12 @@ class DirectCursor(AsyncAdapt_asyncpg_cursor):
 
     async def _prepare_and_execute(self, operation: Any, parameters: Any) -> None:
         await self._adapt_connection.flush()  # type: ignore[attr-defined]  # a DirectConnection
-        if not operation.startswith("SELECT"):
-            self._adapt_connection.written += 1  # type: ignore[attr-defined]  # as above
+        self._adapt_connection.count(operation)  # type: ignore[attr-defined]  # as above
         await super()._prepare_and_execute(operation, parameters)  # type: ignore[no-untyped-call]
 
     async def _executemany(self, operation: Any, seq_of_parameters: Any) -> Any:
         await self._adapt_connection.flush()  # type: ignore[attr-defined]  # as above
-        self._adapt_connection.written += 1  # type: ignore[attr-defined]  # as above
+        self._adapt_connection.count(operation)  # type: ignore[attr-defined]  # as above
         return await super()._executemany(operation, seq_of_parameters)  # type: ignore[no-untyped-call]
 
 
@@ -170,6 +170,11 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         self._relying = True
         self._doubting = doubting
 
+    def count(self, words: str) -> None:
+        """Count a statement, if it may write a table of which something is remembered."""
+        if not words.startswith("SELECT") and any(name in words for name in PASSING):
+            self.written += 1
+
     def writes(self, table: str) -> bool:
         """Whether something for a table waits to be written."""
         return any(table in one.tables for one in self._waiting)
@@ -209,7 +214,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         """
         if self._touches(tables):
             await self.flush()
-        self.written += 1
+        self.count(words)
         try:
             await self._begun()
             driver: Any = self._connection
@@ -226,8 +231,6 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
             OvertakenError: see `flush`.
         """
         await self.flush()
-        # What is written in a part of a transaction has that part's number.
-        self.written += 1
         try:
             await self._begun()
             driver: Any = self._connection

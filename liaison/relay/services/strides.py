@@ -15,8 +15,8 @@ from liaison.storage.items import Reader
 from liaison.storage.progress import Reading, Stride
 
 _KEPT: Final = 1 << 14
-_UNTOLD: Final = 64
-"""How many numbers that need no acknowledgement are looked at before the last that has one."""
+_UNTOLD: Final = 1 << 10
+"""How many numbers that need no acknowledgement are looked at before the last that has one, and before the first."""
 
 Pair: TypeAlias = tuple[bytes, int]
 """A channel's id and a device."""
@@ -59,7 +59,7 @@ class Strides:
         strides, stays = [], {}
         for pair, seqs in told.items():
             known = self._stays.get(pair)
-            stride = self._stride(known.reader, seqs) if known is not None and seqs else None
+            stride = self._stride(known, seqs) if known is not None and seqs else None
             # Where there is a hole it is not even tried.
             if known is None or stride is None or stride.after > known.cursor:
                 return None
@@ -75,7 +75,8 @@ class Strides:
             self._stays.clear()
         self._stays |= stays
 
-    def _stride(self, reader: Reader, seqs: Collection[int]) -> Stride | None:
+    def _stride(self, known: Known, seqs: Collection[int]) -> Stride | None:
+        reader = known.reader
         first, last = min(seqs), max(seqs)
         untold = last - first + 1 - len(seqs)
         if untold:
@@ -85,7 +86,8 @@ class Strides:
             if not all(self._is_not_for(reader, seq) for seq in between):
                 return None
         after, reached = first - 1, last
-        while first - after <= _UNTOLD and self._is_not_for(reader, after):
+        least = max(known.cursor, after - _UNTOLD)
+        while after > least and self._is_not_for(reader, after):
             after -= 1
         while self._is_not_for(reader, reached + 1):
             reached += 1

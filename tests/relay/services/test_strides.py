@@ -164,3 +164,19 @@ def test_a_stay_is_remembered_when_it_is_the_only_one_to_be_acknowledged() -> No
     assert lasting([now._replace(has_beyond=True)], {}, ()) == {}
     assert lasting([now], {2: 7}, ())[b"channel", 2].cursor == 7
     assert lasting([stay(1, 4, 4)], {}, ()) == {}
+
+
+async def test_acknowledgements_change_nothing_that_is_remembered_of_messages(
+    nor: Actor, reader: Actor
+) -> None:
+    async def mark() -> object:
+        async with nor.relay.database.write() as tx:
+            return await quick.mark(tx)
+
+    seqs = await _sent(nor, 3)
+    before = await mark()
+
+    await _acknowledge(reader, seqs[2])
+    await _acknowledge(reader, *seqs[:2])
+
+    assert await mark() == before
