@@ -111,6 +111,8 @@ class Database:
                 program changed it in a way that this one can't work with.
             DatabaseError: the database can't be reached.
         """
+        if self.is_sqlite:
+            await asyncio.to_thread(self._require_file)
         async with self.read() as tx:
             rows = await tx.execute(select(tables.meta.c.name, tables.meta.c.value))
             found = dict(rows.all())
@@ -119,6 +121,18 @@ class Database:
         if found.get("schema_compat", 0) > tables.SCHEMA_VERSION:
             raise SchemaError(
                 "a newer release changed the database's schema", hint="install that release"
+            )
+
+    def _require_file(self) -> None:
+        # SQLite would make an empty one, and who has lost theirs be told to go on with that.
+        path = Path(self.url.database or "").absolute()
+        is_there = path.is_file() and path.stat().st_size > 0
+        # Without its folder, such as a disk that is not mounted, it can't be reached.
+        if path.parent.is_dir() and not is_there:
+            raise SchemaError(
+                f"there is no database in {path}",
+                hint="liaison-relay migrate makes one for a new relay; where there was one, restore its"
+                " newest backup",
             )
 
     async def version(self) -> str:

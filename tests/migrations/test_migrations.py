@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -56,13 +57,31 @@ async def test_a_migrated_database_passes_the_check(database: Database) -> None:
     await database.check()
 
 
-async def test_an_empty_database_is_refused_with_a_hint(tmp_path: Path) -> None:
-    database = Database.open(f"sqlite:///{tmp_path}/empty.db")
+async def test_a_database_without_tables_is_refused_with_a_hint(tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE other (name TEXT)").close()
+    database = Database.open(f"sqlite:///{tmp_path}/other.db")
 
     with pytest.raises(SchemaError) as caught:
         await database.check()
 
     assert caught.value.hint == "liaison-relay migrate"
+    await database.close()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+async def test_a_database_that_is_lost_is_not_made_anew_by_looking(
+    tmp_path: Path, *, is_there: bool
+) -> None:
+    path = tmp_path / "relay.db"
+    if is_there:
+        path.touch()
+    database = Database.open(f"sqlite:///{path}")
+
+    with pytest.raises(SchemaError, match="there is no database in") as caught:
+        await database.check()
+
+    assert "restore its newest backup" in (caught.value.hint or "")
+    assert path.exists() is is_there
     await database.close()
 
 
