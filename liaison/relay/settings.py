@@ -13,10 +13,11 @@ import os
 import re
 import textwrap
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from pydantic import (
     BaseModel,
@@ -29,6 +30,9 @@ from pydantic import (
 
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import ENV_DATA, SETTINGS_FILE
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 ENV_PREFIX: Final = "LIAISON_RELAY_"
 _ORIGIN = re.compile(r"https://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
@@ -353,7 +357,7 @@ def _environment() -> dict[str, Any]:
     given = {v: text for v, text in os.environ.items() if v.startswith(ENV_PREFIX)}
     unknown = sorted(given.keys() - variables.keys() - {ENV_DATA})
     if unknown:
-        raise SettingsError(f"no setting is called {', '.join(unknown)}")
+        raise SettingsError(_unknown(unknown, variables))
     return {
         variables[v]: _value(v, variables[v], given[v]) for v in given.keys() & variables.keys()
     }
@@ -371,10 +375,22 @@ def _value(variable: str, name: str, text: str) -> Any:
 
 
 def _words(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg'].removeprefix('Value error, ')}"
-        for e in error.errors(include_input=False, include_url=False)
-    ).lower()
+    return "; ".join(map(_said, error.errors(include_input=False, include_url=False)))
+
+
+def _said(wrong: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in wrong["loc"]) or "settings"
+    if wrong["type"] == "extra_forbidden":
+        return _unknown([name], Settings.model_fields)
+    return f"{name}: {wrong['msg'].removeprefix('Value error, ')}".lower()
+
+
+def _unknown(names: Sequence[str], known: Iterable[str]) -> str:
+    """Say that there are no such settings, and which were meant where that can be told."""
+    possible = list(known)
+    near = [match for name in names for match in get_close_matches(name, possible, 1)]
+    meant = f"; did you mean {', '.join(near)}?" if near else ""
+    return f"no setting is called {', '.join(names)}{meant}"
 
 
 def table() -> str:

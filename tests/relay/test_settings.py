@@ -77,6 +77,20 @@ def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, text: str, named
     assert named in caught.value.message.lower()
 
 
+def test_who_misspells_a_setting_is_told_which_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "max_steams = 3\n")
+    with pytest.raises(SettingsError) as in_file:
+        settings.load(tmp_path)
+    monkeypatch.setenv("LIAISON_RELAY_MAX_STEAMS", "3")
+    with pytest.raises(SettingsError) as in_environment:
+        settings.load(tmp_path / "none")
+
+    assert in_file.value.message == "no setting is called max_steams; did you mean max_streams?"
+    assert in_environment.value.message.endswith("did you mean LIAISON_RELAY_MAX_STREAMS?")
+
+
 def test_a_misspelt_variable_of_the_environment_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
