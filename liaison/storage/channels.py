@@ -167,9 +167,10 @@ async def set_heads(
         OvertakenError: somebody has written or locked one of the rows since it was read. PostgreSQL says so
             when it is written, at the latest before the commit.
     """
-    if versions is None or postgres(tx) is None:
+    if versions is None:
         # Whoever remembers channels does not hear of it.
         written(tx)
+    if versions is None or postgres(tx) is None:
         await _SET_HEAD.change(tx, sorted(heads.items()))
         return
     # In the order of keys, as `lock` locks them: two nodes never wait in a circle.

@@ -99,14 +99,18 @@ def compares(tx: AsyncConnection) -> bool:
 
 def written(tx: AsyncConnection) -> None:
     """Count something past SQLAlchemy that may change what is remembered."""
-    database = postgres(tx)
+    database = direct(tx) or postgres(tx)
     if database is not None:
         database.written += 1
 
 
 def rely(tx: AsyncConnection, *, doubting: bool = False) -> None:
     """Say that what is written is judged by what is remembered, as `DirectConnection.rely` does."""
-    _other(tx).rely(doubting=doubting)
+    database = direct(tx)
+    if database is None:
+        _other(tx).rely(doubting=doubting)
+    else:
+        database.rely()
 
 
 def version(tx: AsyncConnection) -> int:

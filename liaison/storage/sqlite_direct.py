@@ -27,6 +27,7 @@ from liaison.storage.checkpoints import ROW, Checkpoints
 from liaison.storage.errors import OvertakenError
 from liaison.storage.side_thread import SideThread
 
+_TAKEN: Final = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
 MANY_ROWS: Final = 64
 """Rows from which one statement goes to the thread."""
 MANY_BYTES: Final = 128 << 10
@@ -71,6 +72,7 @@ class DirectConnection(AdaptedConnection):
         "_checkpoints",
         "_cursors",
         "_large",
+        "_relying",
         "_sqlite",
         "_thread",
         "_waiting",
@@ -94,6 +96,7 @@ class DirectConnection(AdaptedConnection):
         self._cursors = cursors
         self._checkpoints = checkpoints
         self._waiting: list[Write] = []
+        self._relying = False
         # What large values weigh, in rows.
         self._large = 0
         # How many statements that may change something have come by SQLAlchemy.
@@ -187,16 +190,25 @@ class DirectConnection(AdaptedConnection):
         """
         self._waiting.extend(writes)
 
+    def rely(self) -> None:
+        """Say that what waits from here on is judged by what is remembered under `mark`.
+
+        Where a key is taken that would have been looked for, the transaction was overtaken, and everything
+        is forgotten.
+        """
+        self._relying = True
+
     def forget(self) -> None:
         """Leave out what waits."""
         self._waiting.clear()
+        self._relying = False
 
     async def flush(self) -> None:
         """Write what waits.
 
         Raises:
             DBAPIError: as SQLAlchemy would have it; of one, and those after it were not written.
-            OvertakenError: one has changed another number of rows than it has to.
+            OvertakenError: one has changed another number of rows than it has to; or see `rely`.
         """
         if not self._waiting:
             return
@@ -207,7 +219,13 @@ class DirectConnection(AdaptedConnection):
             else:
                 self._write(waiting)
         except sqlite3.Error as error:
-            raise _told(error) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.Error) -> BaseException:
+        if not self._relying or getattr(error, "sqlite_errorcode", 0) not in _TAKEN:
+            return _told(error)
+        self.written += 1
+        return OvertakenError("a key is taken that was not looked for")
 
     def _write(self, waiting: Sequence[Write]) -> None:
         execute, executemany = self._sqlite.execute, self._sqlite.executemany
@@ -231,6 +249,7 @@ class DirectConnection(AdaptedConnection):
         if self._sqlite.in_transaction:
             await_(self.flush())
             self.in_thread(self._sqlite.commit)
+            self._relying = False
             self._committed()
 
     def rollback(self) -> None:
@@ -271,7 +290,8 @@ class DirectConnection(AdaptedConnection):
         try:
             await self._thread.do(partial(self._finish, waiting))
         except sqlite3.Error as error:
-            raise _told(error) from error
+            raise self._failed(error) from error
+        self._relying = False
         self._committed()
 
     def _committed(self) -> None:

@@ -140,7 +140,8 @@ class Appends(Batch[Append, frames.Accepted]):
         facts = await self._recall(work.tx, operations, asked, now)
         answers = [] if facts is None else [self._one(facts, op) for op in operations]
         if facts is None or (facts.relied is not None and any(map(_is_refusal, answers))):
-            # What is compared is compared with what is written: nobody is refused by it.
+            # What is compared is compared with what is written: nobody is refused by it. And who sends again
+            # what was accepted is told so, whatever has changed since.
             facts = await self._read(work, operations, asked, now)
             answers = [self._one(facts, op) for op in operations]
         if facts.new:
@@ -153,18 +154,20 @@ class Appends(Batch[Append, frames.Accepted]):
     async def _write(self, work: Work, facts: _Facts) -> None:
         tx = work.tx
         versions = {} if facts.read is None else facts.read.versions
-        if facts.relied is not None:
+        if facts.relied is not None and quick.compares(tx):
             unchanged = Relied.of(facts.relied, facts.seats)
             versions = unchanged.versions
             await unchanged.compare(tx)
+        elif facts.relied is not None:
+            quick.rely(tx)
         await self.sequencer.append(work, facts.new)
         work.after_commit(partial(self.fullness.accepted, facts.new))
         work.record(*facts.drafts)
         heads = {item.channel: item.seq for item in facts.new}
+        self.heads.leave(heads)
         await channels.set_heads(tx, heads, versions)
         await progress.move_cursors(tx, facts.cursors)
-        if quick.compares(tx):
-            work.after_commit(partial(self._moved, tx, facts, heads))
+        work.after_commit(partial(self._moved, tx, facts, heads))
 
     def _moved(self, tx: AsyncConnection, facts: _Facts, heads: Mapping[int, int]) -> None:
         version = quick.version(tx)
@@ -183,18 +186,18 @@ class Appends(Batch[Append, frames.Accepted]):
         if known is None:
             return None
         rows = {seat.row.id: seat.row for seat in known.values()}
-        now_ms, relied_on = self.clock(), None
+        now_ms = self.clock()
         heads: dict[int, int]
         stored: dict[Ident, Stored | Item]
-        if quick.compares(tx):
-            relied_on = self.heads.recall(now, (row.key for row in rows.values()), now_ms)
-            is_new = self.heads.is_new({op.caller.key for op in operations}, now_ms)
-            if relied_on is None or not is_new or _is_any_released(operations):
-                return None
+        relied_on = self.heads.recall(now, (row.key for row in rows.values()), now_ms)
+        is_new = self.heads.is_new({op.caller.key for op in operations}, now_ms)
+        if relied_on is not None and is_new and not _is_any_released(operations):
             # Nothing is looked for: a message that is stored already spoils the statement that writes.
             heads, stored = {key: head.seq for key, head in relied_on.items()}, {}
+        elif quick.compares(tx):
+            return None
         else:
-            keys = [row.key for row in rows.values()]
+            keys, relied_on = [row.key for row in rows.values()], None
             heads, stored = await together(
                 tx, channels.heads_of(keys), items.stored_as(tx, _idents(operations))
             )

@@ -1,8 +1,9 @@
-"""Where channels end, kept in memory where other nodes write too: on PostgreSQL.
+"""Where channels end, kept in memory.
 
-With it, and the seats that are kept (`services.seats`), messages are judged without a question. What that relies on is
-compared by the very statement that writes them (`Relied`, and ADR 31): what it does not find as it was is read,
-and judged anew.
+With it, and the seats that are kept (`services.seats`), messages are judged without a question. On PostgreSQL, where
+other nodes write too, what that relies on is compared by the very statement that writes the messages (`Relied`, and
+ADR 31): what it does not find as it was is read, and judged anew. On SQLite the mark tells of all that is written, and a
+message that is stored already, or a number that is taken, violates a key: then everything is read there too.
 """
 
 from __future__ import annotations
@@ -118,6 +119,11 @@ class Heads:
             self._mark = mark
         if mark is not None:
             self._heads |= heads
+
+    def leave(self, channels: Iterable[int]) -> None:
+        """Rely on nothing of channels that are being written, until it is durable where they end."""
+        for key in channels:
+            self._heads.pop(key, None)
 
     def repeated(self, devices: Iterable[int], now_ms: int) -> None:
         """Take note of devices that have sent something again."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from liaison.policy.lifecycle import Event
 from liaison.relay.recording import Recorder
 from liaison.relay.services import Services
 from liaison.relay.services.accepting import Appends
-from liaison.relay.services.append import read
 from liaison.relay.services.errors import (
     AgreementSupersededError,
     DeviceRevokedError,
@@ -27,7 +25,7 @@ from liaison.relay.services.errors import (
     RemovalPendingError,
 )
 from liaison.relay.services.heads import Head, Heads
-from liaison.relay.writer import Work, Writer
+from liaison.relay.writer import Writer
 from liaison.storage import agreements, channels, members, quick
 from liaison.storage.engine import Database
 from liaison.storage.rehearsal import rehearse
@@ -43,7 +41,7 @@ from tests.support.world import ED25519
 @pytest.fixture(autouse=True)
 def _only_postgresql(migrated: str) -> None:
     if migrated.startswith("sqlite"):
-        pytest.skip("there everything is told by a mark: test_seats.py")
+        pytest.skip("there everything is told by a mark: test_remembered.py")
 
 
 @pytest.fixture
@@ -359,80 +357,6 @@ async def test_a_member_that_was_removed_sends_nothing_more_through_such_a_node(
 
 
 # --- what this node changes -------------------------------------------------------------
-
-
-async def _apply(work: Work, actor: Actor) -> frames.Accepted | LiaisonError:
-    together = actor.relay.services.messages.appends
-    (answer,) = await together.apply_all(work, [read(actor.caller, actor.message(), together)])
-    return answer
-
-
-def _committed(work: Work) -> None:
-    for callback in work._callbacks:
-        callback()
-
-
-async def test_what_comes_after_messages_in_their_own_transaction_counts(
-    nor: Actor, deu: Actor
-) -> None:
-    """Then their channel's row has the version that is remembered, and says something else."""
-    await _known(nor, deu)
-
-    async with nor.relay.database.write() as tx:
-        work = Work(tx)
-        await _apply(work, nor)
-        await _pend(tx, nor)
-    _committed(work)
-
-    with pytest.raises(RemovalPendingError):
-        await _accept(deu)
-
-
-async def test_messages_that_come_twice_in_a_transaction_leave_the_right_number(
-    nor: Actor, deu: Actor
-) -> None:
-    await _known(nor, deu)
-
-    async with nor.relay.database.write() as tx:
-        work = Work(tx)
-        answers = [await _apply(work, actor) for actor in (nor, deu)]
-    _committed(work)
-    third = await _accept(nor)
-
-    seqs = [one.seq for one in answers if isinstance(one, frames.Accepted)]
-    assert seqs == [third.seq - 2, third.seq - 1]
-
-
-async def test_of_what_was_undone_nothing_is_remembered(deu: Actor) -> None:
-    await _known(deu)
-    before = await _accept(deu)
-
-    with suppress(ZeroDivisionError):
-        async with deu.relay.database.write() as tx:
-            await _apply(Work(tx), deu)
-            _ = 1 // 0
-
-    assert (await _accept(deu)).seq == before.seq + 1
-
-
-async def test_what_comes_again_is_answered_as_the_first_time(
-    nor: Actor, deu: Actor, reads: list[Appends]
-) -> None:
-    await _known(nor, deu)
-    accept = nor.relay.services.messages.accept
-    send = nor.message()
-    first = await accept(nor.caller, send)
-
-    again = await accept(nor.caller, send)
-    reads.clear()
-    others = await asyncio.gather(accept(nor.caller, send), _accept(deu))
-
-    assert (again.seq, again.duplicate) == (first.seq, True)
-    assert [(one.seq, one.duplicate) for one in others] == [
-        (first.seq, True), (first.seq + 1, False),
-    ]  # fmt: skip
-    # For a while it is looked up for who has sent something again.
-    assert reads
 
 
 async def test_nothing_is_remembered_beyond_the_connection_that_has_written_it(
