@@ -187,13 +187,13 @@ def _swap(row: Callable[[str], Any]) -> Update:
 _STEP = {"log": _l.key, "old": _l.size, "new": _l.size, "next": _l.state}
 _ADVANCE = ForEach(_swap, **_STEP)
 _later = logs.alias("later")
-# A node that waited for the row's lock does not see the successor that was made meanwhile.
+_IS_LATER: Final = _later.c.generation > _l.generation
+# A node that waited for the row's lock does not see the successor that was made meanwhile. Two questions, because
+# each of them finds its rows by the index, and one for both would look through all logs.
 _ADVANCE_NEWEST = ForEach(
     lambda row: _swap(row).where(
-        ~exists().where(
-            _later.c.agreement.is_not_distinct_from(_l.agreement),
-            _later.c.generation > _l.generation,
-        )
+        ~exists().where(_later.c.agreement == _l.agreement, _IS_LATER),
+        ~exists().where(_later.c.agreement.is_(None), _l.agreement.is_(None), _IS_LATER),
     ),
     **_STEP,
 )

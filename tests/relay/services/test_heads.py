@@ -171,6 +171,8 @@ async def test_what_is_not_planned_anew_finds_rows_by_their_keys_from_the_beginn
     rest = [one for one in steps if not re.search("(Function|CTE|Bitmap Heap) Scan", one)]
     indexes = [re.search(r"Index (?:Only )?Scan (?:using|on) (\w+)", one) for one in rest]
     assert len(plans) == 2
+    # No index is looked through whole.
+    assert not [line for plan in plans for (line,) in plan if "DISTINCT FROM" in line]
     assert {one and one[1] for one in indexes} == {
         "pk_agreement_changes", "pk_beyond", "pk_certificates", "pk_channels", "pk_devices",
         "pk_logs", "pk_members", "uq_logs_agreement_generation",
