@@ -7,7 +7,7 @@ for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
 from liaison.errors import LiaisonError
@@ -113,9 +113,9 @@ def followed_channels(tx: Transaction, agreement_id: str) -> list[ChannelRecord]
     ]
 
 
-def past(tx: Transaction, agreement_id: str) -> tuple[Past, ...]:
-    """Return what of earlier stays an agreement's log was not compared with."""
-    found = (log_stays.lacking(tx, one) for one in followed_channels(tx, agreement_id))
+def past(tx: Transaction, followed: Iterable[ChannelRecord]) -> tuple[Past, ...]:
+    """Return what of earlier stays in some channels their log was not compared with."""
+    found = (log_stays.lacking(tx, one) for one in followed)
     return tuple(one for one in found if one is not None)
 
 
@@ -235,7 +235,8 @@ def wanted(env: Environment, tx: Transaction, agreement: Agreement) -> Wanted:
     name = agreement.agreement_id
     behind: list[tuple[ChannelId, int, int, int]] = []
     unknown: dict[bytes, str] = {}
-    for record in followed_channels(tx, name):
+    followed = followed_channels(tx, name)
+    for record in followed:
         highest, known = logs.highest_item(tx, record.channel), _next_seq(tx, record)
         confirmed = logs.is_confirmed(tx, record.channel, record.epoch)
         if highest >= known or not confirmed or logs.any_pending(tx, record.channel):
@@ -246,7 +247,7 @@ def wanted(env: Environment, tx: Transaction, agreement: Agreement) -> Wanted:
         unknown[credential.digest] = credential.name
     is_behind = generations.load(tx, name).current < agreement.log.generation
     new = is_behind or not logs.load(tx, name).note
-    return Wanted(tuple(behind), past(tx, name), tuple(sorted(unknown.items())), new)
+    return Wanted(tuple(behind), past(tx, followed), tuple(sorted(unknown.items())), new)
 
 
 # --- parts ------------------------------------------------------------------------------

@@ -233,16 +233,19 @@ class LogFollower:
         from liaison.wire.log import MAX_CHANNELS  # noqa: PLC0415 - as in `_look`
         from liaison_sdk import log_asking  # noqa: PLC0415 - as in `_look`
 
-        env = self._env
-        records = await env.read(lambda tx: log_asking.followed_channels(tx, name))
-        places = [record.channel for record in records]
+        def look(tx: Transaction) -> tuple[list[ChannelId], list[ChannelId]]:
+            followed = log_asking.followed_channels(tx, name)
+            past = log_asking.past(tx, followed)
+            return [one.channel for one in followed], [one.channel for one in past]
+
+        places, earlier = await self._env.read(look)
         while True:
             some, places = places[:MAX_CHANNELS], places[MAX_CHANNELS:]
             asked = await self._ask(name, some, asked, final=final)
             if not places and not asked:
                 break
-        for past in await env.read(lambda tx: log_asking.past(tx, name)):
-            await self._ask_past(name, past.channel)
+        for channel in earlier:
+            await self._ask_past(name, channel)
 
     async def _ask(
         self, name: str, some: list[ChannelId], asked: dict[bytes, str], *, final: bool
