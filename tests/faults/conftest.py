@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     )
     if line is not None:
         terminalreporter.write_line(line)
+
+
+@pytest.fixture(autouse=True)
+def _what_is_left_is_collected() -> Iterator[None]:
+    """Free what a scenario has left in circles, and let it be the one that fails for it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -41,6 +41,9 @@ BASE = 192 << 20
 """Bytes that a relay may have in memory without a crowd."""
 EACH = 192 << 10
 """Bytes for each of the crowd: what TLS takes, and what a handshake leaves behind."""
+READ_AT_ONCE = 16 << 10
+"""Bytes that Python reads from a TLS connection at once: of a usual 256 KiB each, this process
+would have 2.5 GiB in the long run, and keep them."""
 FREE = 1_000_000
 OPEN = {
     # One device stands for thousands, and one address.
@@ -179,6 +182,7 @@ async def test_all_come_back_at_once_and_messages_go_on(
     camp: Camp, tally: Tally, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await somebody(camp)
+    monkeypatch.setattr("asyncio.sslproto.SSLProtocol.max_size", READ_AT_ONCE)
     for name, value in OPEN.items():
         monkeypatch.setenv(f"LIAISON_RELAY_{name}", str(value))
     relay = RelayProcess(camp.relay, camp.port)

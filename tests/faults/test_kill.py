@@ -1,6 +1,6 @@
 """Kill the relay, the sender or the reader at random points; nothing acknowledged may be lost.
 
-`LIAISON_FAULT_ROUNDS` says how often (`make faults` does it 200 times), and `LIAISON_FAULT_SEED`
+`LIAISON_FAULT_ROUNDS` says how often (`make faults` does it 100 times), and `LIAISON_FAULT_SEED`
 repeats a run's choices.
 """
 
