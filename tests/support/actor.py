@@ -45,7 +45,12 @@ async def main(options: argparse.Namespace, passphrase: str) -> None:
     async with Client.open(home, passphrase=passphrase, ca_file=ca_file) as client:
         channel = await client.channel(options.channel)
         known = await client.history(channel.id)
-        written = [m.text for m in known if m.outgoing and m.text.startswith(options.prefix)]
+        written = [m for m in known if m.outgoing and m.text.startswith(options.prefix)]
+        waiting = [m.id for m in written if m.state is not MessageState.ACCEPTED]
+        for message in written:
+            if message.state is MessageState.ACCEPTED:
+                # The run that sent it may have been ended before it said so.
+                _say(message.id, message.text)
         for number in range(len(written) + 1, options.count + 1):
             text = f"{options.prefix} {number}"
             sent = await channel.send(text)
@@ -55,8 +60,9 @@ async def main(options: argparse.Namespace, passphrase: str) -> None:
                 with contextlib.suppress(ConnectionLostError):
                     await channel.update()
         await client.sync()
-        for message in await client.history(channel.id):
-            if message.outgoing and message.state is MessageState.ACCEPTED:
+        # Not the whole history once more: that is most of what a start takes after many runs.
+        for message in [await client.message(str(one)) for one in waiting]:
+            if message.state is MessageState.ACCEPTED:
                 _say(message.id, message.text)
 
 
