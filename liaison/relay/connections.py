@@ -225,7 +225,10 @@ class Handler(web.RequestHandler):
         aiohttp would log it with a traceback and quote it: neither is a stranger's to have.
         """
         del message
-        if status >= 500 and exc is not None:
+        if isinstance(exc, ConnectionError):
+            # The client went away before it was answered, which is no failure of the relay's.
+            log.logger().info("connection_left", **log.failure(exc))
+        elif status >= 500 and exc is not None:
             log.logger().error("connection_failed", **log.failure(exc))
         if request.writer.output_size > 0:
             raise ConnectionResetError("an answer was begun already")

@@ -6,14 +6,16 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 import liaison
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId
 from liaison.relay import log
+from liaison.relay.connections import Handler
 from tests.support.relay import quiet
 
 PACKAGE = Path(liaison.__file__).parent
@@ -31,6 +33,26 @@ def lines() -> Iterator[io.StringIO]:
 
 def written(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "event"),
+    [
+        (ConnectionResetError("gone"), "info", "connection_left"),
+        (LookupError("lost"), "error", "connection_failed"),
+    ],
+)
+def test_a_client_that_goes_away_unanswered_is_no_failure_of_the_relay(
+    lines: io.StringIO, error: Exception, level: str, event: str
+) -> None:
+    request = make_mocked_request("GET", "/v1/stream")
+    cast("Any", request.writer).output_size = 0
+
+    answer = Handler.__new__(Handler).handle_error(request, 500, error)
+
+    assert answer.status == 500
+    (line,) = written(lines)
+    assert (line["level"], line["event"]) == (level, event)
 
 
 def test_a_line_has_its_event_its_level_its_time_and_its_fields(lines: io.StringIO) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -94,21 +94,29 @@ class Reader:
         return found[0]
 
     async def _list(self, find: Callable[[Transaction], list[MessageRecord]]) -> list[Message]:
-        return await self._env.read(lambda tx: [self._view(tx, record) for record in find(tx)])
+        def read(tx: Transaction) -> list[Message]:
+            # A history has thousands of messages, and few channels.
+            names = {one.channel: one.name for one in channels.load_all(tx)}
+            return [self._view(tx, record, names) for record in find(tx)]
+
+        return await self._env.read(read)
 
     def _take(self, tx: Transaction, channel: ChannelId | None) -> Message | None:
         for record in messages.next_unread(tx, channel, 1):
             if record.number is not None and messages.mark_shown(tx, [record.number]):
-                return self._view(tx, replace(record, shown=True))
+                found = channels.load(tx, record.channel)
+                names = {} if found is None else {found.channel: found.name}
+                return self._view(tx, replace(record, shown=True), names)
         return None
 
-    def _view(self, tx: Transaction, record: MessageRecord) -> Message:
-        channel = channels.load(tx, record.channel)
+    def _view(
+        self, tx: Transaction, record: MessageRecord, names: Mapping[ChannelId, str]
+    ) -> Message:
         ref = MessageRef(record.sender, record.message_id) if record.sender else None
         return views.view(
             record,
             client=self._client,
-            channel_name=channel.name if channel else str(record.channel),
+            channel_name=names.get(record.channel, str(record.channel)),
             receipts=receipt_table.load(tx, record.channel, record.message_id, record.sender),
             answers=answers.about(tx, record.channel, ref) if ref else (),
             draft=self._draft(tx, record),
