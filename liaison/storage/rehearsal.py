@@ -81,7 +81,7 @@ async def _of_who_has_not_read_all(tx: AsyncConnection) -> None:
 
 
 async def _that_was_remembered(tx: AsyncConnection) -> None:
-    await relied.rely(tx, unrevoked=(), present=(), changes={})
+    await relied.rely(tx, unrevoked=(), present=(), changes=())
     await _append(tx)
 
 

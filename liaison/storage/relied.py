@@ -8,7 +8,7 @@ the same statement swaps (`channels.set_heads`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from sqlalchemy import ColumnClause, Integer, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -38,7 +38,7 @@ async def rely(
     *,
     unrevoked: Collection[int],
     present: Collection[int],
-    changes: Mapping[str, int],
+    changes: Collection[tuple[str, int]],
 ) -> None:
     """Have it compared that nothing has changed, before anything that was judged by it is written.
 
@@ -46,7 +46,7 @@ async def rely(
         tx: nothing was written in it, and something will be.
         unrevoked: keys of certificates that no list has revoked.
         present: keys of stays that last.
-        changes: how often agreements have changed.
+        changes: agreements, and how often each has changed.
 
     Raises:
         OvertakenError: something has changed; said when it is written.
@@ -54,4 +54,4 @@ async def rely(
     quick.rely(tx, doubting=True)
     await _UNREVOKED.check(tx, [(key,) for key in unrevoked])
     await _PRESENT.check(tx, [(key,) for key in present])
-    await _UNCHANGED.check(tx, list(changes.items()))
+    await _UNCHANGED.check(tx, list(changes))

@@ -47,13 +47,13 @@ class Relied(NamedTuple):
         versions: of the channels' rows, by their keys.
         unrevoked: certificates.
         present: stays.
-        changes: how often agreements have changed.
+        changes: agreements, and how often each has changed.
     """
 
     versions: dict[int, int]
     unrevoked: set[int]
     present: set[int]
-    changes: dict[str, int]
+    changes: set[tuple[str, int]]
 
     @classmethod
     def of(cls, heads: Mapping[int, Head], seats: Mapping[tuple[int, bytes], Seat]) -> Relied:
@@ -67,7 +67,7 @@ class Relied(NamedTuple):
             {key: head.version for key, head in heads.items()},
             {certificate for certificate, _ in seats},
             {seat.member.key for seat in seats.values() if seat.member is not None},
-            {seat.agreement.agreement_id: seat.life.changes for seat in seats.values()},
+            {(seat.agreement.agreement_id, seat.life.changes) for seat in seats.values()},
         )
 
     async def compare(self, tx: AsyncConnection) -> None:

@@ -11,7 +11,7 @@ tells of this writer only: there the statement that writes compares what was rel
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Final, TypeAlias
 
 from liaison.envelope.header import Header
@@ -68,6 +68,11 @@ class Seat:
     is_open: bool = False
     allowed: set[tuple[object, int, int]] = field(default_factory=set)
 
+    @property
+    def basis(self) -> Hashable:
+        """What it has in common with the other seats in the channel, and only a change of the channel's row changes."""
+        return replace(self.row, head=0, version=0), self.life.changes
+
     def form(self, sender: DeviceId, header: Header) -> Form | None:
         """Return what the log is told of all messages with headers like this one, if it has a like."""
         alike = header.alike
@@ -84,6 +89,8 @@ class Seats:
 
     def __init__(self) -> None:
         self._known: dict[Key, Seat] = {}
+        # By channel: of all seats there.
+        self._bases: dict[int, Hashable] = {}
         self._mark: Hashable = None
 
     def recall(self, mark: Hashable, keys: Collection[Key]) -> dict[Key, Seat] | None:
@@ -109,6 +116,13 @@ class Seats:
         if mark is None:
             return
         if mark != self._mark or len(self._known) + len(seats) > _KEPT:
-            self._known = {}
+            self._known, self._bases = {}, {}
             self._mark = mark
+        read = {seat.row.key: seat.basis for seat in seats.values()}
+        changed = {key for key, basis in read.items() if self._bases.get(key, basis) != basis}
+        if changed:
+            # By another node. From now on it is known where the channel ends, so nothing would tell that what
+            # others there are judged by is older than that.
+            self._known = {k: one for k, one in self._known.items() if one.row.key not in changed}
+        self._bases |= read
         self._known |= seats

@@ -21,12 +21,13 @@ from liaison.relay.services.accepting import Appends
 from liaison.relay.services.errors import (
     AgreementSupersededError,
     DeviceRevokedError,
+    EpochStaleError,
     NotMemberError,
     RemovalPendingError,
 )
 from liaison.relay.services.heads import Head, Heads
 from liaison.relay.writer import Writer
-from liaison.storage import agreements, channels, members, quick
+from liaison.storage import agreements, channels, members, postgres_direct, quick
 from liaison.storage.engine import Database
 from liaison.storage.rehearsal import rehearse
 from liaison.storage.tables import certificates
@@ -356,6 +357,25 @@ async def test_a_member_that_was_removed_sends_nothing_more_through_such_a_node(
 
     with pytest.raises(NotMemberError):
         await second.messages.accept(deu.caller, late)
+
+
+async def test_what_was_read_anew_for_one_sender_is_not_taken_for_what_another_was_judged_by(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Otherwise it takes these seconds until anything is remembered again.
+    monkeypatch.setattr(postgres_direct, "CROWDED", 0.0)
+    forum = await Forum.open(relay, "NOR", "DEU", "UN-OCHA")
+    nor, deu, third = await forum.meet()
+    async for second in _node(relay):
+        await _known(deu, node=second)
+        # Encrypted before the removal: who was removed can read it.
+        late = deu.message()
+        await nor.remove(third)
+        # This sender was not known: the channel is read, as it is now, and where it ends is remembered.
+        await _accept(nor, second)
+
+        with pytest.raises(EpochStaleError):
+            await second.messages.accept(deu.caller, late)
 
 
 # --- what this node changes -------------------------------------------------------------
