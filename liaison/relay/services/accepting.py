@@ -306,8 +306,9 @@ class Appends(Batch[Append, frames.Accepted]):
         self.fullness.check(row.key, head, op.precedence, op.size)
         facts.releases.take(row.key, op.caller, op.header)
         item = _item(facts, seat, op, head + 1)
-        facts.new.append(item)
+        # Before anything is kept of it: what the log can't tell of is refused.
         facts.drafts.append(_draft(seat, op, item))
+        facts.new.append(item)
         facts.heads[row.key] = item.seq
         facts.stored[ident] = item
         _follow(facts, member, item)

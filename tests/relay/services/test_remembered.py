@@ -11,12 +11,14 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.errors import LiaisonError
+from liaison.relay.services import accepting
 from liaison.relay.services.accepting import Appends
 from liaison.relay.services.append import read
 from liaison.relay.services.errors import MessageIdConflictError, RemovalPendingError
 from liaison.relay.writer import Work
 from liaison.storage import channels, quick
 from liaison.storage.sqlite_direct import DirectConnection
+from liaison.tlog.errors import EntryError
 from liaison.wire import frames
 from tests.relay.services.harness import Actor
 
@@ -158,6 +160,27 @@ async def test_what_is_undone_in_part_of_a_transaction_is_not_written(deu: Actor
     assert isinstance(answer, frames.Accepted)
     assert answer.seq == before.seq + 1
     assert (await _accept(deu)).seq == before.seq + 2
+
+
+async def test_a_message_that_the_log_cannot_tell_of_takes_no_number(
+    nor: Actor, deu: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _known(nor, deu)
+    before = await _accept(nor)
+    entry = accepting.entries.message
+
+    def none_of_nor(place: Any, sender: Any, *args: Any, **named: Any) -> Any:
+        if sender == nor.id:
+            raise EntryError("no")
+        return entry(place, sender, *args, **named)
+
+    monkeypatch.setattr(accepting.entries, "message", none_of_nor)
+
+    results = await asyncio.gather(_accept(nor), _accept(deu), return_exceptions=True)
+
+    assert isinstance(results[0], EntryError)
+    assert isinstance(results[1], frames.Accepted)
+    assert results[1].seq == before.seq + 1
 
 
 async def test_what_comes_again_is_answered_as_the_first_time(
