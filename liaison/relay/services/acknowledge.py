@@ -139,7 +139,7 @@ async def _store(work: Work, told: dict[Pair, _Told], tail: Tail, strides: Strid
     passed = {move.stay.key: cursors[move.stay.key] for move in moves if move.has_beyond}
     await progress.forget_passed(work.tx, passed)
     if quick.compares(work.tx):
-        work.after_commit(partial(strides.keep, lasting(found, cursors, passed)))
+        work.after_commit(partial(strides.keep, lasting(found, cursors, passed), told))
 
 
 async def _moves(work: Work, told: Mapping[Pair, _Told], found: Sequence[Reading]) -> list[_Move]:

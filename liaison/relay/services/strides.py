@@ -69,8 +69,15 @@ class Strides:
             del self._stays[pair]
         return strides, stays
 
-    def keep(self, stays: Mapping[Pair, Known]) -> None:
-        """Remember stays."""
+    def keep(self, stays: Mapping[Pair, Known], read: Iterable[Pair] = ()) -> None:
+        """Remember stays.
+
+        Args:
+            stays: to be remembered.
+            read: those that were just read; what is not among the stays is remembered no more.
+        """
+        for pair in read:
+            self._stays.pop(pair, None)
         if len(self._stays) + len(stays) > _KEPT:
             self._stays.clear()
         self._stays |= stays

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.relay.services.strides import lasting
 from liaison.storage import progress, quick
 from liaison.storage.members import MemberRow
-from liaison.storage.progress import Reading
+from liaison.storage.progress import Reading, Stride
 from liaison.wire.frames import ItemKind
 from liaison.wire.stream import Delivered
 from tests.relay.services.harness import Actor
@@ -112,6 +114,27 @@ async def test_a_hole_that_another_node_has_made_is_noticed(nor: Actor, reader: 
     words = await _acknowledge(reader, seqs[0])
 
     assert len(words) > 2
+    assert await _cursor(reader) == seqs[1]
+
+
+async def test_nothing_is_tried_in_vain_after_a_hole(
+    nor: Actor, reader: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or one device would have all acknowledgements of its group stored twice, as often as it likes."""
+    tried: list[object] = []
+    stride = progress.stride
+
+    async def told(tx: AsyncConnection, strides: Iterable[Stride]) -> None:
+        tried.append(strides)
+        await stride(tx, strides)
+
+    monkeypatch.setattr(progress, "stride", told)
+    seqs = await _sent(nor, 2)
+    await _acknowledge(reader, seqs[1])
+
+    await _acknowledge(reader, seqs[0])
+
+    assert tried == []
     assert await _cursor(reader) == seqs[1]
 
 
