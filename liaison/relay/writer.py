@@ -371,7 +371,7 @@ class Writer:
                             tx, applied.drafts, applied.successors
                         )
                         applied.callbacks.insert(0, recorded)
-            except (DBAPIError, OvertakenError) as e:
+            except (DBAPIError, OvertakenError, OverflowError) as e:
                 # Undone whole: nothing was written and nobody was told.
                 if many and not failures.is_failure(e):
                     raise _SpoiledError from e

@@ -75,7 +75,7 @@ class Late(Many):
     async def apply_all(
         self, work: Work, operations: Sequence[BatchedNote]
     ) -> Sequence[str | LiaisonError]:
-        await insert_rows(work.tx, (meta, [(one.name, 1) for one in operations]))
+        await insert_rows(work.tx, (meta, [(one.name, _value(one.name)) for one in operations]))
         return [one.name for one in operations]
 
 
@@ -83,8 +83,12 @@ class LateNote(Note):
     """The same, by itself."""
 
     async def apply(self, work: Work) -> str:
-        await insert_rows(work.tx, (meta, [(self.name, 1)]))
+        await insert_rows(work.tx, (meta, [(self.name, _value(self.name))]))
         return self.name
+
+
+def _value(name: str) -> int:
+    return 1 << 70 if name == "huge" else 1
 
 
 @pytest.fixture
@@ -162,6 +166,22 @@ async def test_a_row_that_clashes_only_when_the_group_is_written_is_its_own_fail
     results = await asyncio.gather(*map(writer.submit, notes), return_exceptions=True)
 
     assert [r for r in results if isinstance(r, str)] == ["n1", "n2"]
+    assert await names(database) == {"n1", "n2"}
+
+
+@pytest.mark.parametrize("batched", [False, True])
+async def test_a_value_that_turns_out_too_large_when_the_group_is_written_is_its_own_failure(
+    database: Database, writer: Writer, *, batched: bool
+) -> None:
+    late = Late()
+    notes = [
+        BatchedNote(name, handler=late) if batched else LateNote(name)
+        for name in ("n1", "huge", "n2")
+    ]
+    results = await asyncio.gather(*map(writer.submit, notes), return_exceptions=True)
+
+    assert [r for r in results if isinstance(r, str)] == ["n1", "n2"]
+    assert not isinstance(results[1], UnavailableError)
     assert await names(database) == {"n1", "n2"}
 
 
