@@ -228,6 +228,9 @@ class DirectConnection(AdaptedConnection):
         return OvertakenError("a key is taken that was not looked for")
 
     def _write(self, waiting: Sequence[Write]) -> None:
+        if waiting and not self._sqlite.in_transaction:
+            # After some errors, of a full disk for one, SQLite has undone all of it: what is left is no part of anything.
+            raise OvertakenError("SQLite has undone the transaction")
         execute, executemany = self._sqlite.execute, self._sqlite.executemany
         for words, rows, expected, _ in waiting:
             if len(rows) > 1:

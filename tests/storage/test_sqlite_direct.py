@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from liaison.storage import engine, quick, sqlite_direct
 from liaison.storage.engine import Database
+from liaison.storage.errors import OvertakenError
 from liaison.storage.tables import meta
 
 _INSERT = text("INSERT INTO words (number, word) VALUES (:number, :word)")
@@ -176,3 +177,25 @@ async def test_what_is_written_past_sqlalchemy_is_in_the_same_transaction(
         async with database.read() as reading:
             assert sorted(found) == sorted(await _VALUES.rows(reading, {"names": names}))
         assert dict(found) == {name: 3 for name in names if name != "undone"}
+
+
+async def test_what_is_left_of_a_transaction_that_sqlite_has_undone_is_not_written(
+    database: Database,
+) -> None:
+    """As it does when the disk is full; whoever hears of that may not tell."""
+    async with database.write() as tx:
+        await tx.run_sync(meta.create)
+
+    async def write() -> None:
+        async with database.write() as tx:
+            await quick.insert_rows(tx, (meta, [("a", 1)]))
+            connection = quick.direct(tx)
+            assert connection is not None
+            connection.driver_connection.execute("ROLLBACK")
+            await quick.insert_rows(tx, (meta, [("b", 1)]))
+
+    with pytest.raises(OvertakenError):
+        await write()
+
+    async with database.read() as tx:
+        assert await _VALUES.rows(tx, {"names": ["a", "b"]}) == []
