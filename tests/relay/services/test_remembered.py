@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.errors import LiaisonError
-from liaison.relay.services import accepting
 from liaison.relay.services.accepting import Appends
 from liaison.relay.services.append import read
+from liaison.relay.services.entries import channel as entries
 from liaison.relay.services.errors import MessageIdConflictError, RemovalPendingError
 from liaison.relay.writer import Work
 from liaison.storage import channels, quick
@@ -167,14 +167,14 @@ async def test_a_message_that_the_log_cannot_tell_of_takes_no_number(
 ) -> None:
     await _known(nor, deu)
     before = await _accept(nor)
-    entry = accepting.entries.message
+    entry = entries.message
 
     def none_of_nor(place: Any, sender: Any, *args: Any, **named: Any) -> Any:
         if sender == nor.id:
             raise EntryError("no")
         return entry(place, sender, *args, **named)
 
-    monkeypatch.setattr(accepting.entries, "message", none_of_nor)
+    monkeypatch.setattr(entries, "message", none_of_nor)
 
     results = await asyncio.gather(_accept(nor), _accept(deu), return_exceptions=True)
 
