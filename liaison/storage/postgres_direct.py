@@ -291,6 +291,8 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
             if self._pooled:
                 await self._begun()
             await self._write()
+        # Also where nothing waited: the next transaction relies on what it says itself.
+        self._relying = False
         # Where none has begun, the one statement was a transaction.
         if self._transaction is None:
             return
@@ -326,6 +328,7 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         """Make what was written durable."""
         if self._waiting:
             await_(self.flush())
+        self._relying = False
         super().commit()  # type: ignore[no-untyped-call]
 
     def rollback(self) -> None:

@@ -116,6 +116,24 @@ async def test_a_row_that_is_not_there_to_be_changed_undoes_everything(kept: Dat
     assert await _values(kept) == dict.fromkeys(_NAMES, 1)
 
 
+@pytest.mark.parametrize("through_sqlalchemy", [False, True])
+async def test_what_a_transaction_relied_on_is_no_concern_of_the_next(
+    kept: Database, *, through_sqlalchemy: bool
+) -> None:
+    async with kept.write() as tx:
+        # There is nothing to be written.
+        quick.rely(tx)
+        if through_sqlalchemy:
+            await tx.execute(select(meta.c.value))
+
+    async def clash() -> None:
+        async with kept.write() as tx:
+            await quick.insert_rows(tx, (meta, [("a", 2)]))
+
+    with pytest.raises(IntegrityError):
+        await clash()
+
+
 async def test_what_waited_in_a_part_that_is_undone_is_not_written(kept: Database) -> None:
     async with kept.write() as tx:
         await _SET.change(tx, [("a", 2)])
