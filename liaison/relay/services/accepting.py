@@ -144,6 +144,12 @@ class Appends(Batch[Append, frames.Accepted]):
             # what was accepted is told so, whatever has changed since.
             facts = await self._read(work, operations, asked, now)
             answers = [self._one(facts, op) for op in operations]
+            # Whoever is refused may go on like that: the others' messages are not judged twice each time.
+            facts.repeating |= {
+                op.caller.key
+                for op, one in zip(operations, answers, strict=True)
+                if _is_refusal(one)
+            }
         if facts.new:
             await self._write(work, facts)
         if facts.repeating:

@@ -20,8 +20,8 @@ _TRUSTED_MS: Final = 600_000
 """For how long what is kept is relied on. The version of a row is the number of a transaction, and comes again
 after four thousand million others: no server is that fast."""
 _REPEATING_MS: Final = 10_000
-"""For how long it is looked up whether a device's messages are stored already, after one was: who sends again
-what was not answered has more of it."""
+"""For how long it is looked up whether a device's messages are stored already, after one was, or was refused: who
+sends again what was not answered has more of it, and who is refused may go on."""
 _MOST: Final = 4_096
 """Channels, and devices, that are kept."""
 
@@ -126,12 +126,12 @@ class Heads:
             self._heads.pop(key, None)
 
     def repeated(self, devices: Iterable[int], now_ms: int) -> None:
-        """Take note of devices that have sent something again."""
+        """Take note of devices that have sent something again, or what was refused."""
         if len(self._repeating) >= _MOST:
             self._repeating.clear()
         self._repeating |= dict.fromkeys(devices, now_ms + _REPEATING_MS)
 
     def is_new(self, devices: Iterable[int], now_ms: int) -> bool:
-        """Whether none of the devices has sent something again of late."""
+        """Whether none of the devices has sent something again, or what was refused, of late."""
         until = self._repeating
         return not until or all(until.get(device, 0) <= now_ms for device in devices)

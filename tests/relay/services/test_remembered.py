@@ -202,6 +202,37 @@ async def test_what_comes_again_is_answered_as_the_first_time(
     ]  # fmt: skip
 
 
+async def test_who_is_refused_again_and_again_has_nothing_judged_twice(
+    nor: Actor, deu: Actor, reads: list[Appends], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or one device would make all others' messages cost twice as much."""
+    await _known(nor, deu)
+    judged: list[object] = []
+    one = Appends._one
+
+    def told(self: Appends, facts: Any, op: Any) -> Any:
+        judged.append(op)
+        return one(self, facts, op)
+
+    monkeypatch.setattr(Appends, "_one", told)
+
+    async def refused() -> None:
+        send = deu.message(expires=deu.relay.clock.ms // 1000 + 1)
+        deu.relay.clock.ms += 2_000
+        with pytest.raises(LiaisonError):
+            await deu.relay.services.messages.accept(deu.caller, send)
+
+    await refused()
+    assert len(judged) == 2
+    reads.clear()
+
+    await refused()
+    await _accept(nor)
+
+    assert len(judged) == 4
+    assert len(reads) == (0 if nor.relay.database.is_sqlite else 1)
+
+
 async def test_under_a_name_that_is_taken_nothing_else_is_accepted(nor: Actor, deu: Actor) -> None:
     await _known(nor, deu)
     send = nor.message()
