@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from sqlalchemy import Executable, delete, insert, update
@@ -14,7 +16,7 @@ from liaison.relay.services.errors import (
     RemovalPendingError,
     UnauthenticatedError,
 )
-from liaison.relay.services.seats import Seats
+from liaison.relay.services.seats import Seat, Seats
 from liaison.storage import channels, members, quick
 from liaison.storage.engine import Database
 from liaison.storage.tables import certificates
@@ -112,7 +114,7 @@ async def test_who_has_read_all_has_still_read_all_after_each_message_and_nobody
 def test_nothing_is_recalled_once_the_mark_is_another_one() -> None:
     seats = Seats()
     key = (1, bytes(16))
-    seats.keep(("a", 1), {key: object()})  # type: ignore[dict-item]  # nobody looks into it
+    seats.keep(("a", 1), {key: _seat(1)})
 
     assert seats.recall(("a", 2), [key]) is None
     assert seats.recall(None, [key]) is None
@@ -120,6 +122,25 @@ def test_nothing_is_recalled_once_the_mark_is_another_one() -> None:
     assert seats.recall(("a", 1), [key]) is not None
     seats.keep(("a", 2), {})
     assert seats.recall(("a", 1), [key]) is None
+
+
+def test_seats_in_a_channel_are_kept_as_long_as_it_is_read_as_they_have_it() -> None:
+    seats, mark = Seats(), ("a", 1)
+    first, second, third, elsewhere = ((certificate, bytes(16)) for certificate in range(4))
+    seats.keep(mark, {first: _seat(1, "as it was"), elsewhere: _seat(2, "as it was")})
+
+    seats.keep(mark, {second: _seat(1, "as it was")})
+    assert seats.recall(mark, [first, second, elsewhere]) is not None
+    seats.keep(mark, {third: _seat(1, "changed")})
+
+    assert seats.recall(mark, [first]) is None
+    assert seats.recall(mark, [second]) is None
+    assert seats.recall(mark, [third, elsewhere]) is not None
+
+
+def _seat(channel: int, basis: str = "") -> Seat:
+    row = SimpleNamespace(key=channel)
+    return cast("Seat", SimpleNamespace(row=row, basis=basis))
 
 
 async def test_the_mark_tells_of_all_but_messages(nor: Actor, deu: Actor, other: Database) -> None:
