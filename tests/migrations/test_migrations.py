@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,8 @@ async def test_a_migrated_database_passes_the_check(database: Database) -> None:
 
 
 async def test_a_database_without_tables_is_refused_with_a_hint(tmp_path: Path) -> None:
-    sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE other (name TEXT)").close()
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE other (name TEXT)")
     database = Database.open(f"sqlite:///{tmp_path}/other.db")
 
     with pytest.raises(SchemaError) as caught:
