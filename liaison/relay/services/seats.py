@@ -11,7 +11,8 @@ tells of this writer only: there the statement that writes compares what was rel
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import field, replace
+from dataclasses import field, fields
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 from liaison.envelope.header import Header
@@ -32,6 +33,10 @@ _FORMS: Final = 8
 Key: TypeAlias = tuple[int, bytes]
 """A certificate and a channel's id."""
 
+_BASIS: Final = attrgetter(
+    *(one.name for one in fields(ChannelRow) if one.name not in {"head", "version"})
+)
+
 
 @dataclass(slots=True)
 class Seat:
@@ -47,7 +52,7 @@ class Seat:
         standing: of the certificate.
         oldest_epoch: that the device may send in.
         keep_ms: for how long the channel's messages are kept; -1 before the first is accepted.
-        forms: of what the log is told of messages, by the likeness of their headers.
+        forms: of what the log is told of messages, by the likeness of their headers; None after the first.
         second: for which the next two hold.
         is_open: whether neither a newer agreement nor a removal has to come first.
         allowed: of which messages the judge has said so: the likeness of their headers, their
@@ -63,7 +68,7 @@ class Seat:
     standing: Standing
     oldest_epoch: int
     keep_ms: int = -1
-    forms: dict[object, Form] = field(default_factory=dict)
+    forms: dict[object, Form | None] = field(default_factory=dict)
     second: int = -1
     is_open: bool = False
     allowed: set[tuple[object, int, int]] = field(default_factory=set)
@@ -71,16 +76,20 @@ class Seat:
     @property
     def basis(self) -> Hashable:
         """What it has in common with the other seats in the channel, and only a change of the channel's row changes."""
-        return replace(self.row, head=0, version=0), self.life.changes
+        return _BASIS(self.row), self.life.changes
 
     def form(self, sender: DeviceId, header: Header) -> Form | None:
-        """Return what the log is told of all messages with headers like this one, if it has a like."""
+        """Return what the log is told of all messages with headers like this one, if there were any before."""
         alike = header.alike
+        if alike is None:
+            return None
         found = self.forms.get(alike)
-        if found is None and alike is not None:
+        if found is None:
+            # With the second of them: to make one ready takes longer than to do without it once.
+            is_second = alike in self.forms
             if len(self.forms) >= _FORMS:
                 self.forms.clear()
-            found = self.forms[alike] = form_of(sender, header)
+            found = self.forms[alike] = form_of(sender, header) if is_second else None
         return found
 
 
