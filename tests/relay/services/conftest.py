@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from liaison.relay.services.accepting import Appends
 from liaison.storage.engine import Database
 from tests.relay.services.forum import CODES, Forum
 from tests.relay.services.harness import Actor, Relay
@@ -135,3 +136,17 @@ def nor(relay: Relay, scene: Scene, admitted: Scene) -> Actor:
 def deu(relay: Relay, paired: Scene) -> Actor:
     """A device of the other party, in a channel with the first."""
     return paired.actors[1].on(relay)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Appends]:
+    """Who has read what messages are judged by."""
+    found: list[Appends] = []
+    reading = Appends._read
+
+    async def told(self: Appends, *args: Any) -> Any:
+        found.append(self)
+        return await reading(self, *args)
+
+    monkeypatch.setattr(Appends, "_read", told)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -401,6 +401,23 @@ async def news(feed: Feed) -> set[str]:
     # A look for items takes what it was woken for, too, and there may be none here to look for.
     feed._note(feed._subscription.taken())
     return feed.notes()
+
+
+async def another_node(relay: Relay) -> AsyncIterator[Services]:
+    """Run another node of a relay: its own connections, writer, bus and memory."""
+    database = Database.open(relay.database.url.render_as_string(hide_password=False))
+    writer = Writer(database, recorder=Recorder("relay.example", relay.clock, random_bytes))
+    await writer.start()
+    yield Services.build(
+        database=database,
+        writer=writer,
+        bus=LocalBus(),
+        clock=relay.clock,
+        identity=relay.identity,
+        senders={ED25519: relay.key},
+    )
+    await writer.stop()
+    await database.close()
 
 
 async def drain(feed: Feed, limit: int = 7) -> list[frames.Deliver]:

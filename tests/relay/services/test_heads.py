@@ -11,11 +11,8 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from liaison.crypto.secret import random_bytes
 from liaison.errors import LiaisonError
-from liaison.fanout import LocalBus
 from liaison.policy.lifecycle import Event
-from liaison.relay.recording import Recorder
 from liaison.relay.services import Services
 from liaison.relay.services.accepting import Appends
 from liaison.relay.services.errors import (
@@ -26,7 +23,6 @@ from liaison.relay.services.errors import (
     RemovalPendingError,
 )
 from liaison.relay.services.heads import Head, Heads
-from liaison.relay.writer import Writer
 from liaison.storage import agreements, channels, members, postgres_direct, quick
 from liaison.storage.engine import Database
 from liaison.storage.rehearsal import rehearse
@@ -34,29 +30,14 @@ from liaison.storage.tables import certificates
 from liaison.wire import frames
 from liaison.wire.stream import Delivered
 from tests.relay.services.forum import Forum
-from tests.relay.services.harness import Actor, Relay, drain
+from tests.relay.services.harness import Actor, Relay, another_node, drain
 from tests.support.databases import administer
-from tests.support.world import ED25519
 
 
 @pytest.fixture(autouse=True)
 def _only_postgresql(migrated: str) -> None:
     if migrated.startswith("sqlite"):
         pytest.skip("there everything is told by a mark: test_remembered.py")
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[Appends]:
-    """Who has read what messages are judged by."""
-    found: list[Appends] = []
-    reading = Appends._read
-
-    async def told(self: Appends, *args: Any) -> Any:
-        found.append(self)
-        return await reading(self, *args)
-
-    monkeypatch.setattr(Appends, "_read", told)
-    return found
 
 
 async def _known(*actors: Actor, node: Services | None = None) -> None:
@@ -73,24 +54,8 @@ async def _accept(actor: Actor, node: Services | None = None) -> frames.Accepted
 @pytest.fixture
 async def second(nor: Actor) -> AsyncIterator[Services]:
     """Another node: its own connections, writer, bus and memory."""
-    async for node in _node(nor.relay):
+    async for node in another_node(nor.relay):
         yield node
-
-
-async def _node(relay: Relay) -> AsyncIterator[Services]:
-    database = Database.open(relay.database.url.render_as_string(hide_password=False))
-    writer = Writer(database, recorder=Recorder("relay.example", relay.clock, random_bytes))
-    await writer.start()
-    yield Services.build(
-        database=database,
-        writer=writer,
-        bus=LocalBus(),
-        clock=relay.clock,
-        identity=relay.identity,
-        senders={ED25519: relay.key},
-    )
-    await writer.stop()
-    await database.close()
 
 
 async def test_a_message_of_whoever_is_known_is_one_statement_which_is_the_transaction(
@@ -325,7 +290,7 @@ async def test_a_suspended_party_sends_nothing_more_through_a_node_that_remember
 ) -> None:
     forum = await Forum.open(relay, "NOR", "DEU", "UN-OCHA")
     nor, deu, _ = await forum.meet()
-    async for second in _node(relay):
+    async for second in another_node(relay):
         await _known(nor, deu, node=second)
 
         await forum.say("DEU", Event.SUSPEND)
@@ -334,12 +299,12 @@ async def test_a_suspended_party_sends_nothing_more_through_a_node_that_remember
             await _accept(deu, second)
 
 
-async def test_under_a_version_that_is_superseded_nothing_more_is_sent_through_such_a_node(
+async def test_under_a_version_that_is_superseded_nothing_more_is_sent_through_such_aanother_node(
     relay: Relay,
 ) -> None:
     forum = await Forum.open(relay, "NOR", "DEU", "UN-OCHA")
     nor, deu, _ = await forum.meet()
-    async for second in _node(relay):
+    async for second in another_node(relay):
         await _known(nor, deu, node=second)
 
         await forum.amend(forum.next(title="amended"))
@@ -348,7 +313,7 @@ async def test_under_a_version_that_is_superseded_nothing_more_is_sent_through_s
             await _accept(nor, second)
 
 
-async def test_a_member_that_was_removed_sends_nothing_more_through_such_a_node(
+async def test_a_member_that_was_removed_sends_nothing_more_through_such_aanother_node(
     nor: Actor, deu: Actor, second: Services
 ) -> None:
     await _known(nor, deu, node=second)
@@ -366,7 +331,7 @@ async def test_what_was_read_anew_for_one_sender_is_not_taken_for_what_another_w
     monkeypatch.setattr(postgres_direct, "CROWDED", 0.0)
     forum = await Forum.open(relay, "NOR", "DEU", "UN-OCHA")
     nor, deu, third = await forum.meet()
-    async for second in _node(relay):
+    async for second in another_node(relay):
         await _known(deu, node=second)
         # Encrypted before the removal: who was removed can read it.
         late = deu.message()

@@ -8,39 +8,22 @@ from dataclasses import replace
 
 import pytest
 
-from liaison.crypto.secret import random_bytes
-from liaison.fanout import LocalBus
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.lifecycle import Event
-from liaison.relay.recording import Recorder
 from liaison.relay.services import Services
 from liaison.relay.services.errors import AgreementSupersededError, RemovalPendingError
-from liaison.relay.writer import Writer
-from liaison.storage.engine import Database
 from liaison.tlog.fields import EntryType
 from liaison.wire.frames import ItemKind
 from tests.relay.services import logbook
 from tests.relay.services.forum import Forum
-from tests.relay.services.harness import Actor, Relay, drain, news
-from tests.support.world import ED25519
+from tests.relay.services.harness import Actor, Relay, another_node, drain, news
 
 
 @pytest.fixture
-async def second(relay: Relay, database_url: str) -> AsyncIterator[Services]:
-    """Another node: its own connections, writer, bus and memory."""
-    database = Database.open(database_url)
-    writer = Writer(database, recorder=Recorder("relay.example", relay.clock, random_bytes))
-    await writer.start()
-    yield Services.build(
-        database=database,
-        writer=writer,
-        bus=LocalBus(),
-        clock=relay.clock,
-        identity=relay.identity,
-        senders={ED25519: relay.key},
-    )
-    await writer.stop()
-    await database.close()
+async def second(relay: Relay) -> AsyncIterator[Services]:
+    """Another node of the relay."""
+    async for node in another_node(relay):
+        yield node
 
 
 @pytest.fixture

@@ -52,20 +52,6 @@ async def _pend(tx: AsyncConnection, actor: Actor) -> None:
     await channels.change(tx, row.key, removals_pending=1)
 
 
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[Appends]:
-    """Who has read what messages are judged by."""
-    found: list[Appends] = []
-    reading = Appends._read
-
-    async def told(self: Appends, *args: Any) -> Any:
-        found.append(self)
-        return await reading(self, *args)
-
-    monkeypatch.setattr(Appends, "_read", told)
-    return found
-
-
 async def test_for_a_message_of_whoever_is_known_sqlite_is_asked_nothing(
     migrated: str, nor: Actor, deu: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
