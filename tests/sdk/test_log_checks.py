@@ -32,8 +32,10 @@ from liaison.tlog.fields import EntryType
 from liaison.trust import log as trusted
 from liaison.trust import log_items
 from liaison.wire.log import FollowedChannel, LogAnswer, LogQuery
-from liaison_sdk import log_checks, log_told
-from liaison_sdk.log_checks import FalseEntryError, Following, Place, Seen
+from liaison_sdk import log_checks, log_comparing, log_places, log_told
+from liaison_sdk.log_checks import Seen
+from liaison_sdk.log_comparing import FalseEntryError
+from liaison_sdk.log_places import Following, Place
 from liaison_sdk.store.items import Told
 from tests.core.policy.documents import NOW
 from tests.core.policy.documents import agreement as plain
@@ -83,7 +85,7 @@ def founded() -> Following:
 
 
 def follow(answer: LogAnswer, known: Following | None = None) -> tuple[Following, list[Place]]:
-    return log_checks.follow(known or founded(), verify(answer).entries)
+    return log_places.follow(known or founded(), verify(answer).entries)
 
 
 def test_an_honest_log_is_followed_to_its_end() -> None:
@@ -103,7 +105,7 @@ def test_a_log_is_followed_on_from_wherever_one_was(first: int) -> None:
     log.shown = None
 
     answer = log.answer(query(size=first, after=known.after))
-    after, rest = log_checks.follow(known, verify(answer, seen).entries)
+    after, rest = log_places.follow(known, verify(answer, seen).entries)
 
     assert [place.seq for place in (*before, *rest)] == [1, 2, 3, 4]
     assert after.view.next_seq == 5
@@ -349,9 +351,9 @@ def test_an_item_is_the_one_that_was_delivered() -> None:
     _, places = follow(ledger().answer(query()))
 
     for place, text in zip(places, ("one", "commit", "three", "four"), strict=True):
-        log_checks.compare(place, digest_of(text))
+        log_comparing.compare(place, digest_of(text))
         with pytest.raises(ChannelForkError):
-            log_checks.compare(place, digest_of("something else"))
+            log_comparing.compare(place, digest_of("something else"))
 
 
 def test_a_commit_that_is_not_shown_is_held_against_the_relay() -> None:
@@ -473,7 +475,7 @@ def place_of(told: Told, **fields: object) -> Place:
     verified = log_checks.verify(
         [replace(agreement(), witnesses=())], NOR, None, log.answer(query())
     )
-    _, (place,) = log_checks.follow(begun, verified.entries)
+    _, (place,) = log_places.follow(begun, verified.entries)
     return place
 
 
@@ -483,7 +485,7 @@ def policy() -> PolicyRef:
 
 @pytest.mark.parametrize("told", [MESSAGE, COMMITTED, replace(MESSAGE, type="receipt")])
 def test_an_entry_that_says_what_the_item_says_is_believed(told: Told) -> None:
-    log_checks.compare_told(place_of(told), told, policy())
+    log_comparing.compare_told(place_of(told), told, policy())
 
 
 @pytest.mark.parametrize(
@@ -494,7 +496,7 @@ def test_an_entry_with_any_field_that_is_not_the_items_is_noticed(told: Told, na
     place = place_of(told, **{name: FALSE[name]})
 
     with pytest.raises(FalseEntryError, match=f"another {name} "):
-        log_checks.compare_told(place, told, policy())
+        log_comparing.compare_told(place, told, policy())
 
 
 @pytest.mark.parametrize(
@@ -512,7 +514,7 @@ def test_an_entry_of_another_kind_epoch_size_or_version_is_noticed(
     place = place_of(replace(MESSAGE, **changed))
 
     with pytest.raises(FalseEntryError, match=f"another {name} "):
-        log_checks.compare_told(place, MESSAGE, policy())
+        log_comparing.compare_told(place, MESSAGE, policy())
 
 
 def test_a_field_that_is_kept_back_of_an_entry_that_is_shown_is_noticed() -> None:
@@ -520,15 +522,15 @@ def test_a_field_that_is_kept_back_of_an_entry_that_is_shown_is_noticed() -> Non
     values = {n: v for n, v in (place.values or {}).items() if n != "sender"}
 
     with pytest.raises(FalseEntryError, match="keeps the sender"):
-        log_checks.compare_told(replace(place, values=values), MESSAGE, policy())
+        log_comparing.compare_told(replace(place, values=values), MESSAGE, policy())
 
 
 def test_whose_sender_is_not_known_here_is_compared_in_the_rest() -> None:
     told = replace(MESSAGE, unknown=("party", "sender"))
 
-    log_checks.compare_told(place_of(MESSAGE, sender="swe/watch#d1"), told, policy())
+    log_comparing.compare_told(place_of(MESSAGE, sender="swe/watch#d1"), told, policy())
     with pytest.raises(FalseEntryError, match="another label "):
-        log_checks.compare_told(place_of(MESSAGE, label="x/y"), told, policy())
+        log_comparing.compare_told(place_of(MESSAGE, label="x/y"), told, policy())
 
 
 @pytest.mark.parametrize("shown", [True, False])
@@ -540,7 +542,7 @@ def test_an_entry_of_another_time_than_the_item_was_accepted_at_is_noticed(
     place = place_of(MESSAGE)
 
     with pytest.raises(FalseEntryError, match="another time"):
-        log_checks.compare_told(place if shown else replace(place, values=None), told, policy())
+        log_comparing.compare_told(place if shown else replace(place, values=None), told, policy())
 
 
 def test_an_entry_from_long_before_the_message_was_drafted_is_noticed() -> None:
@@ -549,11 +551,11 @@ def test_an_entry_from_long_before_the_message_was_drafted_is_noticed() -> None:
     told = log_told.of_message(SENDER, later, ONE, epoch=1, size=700, time_ms=NOW * 1000, version=1)
 
     with pytest.raises(FalseEntryError, match="another time"):
-        log_checks.compare_told(replace(place_of(told), values=None), told, policy())
+        log_comparing.compare_told(replace(place_of(told), values=None), told, policy())
     # What the agreement allows is no forgery, nor is what stands in the entry for all to see.
     closed = replace(place_of(told), values=None)
-    log_checks.compare_told(closed, told, policy(), ahead=400 * 86_400)
-    log_checks.compare_told(place_of(told), told, policy())
+    log_comparing.compare_told(closed, told, policy(), ahead=400 * 86_400)
+    log_comparing.compare_told(place_of(told), told, policy())
 
 
 @given(
@@ -596,7 +598,7 @@ def taken_up(seq: int, start: int) -> None:
     view = ChannelView(pseudonym(origin(), CHANNEL), 0)
     answered = log_checks.verify([log.agreement], NOR, None, log.answer(query()))
 
-    log_checks.follow(Following(view, start=start, generation=2), answered.entries)
+    log_places.follow(Following(view, start=start, generation=2), answered.entries)
 
 
 @pytest.mark.parametrize(

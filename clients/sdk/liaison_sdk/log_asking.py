@@ -27,10 +27,11 @@ from liaison.wire.log import (
     LogAnswer,
     LogQuery,
 )
-from liaison_sdk import log_checks, log_credentials, log_stays
+from liaison_sdk import log_checks, log_credentials, log_places, log_stays
 from liaison_sdk.environment import Environment
-from liaison_sdk.log_checks import Answered, Following, Place
+from liaison_sdk.log_checks import Answered
 from liaison_sdk.log_credentials import CredentialUnloggedError
+from liaison_sdk.log_places import Following, Place
 from liaison_sdk.log_stays import Past
 from liaison_sdk.store import Transaction, channels, generations, logs
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
@@ -197,13 +198,13 @@ def judge(plan: Plan, party: PartyCode, answer: LogAnswer) -> Outcome:
     outcome.found = log_checks.credentials(answered.entries, plan.asked)
     for channel, known in plan.following.items():
         try:
-            outcome.followed[channel] = log_checks.follow(known, answered.entries)
+            outcome.followed[channel] = log_places.follow(known, answered.entries)
         except LiaisonError as error:
             outcome.forked[channel] = error
     if plan.past is not None:
         name = pseudonym(trusted.origin(plan.agreement), plan.past.channel)
         first, last = plan.past.first, plan.past.last
-        outcome.past = log_checks.places(answered.entries, name, first, last)
+        outcome.past = log_places.between(answered.entries, name, first, last)
     return outcome
 
 

@@ -22,7 +22,7 @@ from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.log_alarms import alarm
 from liaison_sdk.log_asking import Outcome, Plan, followed_channels
-from liaison_sdk.log_checks import Following, Place
+from liaison_sdk.log_places import Following, Place
 from liaison_sdk.log_settling import Shown
 from liaison_sdk.store import Transaction, generations, logs
 from liaison_sdk.store.channels import ChannelState

@@ -20,11 +20,12 @@ from liaison.tlog.entries import PolicyRef
 from liaison.tlog.errors import ChannelForkError
 from liaison.tlog.text import to_base64
 from liaison.trust import log_items
-from liaison_sdk import log_checks
+from liaison_sdk import log_comparing
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.log_alarms import alarm
-from liaison_sdk.log_checks import FalseEntryError, Place
+from liaison_sdk.log_comparing import FalseEntryError
+from liaison_sdk.log_places import Place
 from liaison_sdk.store import Transaction, items, logs
 from liaison_sdk.store.items import Told
 from liaison_sdk.store.logs import FollowRecord
@@ -87,10 +88,10 @@ def compare(
     told = items.told(tx, channel, place.seq)
     try:
         if digest != _NOTHING or not _may_be_gone(place):
-            log_checks.compare(place, digest)
+            log_comparing.compare(place, digest)
         if told is not None:
             policy = _policy(env, tx, agreement, told)
-            log_checks.compare_told(place, told, policy, ahead=agreement.times.ahead)
+            log_comparing.compare_told(place, told, policy, ahead=agreement.times.ahead)
     except (ChannelForkError, FalseEntryError) as error:
         evidence = partial(contradicted, shown, place, digest, told)
         alarm(env, tx, agreement.agreement_id, channel, error, evidence)

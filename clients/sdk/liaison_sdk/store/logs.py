@@ -58,12 +58,12 @@ class LogRecord:
 
 @dataclass(frozen=True, slots=True)
 class FollowRecord:
-    """How far a channel was followed; see `log_checks.Following`.
+    """How far a channel was followed; see `log_places.Following`.
 
     `start` is the place of the commit that began the stay, 0 for whoever has opened the channel;
     `welcomed` whether a Welcome was delivered in that commit's place. In a successor log `start` is
     the last item that had come when this device went over to it, and `next_seq` 0 until the first
-    entry: see `log_checks.follow` for where the channel may begin there.
+    entry: see `log_places.follow` for where the channel may begin there.
     """
 
     channel: ChannelId
