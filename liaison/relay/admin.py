@@ -19,7 +19,7 @@ from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.policy.agreement import Agreement
-from liaison.relay import adminsocket, log, log_status, monitor, restored
+from liaison.relay import adminsocket, log, log_status, monitor, openfiles, restored
 from liaison.relay.adminsocket import JSON, Request
 from liaison.relay.app import Places, Relay
 from liaison.relay.errors import BodyError
@@ -36,7 +36,7 @@ from liaison.wire.problems import OversizeError, Problem
 
 
 async def perform_on(relay: Relay, request: Request) -> JSON:
-    """Do what the operator asks of a relay, its logs' state included; see `perform`."""
+    """Do what the operator asks of a relay, its logs' and its process' state included; see `perform`."""
     if request.get("do") == "log.status":
         return await log_status.status(relay.publisher)
     if request.get("do") == "log.successor":
@@ -50,6 +50,11 @@ async def perform_on(relay: Relay, request: Request) -> JSON:
         return _followed(relay, successors, head)
     if request.get("do") == "metrics":
         return (await (await monitor.load(relay))()).decode()
+    if request.get("do") == "process":
+        return {
+            "open_files": openfiles.allowed(),
+            "max_connections": relay.settings.max_connections,
+        }
     return await perform(relay.services, request)
 
 

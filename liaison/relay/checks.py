@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 
 from liaison.crypto import trial_tls
 from liaison.errors import LiaisonError
-from liaison.relay import adminsocket, identity, log_audit, probing, restored, times, tls
+from liaison.relay import adminsocket, identity, log_audit, openfiles, probing, restored, times, tls
 from liaison.relay.files import DataDir
 from liaison.relay.identity import RelayKeys
 from liaison.relay.log_audit import Standing
@@ -89,6 +89,7 @@ def run(data: DataDir, load_settings: Callable[[], Settings]) -> list[Finding]:
         found.extend(_database(data, settings, keys, status))
     found.extend(_restored(data, status))
     found.extend(_disk(data, settings))
+    found.extend(_open_files(data, settings, is_running=status is not None))
     found.append(process)
     return found
 
@@ -331,6 +332,28 @@ def _process(data: DataDir) -> tuple[Finding, list[Any] | None]:
     except LiaisonError as error:
         return failed("process", _words(error)), None
     return ok("process", "not running" if status is None else "running"), status
+
+
+def _open_files(data: DataDir, settings: Settings | None, *, is_running: bool) -> Iterator[Finding]:
+    """Compare the limit of open files, of the relay that runs or of one that this shell starts, with the setting."""
+    if is_running:
+        try:
+            said = adminsocket.ask(data, {"do": "process"})
+        except LiaisonError as error:
+            # One of an earlier release does not know the question.
+            yield warning("open files", f"the relay does not tell: {_words(error)}")
+            return
+        if said is not None:
+            yield _files("the relay may have", said["open_files"], said["max_connections"])
+    elif settings is not None:
+        most = openfiles.allowed_at_most()
+        yield _files("started from here it may have", most, settings.max_connections)
+
+
+def _files(who: str, most: int, max_connections: int) -> Finding:
+    needed = openfiles.needed(max_connections)
+    text = f"{who} {most} open; max_connections = {max_connections} needs {needed}"
+    return ok("open files", text) if most >= needed else warning("open files", text)
 
 
 def _words(error: LiaisonError) -> str:

@@ -29,6 +29,7 @@ from liaison.relay import (
     interpreter,
     log,
     monitor,
+    openfiles,
     renewal,
     restored,
     times,
@@ -167,6 +168,7 @@ def run(data: DataDir, settings: Settings) -> None:
     """
     log.configure(settings.log_level)
     hardening.forbid_core_dumps()
+    openfiles.allow(settings.max_connections)
     mark = restored.Mark.read(data)
     if mark is not None:
         log.logger().warning("restored_copy", backup=times.iso(mark.made_ms))

@@ -62,7 +62,7 @@ def test_of_a_stopped_relay_everything_is_looked_at(stopped: DataDir) -> None:
 
     assert found.keys() == {
         "settings", "keys", "origin", "modes", "tls", "key share", "database", "clock", "log", "disk",
-        "process",
+        "open files", "process",
     }  # fmt: skip
     assert found["log"] == (Verdict.OK, "1 log, 1 entries, 1 of them signed")
     assert found["database"][1].startswith("SQLite 3.")
@@ -172,13 +172,21 @@ def test_what_a_running_relay_says_of_its_logs_is_judged(
     verdict: Verdict,
     words: str,
 ) -> None:
-    monkeypatch.setattr(checks.adminsocket, "ask", lambda *_: [status(**changes)])  # type: ignore[attr-defined]
+    answers = {
+        "log.status": [status(**changes)],
+        "process": {"open_files": 1024, "max_connections": 100},
+    }
+    monkeypatch.setattr(checks.adminsocket, "ask", lambda _, request: answers[request["do"]])  # type: ignore[attr-defined]
 
     found = look(stopped)
 
     assert found["log"][0] is verdict
     assert words in found["log"][1]
     assert found["process"] == (Verdict.OK, "running")
+    assert found["open files"] == (
+        Verdict.OK,
+        "the relay may have 1024 open; max_connections = 100 needs 600",
+    )
 
 
 async def test_a_running_relay_is_asked_which_certificate_it_shows(relay: RunningRelay) -> None:  # noqa: F811
