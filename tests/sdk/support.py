@@ -22,7 +22,7 @@ from liaison_sdk.account import Account
 from liaison_sdk.enrol import EnrolmentOptions, enrol
 from liaison_sdk.http import Login, RelayAPI
 from liaison_sdk.keystore import Argon2Parameters
-from liaison_sdk.store import logs
+from liaison_sdk.store import alarms as alarm_table
 from liaison_sdk.transport import AiohttpTransport
 from tests.support.ledger import Ledger
 from tests.support.relay import RunningRelay
@@ -164,7 +164,7 @@ class Stage:
             receive=receive,
         ) as client:
             yield client
-            raised = await client._env.read(logs.alarms)
+            raised = await client._env.read(alarm_table.load_all)
             assert alarms or raised == [], [alarm.text for alarm in raised]
 
 

@@ -20,10 +20,10 @@ from liaison_sdk.store import (
     Transaction,
     channels,
     documents,
-    logs,
     messages,
     meta,
     receipts,
+    stays,
 )
 from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, next_message, until
 from tests.sdk.test_store import CHANNEL, SENDER, keystore, message, store  # noqa: F401 - fixtures
@@ -130,9 +130,9 @@ async def test_a_relay_that_claims_an_impossible_state_is_not_believed(
 async def test_a_stay_that_no_commit_began_by_the_relays_word_is_not_confirmed(
     store: SQLiteStore,  # noqa: F811 - the fixture's name
 ) -> None:
-    await store.write(lambda tx: logs.begin(tx, CHANNEL, 0, 3, welcomed=True))
+    await store.write(lambda tx: stays.begin(tx, CHANNEL, 0, 3, welcomed=True))
 
-    assert not await store.read(lambda tx: logs.is_confirmed(tx, CHANNEL, 3))
+    assert not await store.read(lambda tx: stays.is_confirmed(tx, CHANNEL, 3))
 
 
 async def test_an_older_agreement_is_not_taken_for_the_latest(stage: Stage) -> None:
@@ -192,7 +192,7 @@ async def test_messages_of_a_store_that_followed_no_log_are_there_and_not_logged
 
     opened = await SQLiteStore.open(keystore.folder, keystore)
     (found,) = await opened.read(lambda tx: messages.find(tx, str(number)))
-    marked = await opened.write(lambda tx: logs.mark_logged(tx, CHANNEL, 7, 40))
+    marked = await opened.write(lambda tx: messages.mark_logged(tx, CHANNEL, 7, 40))
     (after,) = await opened.read(lambda tx: messages.find(tx, str(number)))
     await opened.close()
 

@@ -28,9 +28,20 @@ from liaison.trust import log as trusted
 from liaison_sdk import Client, EventKind, log_credentials, log_successors
 from liaison_sdk.environment import Logged
 from liaison_sdk.events import Event
-from liaison_sdk.store import SQLiteStore, Transaction, channels, generations, items, logs
+from liaison_sdk.store import (
+    SQLiteStore,
+    Transaction,
+    alarms,
+    channels,
+    credentials,
+    generations,
+    items,
+    logs,
+    stays,
+)
 from liaison_sdk.store.channels import ChannelRecord, ChannelState, GroupBlobs
-from liaison_sdk.store.logs import CredentialRecord, CredentialState, LogRecord
+from liaison_sdk.store.credentials import CredentialRecord, CredentialState
+from liaison_sdk.store.logs import LogRecord
 from tests.core.policy.documents import NOW
 from tests.core.policy.documents import agreement as plain
 from tests.sdk.support import AGREEMENT, POLICY, Stage, endpoint, next_message, until
@@ -145,7 +156,7 @@ def note_messages(tx: Transaction, channel: ChannelId, agreement: str) -> None:
         items.take(tx, channel, Seq(seq), bytes(32))
     record = ChannelRecord(channel, b"", ChannelState.ACTIVE, 0, "duty", agreement, 1, POLICY)
     channels.insert(tx, record, GroupBlobs(b"", b""))
-    logs.begin_own(tx, channel, 0)
+    stays.begin_own(tx, channel, 0)
 
 
 class Device:
@@ -203,7 +214,7 @@ async def test_a_device_that_has_seen_no_more_than_the_parties_hold_to_goes_over
     assert (found.current, ended.size, ended.kept) == (2, 10, 12)
     assert await device.kept.read(lambda tx: logs.load(tx, device.name)) == LogRecord(device.name)
     assert device.told == []
-    assert await device.kept.read(logs.alarms) == []
+    assert await device.kept.read(alarms.load_all) == []
 
 
 async def test_entries_that_the_parties_have_given_up_are_told_and_nothing_is_refused(
@@ -216,7 +227,7 @@ async def test_entries_that_the_parties_have_given_up_are_told_and_nothing_is_re
     (event,) = device.told
     assert event.kind is EventKind.UNLOGGED
     assert "last 3 entries that this device has verified" in event.text
-    assert await device.kept.read(logs.alarms) == []
+    assert await device.kept.read(alarms.load_all) == []
 
 
 async def test_messages_in_what_was_given_up_are_known_from_then_on(device: Device) -> None:
@@ -232,7 +243,7 @@ async def test_messages_in_what_was_given_up_are_known_from_then_on(device: Devi
     assert [tuple(row) for row in rows] == [(1, 6, 0), (2, -8, 0), (3, None, 1)]
     (ended,) = (await device.kept.read(lambda tx: generations.load(tx, device.name))).ended
     assert (ended.dropped, ended.unlogged) == (1, 1)
-    following = await device.kept.read(lambda tx: logs.load_following(tx, channel))
+    following = await device.kept.read(lambda tx: stays.load(tx, channel))
     assert following is not None
     assert (following.next_seq, following.start) == (0, 3)
 
@@ -261,7 +272,7 @@ async def test_another_history_than_was_verified_is_an_alarm_with_the_evidence(
 
     await device.goes_over(10, root=bytes(32))
 
-    (alarm,) = await device.kept.read(logs.alarms)
+    (alarm,) = await device.kept.read(alarms.load_all)
     assert alarm.code == "log.head_contradicted"
     assert alarm.evidence.startswith(trusted.origin(device.versions[-1]).encode())
     # The parties have decided all the same.
@@ -290,7 +301,7 @@ async def test_what_the_old_log_has_shown_of_certificates_has_to_show_again(
 ) -> None:
     await device.has_verified(10)
     record = CredentialRecord(bytes(32), CredentialState.LOGGED, NOW, 10, OFFICER)
-    await device.kept.write(lambda tx: logs.save_credential(tx, device.name, record))
+    await device.kept.write(lambda tx: credentials.save(tx, device.name, record))
     agreement = with_log(plain(), "NOR-1", "DEU-1")
     asked = {bytes(32): OFFICER}
 
@@ -304,6 +315,6 @@ async def test_what_the_old_log_has_shown_of_certificates_has_to_show_again(
 
     await device.goes_over(10)
 
-    left = await device.kept.read(lambda tx: logs.load_credentials(tx, device.name, [bytes(32)]))
+    left = await device.kept.read(lambda tx: credentials.load(tx, device.name, [bytes(32)]))
     assert left == {}
     assert await lacks(device.env) == await lacks(beside) == asked

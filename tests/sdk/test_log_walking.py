@@ -22,7 +22,7 @@ from liaison.wire.log import LogAnswer, LogQuery
 from liaison.wire.problems import Problem, RemoteError
 from liaison_sdk import Client, LogStatus, log_walking
 from liaison_sdk.log_channels import ChannelRuns
-from liaison_sdk.store import logs
+from liaison_sdk.store import alarms
 from tests.core.policy.documents import NOW
 from tests.core.policy.documents import agreement as plain
 from tests.sdk.support import AGREEMENT, CALM, POLICY, Stage, tiles_of, until
@@ -184,7 +184,7 @@ async def test_a_log_that_gives_no_entries_is_told_and_no_alarm(alone: Stage) ->
         (found,) = await client.follow_logs()
 
         assert found.unread
-        assert await client._env.read(logs.alarms) == []
+        assert await client._env.read(alarms.load_all) == []
 
 
 async def test_where_nothing_may_be_read_nothing_is(alone: Stage) -> None:

@@ -34,7 +34,7 @@ from liaison_sdk import Client, EventKind, LogStatus, log_asking, log_credential
 from liaison_sdk.channel import Channel
 from liaison_sdk.log_credentials import CredentialUnloggedError
 from liaison_sdk.log_following import LogFollower
-from liaison_sdk.store import Transaction, channels, items, logs
+from liaison_sdk.store import Transaction, channels, items, pending
 from liaison_sdk.store.items import Told
 from tests.sdk.support import (
     AGREEMENT,
@@ -579,7 +579,7 @@ async def test_whoever_is_told_that_its_commit_was_first_finds_another_one_in_th
         pair.client(OFFICER, receive=False, alarms=True) as officer,
     ):
         await attache.update(channel.id)
-        place = await attache._env.read(lambda tx: logs.highest_item(tx, channel.id))
+        place = await attache._env.read(lambda tx: items.highest(tx, channel.id))
 
         async def both(channel: ChannelId, body: v1.Commit) -> v1.Sequenced:
             del channel
@@ -753,7 +753,7 @@ async def test_an_item_that_is_logged_and_never_delivered_is_noticed(pair: Stage
 
         async def waits() -> bool:
             room = (await officer.channel("duty")).id
-            return bool(await officer._env.read(lambda tx: logs.pending(tx, room)))
+            return bool(await officer._env.read(lambda tx: pending.load_all(tx, room)))
 
         assert await until(attache, lambda: all_logged(attache))
         await officer.follow_logs()

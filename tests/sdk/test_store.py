@@ -17,8 +17,8 @@ from liaison_sdk.keystore import Keystore
 from liaison_sdk.store import (
     SQLiteStore,
     Transaction,
+    alarms,
     channels,
-    logs,
     messages,
     meta,
     outbox,
@@ -326,7 +326,7 @@ async def test_a_message_that_was_accepted_in_the_future_is_late_at_once(
     def work(tx: Transaction) -> list[int]:
         for number, time_ms in enumerate((5_000, 20_000, 90_000), 1):
             messages.insert(tx, replace(message(number), seq=number, time_ms=time_ms))
-        return logs.mark_late(tx, CHANNEL, start=0, before_ms=10_000, after_ms=50_000)
+        return messages.mark_late(tx, CHANNEL, start=0, before_ms=10_000, after_ms=50_000)
 
     assert await store.write(work) == [1, 3]
 
@@ -335,7 +335,7 @@ async def test_what_is_wrong_with_a_logs_successor_is_an_alarm_of_its_own(
     store: SQLiteStore,
 ) -> None:
     def raised(tx: Transaction, since: int) -> bool:
-        return logs.raise_alarm(tx, "a", None, "log.fork", "two", at=1, evidence=bytes, since=since)
+        return alarms.add(tx, "a", None, "log.fork", "two", at=1, evidence=bytes, since=since)
 
     def work(tx: Transaction) -> list[bool]:
         return [raised(tx, since) for since in (0, 0, 1, 1)]
@@ -348,10 +348,10 @@ async def test_a_relay_can_not_fill_the_store_with_what_is_wrong_in_one_channel(
 ) -> None:
     def raised(tx: Transaction, number: int, channel: ChannelId = CHANNEL) -> bool:
         text = f"item {number}"
-        return logs.raise_alarm(tx, "a", channel, "log.channel_gap", text, at=1, evidence=bytes)
+        return alarms.add(tx, "a", channel, "log.channel_gap", text, at=1, evidence=bytes)
 
     def work(tx: Transaction) -> list[bool]:
-        return [raised(tx, number) for number in range(logs.MAX_ALIKE + 2)]
+        return [raised(tx, number) for number in range(alarms.MAX_ALIKE + 2)]
 
-    assert await store.write(work) == [True] * logs.MAX_ALIKE + [False] * 2
+    assert await store.write(work) == [True] * alarms.MAX_ALIKE + [False] * 2
     assert await store.write(lambda tx: raised(tx, 0, ChannelId(bytes(15) + b"x")))

@@ -14,7 +14,7 @@ from liaison_sdk.channel import Channel, Member
 from liaison_sdk.committing import Committer
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelAmbiguousError, ChannelUnknownError
-from liaison_sdk.store import Transaction, channels, logs
+from liaison_sdk.store import Transaction, channels, stays
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.trust_store import AgreementMissingError
 
@@ -47,7 +47,7 @@ class ChannelBook:
             # A Welcome that could not be used left a channel of which nothing is known.
             return False
         has_log = bool(agreement.relay.log_signers)
-        return not has_log or logs.is_confirmed(tx, record.channel, record.epoch)
+        return not has_log or stays.is_confirmed(tx, record.channel, record.epoch)
 
     async def find(self, name: str | ChannelId) -> Channel:
         """See `Client.channel`."""

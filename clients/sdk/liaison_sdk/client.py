@@ -37,7 +37,7 @@ from liaison_sdk.events import Event
 from liaison_sdk.keystore import Keystore
 from liaison_sdk.message import Attachment, Message, Sent
 from liaison_sdk.opening import Opening, Parts
-from liaison_sdk.store import logs
+from liaison_sdk.store import proofs
 
 if TYPE_CHECKING:
     from liaison_sdk.log_status import LogStatus
@@ -260,7 +260,7 @@ class Client:
         channel, seq = message.channel_id, message.seq
         if seq is None or not message.outgoing:
             return None
-        return await self._env.read(lambda tx: logs.load_proof(tx, channel, seq))
+        return await self._env.read(lambda tx: proofs.load(tx, channel, seq))
 
     # --- channels -----------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from liaison_sdk import judgement, key_packages
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.groups import limits_of
-from liaison_sdk.store import Transaction, channels, logs, meta
+from liaison_sdk.store import Transaction, channels, meta, stays
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 
 
@@ -75,7 +75,7 @@ def _make(
         watched_since=env.now,
     )
     env.groups.save_epoch(tx, record, group)
-    logs.begin_own(tx, channel, group.epoch)
+    stays.begin_own(tx, channel, group.epoch)
 
 
 def _group(

@@ -31,7 +31,7 @@ from liaison_sdk import refreshing
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.groups import limits_of
-from liaison_sdk.store import Transaction, channels, commits, items, key_packages, logs
+from liaison_sdk.store import Transaction, channels, commits, items, key_packages, stays
 from liaison_sdk.store.channels import ChannelRecord, ChannelState, GroupBlobs
 
 CHANNEL_NAME_EXTENSION: Final = 0xF0A2
@@ -142,7 +142,7 @@ class Joiner:
         )
         commits.delete(tx, item.channel)
         env.groups.save_epoch(tx, record, joined)
-        logs.begin(tx, item.channel, item.seq, joined.epoch, welcomed=True)
+        stays.begin(tx, item.channel, item.seq, joined.epoch, welcomed=True)
         if not used.last_resort:
             key_packages.delete(tx, used.ref)
         env.announce(tx, Event(EventKind.CHANNEL, item.channel, ChannelState.ACTIVE.value))

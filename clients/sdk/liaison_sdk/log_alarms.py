@@ -9,7 +9,7 @@ from liaison.errors import LiaisonError
 from liaison.model import ChannelId
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
-from liaison_sdk.store import Transaction, generations, logs
+from liaison_sdk.store import Transaction, alarms, generations
 
 Evidence: TypeAlias = Callable[[], bytes]
 """What the relay has sent, written down only where it is needed."""
@@ -27,7 +27,7 @@ def alarm(
 ) -> bool:
     """Keep an alarm, and tell it once; return whether it is a new one."""
     ended = generations.load(tx, agreement_id).ended
-    new = logs.raise_alarm(
+    new = alarms.add(
         tx,
         agreement_id,
         channel,

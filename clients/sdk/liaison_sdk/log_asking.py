@@ -33,7 +33,16 @@ from liaison_sdk.log_checks import Answered
 from liaison_sdk.log_credentials import CredentialUnloggedError
 from liaison_sdk.log_places import Following, Place
 from liaison_sdk.log_stays import Past
-from liaison_sdk.store import Transaction, channels, generations, logs
+from liaison_sdk.store import (
+    Transaction,
+    channels,
+    credentials,
+    generations,
+    items,
+    logs,
+    pending,
+    stays,
+)
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.logs import LogRecord
 
@@ -238,13 +247,13 @@ def wanted(env: Environment, tx: Transaction, agreement: Agreement) -> Wanted:
     unknown: dict[bytes, str] = {}
     followed = followed_channels(tx, name)
     for record in followed:
-        highest, known = logs.highest_item(tx, record.channel), _next_seq(tx, record)
-        confirmed = logs.is_confirmed(tx, record.channel, record.epoch)
-        if highest >= known or not confirmed or logs.any_pending(tx, record.channel):
+        highest, known = items.highest(tx, record.channel), _next_seq(tx, record)
+        confirmed = stays.is_confirmed(tx, record.channel, record.epoch)
+        if highest >= known or not confirmed or pending.has_any_come(tx, record.channel):
             behind.append((record.channel, highest, known, record.epoch))
         if record.state.is_open:
             unknown |= _unknown(env, tx, record, agreement)
-    for credential in logs.open_credentials(tx, name):
+    for credential in credentials.unlogged(tx, name):
         unknown[credential.digest] = credential.name
     is_behind = generations.load(tx, name).current < agreement.log.generation
     new = is_behind or not logs.load(tx, name).note
@@ -268,13 +277,13 @@ def _grounds(
 
 
 def _lags(tx: Transaction, record: ChannelRecord) -> bool:
-    known = logs.load_following(tx, record.channel)
-    return known is not None and logs.highest_item(tx, record.channel) >= known.next_seq
+    known = stays.load(tx, record.channel)
+    return known is not None and items.highest(tx, record.channel) >= known.next_seq
 
 
 def _next_seq(tx: Transaction, record: ChannelRecord) -> int:
-    known = logs.load_following(tx, record.channel)
-    return logs.highest_item(tx, record.channel) + 1 if known is None else known.next_seq
+    known = stays.load(tx, record.channel)
+    return items.highest(tx, record.channel) + 1 if known is None else known.next_seq
 
 
 def _unknown(
@@ -291,9 +300,9 @@ def _unknown(
 
 
 def _following(tx: Transaction, agreement: Agreement, record: ChannelRecord) -> Following:
-    origin, known = trusted.origin(agreement), logs.load_following(tx, record.channel)
+    origin, known = trusted.origin(agreement), stays.load(tx, record.channel)
     if known is None:
-        last = logs.highest_item(tx, record.channel)
+        last = items.highest(tx, record.channel)
         return Following.from_here(origin, record.channel, last, record.epoch)
     view = ChannelView(pseudonym(origin, record.channel), known.next_seq, known.epoch)
     return Following(view, known.last, known.confirmed, known.start, agreement.log.generation)

@@ -20,9 +20,9 @@ from liaison.model import DeviceId
 from liaison.policy.agreement import Agreement
 from liaison.policy.fields import format_duration
 from liaison_sdk.environment import Environment
-from liaison_sdk.store import Transaction, generations, logs, messages
+from liaison_sdk.store import Transaction, credentials, generations, messages
 from liaison_sdk.store.channels import ChannelRecord
-from liaison_sdk.store.logs import CredentialRecord, CredentialState
+from liaison_sdk.store.credentials import CredentialRecord, CredentialState
 from liaison_sdk.trust_store import device_of
 
 _MOST_EPOCHS: Final = 4096
@@ -105,7 +105,7 @@ def check_message(
     if header.release is None and (*log, digest_of(sender)) in env.logged.credentials:
         return {}
     wanted = of_message(sender, header)
-    known = logs.load_credentials(tx, agreement.agreement_id, wanted)
+    known = credentials.load(tx, agreement.agreement_id, wanted)
     # Before one is found wanting: what is withheld for it waits for all of them.
     if unasked := {digest: name for digest, name in wanted.items() if digest not in known}:
         return unasked
@@ -126,7 +126,7 @@ def check(
         for digest, device in wanted.items()
         if (*log, digest) not in env.logged.credentials
     }
-    known = logs.load_credentials(tx, agreement.agreement_id, unknown)
+    known = credentials.load(tx, agreement.agreement_id, unknown)
     for digest, record in known.items():
         del unknown[digest]
         if record.state is CredentialState.LOGGED:
@@ -160,7 +160,7 @@ def note(
             may be in the next checkpoint.
     """
     name, proven = agreement.agreement_id, set(found)
-    known = logs.load_credentials(tx, name, asked)
+    known = credentials.load(tx, name, asked)
     arrived = []
     for digest, device in asked.items():
         before = known.get(digest) or CredentialRecord(
@@ -183,7 +183,7 @@ def note(
         # A size that was not known then is the one that is known now.
         size = before.size or sizes[1]
         record = CredentialRecord(digest, state, before.since, size, device)
-        logs.save_credential(tx, name, record)
+        credentials.save(tx, name, record)
     return arrived
 
 
@@ -193,11 +193,11 @@ def release(tx: Transaction, record: ChannelRecord) -> int:
     By the certificates and not by the names on them: a forged one has somebody else's.
     """
     shown = 0
-    for number in logs.withheld_numbers(tx, record.channel):
+    for number in messages.withheld(tx, record.channel):
         held = messages.load(tx, number)
         if held is None or held.reason_code != CredentialUnloggedError.code:
             continue
-        known = logs.load_credentials(tx, record.agreement_id, held.credentials)
+        known = credentials.load(tx, record.agreement_id, held.credentials)
         states = [known[one].state for one in held.credentials if one in known]
         if states and states == [CredentialState.LOGGED] * len(held.credentials):
             messages.receive(tx, held)

@@ -24,9 +24,11 @@ from liaison_sdk.log_alarms import alarm
 from liaison_sdk.log_asking import Outcome, Plan, followed_channels
 from liaison_sdk.log_places import Following, Place
 from liaison_sdk.log_settling import Shown
-from liaison_sdk.store import Transaction, generations, logs
+from liaison_sdk.store import Transaction, generations, logs, messages, pending, proofs, stays
 from liaison_sdk.store.channels import ChannelState
-from liaison_sdk.store.logs import FollowRecord, LogRecord, PendingPlace
+from liaison_sdk.store.logs import LogRecord
+from liaison_sdk.store.pending import PendingPlace
+from liaison_sdk.store.stays import FollowRecord
 
 WITHHELD: Final = "log.item_withheld"
 _DAY: Final = 86_400
@@ -83,18 +85,18 @@ def compare_pending(env: Environment, tx: Transaction, agreement: Agreement) -> 
     """Compare what the log has said with items that have come since; return whether any had."""
     found = False
     for record in followed_channels(tx, agreement.agreement_id):
-        known = logs.load_following(tx, record.channel)
-        if known is None or not logs.any_pending(tx, record.channel):
+        known = stays.load(tx, record.channel)
+        if known is None or not pending.has_any_come(tx, record.channel):
             continue
-        for waiting in logs.pending(tx, record.channel):
+        for waiting in pending.load_all(tx, record.channel):
             place = Place(waiting.index, Entry.decode(waiting.entry), waiting.values)
             settled = log_settling.settle(
                 env, tx, agreement, known, place, partial(_kept, tx, agreement)
             )
             if settled is not None:
                 known, found = settled, True
-                logs.drop_pending(tx, record.channel, waiting.seq)
-        logs.save_following(tx, known)
+                pending.drop(tx, record.channel, waiting.seq)
+        stays.save(tx, known)
     return found
 
 
@@ -104,10 +106,10 @@ def report_late(env: Environment, tx: Transaction, agreement: Agreement) -> bool
     patience = agreement.log.report_after
     before_ms, after_ms = (env.now - patience) * 1000, (env.now + _DAY) * 1000
     for record in followed_channels(tx, agreement.agreement_id):
-        if logs.load_following(tx, record.channel) is None:
+        if stays.load(tx, record.channel) is None:
             continue
         start = log_stays.before(tx, record)
-        late = logs.mark_late(
+        late = messages.mark_late(
             tx, record.channel, start=start, before_ms=before_ms, after_ms=after_ms
         )
         if late:
@@ -129,7 +131,7 @@ def report_withheld(env: Environment, tx: Transaction, agreement: Agreement) -> 
     for record in followed_channels(tx, agreement.agreement_id):
         if record.state is not ChannelState.ACTIVE:
             continue
-        for waiting in logs.pending(tx, record.channel):
+        for waiting in pending.load_all(tx, record.channel):
             if waiting.since < since:
                 text = f"item {waiting.seq} of the channel is in the log and was never delivered"
                 error = ChannelForkError(text)
@@ -203,7 +205,7 @@ def _keep_proofs(
             values = shown.get(place.index, {})
             if values.get("sender") == own and values.get("message") is not None:
                 proof = log_checks.portable(raw[place.index], outcome.answered.seen)
-                logs.save_proof(tx, channel, place.seq, proof)
+                proofs.save(tx, channel, place.seq, proof)
 
 
 def _keep_places(
@@ -215,7 +217,7 @@ def _keep_places(
     followed: tuple[Following, Sequence[Place]],
 ) -> None:
     following, places = followed
-    before = logs.load_following(tx, channel)
+    before = stays.load(tx, channel)
     first = plan.following[channel]
     if before is not None and (before.next_seq, before.last) != (first.view.next_seq, first.last):
         # A new stay has begun meanwhile, or another process went on.
@@ -235,9 +237,9 @@ def _keep_places(
         if settled is not None:
             known = settled
             continue
-        pending = PendingPlace(place.seq, place.index, place.entry.encode(), place.values, env.now)
-        logs.add_pending(tx, channel, pending)
-    logs.save_following(tx, known)
+        waiting = PendingPlace(place.seq, place.index, place.entry.encode(), place.values, env.now)
+        pending.add(tx, channel, waiting)
+    stays.save(tx, known)
 
 
 def _keep_past(

@@ -26,9 +26,9 @@ from liaison_sdk.events import Event, EventKind
 from liaison_sdk.log_alarms import alarm
 from liaison_sdk.log_comparing import FalseEntryError
 from liaison_sdk.log_places import Place
-from liaison_sdk.store import Transaction, items, logs
+from liaison_sdk.store import Transaction, items, messages
 from liaison_sdk.store.items import Told
-from liaison_sdk.store.logs import FollowRecord
+from liaison_sdk.store.stays import FollowRecord
 
 _NOTHING: Final = kdf.sha256(b"")
 """The digest of an item that the relay has only told of: it has no bytes to compare."""
@@ -82,7 +82,7 @@ def compare(
     Returns:
         Whether they agree; None without the item.
     """
-    digest = logs.item_digest(tx, channel, place.seq)
+    digest = items.digest_of(tx, channel, place.seq)
     if digest is None:
         return None
     told = items.told(tx, channel, place.seq)
@@ -101,7 +101,7 @@ def compare(
     items.forget_told(tx, channel, place.seq)
     shows_it = place.digest is not None or _is_erased(env, agreement, place, told)
     if shows_it and not place.is_commit:
-        logs.mark_logged(tx, channel, place.seq, place.index, _message(place))
+        messages.mark_logged(tx, channel, place.seq, place.index, _message(place))
     return True
 
 

@@ -13,7 +13,16 @@ from liaison.trust import log as trusted
 from liaison.values import dataclass
 from liaison_sdk import log_asking, log_checks, log_stays
 from liaison_sdk.environment import Environment
-from liaison_sdk.store import Transaction, generations, logs, walks
+from liaison_sdk.store import (
+    Transaction,
+    alarms,
+    credentials,
+    generations,
+    logs,
+    messages,
+    stays,
+    walks,
+)
 from liaison_sdk.store.channels import ChannelRecord
 from liaison_sdk.store.generations import EndedLog
 
@@ -139,7 +148,7 @@ class LogStatus:
 def status(env: Environment, tx: Transaction) -> list[LogStatus]:
     """Return what is known of each log, by the agreements' ids."""
     found = []
-    alarms = logs.alarms(tx)
+    raised = alarms.load_all(tx)
     for agreement in log_asking.agreements(env, tx):
         name = agreement.agreement_id
         known, ended = logs.load(tx, name), generations.load(tx, name).ended
@@ -168,12 +177,12 @@ def status(env: Environment, tx: Transaction) -> list[LogStatus]:
                 unlogged=tuple(
                     UnloggedDevice(
                         one.name,
-                        one.state is logs.CredentialState.MISSING,
+                        one.state is credentials.CredentialState.MISSING,
                         datetime.fromtimestamp(one.since, UTC),
                     )
-                    for one in logs.open_credentials(tx, name)
+                    for one in credentials.unlogged(tx, name)
                 ),
-                alarms=tuple(_alarm(one, ended) for one in alarms if one.agreement == name),
+                alarms=tuple(_alarm(one, ended) for one in raised if one.agreement == name),
                 ended=ended,
             )
         )
@@ -183,10 +192,10 @@ def status(env: Environment, tx: Transaction) -> list[LogStatus]:
 def _channel(
     env: Environment, tx: Transaction, agreement: Agreement, record: ChannelRecord
 ) -> ChannelLog:
-    known = logs.load_following(tx, record.channel)
+    known = stays.load(tx, record.channel)
     followed = 0 if known is None else max(0, known.next_seq - 1)
-    unlogged, late = logs.count_unlogged(tx, record.channel, log_stays.before(tx, record))
-    confirmed = logs.is_confirmed(tx, record.channel, record.epoch)
+    unlogged, late = messages.count_unlogged(tx, record.channel, log_stays.before(tx, record))
+    confirmed = stays.is_confirmed(tx, record.channel, record.epoch)
     # The relay tells when an epoch began: a time that is still to come is none.
     age = env.now - record.epoch_at
     is_overdue = not -_DAY < age < agreement.log.report_after
@@ -202,7 +211,7 @@ def _channel(
     )
 
 
-def _alarm(record: logs.AlarmRecord, ended: tuple[EndedLog, ...]) -> Alarm:
+def _alarm(record: alarms.AlarmRecord, ended: tuple[EndedLog, ...]) -> Alarm:
     at = datetime.fromtimestamp(record.at, UTC)
     # That it had shrunk, or was another one, is why it was given up. What a channel was shown
     # twice stays.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from liaison.model import ChannelId
 from liaison.tlog.channels import first_of
 from liaison.values import dataclass
-from liaison_sdk.store import Transaction, generations, items, logs
+from liaison_sdk.store import Transaction, generations, items, stays
 from liaison_sdk.store.channels import ChannelRecord
 
 
@@ -38,7 +38,7 @@ def lacking(tx: Transaction, record: ChannelRecord, *, after: int = 0) -> Past |
         record: the channel.
         after: only what stands behind this place.
     """
-    known = logs.load_following(tx, record.channel)
+    known = stays.load(tx, record.channel)
     if known is None:
         return None
     # In a successor log a channel is followed from where that one takes it up, which may lie before
@@ -53,7 +53,7 @@ def before(tx: Transaction, record: ChannelRecord) -> int:
 
     What came in an earlier stay it has to show; what came under a log that has ended it has not.
     """
-    known = logs.load_following(tx, record.channel)
+    known = stays.load(tx, record.channel)
     if known is None:
         return 0
     if known.next_seq == 0:

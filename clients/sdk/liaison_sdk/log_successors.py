@@ -20,10 +20,10 @@ from liaison.tlog.note import Note
 from liaison_sdk import log_alarms, log_stays
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
-from liaison_sdk.store import Transaction, channels, generations, logs
+from liaison_sdk.store import Transaction, channels, generations, items, logs, messages, stays
 from liaison_sdk.store.channels import ChannelRecord
 from liaison_sdk.store.generations import EndedLog, Generations
-from liaison_sdk.store.logs import FollowRecord
+from liaison_sdk.store.stays import FollowRecord
 
 
 class HeadContradictedError(VerificationError):
@@ -83,7 +83,7 @@ def _drop(
     env: Environment, tx: Transaction, record: ChannelRecord, generation: int, kept: int
 ) -> int:
     """Note the messages that are logged in what counts no more."""
-    following = logs.load_following(tx, record.channel)
+    following = stays.load(tx, record.channel)
     # Of earlier logs the places say nothing about this one.
     after = following.start if following is not None and generation > 1 else 0
     dropped = generations.drop_logged(tx, record.channel, after=after, kept=kept)
@@ -96,8 +96,8 @@ def _drop(
 def _report_unlogged(env: Environment, tx: Transaction, record: ChannelRecord, last: int) -> int:
     """Tell of messages, up to a place of the channel, that were in no log when theirs ended."""
     start = log_stays.before(tx, record)
-    count, _ = logs.count_unlogged(tx, record.channel, start, last)
-    late = logs.mark_late(tx, record.channel, start=start, upto=last, before_ms=env.now * 1000)
+    count, _ = messages.count_unlogged(tx, record.channel, start, last)
+    late = messages.mark_late(tx, record.channel, start=start, upto=last, before_ms=env.now * 1000)
     if late:
         text = f"{_messages(len(late))} in no log: the one that they were for has ended"
         env.announce(tx, Event(EventKind.UNLOGGED, record.channel, text))
@@ -106,11 +106,11 @@ def _report_unlogged(env: Environment, tx: Transaction, record: ChannelRecord, l
 
 def _begin(tx: Transaction, record: ChannelRecord) -> None:
     """Follow a channel from wherever the new log takes it up."""
-    before = logs.load_following(tx, record.channel)
+    before = stays.load(tx, record.channel)
     confirmed = record.epoch if before is None else before.confirmed
-    start = max(logs.highest_item(tx, record.channel), 0 if before is None else before.start)
+    start = max(items.highest(tx, record.channel), 0 if before is None else before.start)
     fresh = FollowRecord(record.channel, 0, None, -1, confirmed, start, welcomed=False)
-    logs.save_following(tx, fresh)
+    stays.save(tx, fresh)
     # What the old log said of items that have not come is for nobody to wait for.
     generations.drop_pending(tx, record.channel)
 

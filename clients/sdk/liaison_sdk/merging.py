@@ -22,7 +22,7 @@ from liaison_sdk.environment import Environment
 from liaison_sdk.errors import ChannelClosedError, RelayBrokenError
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.groups import limits_of
-from liaison_sdk.store import Transaction, channels, commits, items, logs, meta
+from liaison_sdk.store import Transaction, channels, commits, items, meta, stays
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.commits import StagedRecord
 from liaison_sdk.store.items import Told
@@ -62,7 +62,7 @@ def merge(env: Environment, tx: Transaction, staged: StagedRecord, seq: int, tim
     told = replace(Told.decode(staged.told), time_ms=time_ms) if staged.told else None
     items.take(tx, staged.channel, seq, staged.digest, told)
     if staged.external:
-        logs.begin(tx, staged.channel, seq, new.epoch)
+        stays.begin(tx, staged.channel, seq, new.epoch)
     return True
 
 

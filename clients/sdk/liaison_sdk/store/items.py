@@ -91,6 +91,18 @@ def take(
     )
 
 
+def highest(tx: Transaction, channel: ChannelId) -> int:
+    """Return the place of the last item of a channel that has come; 0 where none has."""
+    row = tx.one("SELECT max(seq) FROM items WHERE channel = ?", (channel.value,))
+    return 0 if row is None or row[0] is None else int(row[0])
+
+
+def digest_of(tx: Transaction, channel: ChannelId, seq: int) -> bytes | None:
+    """Return the digest of an item that has come, or None."""
+    row = tx.one("SELECT digest FROM items WHERE channel = ? AND seq = ?", (channel.value, seq))
+    return None if row is None else bytes(row[0])
+
+
 def told(tx: Transaction, channel: ChannelId, seq: int) -> Told | None:
     """Return what an item has to say in the log; None where that was compared, or is not known."""
     row = tx.one("SELECT told FROM items WHERE channel = ? AND seq = ?", (channel.value, seq))

@@ -1,4 +1,7 @@
-"""Messages, own and others', as they are shown: header and content under the seal."""
+"""Messages, own and others', as they are shown: header and content under the seal.
+
+With each stands whether it is known to be in the agreement's log.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,11 @@ from liaison.envelope import cbor
 from liaison.model import ChannelId, DeviceId, MessageId, Precedence
 from liaison.values import dataclass
 from liaison_sdk.store.base import Row, Transaction
+
+MAX_TIME: Final = 2**63 - 1
+"""Unix milliseconds that no message is accepted after."""
+LAST_PLACE: Final = 2**63 - 1
+"""That no item of a channel stands behind."""
 
 
 class MessageState(StrEnum):
@@ -229,6 +237,80 @@ def receive(tx: Transaction, record: MessageRecord) -> None:
     save_outcome(tx, replace(record, state=state, reason_code="", reason="", credentials=()))
     if record.number is not None:
         mark_unread(tx, record.number)
+
+
+def mark_logged(
+    tx: Transaction, channel: ChannelId, seq: int, index: int, message: str | None = None
+) -> bool:
+    """Note that a message stands in the log; return whether there was one to mark.
+
+    Args:
+        tx: the transaction.
+        channel, seq: its place.
+        index: of its entry.
+        message: its id as the log shows it, if it does: a relay may give an own message the
+            place of another one, whose entry must not pass for its own.
+    """
+    sql = "UPDATE messages SET logged = ? WHERE channel = ? AND seq = ? AND logged IS NULL"
+    values: list[object] = [index, channel.value, seq]
+    if message is not None:
+        sql += " AND lower(hex(message_id)) = ?"
+        values.append(message)
+    return bool(tx.execute(sql, values))
+
+
+def mark_late(
+    tx: Transaction,
+    channel: ChannelId,
+    *,
+    start: int,
+    upto: int = LAST_PLACE,
+    before_ms: int,
+    after_ms: int = MAX_TIME,
+) -> list[int]:
+    """Mark the messages accepted before a time that are not in the log; return the new ones.
+
+    Args:
+        tx: the transaction.
+        channel: which channel.
+        start: only what stands behind this place: what comes before it is not for this log.
+        upto: only what stands no further.
+        before_ms: Unix milliseconds, the relay's.
+        after_ms: likewise: whatever the relay says that it accepted later than that it dates so
+            that it is never late.
+    """
+    where = (
+        "channel = ? AND seq > ? AND seq <= ? AND (time_ms < ? OR time_ms > ?) "
+        "AND logged IS NULL AND late = 0"
+    )
+    values = (channel.value, start, upto, before_ms, after_ms)
+    found = tx.all(f"SELECT number FROM messages WHERE {where}", values)  # noqa: S608 - constant parts
+    tx.execute(f"UPDATE messages SET late = 1 WHERE {where}", values)  # noqa: S608 - constant parts
+    return [row[0] for row in found]
+
+
+def count_unlogged(
+    tx: Transaction, channel: ChannelId, start: int, upto: int = LAST_PLACE
+) -> tuple[int, int]:
+    """Count the accepted messages that are not in the log, and those that are late.
+
+    Args:
+        tx: the transaction.
+        channel: which channel.
+        start, upto: only what stands behind the one place, and not behind the other.
+    """
+    row = tx.one(
+        "SELECT count(*), total(late) FROM messages "
+        "WHERE channel = ? AND seq > ? AND seq <= ? AND time_ms IS NOT NULL AND logged IS NULL",
+        (channel.value, start, upto),
+    )
+    return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
+
+def withheld(tx: Transaction, channel: ChannelId) -> list[int]:
+    """Return the numbers of the messages of a channel that are withheld, oldest first."""
+    sql = "SELECT number FROM messages WHERE channel = ? AND state = 'withheld' ORDER BY number"
+    return [row[0] for row in tx.all(sql, (channel.value,))]
 
 
 def _label(channel: bytes, message_id: bytes, sender: str) -> str:

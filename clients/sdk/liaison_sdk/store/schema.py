@@ -23,7 +23,7 @@ _RECEIPTS: Final = """
     ) WITHOUT ROWID, STRICT
     """
 
-# What was verified of the agreements' logs; `liaison_sdk.store.logs` says what the columns mean.
+# What was verified of the agreements' logs; the module of each table says what its columns mean.
 _LOGS: Final = (
     """
     CREATE TABLE logs (
