@@ -265,7 +265,7 @@ def decode_relay(data: bytes) -> RelayFrame:
 
     Raises:
         FrameError: unknown type, wrong length, a flag that is neither 0 nor 1, a number
-            or a time out of range.
+            or a time out of range, a gap with a payload.
     """
     return _decode(data, _RELAY)
 
@@ -337,6 +337,9 @@ def _refused(data: bytes) -> Refused:
 
 def _deliver(data: bytes) -> Deliver:
     _, number, kind, precedence, channel, seq, epoch, time_ms = _DELIVER.unpack_from(data)
+    if kind == ItemKind.GAP and len(data) > _DELIVER.size:
+        # By its bytes the item would be found in the log, and nobody told that it was not shown.
+        raise FrameError("a gap has a payload")
     return Deliver(
         _count(number), ItemKind(kind), Precedence(precedence), ChannelId(channel),
         Seq(_count(seq)), Epoch(_count(epoch)), _time(time_ms), data[_DELIVER.size :],

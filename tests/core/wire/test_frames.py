@@ -68,7 +68,7 @@ relay_frames = st.one_of(
         epoch=u63.map(Epoch),
         time_ms=times,
         payload=payloads,
-    ),
+    ).filter(lambda frame: not frame.payload or frame.kind is not frames.ItemKind.GAP),
     st.builds(frames.CaughtUp, u63),
     st.builds(frames.Notice, text),
 )
@@ -143,6 +143,13 @@ ITEM = frames.Deliver(
 def test_a_number_that_no_database_and_no_calendar_has_is_refused(frame: frames.RelayFrame) -> None:
     with pytest.raises(frames.FrameError, match="out of range"):
         frames.decode_relay(frames.encode(frame))
+
+
+def test_a_gap_that_has_the_bytes_of_what_it_hides_is_refused() -> None:
+    gap = replace(ITEM, kind=frames.ItemKind.GAP)
+
+    with pytest.raises(frames.FrameError, match="gap"):
+        frames.decode_relay(frames.encode(gap))
 
 
 @pytest.mark.parametrize(
