@@ -41,7 +41,7 @@ from liaison.relay.metrics import Metrics
 from liaison.storage import failures
 from liaison.storage.engine import Database
 from liaison.storage.errors import OvertakenError
-from liaison.storage.quick import Savepoint
+from liaison.storage.savepoint import Savepoint
 from liaison.values import dataclass
 
 if TYPE_CHECKING:

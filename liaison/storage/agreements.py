@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.conflicts import insert_if_new
 from liaison.storage.padding import padded
-from liaison.storage.quick import Question, Quick
+from liaison.storage.questions import Question
+from liaison.storage.quick import Quick
 from liaison.storage.tables import agreement_changes, agreement_parties, agreements, channels
 
 

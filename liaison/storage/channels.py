@@ -18,8 +18,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.connections import postgres
+from liaison.storage.many_rows import ForEach
 from liaison.storage.padding import padded
-from liaison.storage.quick import ForEach, Question, Quick, postgres, written
+from liaison.storage.questions import Question
+from liaison.storage.quick import Quick
+from liaison.storage.remembered import written
 from liaison.storage.tables import agreements, channels, groups, removals
 from liaison.values import dataclass
 

@@ -10,8 +10,10 @@ from typing import NamedTuple
 from sqlalchemy import Row, Select, and_, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.many_rows import ForEach
 from liaison.storage.padding import any_of, batches, padded, values_of
-from liaison.storage.quick import ForEach, Question, Quick, ask
+from liaison.storage.questions import Question, ask
+from liaison.storage.quick import Quick
 from liaison.storage.tables import certificates, devices
 from liaison.values import dataclass
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
-from liaison.storage import failures, quick, sqlite_driver, tables
+from liaison.storage import connections, failures, sqlite_driver, tables
 from liaison.storage.errors import SchemaError
 from liaison.storage.sqlite_direct import DirectConnection
 from liaison.values import dataclass
@@ -203,7 +203,7 @@ class _KeptSQLite:
         """One transaction."""
         async with self._lock:
             tx = self._tx = self._tx or await self._engine.connect()
-            database = quick.direct(tx)
+            database = connections.sqlite(tx)
             if database is None:
                 raise LookupError("the writer's connection is of another driver")
             try:
@@ -273,7 +273,7 @@ class _KeptPostgreSQL:
     async def _take(self) -> tuple[AsyncConnection, postgres_direct.DirectConnection]:
         while True:
             tx = self._idle.pop() if self._idle else await self._engine.connect()
-            database = quick.postgres(tx)
+            database = connections.postgres(tx)
             if database is None:
                 raise LookupError("the writer's connection is of another driver")
             if not database.is_closed:

@@ -22,8 +22,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.connections import sqlite
+from liaison.storage.many_rows import insert_rows
 from liaison.storage.padding import any_of, batches, padded, values_of
-from liaison.storage.quick import ByKeys, Part, Question, Quick, ask, direct, insert_rows
+from liaison.storage.questions import Question, ask
+from liaison.storage.quick import ByKeys, Part, Quick
 from liaison.storage.tables import GAP, HANDSHAKE_LANE, MESSAGE, beyond, channels, devices, items
 
 
@@ -84,7 +87,7 @@ _FIND_AMONG = Quick(
 
 def stored_as(tx: AsyncConnection, sent: Collection[Sent]) -> Question[dict[Ident, Stored]]:
     """Ask which items are stored already; there may be some in the answer that nobody asked for."""
-    parts = _FIND.parts(tx, sent) if direct(tx) is None else _among(sent)
+    parts = _FIND.parts(tx, sent) if sqlite(tx) is None else _among(sent)
     return Question(parts, lambda rows: {(*row[:3],): Stored(*row[3:]) for row in rows})
 
 
@@ -299,7 +302,7 @@ async def run(
         "upto": stretch.upto,
         "most": limit,
     }
-    database = direct(tx)
+    database = sqlite(tx)
     if database is None:
         rows = await _NEXT_THAT_FIT.rows(tx, values | {"max_bytes": max_bytes})
     else:

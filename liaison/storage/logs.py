@@ -15,8 +15,10 @@ from sqlalchemy import Update, bindparam, case, exists, insert, or_, select, upd
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.conflicts import insert_if_new
+from liaison.storage.connections import postgres
+from liaison.storage.many_rows import ForEach, insert_rows
 from liaison.storage.padding import padded
-from liaison.storage.quick import ForEach, Quick, insert_rows, postgres
+from liaison.storage.quick import Quick
 from liaison.storage.tables import channels, log_checkpoints, log_entries, log_openings, logs
 
 _HOUR_MS: Final = 3_600_000

@@ -24,7 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.channels import channels_under
 from liaison.storage.padding import padded
-from liaison.storage.quick import ByKeys, Question, Quick
+from liaison.storage.questions import Question
+from liaison.storage.quick import ByKeys, Quick
 from liaison.storage.tables import (
     HANDSHAKE_LANE,
     beyond,

@@ -3,7 +3,7 @@
 A statement costs a round trip, and through SQLAlchemy as much CPU time again. So what every message needs
 is handed to asyncpg as it is, which keeps prepared statements by connection, and:
 
-- what is asked at one moment is asked in one statement (`liaison.storage.quick.together`);
+- what is asked at one moment is asked in one statement (`liaison.storage.questions.together`);
 - what is written waits, and goes out in one statement before the commit, or before somebody reads a
   table that it is for;
 - a transaction begins together with the locks that it takes first, and not before there is something
@@ -33,7 +33,7 @@ from sqlalchemy.util.concurrency import await_
 
 from liaison.storage import failures
 from liaison.storage.errors import OvertakenError
-from liaison.storage.quick import PASSING
+from liaison.storage.remembered import PASSING
 from liaison.storage.writes import OVERTAKEN, Write, one_statement
 
 PLANS: Final = {

@@ -27,9 +27,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage.connections import postgres
+from liaison.storage.many_rows import ForEach
 from liaison.storage.members import LASTS, PRESENT, ROW, MemberRow
 from liaison.storage.padding import padded
-from liaison.storage.quick import ByKeys, ForEach, Question, Quick, postgres, rely
+from liaison.storage.questions import Question
+from liaison.storage.quick import ByKeys, Quick
+from liaison.storage.remembered import rely
 from liaison.storage.tables import HANDSHAKE_LANE, beyond, channels, items, members, welcomes
 from liaison.values import dataclass
 

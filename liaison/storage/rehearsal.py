@@ -15,15 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from liaison.storage import (
     agreements,
     channels,
+    connections,
     devices,
     items,
     logs,
     members,
     progress,
-    quick,
     relied,
 )
 from liaison.storage.engine import Database
+from liaison.storage.questions import together
 
 
 async def rehearse(database: Database) -> None:
@@ -50,7 +51,7 @@ async def rehearse(database: Database) -> None:
 async def _without_rows(
     tx: AsyncConnection, write: Callable[[AsyncConnection], Awaitable[None]]
 ) -> None:
-    connection = quick.postgres(tx)
+    connection = connections.postgres(tx)
     if connection is None:
         raise LookupError("PostgreSQL's connection is of another driver")
     connection.rehearses = True
@@ -71,8 +72,8 @@ async def _that_was_read(tx: AsyncConnection) -> None:
         devices.standing_of(()),
         items.stored_as(tx, ()),
     )
-    await quick.together(tx, *questions)
-    await quick.together(tx, *questions, members.endpoints_of(()))
+    await together(tx, *questions)
+    await together(tx, *questions, members.endpoints_of(()))
     await _append(tx)
 
 

@@ -8,15 +8,50 @@ the same statement swaps (`channels.set_heads`).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnClause, Integer, literal_column, select
+from sqlalchemy import Column, ColumnClause, Integer, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from liaison.storage import quick
+from liaison.storage import remembered
+from liaison.storage.connections import rehearses, require_postgres
 from liaison.storage.members import LASTS
-from liaison.storage.quick import Still
+from liaison.storage.postgres_words import ForRow, Words
 from liaison.storage.tables import agreement_changes, certificates, members
+
+
+class Still:
+    """Something that has to be so of many rows when what waits is written.
+
+    Args:
+        make: makes the question that finds a row where it is so.
+        columns: by the names of the values, columns whose types they have.
+    """
+
+    def __init__(self, make: ForRow, **columns: Column[Any]) -> None:
+        self._make = make
+        self._columns = columns
+        self._words: Words | None = None
+
+    async def check(self, tx: AsyncConnection, rows: Sequence[Sequence[Any]]) -> None:
+        """Have it compared, before anything is written.
+
+        Args:
+            tx: nothing was written in it.
+            rows: values, each row once, in the order of the names.
+
+        Raises:
+            OvertakenError: it is not so of one of them; said when it is written.
+        """
+        if not rows and not rehearses(tx):
+            return
+        if self._words is None:
+            self._words = Words.for_rows(self._make, self._columns, tx)
+        # Of no table: what is written by the same statement is no concern of what it reads.
+        write = self._words.write(rows, len(rows))._replace(tables=frozenset())
+        await require_postgres(tx).later(write)
+
 
 _c, _m, _a = certificates.c, members.c, agreement_changes.c
 _IT_IS: ColumnClause[int] = literal_column("1", Integer())
@@ -51,7 +86,7 @@ async def rely(
     Raises:
         OvertakenError: something has changed; said when it is written.
     """
-    quick.rely(tx, doubting=True)
+    remembered.rely(tx, doubting=True)
     await _UNREVOKED.check(tx, [(key,) for key in unrevoked])
     await _PRESENT.check(tx, [(key,) for key in present])
     await _UNCHANGED.check(tx, list(changes))

@@ -12,7 +12,7 @@ from liaison.storage import (
     items,
     members,
     progress,
-    quick,
+    questions,
     tables,
 )
 from liaison.storage.engine import Database
@@ -28,20 +28,20 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(database: Databa
         assert connection is not None
         connection.set_trace_callback(asked.append)
         await channels.lock(tx, [bytes(16), b"1" * 16])
-        await quick.ask(tx, channels.with_ids(tx, [bytes(16), b"1" * 16]))
-        await quick.ask(tx, agreements.changes_under([bytes(16), b"1" * 16]))
-        await quick.ask(tx, members.stays_in(tx, [(bytes(16), 2), (bytes(16), 3)]))
+        await questions.ask(tx, channels.with_ids(tx, [bytes(16), b"1" * 16]))
+        await questions.ask(tx, agreements.changes_under([bytes(16), b"1" * 16]))
+        await questions.ask(tx, members.stays_in(tx, [(bytes(16), 2), (bytes(16), 3)]))
         await progress.reading(tx, [(bytes(16), 2), (bytes(16), 3)], firmly=True)
         await progress.acknowledged_beyond(tx, [1, 2])
         await members.endpoints_in(tx, [1, 2])
         await devices.standing(tx, [1, 2])
         await devices.still_good(tx, [(1, "a"), (2, "b")])
         some = [(bytes(16), 2, bytes(16)), (bytes(16), 3, bytes(16))]
-        await quick.ask(tx, items.stored_as(tx, some))
+        await questions.ask(tx, items.stored_as(tx, some))
         await items.payloads(tx, 1, [1, 2, 3])
         stretch = items.LaneStretch(1, 5, 9)
         await items.run(tx, items.Reader(1, 2, 3, 0), stretch, limit=3, max_bytes=9)
-        await quick.ask(tx, progress.stays_of([1, 2]))
+        await questions.ask(tx, progress.stays_of([1, 2]))
         await progress.channels_to_read(tx, [1, 2])
         await members.welcome(tx, 1)
         await items.expire(tx, now_ms=1, limit=10)

@@ -9,34 +9,37 @@ import pytest
 from sqlalchemy import bindparam, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from liaison.storage import quick
+from liaison.storage import connections, questions, remembered
 from liaison.storage.engine import Database
 from liaison.storage.errors import OvertakenError
+from liaison.storage.many_rows import ForEach, insert_rows
 from liaison.storage.postgres_direct import FEW, DirectConnection, Replanning
+from liaison.storage.quick import ByKeys, Quick
+from liaison.storage.savepoint import Savepoint
 from liaison.storage.tables import holds, meta
 from tests.support.databases import administer
 
-_ADD = quick.Quick(insert(meta).values(name=bindparam("its_name"), value=bindparam("its_value")))
-_SET = quick.ForEach(
+_ADD = Quick(insert(meta).values(name=bindparam("its_name"), value=bindparam("its_value")))
+_SET = ForEach(
     lambda row: update(meta).where(meta.c.name == row("its_name")).values(value=row("its_value")),
     its_name=meta.c.name,
     its_value=meta.c.value,
 )
-_SET_OTHER = quick.ForEach(
+_SET_OTHER = ForEach(
     lambda row: update(holds).where(holds.c.agreement == row("name")).values(set_at=row("at")),
     name=holds.c.agreement,
     at=holds.c.set_at,
 )
-_OF = quick.Quick(
+_OF = Quick(
     select(meta.c.name, meta.c.value)
     .where(meta.c.name.in_(bindparam("names", expanding=True)))
     .order_by(meta.c.name)
 )
 _LOCK = select(meta.c.value).where(meta.c.name.in_(bindparam("names", expanding=True)))
-_LOCKED = quick.Quick(_LOCK.with_for_update())
-_LOCKED_NOW = quick.Quick(_LOCK.with_for_update(nowait=True))
-_LOCKED_OTHER = quick.Quick(select(holds.c.key).with_for_update())
-_BY_KEY = quick.ByKeys((meta.c.name, meta.c.value), lambda which: select(meta.c.name).where(which))
+_LOCKED = Quick(_LOCK.with_for_update())
+_LOCKED_NOW = Quick(_LOCK.with_for_update(nowait=True))
+_LOCKED_OTHER = Quick(select(holds.c.key).with_for_update())
+_BY_KEY = ByKeys((meta.c.name, meta.c.value), lambda which: select(meta.c.name).where(which))
 _NAMES = ["a", "b", "c"]
 
 
@@ -49,7 +52,7 @@ def _only_postgresql(database: Database) -> None:
 @pytest.fixture
 async def kept(database: Database) -> Database:
     async with database.write() as tx:
-        await quick.insert_rows(tx, (meta, [(name, 1) for name in _NAMES]))
+        await insert_rows(tx, (meta, [(name, 1) for name in _NAMES]))
     return database
 
 
@@ -59,7 +62,7 @@ async def _values(database: Database) -> dict[str, int]:
 
 
 def _connection(tx: object) -> DirectConnection:
-    found = quick.postgres(tx)  # type: ignore[arg-type]  # an AsyncConnection
+    found = connections.postgres(tx)  # type: ignore[arg-type]  # an AsyncConnection
     assert found is not None
     return found
 
@@ -72,7 +75,7 @@ async def test_what_waits_to_be_written_is_there_for_whatever_is_asked_next(
         assert [tuple(row) for row in await _OF.rows(tx, {"names": ["a", "b"]})] == [
             ("a", 2), ("b", 3),
         ]  # fmt: skip
-        await quick.insert_rows(tx, (meta, [("d", 4)]))
+        await insert_rows(tx, (meta, [("d", 4)]))
         assert await tx.scalar(select(meta.c.value).where(meta.c.name == "d")) == 4
         await _SET.change(tx, [("d", 5)])
         await _SET.change(tx, [("d", 6)])
@@ -89,13 +92,13 @@ async def test_several_questions_and_several_writes_are_one_statement_each(
             driver = _connection(tx).driver_connection
             if name == "e":
                 driver.add_query_logger(lambda one: asked.append(one.query))
-            await quick.insert_rows(tx, (meta, [(name, 4)]))
+            await insert_rows(tx, (meta, [(name, 4)]))
             await _SET_OTHER.change(tx, [(name, 5)])
-            answers = await quick.together(
+            answers = await questions.together(
                 tx,
-                quick.Question(_BY_KEY.parts(tx, [("a", 1), ("b", 9)]), list),
-                quick.Question([(_OF, {"names": ["c"]})], list),
-                quick.Question([(_OF, {"names": []})], list),
+                questions.Question(_BY_KEY.parts(tx, [("a", 1), ("b", 9)]), list),
+                questions.Question([(_OF, {"names": ["c"]})], list),
+                questions.Question([(_OF, {"names": []})], list),
             )
     # Loggers are called a moment later.
     await asyncio.sleep(0)
@@ -108,7 +111,7 @@ async def test_several_questions_and_several_writes_are_one_statement_each(
 async def test_a_row_that_is_not_there_to_be_changed_undoes_everything(kept: Database) -> None:
     async def change() -> None:
         async with kept.write() as tx:
-            await quick.insert_rows(tx, (meta, [("d", 4)]))
+            await insert_rows(tx, (meta, [("d", 4)]))
             await _SET.change(tx, [("a", 2), ("nobody", 2)], all_of_them=True)
 
     with pytest.raises(OvertakenError):
@@ -122,13 +125,13 @@ async def test_what_a_transaction_relied_on_is_no_concern_of_the_next(
 ) -> None:
     async with kept.write() as tx:
         # There is nothing to be written.
-        quick.rely(tx)
+        remembered.rely(tx)
         if through_sqlalchemy:
             await tx.execute(select(meta.c.value))
 
     async def clash() -> None:
         async with kept.write() as tx:
-            await quick.insert_rows(tx, (meta, [("a", 2)]))
+            await insert_rows(tx, (meta, [("a", 2)]))
 
     with pytest.raises(IntegrityError):
         await clash()
@@ -137,11 +140,11 @@ async def test_what_a_transaction_relied_on_is_no_concern_of_the_next(
 async def test_what_waited_in_a_part_that_is_undone_is_not_written(kept: Database) -> None:
     async with kept.write() as tx:
         await _SET.change(tx, [("a", 2)])
-        part = await quick.Savepoint.begin(tx)
+        part = await Savepoint.begin(tx)
         await _SET.change(tx, [("b", 2)])
         await part.rollback()
-        part = await quick.Savepoint.begin(tx)
-        await quick.insert_rows(tx, (meta, [("a", 3)]))
+        part = await Savepoint.begin(tx)
+        await insert_rows(tx, (meta, [("a", 3)]))
         with pytest.raises(IntegrityError):
             await part.commit()
         await part.rollback()
@@ -191,7 +194,7 @@ def pooled(database_url: str) -> str:
 async def test_behind_a_pooler_nothing_is_prepared_for_later(kept: Database, pooled: str) -> None:
     behind = Database.open(pooled)
     async with behind.write() as tx:
-        assert await quick.mark(tx) is None
+        assert await remembered.mark(tx) is None
         await _SET.change(tx, [("a", 2)])
         await tx.execute(update(meta).where(meta.c.name == "b").values(value=2))
         await _SET.change(tx, [("c", 2)])

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from liaison.storage import channels, members, progress, quick
+from liaison.storage import channels, connections, members, progress, questions
 from liaison.storage.channels import ChannelRow
 from liaison.storage.engine import Database
 from liaison.storage.errors import OvertakenError
@@ -72,8 +72,8 @@ async def test_the_cursor_passes_own_messages_and_what_was_sent_before_joining(
 
 async def _read(tx: AsyncConnection) -> ChannelRow:
     """What accepting messages reads where it locks nothing."""
-    assert await channels.hold(tx, [CHANNEL], firmly=False) == (quick.postgres(tx) is None)
-    return (await quick.ask(tx, channels.with_ids(tx, [CHANNEL])))[CHANNEL]
+    assert await channels.hold(tx, [CHANNEL], firmly=False) == (connections.postgres(tx) is None)
+    return (await questions.ask(tx, channels.with_ids(tx, [CHANNEL])))[CHANNEL]
 
 
 async def _lock(database: Database) -> None:

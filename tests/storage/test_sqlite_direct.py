@@ -11,9 +11,12 @@ import pytest
 from sqlalchemy import bindparam, column, insert, select, table, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from liaison.storage import engine, quick, sqlite_direct
+from liaison.storage import connections, engine, sqlite_direct
 from liaison.storage.engine import Database
 from liaison.storage.errors import OvertakenError
+from liaison.storage.many_rows import ForEach, insert_rows
+from liaison.storage.quick import Quick
+from liaison.storage.savepoint import Savepoint
 from liaison.storage.tables import meta
 
 _INSERT = text("INSERT INTO words (number, word) VALUES (:number, :word)")
@@ -63,7 +66,7 @@ async def test_what_is_written_is_read_whatever_its_size_and_number(database: Da
 
 async def test_a_reader_stops_where_it_has_enough(database: Database) -> None:
     await _write(database, *((n, b"word") for n in range(9)))
-    select_ = quick.Quick(select(column("number")).select_from(table("words")))
+    select_ = Quick(select(column("number")).select_from(table("words")))
     asked: list[int] = []
 
     def enough(row: tuple[int, ...]) -> bool:
@@ -71,7 +74,7 @@ async def test_a_reader_stops_where_it_has_enough(database: Database) -> None:
         return row[0] == 3
 
     async with database.read() as tx:
-        connection = quick.direct(tx)
+        connection = connections.sqlite(tx)
         assert connection is not None
         rows = await select_.first_rows(connection, tx, {}, enough)
         rest = await select_.rows(tx)
@@ -131,13 +134,13 @@ async def test_a_writer_that_is_cancelled_leaves_the_connection_usable(
     assert await _words(database) == {2: b"the next"}
 
 
-_ADD = quick.Quick(insert(meta).values(name=bindparam("its_name"), value=bindparam("its_value")))
-_SET = quick.ForEach(
+_ADD = Quick(insert(meta).values(name=bindparam("its_name"), value=bindparam("its_value")))
+_SET = ForEach(
     lambda row: update(meta).where(meta.c.name == row("its_name")).values(value=row("its_value")),
     its_name=meta.c.name,
     its_value=meta.c.value,
 )
-_VALUES = quick.Quick(
+_VALUES = Quick(
     select(meta.c.name, meta.c.value).where(meta.c.name.in_(bindparam("names", expanding=True)))
 )
 
@@ -167,7 +170,7 @@ async def test_what_is_written_past_sqlalchemy_is_in_the_same_transaction(
         for name in "abc":
             await _ADD.change(tx, {"its_name": name, "its_value": 1})
         await _SET.change(tx, [(name, 3) for name in "abc"], all_of_them=True)
-        part = await quick.Savepoint.begin(tx)
+        part = await Savepoint.begin(tx)
         await _ADD.change(tx, {"its_name": "undone", "its_value": 4})
         await part.rollback()
     assert await _words(database) == {1: b"through"}
@@ -188,11 +191,11 @@ async def test_what_is_left_of_a_transaction_that_sqlite_has_undone_is_not_writt
 
     async def write() -> None:
         async with database.write() as tx:
-            await quick.insert_rows(tx, (meta, [("a", 1)]))
-            connection = quick.direct(tx)
+            await insert_rows(tx, (meta, [("a", 1)]))
+            connection = connections.sqlite(tx)
             assert connection is not None
             connection.driver_connection.execute("ROLLBACK")
-            await quick.insert_rows(tx, (meta, [("b", 1)]))
+            await insert_rows(tx, (meta, [("b", 1)]))
 
     with pytest.raises(OvertakenError):
         await write()

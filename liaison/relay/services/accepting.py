@@ -44,13 +44,14 @@ from liaison.relay.services.releases import SentReleases
 from liaison.relay.services.seats import Key, Seat, Seats
 from liaison.relay.services.sequence import Sequencer
 from liaison.relay.writer import Batch, Work
-from liaison.storage import agreements, channels, devices, items, members, progress, quick
+from liaison.storage import agreements, channels, devices, items, members, progress, remembered
 from liaison.storage.channels import ChannelRow
 from liaison.storage.devices import Standing
 from liaison.storage.items import Ident, Item, Sent, Stored
 from liaison.storage.members import MemberRow
 from liaison.storage.progress import Reached
-from liaison.storage.quick import mark, together
+from liaison.storage.questions import together
+from liaison.storage.remembered import mark
 from liaison.values import dataclass
 from liaison.wire import frames
 from liaison.wire.frames import ItemKind
@@ -160,12 +161,12 @@ class Appends(Batch[Append, frames.Accepted]):
     async def _write(self, work: Work, facts: _Facts) -> None:
         tx = work.tx
         versions = {} if facts.read is None else facts.read.versions
-        if facts.relied is not None and quick.compares(tx):
+        if facts.relied is not None and remembered.compares(tx):
             unchanged = Relied.of(facts.relied, facts.seats)
             versions = unchanged.versions
             await unchanged.compare(tx)
         elif facts.relied is not None:
-            quick.rely(tx)
+            remembered.rely(tx)
         await self.sequencer.append(work, facts.new)
         work.after_commit(partial(self.fullness.accepted, facts.new))
         work.record(*facts.drafts)
@@ -176,7 +177,7 @@ class Appends(Batch[Append, frames.Accepted]):
         work.after_commit(partial(self._moved, tx, facts, heads))
 
     def _moved(self, tx: AsyncConnection, facts: _Facts, heads: Mapping[int, int]) -> None:
-        version = quick.version(tx)
+        version = remembered.version(tx)
         moved = {key: Head(seq, version, facts.now_ms) for key, seq in heads.items()}
         self.heads.move(facts.mark, moved)
 
@@ -200,7 +201,7 @@ class Appends(Batch[Append, frames.Accepted]):
         if relied_on is not None and is_new and not _is_any_released(operations):
             # Nothing is looked for: a message that is stored already spoils the statement that writes.
             heads, stored = {key: head.seq for key, head in relied_on.items()}, {}
-        elif quick.compares(tx):
+        elif remembered.compares(tx):
             return None
         else:
             keys, relied_on = [row.key for row in rows.values()], None

@@ -13,7 +13,7 @@ from liaison.model import Precedence
 from liaison.relay.services.strides import Pair, Strides, lasting
 from liaison.relay.services.tail import Tail
 from liaison.relay.writer import Batch, Operation, Work
-from liaison.storage import members, progress, quick
+from liaison.storage import members, progress, remembered
 from liaison.storage.items import Item
 from liaison.storage.members import MemberRow
 from liaison.storage.progress import Reading
@@ -94,7 +94,7 @@ class Acknowledgements(Batch[Acknowledge, None]):
 
     async def _stride(self, work: Work, told: Mapping[Pair, _Told]) -> bool:
         """Move cursors without a question, if all of them can be; return whether they were."""
-        if not quick.compares(work.tx) or await quick.mark(work.tx) is None:
+        if not remembered.compares(work.tx) or await remembered.mark(work.tx) is None:
             return False
         if any(what.welcomes for what in told.values()):
             return False
@@ -138,7 +138,7 @@ async def _store(work: Work, told: dict[Pair, _Told], tail: Tail, strides: Strid
     await progress.set_cursors(work.tx, cursors, versions)
     passed = {move.stay.key: cursors[move.stay.key] for move in moves if move.has_beyond}
     await progress.forget_passed(work.tx, passed)
-    if quick.compares(work.tx):
+    if remembered.compares(work.tx):
         work.after_commit(partial(strides.keep, lasting(found, cursors, passed), told))
 
 

@@ -93,7 +93,7 @@ class Heads:
         """Return the heads of channels, if all of them may be relied on.
 
         Args:
-            mark: `quick.mark` in this transaction.
+            mark: `remembered.mark` in this transaction.
             channels: their keys.
             now_ms: Unix milliseconds.
         """

@@ -21,7 +21,7 @@ from liaison.storage import devices, progress
 from liaison.storage.devices import Standing
 from liaison.storage.engine import Database
 from liaison.storage.progress import Stay
-from liaison.storage.quick import together
+from liaison.storage.questions import together
 
 _AT_ONCE: Final = 2
 """Looks at the same time."""

@@ -1,7 +1,7 @@
 """What is known of a device in a channel: found out once for a group of messages, or for many groups.
 
 Nearly all that a writer writes are messages and what follows from them, which changes nothing that messages are
-judged by. So what was read for one group is kept for the next until something else was written (`quick.mark`).
+judged by. So what was read for one group is kept for the next until something else was written (`remembered.mark`).
 Numbers that messages themselves change, a channel's last one and a device's cursor, are not among it.
 
 There is one writer of SQLite, and the mark tells of everything that it or another process writes. On PostgreSQL it
@@ -106,7 +106,7 @@ class Seats:
         """Return the seats, if all of them are known.
 
         Args:
-            mark: `quick.mark` in this transaction; None where nothing may be relied on.
+            mark: `remembered.mark` in this transaction; None where nothing may be relied on.
             keys: theirs, each once.
         """
         if mark is None or mark != self._mark:

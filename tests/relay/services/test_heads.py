@@ -23,7 +23,7 @@ from liaison.relay.services.errors import (
     RemovalPendingError,
 )
 from liaison.relay.services.heads import Head, Heads
-from liaison.storage import agreements, channels, members, postgres_direct, quick
+from liaison.storage import agreements, channels, connections, members, postgres_direct
 from liaison.storage.engine import Database
 from liaison.storage.rehearsal import rehearse
 from liaison.storage.tables import certificates
@@ -79,7 +79,7 @@ async def test_a_message_of_whoever_is_known_is_one_statement_which_is_the_trans
 
 
 def _connection(tx: AsyncConnection) -> Any:
-    found = quick.postgres(tx)
+    found = connections.postgres(tx)
     assert found is not None
     return found
 

@@ -16,7 +16,8 @@ from liaison.relay.services.append import read
 from liaison.relay.services.entries import channel as entries
 from liaison.relay.services.errors import MessageIdConflictError, RemovalPendingError
 from liaison.relay.writer import Work
-from liaison.storage import channels, quick
+from liaison.storage import channels
+from liaison.storage.savepoint import Savepoint
 from liaison.storage.sqlite_direct import DirectConnection
 from liaison.tlog.errors import EntryError
 from liaison.wire import frames
@@ -136,10 +137,10 @@ async def test_what_is_undone_in_part_of_a_transaction_is_not_written(deu: Actor
     before = await _accept(deu)
 
     async with deu.relay.database.write() as tx:
-        part = await quick.Savepoint.begin(tx)
+        part = await Savepoint.begin(tx)
         await _apply(Work(tx), deu)
         await part.rollback()
-        part = await quick.Savepoint.begin(tx)
+        part = await Savepoint.begin(tx)
         (answer,) = await _apply(Work(tx), deu)
         await part.commit()
 

@@ -17,7 +17,7 @@ from liaison.relay.services.errors import (
     UnauthenticatedError,
 )
 from liaison.relay.services.seats import Seat, Seats
-from liaison.storage import channels, members, quick
+from liaison.storage import channels, members, quick, remembered
 from liaison.storage.engine import Database
 from liaison.storage.tables import certificates
 from liaison.storage.tables import channels as channels_table
@@ -148,7 +148,7 @@ async def test_the_mark_tells_of_all_but_messages(nor: Actor, deu: Actor, other:
 
     async def now() -> object:
         async with database.write() as tx:
-            return await quick.mark(tx)
+            return await remembered.mark(tx)
 
     await nor.read_all()
     await deu.read_all()

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.relay.services.strides import lasting
-from liaison.storage import progress, quick
+from liaison.storage import connections, progress, remembered
 from liaison.storage.members import MemberRow
 from liaison.storage.progress import Reading, Stride
 from liaison.wire.frames import ItemKind
@@ -28,7 +28,7 @@ async def _acknowledge(actor: Actor, *seqs: int) -> list[str]:
     """Acknowledge messages; return the first words of the statements that it took."""
     asked: list[str] = []
     async with actor.relay.database.write() as tx:
-        found = quick.postgres(tx)
+        found = connections.postgres(tx)
         assert found is not None
         driver: Any = found.driver_connection
 
@@ -194,7 +194,7 @@ async def test_acknowledgements_change_nothing_that_is_remembered_of_messages(
 ) -> None:
     async def mark() -> object:
         async with nor.relay.database.write() as tx:
-            return await quick.mark(tx)
+            return await remembered.mark(tx)
 
     seqs = await _sent(nor, 3)
     before = await mark()

@@ -18,7 +18,7 @@ from liaison.relay import log
 from liaison.relay import writer as writers
 from liaison.relay.writer import Batch, Operation, Work, Writer
 from liaison.storage.engine import Database
-from liaison.storage.quick import insert_rows
+from liaison.storage.many_rows import insert_rows
 from liaison.storage.tables import key_packages, meta, parties
 from tests.support.relay import quiet
 
