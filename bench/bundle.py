@@ -38,7 +38,7 @@ from liaison.relay.publishing import Publisher
 from liaison.relay.recording import Draft
 from liaison.relay.services.entries.channel import policy_of
 from liaison.relay.services.log_grace import LogPolicies
-from liaison.relay.writer import Operation, Work
+from liaison.relay.work import Operation, Work
 from liaison.storage import logs, migrate
 from liaison.storage.engine import Database
 from liaison.tlog import entries, merkle

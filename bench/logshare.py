@@ -34,7 +34,7 @@ def serve_silently(arguments: Sequence[str]) -> None:
     """Serve as `liaison-relay` does, with a writer that drops what it is to record."""
     from liaison.relay import __main__ as program  # noqa: PLC0415 - only where a relay is run
     from liaison.relay.services import accepting  # noqa: PLC0415 - as said
-    from liaison.relay.writer import Work  # noqa: PLC0415 - as said
+    from liaison.relay.work import Work  # noqa: PLC0415 - as said
 
     accepting._draft = lambda *_: None  # type: ignore[assignment] # noqa: SLF001 - what a message tells the log costs time too
     Work.record = lambda *_: None  # type: ignore[method-assign]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from liaison.model import Precedence
-
-if TYPE_CHECKING:
-    from liaison.relay.writer import Operation
+from liaison.relay.work import Operation
 
 _RANK: Final = itemgetter(0)
 

@@ -33,7 +33,8 @@ from liaison.relay.recording import Growth, Recorder, Step, nothing
 from liaison.relay.tilestore import TileStore
 from liaison.relay.tiling import Tiler
 from liaison.relay.witnessing import Cosigning
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import logs
 from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow, Signed

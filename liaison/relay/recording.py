@@ -21,7 +21,8 @@ from liaison.errors import LiaisonError
 from liaison.model import ChannelId
 from liaison.policy import log_rules
 from liaison.relay.errors import LogRefusedError
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import logs
 from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow

@@ -21,7 +21,7 @@ from liaison.relay.services.book import Book
 from liaison.relay.services.entries import administration as entries
 from liaison.relay.services.errors import AgreementRefusedError, UnknownLogError
 from liaison.relay.tilestore import TileStore
-from liaison.relay.writer import Operation, Work
+from liaison.relay.work import Operation, Work
 from liaison.storage import logs
 from liaison.storage.logs import LogRow
 from liaison.tlog import merkle, witness

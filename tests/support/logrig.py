@@ -15,7 +15,8 @@ from liaison.crypto.signing import SignatureScheme, SigningKey
 from liaison.relay.publishing import Publisher
 from liaison.relay.recording import Draft, Recorder, Step, nothing, origin_of
 from liaison.relay.tilestore import TileStore
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import logs, logs_reading
 from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow

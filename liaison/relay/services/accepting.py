@@ -43,7 +43,7 @@ from liaison.relay.services.registry import check_standing
 from liaison.relay.services.releases import SentReleases
 from liaison.relay.services.seats import Key, Seat, Seats
 from liaison.relay.services.sequence import Sequencer
-from liaison.relay.writer import Batch, Work
+from liaison.relay.work import Batch, Work
 from liaison.storage import agreements, channels, devices, items, members, progress, remembered
 from liaison.storage.channels import ChannelRow
 from liaison.storage.devices import Standing

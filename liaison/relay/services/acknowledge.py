@@ -12,7 +12,7 @@ from liaison.errors import LiaisonError
 from liaison.model import Precedence
 from liaison.relay.services.strides import Pair, Strides, lasting
 from liaison.relay.services.tail import Tail
-from liaison.relay.writer import Batch, Operation, Work
+from liaison.relay.work import Batch, Operation, Work
 from liaison.storage import members, progress, remembered
 from liaison.storage.items import Item
 from liaison.storage.members import MemberRow

@@ -15,7 +15,7 @@ from liaison.relay.services.entries import administration, keys
 from liaison.relay.services.entries import agreements as entries
 from liaison.relay.services.errors import AgreementRefusedError, AgreementVersionError
 from liaison.relay.services.lives import Life
-from liaison.relay.writer import Operation, Work
+from liaison.relay.work import Operation, Work
 from liaison.storage import agreements, devices, proposals
 from liaison.values import dataclass
 

@@ -13,7 +13,7 @@ from liaison.model import Precedence
 from liaison.policy.evaluate import Released
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.errors import MessageInvalidError
-from liaison.relay.writer import Operation
+from liaison.relay.work import Operation
 from liaison.values import dataclass
 from liaison.wire import frames
 

@@ -14,7 +14,7 @@ from liaison.model import EndpointId
 from liaison.relay.services import lives
 from liaison.relay.services.kept import Kept
 from liaison.relay.services.lives import Life
-from liaison.relay.writer import Work
+from liaison.relay.work import Work
 from liaison.storage import members
 from liaison.storage.channels import ChannelRow
 from liaison.values import dataclass

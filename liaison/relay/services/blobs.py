@@ -32,7 +32,8 @@ from liaison.relay.services.limits import Limits
 from liaison.relay.services.refusals import Asked, Refusals
 from liaison.relay.services.registry import check_standing
 from liaison.relay.services.states import find_for_member
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import blobs, devices, members, usage
 from liaison.storage.blobs import BlobRow
 from liaison.storage.engine import Database

@@ -15,7 +15,8 @@ from liaison.relay.services.book import Book
 from liaison.relay.services.entries import channel as entries
 from liaison.relay.services.entries.channel import Place
 from liaison.relay.services.telling import tell
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import channels, deliveries
 from liaison.storage.engine import Database
 from liaison.values import dataclass

@@ -19,7 +19,7 @@ from liaison.relay.services.book import Book
 from liaison.relay.services.entries import agreements as entries
 from liaison.relay.services.lives import Life
 from liaison.relay.services.telling import tell as tell_log
-from liaison.relay.writer import Operation, Work
+from liaison.relay.work import Operation, Work
 from liaison.storage import agreements, channels, members
 from liaison.storage.channels import ChannelRow
 from liaison.storage.members import Seat

@@ -30,7 +30,8 @@ from liaison.relay.services.errors import (
 )
 from liaison.relay.services.limits import Limits
 from liaison.relay.services.pages import FIRST, MOST_BYTES, Page, cut, following
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import devices, enrolments, parties
 from liaison.storage.devices import NewCertificate
 from liaison.storage.engine import Database

@@ -9,7 +9,8 @@ from liaison.model import PartyCode
 from liaison.relay.services.book import Book
 from liaison.relay.services.entries import administration as entries
 from liaison.relay.services.errors import ForeignPartyError, UnknownAgreementError
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage.engine import Database
 from liaison.values import dataclass
 

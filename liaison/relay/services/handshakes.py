@@ -32,7 +32,7 @@ from liaison.relay.services.registry import check_standing
 from liaison.relay.services.rules import CommitPlan
 from liaison.relay.services.sequence import Handshake, Sequencer
 from liaison.relay.services.states import ChannelState, States
-from liaison.relay.writer import Operation, Work
+from liaison.relay.work import Operation, Work
 from liaison.storage import agreements, channels, devices, items, members, usage
 from liaison.storage.channels import ChannelRow, GroupRow
 from liaison.storage.items import Stored

@@ -8,7 +8,8 @@ from liaison.errors import ConflictError, MalformedError, UnknownError
 from liaison.relay.services.book import Book
 from liaison.relay.services.entries import administration as entries
 from liaison.relay.services.errors import UnknownAgreementError
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import holds
 from liaison.storage.engine import Database
 from liaison.storage.holds import HoldRow

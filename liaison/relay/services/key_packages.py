@@ -23,7 +23,8 @@ from liaison.relay.services.errors import (
     UnknownDeviceError,
 )
 from liaison.relay.services.limits import Limits
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import agreements, devices, key_packages
 from liaison.storage.engine import Database
 from liaison.storage.key_packages import NewKeyPackage

@@ -18,7 +18,7 @@ from liaison.policy.agreement import Agreement
 from liaison.relay.services.book import Book
 from liaison.relay.services.entries import agreements as entries
 from liaison.relay.services.entries import keys
-from liaison.relay.writer import Work
+from liaison.relay.work import Work
 from liaison.storage import channels, devices, logs, progress
 from liaison.storage.backlog import ROOM
 

@@ -37,7 +37,8 @@ from liaison.relay.services.lives import Life
 from liaison.relay.services.removals import Removals
 from liaison.relay.services.retractions import RetractExclusion
 from liaison.relay.services.telling import tell
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import agreements, members, statements
 from liaison.storage.engine import Database
 from liaison.values import dataclass

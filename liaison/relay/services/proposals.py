@@ -35,7 +35,8 @@ from liaison.relay.services.limits import Limits
 from liaison.relay.services.lives import Life
 from liaison.relay.services.removals import Removals
 from liaison.relay.services.retractions import RetractProposal
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import agreements, proposals
 from liaison.storage.engine import Database
 from liaison.storage.proposals import ProposalRow

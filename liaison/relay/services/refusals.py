@@ -30,7 +30,8 @@ from liaison.relay.services.errors import (
     RemovalPendingError,
 )
 from liaison.relay.services.telling import tell
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import channels
 from liaison.values import dataclass
 

@@ -27,7 +27,8 @@ from liaison.relay.services.errors import (
 )
 from liaison.relay.services.gathering import Gathered
 from liaison.relay.services.pages import FIRST, MOST_BYTES, Page, cut, following
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import agreements, devices, parties
 from liaison.storage.devices import KeyHolder
 from liaison.storage.engine import Database

@@ -9,7 +9,7 @@ from typing import Final
 from liaison.crypto.signing import Signer
 from liaison.relay.recording import origin_of
 from liaison.relay.services.entries import administration as entries
-from liaison.relay.writer import Work
+from liaison.relay.work import Work
 from liaison.storage import erasures, logs
 from liaison.tlog import commitment
 from liaison.tlog.note import Note

@@ -22,7 +22,8 @@ from liaison.relay.services.fullness import Fullness
 from liaison.relay.services.limits import Limits
 from liaison.relay.services.reports import Erased, Reports
 from liaison.relay.services.tail import Tail
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import (
     blobs,
     enrolments,

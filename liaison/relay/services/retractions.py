@@ -10,7 +10,7 @@ from liaison.relay.services.book import Book
 from liaison.relay.services.callers import OfficeCaller
 from liaison.relay.services.entries import administration
 from liaison.relay.services.errors import ForeignPartyError, UnknownProposalError
-from liaison.relay.writer import Operation, Work
+from liaison.relay.work import Operation, Work
 from liaison.storage import agreements, proposals, statements
 from liaison.values import dataclass
 

@@ -21,7 +21,8 @@ from liaison.relay.services.entries import keys as entries
 from liaison.relay.services.errors import NoRevocationListError, UnknownPartyError
 from liaison.relay.services.removals import Removals
 from liaison.relay.services.telling import tell
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import agreements, channels, devices, members, parties
 from liaison.storage.engine import Database
 from liaison.values import dataclass

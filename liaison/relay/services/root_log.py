@@ -13,7 +13,8 @@ from typing import Final
 from liaison.model import Precedence
 from liaison.relay.services.entries import administration as entries
 from liaison.relay.services.telling import tell
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import logs, periods
 from liaison.tlog.sequencer import State
 from liaison.values import dataclass

@@ -9,7 +9,7 @@ from typing import Final
 from liaison.fanout import Bus, topics
 from liaison.model import Precedence
 from liaison.relay.services.tail import Tail
-from liaison.relay.writer import Work
+from liaison.relay.work import Work
 from liaison.storage import channels, items
 from liaison.storage.channels import ChannelRow
 from liaison.storage.items import Item

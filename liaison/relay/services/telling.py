@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from liaison.relay.errors import LogRefusedError
 from liaison.relay.recording import Draft
-from liaison.relay.writer import Work
+from liaison.relay.work import Work
 
 
 def tell(work: Work, drafts: Iterable[Draft]) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from liaison.relay.services.audiences import _BESIDE, Audiences
-from liaison.relay.writer import Operation, Work, Writer
+from liaison.relay.work import Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import channels
 from liaison.storage.channels import ChannelRow
 from liaison.storage.engine import Database

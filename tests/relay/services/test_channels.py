@@ -34,7 +34,7 @@ from liaison.relay.services.errors import (
     UnknownEpochError,
 )
 from liaison.relay.services.removals import Removals
-from liaison.relay.writer import Operation
+from liaison.relay.work import Operation
 from liaison.trust.rejection import Rejection
 from liaison.wire import v1
 from liaison.wire.frames import ItemKind

@@ -27,7 +27,7 @@ from liaison.relay.services.errors import (
     UnknownKeyError,
     UnknownPartyError,
 )
-from liaison.relay.writer import Operation
+from liaison.relay.work import Operation
 from liaison.storage import devices, parties
 from liaison.wire import v1
 from liaison.wire.handshake import Office, Principal, key_fingerprint

@@ -15,7 +15,8 @@ from liaison.model import ChannelId
 from liaison.relay import recording
 from liaison.relay.errors import LogRefusedError
 from liaison.relay.recording import Draft, Growth, Recorder
-from liaison.relay.writer import Batch, Operation, Work, Writer
+from liaison.relay.work import Batch, Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage import logs, logs_reading
 from liaison.storage.engine import Database
 from liaison.storage.logs_reading import EntryRow

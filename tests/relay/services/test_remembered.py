@@ -15,7 +15,7 @@ from liaison.relay.services.accepting import Appends
 from liaison.relay.services.append import read
 from liaison.relay.services.entries import channel as entries
 from liaison.relay.services.errors import MessageIdConflictError, RemovalPendingError
-from liaison.relay.writer import Work
+from liaison.relay.work import Work
 from liaison.storage import channels
 from liaison.storage.savepoint import Savepoint
 from liaison.storage.sqlite_direct import DirectConnection
@@ -43,7 +43,7 @@ async def _apply(work: Work, *actors: Actor) -> Sequence[frames.Accepted | Liais
 
 
 def _committed(work: Work) -> None:
-    for callback in work._callbacks:
+    for callback in work.callbacks:
         callback()
 
 

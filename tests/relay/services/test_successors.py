@@ -13,7 +13,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.log_rules import Predecessor
 from liaison.relay.errors import LogRefusedError
 from liaison.relay.recording import Draft
-from liaison.relay.writer import Operation, Work
+from liaison.relay.work import Operation, Work
 from liaison.storage import backlog, erasures, logs, logs_reading
 from liaison.storage.backlog import ROOM
 from liaison.storage.logs import LogRow

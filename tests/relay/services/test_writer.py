@@ -16,7 +16,8 @@ from liaison.errors import ConflictError, LiaisonError, UnavailableError
 from liaison.model import Precedence
 from liaison.relay import log
 from liaison.relay import writer as writers
-from liaison.relay.writer import Batch, Operation, Work, Writer
+from liaison.relay.work import Batch, Operation, Work
+from liaison.relay.writer import Writer
 from liaison.storage.engine import Database
 from liaison.storage.many_rows import insert_rows
 from liaison.storage.tables import key_packages, meta, parties
