@@ -12,9 +12,13 @@ from liaison.crypto.secret import random_bytes
 from liaison.envelope import cbor
 from liaison.envelope.receipt import Status
 from liaison.model import MessageId
+from liaison.wire.frames import Deliver, ItemKind
 from liaison_sdk import MessageState, log_credentials, merging
 from liaison_sdk.errors import MessageAmbiguousError, RelayBrokenError
+from liaison_sdk.inbound import Inbound
+from liaison_sdk.joining import Joiner
 from liaison_sdk.keystore import Keystore
+from liaison_sdk.log_following import LogFollower
 from liaison_sdk.store import (
     SQLiteStore,
     Transaction,
@@ -25,7 +29,9 @@ from liaison_sdk.store import (
     receipts,
     stays,
 )
-from tests.sdk.support import AGREEMENT, POLICY, QUICK, Stage, endpoint, next_message, until
+from liaison_sdk.store.channels import ChannelState
+from tests.sdk.support import AGREEMENT, CALM, POLICY, QUICK, Stage, endpoint, next_message, until
+from tests.sdk.test_logs import delivering
 from tests.sdk.test_store import CHANNEL, SENDER, keystore, message, store  # noqa: F401 - fixtures
 
 ATTACHE = "nor/defatt-berlin#d1"
@@ -198,6 +204,36 @@ async def test_messages_of_a_store_that_followed_no_log_are_there_and_not_logged
 
     assert (found.content, found.logged, found.late) == (b"as it was", None, False)
     assert (marked, after.logged) == (True, 40)
+
+
+@pytest.mark.parametrize("kind", [ItemKind.COMMIT, ItemKind.PROPOSAL, ItemKind.WELCOME])
+@pytest.mark.parametrize("state", [ChannelState.ACTIVE, ChannelState.STALE])
+async def test_a_message_is_shown_whatever_the_relay_calls_it(
+    enrolled: Stage, kind: ItemKind, state: ChannelState
+) -> None:
+    held: list[Deliver] = []
+    async with enrolled.client(ATTACHE) as nor, enrolled.client(OFFICER, CALM) as deu:
+        channel = await nor.create_channel(AGREEMENT, POLICY, "duty", [endpoint("deu/lno-j3")])
+        await deu.sync(10)
+        delivering(deu, lambda item: held.append(item) if item.kind is ItemKind.MESSAGE else item)
+        await channel.send("Hold all movement.")
+
+        async def is_held() -> bool:
+            return bool(held)
+
+        await until(deu, is_held)
+        env = deu._env
+
+        def leave_in(tx: Transaction) -> None:
+            record = channels.load(tx, channel.id)
+            assert record is not None
+            channels.save(tx, replace(record, state=state))
+
+        await env.write(leave_in)
+        await Inbound(env, Joiner(env), LogFollower(env)).take([replace(held[0], kind=kind)])
+
+        assert [message.text for message in await deu.history()] == ["Hold all movement."]
+        assert (await deu.channel("duty")).state is state
 
 
 def _make_messages(old: sqlite3.Connection) -> None:

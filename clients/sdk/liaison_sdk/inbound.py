@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -24,6 +25,7 @@ from liaison.errors import LiaisonError
 from liaison.mls import peek
 from liaison.mls.credentials import Credential
 from liaison.mls.errors import FutureEpochError, MLSError, OwnMessageError, StaleEpochError
+from liaison.mls.framing import ContentType
 from liaison.mls.group import (
     ApplicationReceived,
     CommitStaged,
@@ -60,6 +62,11 @@ from liaison_sdk.store.messages import MessageRecord, MessageState
 from liaison_sdk.trust_store import device_of
 
 _NONE: Final[Mapping[bytes, str]] = MappingProxyType({})
+_KINDS: Final = {
+    ContentType.APPLICATION: ItemKind.MESSAGE,
+    ContentType.PROPOSAL: ItemKind.PROPOSAL,
+    ContentType.COMMIT: ItemKind.COMMIT,
+}
 _BATCH: Final = 64
 """Items in one transaction: one sync of the disk for all of them."""
 _CLOCK_BEHIND: Final = 86_400
@@ -106,7 +113,7 @@ class Inbound:
                 relay; nothing of it was stored, and it will be delivered again.
             StoreError: the store failed; what was not stored comes again.
         """
-        rest = list(delivered)
+        rest = [_as_it_says(item) for item in delivered]
         while rest:
             if rest[0].kind is ItemKind.WELCOME:
                 await self._joiner.take(rest.pop(0))
@@ -473,6 +480,19 @@ def _lacking(decision: Decision, sender: Credential, header: Header) -> tuple[by
     if decision.rule != CredentialUnloggedError.code:
         return ()
     return tuple(log_credentials.of_message(sender, header))
+
+
+def _as_it_says(item: Deliver) -> Deliver:
+    """Return an item as what its own bytes say that it is, whatever the relay calls it.
+
+    A message that passed for something else would be taken, found in the log by its digest, and
+    shown to nobody.
+    """
+    try:
+        kind = _KINDS[peek.parse_header(item.payload).content_type]
+    except LiaisonError:
+        return item
+    return item if item.kind is kind else replace(item, kind=kind)
 
 
 def _needs_no_relay(item: Deliver) -> bool:
