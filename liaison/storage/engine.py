@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
-from liaison.storage import connections, failures, sqlite_driver, tables
+from liaison.storage import connections, failures, postgres_plans, sqlite_driver, tables
 from liaison.storage.errors import SchemaError
 from liaison.storage.sqlite_direct import DirectConnection
 from liaison.values import dataclass
@@ -38,7 +38,7 @@ _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+async
 _STATEMENTS: Final = "statement_cache_size"
 """In a database's address, 0 says that a pooler hands each transaction to another connection."""
 # By name: whoever has SQLite need not have read it.
-registry.register("postgresql.direct", "liaison.storage.postgres_direct", "DirectDialect")
+registry.register("postgresql.direct", "liaison.storage.postgres_driver", "DirectDialect")
 
 
 @dataclass(frozen=True)
@@ -322,8 +322,6 @@ def _with_driver(url: str) -> URL:
 
 
 def _postgresql(address: URL, *, writer: bool, size: int = 0) -> AsyncEngine:
-    from liaison.storage import postgres_direct  # noqa: PLC0415 - SQLite does without the driver
-
     options: dict[str, Any] = {}
     if address.query.get(_STATEMENTS) == "0":
         options |= {
@@ -334,7 +332,7 @@ def _postgresql(address: URL, *, writer: bool, size: int = 0) -> AsyncEngine:
         }
     elif writer:
         # A pooler takes no settings for a connection.
-        options["server_settings"] = postgres_direct.PLANS
+        options["server_settings"] = postgres_plans.PLANS
     engine = create_async_engine(
         address.difference_update_query([_STATEMENTS]).set(drivername="postgresql+direct"),
         connect_args=options,

@@ -2,7 +2,7 @@
 
 On SQLite such a statement runs for each row, or has many rows in it; on PostgreSQL it runs once and joins the
 rows as arrays. On both it waits, at the latest until the commit: there for whatever is asked next, and where
-nothing is, one hand-over to SQLite's thread, or one round trip (`liaison.storage.writes`), is all of a group.
+nothing is, one hand-over to SQLite's thread, or one round trip (`liaison.storage.postgres_writes`), is all of a group.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""PostgreSQL's driver with a way past SQLAlchemy, and with few round trips.
+"""Connections to PostgreSQL with a way past SQLAlchemy, and with few round trips.
 
 A statement costs a round trip, and through SQLAlchemy as much CPU time again. So what every message needs
 is handed to asyncpg as it is, which keeps prepared statements by connection, and:
@@ -13,6 +13,7 @@ is handed to asyncpg as it is, which keeps prepared statements by connection, an
   (`liaison.storage.relied`).
 
 Whatever SQLAlchemy itself runs on such a connection is in the same transaction and sees what was written.
+What it wants of a driver besides is in `postgres_driver`.
 """
 
 from __future__ import annotations
@@ -25,34 +26,16 @@ from typing import Any, Final
 from sqlalchemy.dialects.postgresql.asyncpg import (
     AsyncAdapt_asyncpg_connection,
     AsyncAdapt_asyncpg_cursor,
-    AsyncAdapt_asyncpg_dbapi,
-    PGDialect_asyncpg,
 )
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util.concurrency import await_
 
 from liaison.storage import failures
 from liaison.storage.errors import OvertakenError
+from liaison.storage.postgres_plans import Replanning
+from liaison.storage.postgres_writes import OVERTAKEN, Write, one_statement
 from liaison.storage.remembered import PASSING
-from liaison.storage.writes import OVERTAKEN, Write, one_statement
 
-PLANS: Final = {
-    # Few rows of large tables, each by an index, in the order in which they are named: that order
-    # is the one in which rows are locked.
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "enable_seqscan": "off",
-    "jit": "off",
-    "plan_cache_mode": "force_generic_plan",
-}
-"""Settings of the writer's connections: statements are planned once in a while, not each time."""
-REPLAN: Final = 1.0
-"""Seconds after which a writer may have its statements planned anew. What was planned for an empty table
-reads all of a channel for each message as soon as it is full, until PostgreSQL looks at the table."""
-REPLAN_AT_LATEST: Final = 10.0
-"""Seconds after which it has, however few transactions there were: whoever writes little waits seldom."""
-FEW: Final = 16
-"""Transactions that fill no table."""
 CROWDED: Final = 10.0
 """Seconds for which a writer that was overtaken locks before it reads: others are at the same rows."""
 DOUBTED: Final = 10.0
@@ -420,34 +403,6 @@ class DirectConnection(AsyncAdapt_asyncpg_connection):
         return known.InvalidCachedStatementError, known.OutdatedSchemaCacheError
 
 
-class Replanning:
-    """When a connection's statements are planned anew.
-
-    As soon as as many transactions have begun since the last time as before it, and a few, for then its tables
-    may have twice as many rows, and after a while in any case, for others write them too. Transactions that are
-    one statement do not count: they look for nothing.
-    """
-
-    def __init__(self) -> None:
-        self._at = -math.inf
-        self._begun = 0
-        self._due = 0
-
-    def words(self, now: float) -> str:
-        """Return what a transaction begins with, or nothing; it counts as begun.
-
-        Args:
-            now: seconds of a clock that never goes back.
-        """
-        self._begun += 1
-        age = now - self._at
-        if age < REPLAN or (age < REPLAN_AT_LATEST and self._begun < self._due):
-            return ""
-        self._at = now
-        self._due = 2 * self._begun + FEW
-        return "DISCARD PLANS; "
-
-
 class _Transaction:
     """A transaction that is under way."""
 
@@ -465,39 +420,3 @@ class _Transaction:
 
     async def rollback(self) -> None:
         await self._driver.execute("ROLLBACK")
-
-
-# --- the dialect ------------------------------------------------------------------------
-
-
-class _Module(AsyncAdapt_asyncpg_dbapi):
-    """What SQLAlchemy asks of a driver's module."""
-
-    def connect(self, *address: Any, **options: Any) -> DirectConnection:
-        """Connect."""
-        own = {
-            name: options.pop(name)
-            for name in ("prepared_statement_cache_size", "prepared_statement_name_func", "pooled")
-            if name in options
-        }
-        connecting = self.asyncpg.connect(*address, **options)
-        made: DirectConnection = await_(DirectConnection.create(self, connecting, **own))
-        return made
-
-
-class DirectDialect(PGDialect_asyncpg):
-    """PostgreSQL by this driver."""
-
-    driver = "direct"
-    supports_statement_cache = True
-
-    @classmethod
-    def import_dbapi(cls) -> Any:
-        """Return the driver's module."""
-        return _Module(__import__("asyncpg"))  # type: ignore[no-untyped-call]
-
-    async def setup_asyncpg_json_codec(self, conn: Any) -> None:
-        """Do nothing: no column is JSON, and asking for the type costs a round trip."""
-
-    async def setup_asyncpg_jsonb_codec(self, conn: Any) -> None:
-        """Do nothing, as above."""

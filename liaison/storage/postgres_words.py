@@ -35,8 +35,8 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import TypeEngine
 
+from liaison.storage.postgres_writes import Write
 from liaison.storage.remembered import check_passing
-from liaison.storage.writes import Write
 
 _KINDS: Final[tuple[tuple[type[TypeEngine[Any]], TypeEngine[Any]], ...]] = (
     (SmallInteger, SmallInteger()),

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage.connections import require_postgres, sqlite
 from liaison.storage.postgres_words import Words
+from liaison.storage.postgres_writes import renumbered
 from liaison.storage.quick import Part
-from liaison.storage.writes import renumbered
 
 _R = TypeVar("_R")
 

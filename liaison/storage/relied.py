@@ -1,7 +1,7 @@
 """What is remembered of earlier transactions and relied on: PostgreSQL compares it as it writes.
 
 Nothing is asked before. The statement that writes finds out whether what is remembered is still so, as of the
-moment at which it begins; where it is not, nothing of it stays (`liaison.storage.writes`). What such a
+moment at which it begins; where it is not, nothing of it stays (`liaison.storage.postgres_writes`). What such a
 comparison can't see, because it is written after that moment, comes with a change of the channels' rows, which
 the same statement swaps (`channels.set_heads`).
 """

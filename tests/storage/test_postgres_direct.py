@@ -13,7 +13,8 @@ from liaison.storage import connections, questions, remembered
 from liaison.storage.engine import Database
 from liaison.storage.errors import OvertakenError
 from liaison.storage.many_rows import ForEach, insert_rows
-from liaison.storage.postgres_direct import FEW, DirectConnection, Replanning
+from liaison.storage.postgres_direct import DirectConnection
+from liaison.storage.postgres_plans import FEW, Replanning
 from liaison.storage.quick import ByKeys, Quick
 from liaison.storage.savepoint import Savepoint
 from liaison.storage.tables import holds, meta
