@@ -171,7 +171,7 @@ async def test_a_channel_whose_rules_were_broken_is_given_up_and_made_anew(
         room = (await mallory.channel(ROOM)).id
         with monkeypatch.context() as patched:
             # What the relay lets pass breaks the agreement, as the others read it.
-            patched.setattr("liaison_sdk.committing._check_own", lambda *_: None)
+            patched.setattr("liaison_sdk.staging._check_own", lambda *_: None)
             patched.setattr(judgement, "judge_commit", refuse)
             await (await mallory.channel(ROOM)).update()
             for client in honest:

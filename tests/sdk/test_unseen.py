@@ -174,7 +174,7 @@ async def test_a_relay_takes_no_removal_of_a_device_that_was_seen_in_time(
     ):
         name = await meet(nor, deu)
         # A program that asks nobody.
-        monkeypatch.setattr("liaison_sdk.committing._check_own", lambda *_: None)
+        monkeypatch.setattr("liaison_sdk.staging._check_own", lambda *_: None)
 
         with pytest.raises(RemoteError) as caught:
             await nor._parts.committer.run((await nor.channel(name)).id, removing(OFFICER))
@@ -198,7 +198,7 @@ async def test_members_follow_no_removal_of_a_device_that_they_have_seen_in_time
             await (await deu.channel(name)).send("All here.")
             await next_message(nor)
             with monkeypatch.context() as patched:
-                patched.setattr("liaison_sdk.committing._check_own", lambda *_: None)
+                patched.setattr("liaison_sdk.staging._check_own", lambda *_: None)
                 await nor._parts.committer.run((await nor.channel(name)).id, removing(DESK))
 
             for client in (deu, swe):

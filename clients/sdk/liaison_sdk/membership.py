@@ -15,7 +15,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.evaluate import AddEndpoint, RemoveEndpoint
 from liaison.wire import v1
 from liaison.wire.problems import RemoteError
-from liaison_sdk import committing, directory, duties, judgement, merging, refreshing
+from liaison_sdk import directory, duties, judgement, merging, refreshing
 from liaison_sdk.committing import Committer
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import EndpointNoDevicesError
@@ -57,7 +57,7 @@ async def add(
         EndpointNoDevicesError: an endpoint has no device that can be added.
     """
     # Somebody may take part again of whom this device has heard that it does not.
-    known = await env.read(lambda tx: committing.open_channel(tx, channel))
+    known = await env.read(lambda tx: channels.load_open(tx, channel))
     await refreshing.people(env, known.agreement_id)
     record, agreement, members = await env.read(lambda tx: _look(env, tx, channel))
     actor = env.account.device.endpoint
@@ -141,7 +141,7 @@ async def leave(env: Environment, channel: ChannelId) -> None:
 def _propose_leaving(env: Environment, tx: Transaction, channel: ChannelId) -> v1.Proposal | None:
     record = channels.load(tx, channel)
     if record is None or record.state is not ChannelState.LEAVING:
-        record = committing.open_channel(tx, channel)
+        record = channels.load_open(tx, channel)
     group = env.groups.load(tx, record)
     record = replace(record, state=ChannelState.LEAVING)
     if len(group.members()) == 1:
@@ -183,7 +183,7 @@ async def _claim(
 def _look(
     env: Environment, tx: Transaction, channel: ChannelId
 ) -> tuple[ChannelRecord, Agreement, dict[int, DeviceId]]:
-    record = committing.open_channel(tx, channel)
+    record = channels.load_open(tx, channel)
     # What is done now is done under the version in force: a commit brings it in first.
     agreement = duties.version_in_force(env, tx, record)
     return record, agreement, judgement.devices(env.groups.load(tx, record))

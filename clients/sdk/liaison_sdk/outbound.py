@@ -25,16 +25,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.frames import Accepted, Send
 from liaison.wire.problems import RemoteError
-from liaison_sdk import (
-    committing,
-    composing,
-    duties,
-    log_credentials,
-    log_told,
-    merging,
-    plans,
-    refreshing,
-)
+from liaison_sdk import composing, duties, log_credentials, log_told, merging, plans, refreshing
 from liaison_sdk.committing import Committer
 from liaison_sdk.composing import Composed
 from liaison_sdk.connection import Connection
@@ -199,7 +190,7 @@ class Outbound:
         stored = channels.load(tx, row.channel)
         if stored is not None and stored.state is ChannelState.STALE:
             return None
-        record = committing.open_channel(tx, row.channel)
+        record = channels.load_open(tx, row.channel)
         group = env.groups.load(tx, record)
         agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
         due = duties.due(env, tx, record, group)
@@ -269,7 +260,7 @@ class Outbound:
             await env.read(lambda tx: self._check_fresh(tx, record.channel))
 
     def _check_fresh(self, tx: Transaction, channel: ChannelId) -> None:
-        record = committing.open_channel(tx, channel)
+        record = channels.load_open(tx, channel)
         trust = self._env.trust
         agreement = trust.agreement(tx, record.agreement_id, record.agreement_version)
         duties.check_fresh(self._env, tx, agreement)

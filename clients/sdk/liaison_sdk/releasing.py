@@ -22,7 +22,7 @@ from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
 from liaison.trust import sign_draft
 from liaison.values import dataclass
-from liaison_sdk import committing, composing, drafts
+from liaison_sdk import composing, drafts
 from liaison_sdk.attachments import OutgoingFile, Report
 from liaison_sdk.composing import Composed, Draft
 from liaison_sdk.drafts import DraftPart
@@ -30,7 +30,7 @@ from liaison_sdk.environment import Environment
 from liaison_sdk.errors import AlreadySentError, NotADraftError, NotReleasedError
 from liaison_sdk.message import Message, Sent
 from liaison_sdk.sending import Sender
-from liaison_sdk.store import Transaction, messages
+from liaison_sdk.store import Transaction, channels, messages
 from liaison_sdk.store.channels import ChannelRecord
 from liaison_sdk.store.messages import MessageState
 
@@ -179,7 +179,7 @@ class Releaser:
         return _Queued(via, composed, composing.queue(self._env, tx, record, composed))
 
     def _target(self, tx: Transaction, channel: ChannelId) -> tuple[ChannelRecord, Agreement]:
-        record = committing.open_channel(tx, channel)
+        record = channels.load_open(tx, channel)
         trust = self._env.trust
         return record, trust.agreement(tx, record.agreement_id, record.agreement_version)
 

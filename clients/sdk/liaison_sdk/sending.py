@@ -19,7 +19,7 @@ from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.requests import deny
 from liaison.policy.simulate import Simulation, refused_by, simulate
-from liaison_sdk import attachments, committing, composing, duties, message, receipts, refreshing
+from liaison_sdk import attachments, composing, duties, message, receipts, refreshing
 from liaison_sdk.attachments import OutgoingFile, Report
 from liaison_sdk.composing import Composed, Draft
 from liaison_sdk.environment import Environment, first_of
@@ -198,7 +198,7 @@ class Sender:
         record = channels.load(tx, channel)
         if record is None or record.state is not ChannelState.STALE:
             # A stale channel takes messages: they wait until it was joined anew.
-            record = committing.open_channel(tx, channel)
+            record = channels.load_open(tx, channel)
         trust = self._env.trust
         return record, trust.agreement(tx, record.agreement_id, record.agreement_version)
 

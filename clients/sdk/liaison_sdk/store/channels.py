@@ -15,6 +15,7 @@ from liaison.crypto import secret
 from liaison.envelope import cbor
 from liaison.model import ChannelId
 from liaison.values import dataclass
+from liaison_sdk.errors import ChannelClosedError, ChannelRejectedError, ChannelUnknownError
 from liaison_sdk.store.base import Row, Transaction
 
 STAMP_SIZE: Final = 16
@@ -99,6 +100,24 @@ def load(tx: Transaction, channel: ChannelId) -> ChannelRecord | None:
     """Return a channel, or None."""
     row = tx.one(f"SELECT {_COLUMNS} FROM channels WHERE channel = ?", (channel.value,))  # noqa: S608 - constant columns
     return _record(tx, row) if row else None
+
+
+def load_open(tx: Transaction, channel: ChannelId) -> ChannelRecord:
+    """Return a channel in which something can be done.
+
+    Raises:
+        ChannelUnknownError: it is not here.
+        ChannelRejectedError: its members have broken the agreement.
+        ChannelClosedError: this device is no member, is leaving, or out of step.
+    """
+    record = load(tx, channel)
+    if record is None:
+        raise ChannelUnknownError(f"there is no channel {channel} here")
+    if record.state is ChannelState.REJECTED:
+        raise ChannelRejectedError(record.reason)
+    if record.state is not ChannelState.ACTIVE:
+        raise ChannelClosedError(f"the channel {record.name} is {record.state.value}")
+    return record
 
 
 def load_all(tx: Transaction) -> list[ChannelRecord]:
