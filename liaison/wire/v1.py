@@ -131,7 +131,8 @@ class SessionRequest(Body):
 class Session(Body):
     """A token for `Authorization: Bearer ...` and when it ends."""
 
-    token: Annotated[str, Field(repr=False, max_length=4096)]
+    # RFC 6750 §2.1: it goes into a header, where anything else would be none or a second one.
+    token: Annotated[str, Field(repr=False, max_length=4096, pattern=r"^[A-Za-z0-9._~+/-]+=*$")]
     expires_ms: TimeMs
     time_ms: TimeMs
     state_version: U64 = 0

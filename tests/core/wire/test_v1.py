@@ -64,3 +64,9 @@ def test_an_error_does_not_show_what_was_sent() -> None:
 
 def test_a_session_does_not_show_its_token() -> None:
     assert "secret" not in repr(v1.Session(token="secret", expires_ms=1, time_ms=1))
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\r\nHost: b", "a\n", "a\0", "\u00e9", "=a"])
+def test_a_token_is_what_a_header_can_carry(token: str) -> None:
+    with pytest.raises(ValidationError):
+        v1.Session(token=token, expires_ms=1, time_ms=1)
