@@ -61,7 +61,7 @@ async def _without_rows(
         connection.rehearses = False
 
 
-# As `services.accepting` does it, and `services.acknowledge`: what is put together in another way is another statement.
+# As `services.facts` asks and `services.accepting` writes, and `services.acknowledge`: what is put together in another way is another statement.
 
 
 async def _that_was_read(tx: AsyncConnection) -> None:

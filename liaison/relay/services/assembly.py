@@ -19,6 +19,7 @@ from liaison.relay.services.delivery import Delivery
 from liaison.relay.services.enrolment import Enrolment
 from liaison.relay.services.errors import UnknownLogError
 from liaison.relay.services.exports import Exports
+from liaison.relay.services.facts import FactFinder
 from liaison.relay.services.fullness import Fullness
 from liaison.relay.services.handshakes import Tools
 from liaison.relay.services.holds import Holds
@@ -136,7 +137,7 @@ class Services:
                 writer,
                 book,
                 clock,
-                Appends(sequencer, book, clock, judge, fullness),
+                Appends(sequencer, FactFinder(book, clock), judge, fullness),
                 refusals,
             ),
             delivery=Delivery(database, writer, bus, tail, clock),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from liaison.relay.services.accepting import Appends
+from liaison.relay.services.facts import FactFinder
 from liaison.storage.engine import Database
 from tests.relay.services.forum import CODES, Forum
 from tests.relay.services.harness import Actor, Relay
@@ -139,14 +139,14 @@ def deu(relay: Relay, paired: Scene) -> Actor:
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[Appends]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[FactFinder]:
     """Who has read what messages are judged by."""
-    found: list[Appends] = []
-    reading = Appends._read
+    found: list[FactFinder] = []
+    reading = FactFinder.read
 
-    async def told(self: Appends, *args: Any) -> Any:
+    async def told(self: FactFinder, *args: Any) -> Any:
         found.append(self)
         return await reading(self, *args)
 
-    monkeypatch.setattr(Appends, "_read", told)
+    monkeypatch.setattr(FactFinder, "read", told)
     return found

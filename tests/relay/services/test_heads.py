@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from liaison.errors import LiaisonError
 from liaison.policy.lifecycle import Event
 from liaison.relay.services import Services
-from liaison.relay.services.accepting import Appends
 from liaison.relay.services.errors import (
     AgreementSupersededError,
     DeviceRevokedError,
@@ -22,6 +21,7 @@ from liaison.relay.services.errors import (
     NotMemberError,
     RemovalPendingError,
 )
+from liaison.relay.services.facts import FactFinder
 from liaison.relay.services.heads import Head, Heads
 from liaison.storage import agreements, channels, connections, members, postgres_direct
 from liaison.storage.engine import Database
@@ -59,7 +59,7 @@ async def second(nor: Actor) -> AsyncIterator[Services]:
 
 
 async def test_a_message_of_whoever_is_known_is_one_statement_which_is_the_transaction(
-    nor: Actor, deu: Actor, reads: list[Appends]
+    nor: Actor, deu: Actor, reads: list[FactFinder]
 ) -> None:
     await _known(nor, deu)
     asked: list[str] = []
@@ -222,7 +222,7 @@ async def _touch(tx: AsyncConnection, actor: Actor) -> None:
 
 @pytest.mark.parametrize("change", [_lock, _lock_agreement, _touch])
 async def test_where_another_node_may_have_changed_something_it_is_read_again(
-    deu: Actor, second: Services, reads: list[Appends], change: Change
+    deu: Actor, second: Services, reads: list[FactFinder], change: Change
 ) -> None:
     await _known(deu, node=second)
     before = await _accept(deu, second)
@@ -347,7 +347,7 @@ async def test_what_was_read_anew_for_one_sender_is_not_taken_for_what_another_w
 
 
 async def test_nothing_is_remembered_beyond_the_connection_that_has_written_it(
-    deu: Actor, reads: list[Appends]
+    deu: Actor, reads: list[FactFinder]
 ) -> None:
     """Behind another one may be another server, which has lost what this one wrote last."""
     await _known(deu)

@@ -15,6 +15,7 @@ from liaison.relay.services.accepting import Appends
 from liaison.relay.services.append import read
 from liaison.relay.services.entries import channel as entries
 from liaison.relay.services.errors import MessageIdConflictError, RemovalPendingError
+from liaison.relay.services.facts import FactFinder
 from liaison.relay.work import Work
 from liaison.storage import channels
 from liaison.storage.savepoint import Savepoint
@@ -171,7 +172,7 @@ async def test_a_message_that_the_log_cannot_tell_of_takes_no_number(
 
 
 async def test_what_comes_again_is_answered_as_the_first_time(
-    nor: Actor, deu: Actor, reads: list[Appends]
+    nor: Actor, deu: Actor, reads: list[FactFinder]
 ) -> None:
     await _known(nor, deu)
     accept = nor.relay.services.messages.accept
@@ -190,7 +191,7 @@ async def test_what_comes_again_is_answered_as_the_first_time(
 
 
 async def test_who_is_refused_again_and_again_has_nothing_judged_twice(
-    nor: Actor, deu: Actor, reads: list[Appends], monkeypatch: pytest.MonkeyPatch
+    nor: Actor, deu: Actor, reads: list[FactFinder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or one device would make all others' messages cost twice as much."""
     await _known(nor, deu)
