@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from liaison.envelope.header import Header, MessageRef
 from liaison.model import ChannelId, DeviceId
-from liaison_sdk import drafts
-from liaison_sdk import message as views
+from liaison_sdk import drafts, views
 from liaison_sdk.drafts import DraftView
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import MessageAmbiguousError, MessageUnknownError, NotADraftError

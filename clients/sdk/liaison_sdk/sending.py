@@ -19,7 +19,7 @@ from liaison.policy.channel_policy import ChannelPolicy
 from liaison.policy.errors import PolicyRefusedError
 from liaison.policy.requests import deny
 from liaison.policy.simulate import Simulation, refused_by, simulate
-from liaison_sdk import attachments, composing, duties, message, receipts, refreshing
+from liaison_sdk import attachments, composing, duties, receipts, refreshing, views
 from liaison_sdk.attachments import OutgoingFile, Report
 from liaison_sdk.composing import Composed, Draft
 from liaison_sdk.environment import Environment, first_of
@@ -172,7 +172,7 @@ class Sender:
                 for row in outbox.waiting(tx, -1)
                 if (own := messages.find_own(tx, row.channel, row.message_id)) is not None
             ]
-            found += [message.answered(one) for one in answers.waiting(tx)]
+            found += [views.answered(one) for one in answers.waiting(tx)]
             return sorted(found, key=lambda sent: sent.number)
 
         return await self._env.read(look)
@@ -236,8 +236,8 @@ class Sender:
         if ruled is not None and ruled.state is MessageState.REFUSED:
             raise MessageRefusedError(ruled.reason, remote_code=ruled.reason_code)
         if answer is not None:
-            return message.answered(answer)
-        return message.sent(record, channel, message_id, number)
+            return views.answered(answer)
+        return views.sent(record, channel, message_id, number)
 
 
 def _text(text: str, language: str, files: Sequence[OutgoingFile]) -> list[Part]:
