@@ -1,7 +1,7 @@
-"""Who is, or was, a member of a channel, and the Welcomes that wait.
+"""Who is, or was, a member of a channel.
 
 A row is one stay of a device in a channel; it reads what stands after
-`joined_seq` up to `left_seq`. How far it has read is in `progress`.
+`joined_seq` up to `left_seq`. How far it has read is in `progress`; the Welcome that it begins with, in `joins`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison.storage import joins
 from liaison.storage.channels import channels_under
 from liaison.storage.padding import padded
 from liaison.storage.questions import Question
@@ -33,9 +33,7 @@ from liaison.storage.tables import (
     channels,
     devices,
     items,
-    joins,
     members,
-    welcomes,
 )
 from liaison.values import dataclass
 
@@ -322,8 +320,8 @@ async def replace(tx: AsyncConnection, channel: int, leaf: int, *, seq: int) -> 
     """
     stay = and_(_t.channel == channel, _t.leaf == leaf, PRESENT)
     keys = list((await tx.execute(select(_t.key).where(stay))).scalars())
-    unread = list((await tx.execute(select(_w.member).where(_w.member.in_(keys)))).scalars())
-    await drop_welcomes(tx, unread)
+    unread = await joins.untaken(tx, keys)
+    await joins.drop(tx, unread)
     await tx.execute(delete(beyond).where(beyond.c.member.in_(unread)))
     # The commit itself belongs to the new stay.
     await tx.execute(update(members).where(_t.key.in_(keys)).values(left_seq=seq - 1))
@@ -341,80 +339,3 @@ async def with_certificate(tx: AsyncConnection, device: int, serial: str) -> lis
     """Return the present stays whose leaf carries this certificate of the device."""
     query = ROW.where(_t.device == device, _t.serial == serial, PRESENT).order_by(_t.channel)
     return [MemberRow(*row) for row in await tx.execute(query)]
-
-
-# --- Welcomes ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """What the devices that one commit added need to take part in its epoch."""
-
-    channel: int
-    epoch: int
-    accepted_at: int
-    tree: bytes
-    welcome: bytes
-
-
-_w, _j = welcomes.c, joins.c
-_JOIN = select(*(_j[name] for name in Join.__slots__))
-
-
-async def add_welcomes(tx: AsyncConnection, join_: Join, stays_: Iterable[int]) -> None:
-    """Store a Welcome, its tree, and for which stays it waits."""
-    await tx.execute(insert(joins), [{name: getattr(join_, name) for name in Join.__slots__}])
-    await tx.execute(
-        insert(welcomes),
-        [{"member": key, "channel": join_.channel, "epoch": join_.epoch} for key in stays_],
-    )
-
-
-_WELCOME = Quick(
-    _JOIN.join_from(joins, welcomes, and_(_w.channel == _j.channel, _w.epoch == _j.epoch)).where(
-        _w.member == bindparam("member_key")
-    )
-)
-
-
-async def welcome(tx: AsyncConnection, member: int) -> Join | None:
-    """Return the Welcome that waits for a stay."""
-    rows = await _WELCOME.rows(tx, {"member_key": member})
-    return Join(*rows[0]) if rows else None
-
-
-async def tree(tx: AsyncConnection, channel: int, epoch: int) -> bytes | None:
-    """Return the public tree that Welcomes into an epoch need, while one waits."""
-    return await tx.scalar(select(_j.tree).where(_j.channel == channel, _j.epoch == epoch))
-
-
-async def expire_welcomes(tx: AsyncConnection, *, before_ms: int, limit: int) -> int:
-    """Forget Welcomes that were accepted before then and that nobody took; return how many.
-
-    Their devices stay members, and come back by external commit.
-    """
-    query = (
-        select(_w.member)
-        .join_from(welcomes, joins, and_(_w.channel == _j.channel, _w.epoch == _j.epoch))
-        .where(_j.accepted_at < before_ms)
-        .limit(limit)
-    )
-    stays_ = list((await tx.execute(query)).scalars())
-    await drop_welcomes(tx, stays_)
-    return len(stays_)
-
-
-async def drop_welcomes(tx: AsyncConnection, stays_: Iterable[int]) -> None:
-    """Forget that Welcomes wait for these stays, and what no other device waits for."""
-    keys = list(stays_)
-    if not keys:
-        return
-    waiting = select(_w.channel, _w.epoch).where(_w.member.in_(keys))
-    epochs = {(row.channel, row.epoch) for row in await tx.execute(waiting)}
-    if not epochs:
-        return
-    await tx.execute(delete(welcomes).where(_w.member.in_(keys)))
-    needed = select(_w.channel, _w.epoch).where(tuple_(_w.channel, _w.epoch).in_(list(epochs)))
-    kept = {(row.channel, row.epoch) for row in await tx.execute(needed)}
-    for channel, epoch in sorted(epochs - kept):
-        await tx.execute(delete(joins).where(_j.channel == channel, _j.epoch == epoch))

@@ -10,10 +10,12 @@ from liaison.storage import (
     devices,
     enrolments,
     items,
+    joins,
     members,
     progress,
     questions,
     tables,
+    unread,
 )
 from liaison.storage.engine import Database
 
@@ -39,11 +41,11 @@ async def test_no_statement_of_the_hot_path_reads_a_whole_table(database: Databa
         some = [(bytes(16), 2, bytes(16)), (bytes(16), 3, bytes(16))]
         await questions.ask(tx, items.stored_as(tx, some))
         await items.payloads(tx, 1, [1, 2, 3])
-        stretch = items.LaneStretch(1, 5, 9)
-        await items.run(tx, items.Reader(1, 2, 3, 0), stretch, limit=3, max_bytes=9)
+        stretch = unread.LaneStretch(1, 5, 9)
+        await unread.run(tx, unread.Reader(1, 2, 3, 0), stretch, limit=3, max_bytes=9)
         await questions.ask(tx, progress.stays_of([1, 2]))
         await progress.channels_to_read(tx, [1, 2])
-        await members.welcome(tx, 1)
+        await joins.welcome(tx, 1)
         await items.expire(tx, now_ms=1, limit=10)
         connection.set_trace_callback(None)
         plans = [

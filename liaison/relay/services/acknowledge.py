@@ -13,7 +13,7 @@ from liaison.model import Precedence
 from liaison.relay.services.strides import Pair, Strides, lasting
 from liaison.relay.services.tail import Tail
 from liaison.relay.work import Batch, Operation, Work
-from liaison.storage import members, progress, remembered
+from liaison.storage import joins, progress, remembered
 from liaison.storage.items import Item
 from liaison.storage.members import MemberRow
 from liaison.storage.progress import Reading
@@ -129,7 +129,7 @@ async def _store(work: Work, told: dict[Pair, _Told], tail: Tail, strides: Strid
         for one in found
         if one.stay.joined_seq in told[one.channel, one.stay.device].welcomes
     ]
-    await members.drop_welcomes(work.tx, received)
+    await joins.drop(work.tx, received)
     await progress.add_beyond(
         work.tx, ((move.stay.key, seq) for move in moves for seq in move.new_beyond)
     )

@@ -10,8 +10,9 @@ from typing import Final
 from liaison.model import ChannelId, Epoch, Precedence, Seq
 from liaison.relay.services.queue import StayQueue
 from liaison.relay.services.tail import Tail
-from liaison.storage.items import Carried, Payload, Waiting
-from liaison.storage.members import Join
+from liaison.storage.items import Payload
+from liaison.storage.joins import Join
+from liaison.storage.unread import Carried, Waiting
 from liaison.values import dataclass
 from liaison.wire.frames import Deliver, ItemKind
 

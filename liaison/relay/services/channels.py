@@ -41,7 +41,7 @@ from liaison.relay.services.removals import Removals
 from liaison.relay.services.sequence import Handshake
 from liaison.relay.services.states import ChannelState, States, find, find_for_member
 from liaison.relay.writer import Writer
-from liaison.storage import channels, items, members
+from liaison.storage import channels, items, joins, members
 from liaison.storage.channels import ChannelRow
 from liaison.storage.engine import Database
 from liaison.trust import ChannelBinding
@@ -303,7 +303,7 @@ class Channels:
             row = await find(tx, channel)
             if not await members.may_see_tree(tx, row.key, caller.key, epoch):
                 raise NotMemberError(f"{caller.id} is not a member of channel {channel}")
-            kept = await members.tree(tx, row.key, epoch)
+            kept = await joins.tree(tx, row.key, epoch)
         if kept is not None:
             return v1.GroupState(epoch=epoch, tree=kept)
         state = await self.states.load(channel)

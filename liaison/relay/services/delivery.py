@@ -27,7 +27,7 @@ from liaison.relay.services.queue import PER_LANE, Pull, StayQueue, Urgency
 from liaison.relay.services.registry import check_standing
 from liaison.relay.services.tail import Ready, Stretch, Tail
 from liaison.relay.writer import Writer
-from liaison.storage import items, members, progress
+from liaison.storage import items, joins, progress, unread
 from liaison.storage.engine import Database
 from liaison.storage.progress import Stay
 from liaison.storage.tables import HANDSHAKE_LANE
@@ -248,7 +248,7 @@ class Feed:
             return []
         (queue,) = active
         tx = await look.tx()
-        found = await items.run(tx, queue.reader, stretch, limit=limit, max_bytes=max_bytes)
+        found = await unread.run(tx, queue.reader, stretch, limit=limit, max_bytes=max_bytes)
         queue.passed(stretch, found[-1].seq if found else stretch.upto)
         return carried(queue.channel, found)
 
@@ -276,7 +276,7 @@ class Feed:
         count = queue.waiting + len(new.ranked)
         if queue.is_current and not queue.welcomed and count <= _KNOWN_AHEAD:
             mine = new.for_reader(self._device, queue.reader.joined_epoch)
-            queue.extend(new.last, [items.waiting_of(one.item) for one in mine])
+            queue.extend(new.last, [unread.waiting_of(one.item) for one in mine])
         else:
             # It is much: no more is known of it at a time than of a backlog.
             queue.grow(new.last)
@@ -364,7 +364,7 @@ class Feed:
             rows = self._delivery.tail.waiting(reader, asked, upto=upto, per_lane=PER_LANE)
             if rows is None:
                 tx = await look.tx()
-                rows = await items.waiting(tx, reader, asked, upto=upto, per_lane=PER_LANE)
+                rows = await unread.waiting(tx, reader, asked, upto=upto, per_lane=PER_LANE)
             queue.fill(asked, rows, PER_LANE)
 
     async def _take(self, queue: StayQueue, batch: Batch, look: Look) -> bool:
@@ -373,7 +373,7 @@ class Feed:
             return await self._take_welcome(queue, batch, await look.tx())
         found = queue.next()
         if isinstance(found, Pull):
-            older = await items.last_of_older_epochs(
+            older = await unread.last_of_older_epochs(
                 await look.tx(),
                 queue.reader,
                 found.after,
@@ -391,7 +391,7 @@ class Feed:
         return True
 
     async def _take_welcome(self, queue: StayQueue, batch: Batch, tx: AsyncConnection) -> bool:
-        found = await members.welcome(tx, queue.stay.member)
+        found = await joins.welcome(tx, queue.stay.member)
         if found is not None:
             if not batch.fits(len(found.welcome)):
                 return False

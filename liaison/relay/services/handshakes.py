@@ -33,10 +33,10 @@ from liaison.relay.services.rules import CommitPlan
 from liaison.relay.services.sequence import Handshake, Sequencer
 from liaison.relay.services.states import ChannelState, States
 from liaison.relay.work import Operation, Work
-from liaison.storage import agreements, channels, devices, items, members, usage
+from liaison.storage import agreements, channels, devices, items, joins, members, usage
 from liaison.storage.channels import ChannelRow, GroupRow
 from liaison.storage.items import Stored
-from liaison.storage.members import Join
+from liaison.storage.joins import Join
 from liaison.values import dataclass
 from liaison.wire import v1
 from liaison.wire.frames import ItemKind
@@ -214,7 +214,7 @@ class AcceptCommit(Operation[v1.Sequenced]):
         ]
         if stays and plan.tree is not None and self.body.welcome is not None:
             join = Join(row.key, epoch, self.now_ms, plan.tree, self.body.welcome)
-            await members.add_welcomes(work.tx, join, stays)
+            await joins.add(work.tx, join, stays)
             self._wake_after(work, [keys[one.device] for one in plan.added])
 
     async def _good_devices(self, work: Work) -> dict[DeviceId, int]:

@@ -22,9 +22,9 @@ from operator import attrgetter
 from typing import Final, Protocol
 
 from liaison.model import ChannelId, Precedence
-from liaison.storage.items import LaneStretch, Reader, Waiting
 from liaison.storage.progress import Stay
 from liaison.storage.tables import HANDSHAKE_LANE, LANES
+from liaison.storage.unread import LaneStretch, Reader, Waiting
 from liaison.values import dataclass
 from liaison.wire.frames import ItemKind
 

@@ -30,10 +30,10 @@ from liaison.storage import (
     erasures,
     holds,
     items,
+    joins,
     key_packages,
     logs,
     logs_reading,
-    members,
 )
 from liaison.storage.engine import Database
 from liaison.storage.logs import LogRow
@@ -165,7 +165,7 @@ class _Expire(Operation[Expired]):
         ended = now - self.limits.ended_days * _DAY_MS
         closed += await enrolments.forget(tx, before_ms=ended, limit=limit)
         untaken = now - self.limits.welcome_days * _DAY_MS
-        welcomes = await members.expire_welcomes(tx, before_ms=untaken, limit=limit)
+        welcomes = await joins.expire(tx, before_ms=untaken, limit=limit)
         packages = await key_packages.expire(tx, now_ms=now, limit=limit)
         if messages:
             # The memory may still hold what was just erased.

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from liaison.relay.services.tail import Tail
-from liaison.storage.items import Reader
 from liaison.storage.progress import Reading, Stride
+from liaison.storage.unread import Reader
 
 _KEPT: Final = 1 << 14
 _UNTOLD: Final = 1 << 10

@@ -13,7 +13,8 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from liaison.model import ChannelId, Seq
-from liaison.storage.items import Item, LaneStretch, Reader, Waiting, waiting_of
+from liaison.storage.items import Item
+from liaison.storage.unread import LaneStretch, Reader, Waiting, waiting_of
 from liaison.wire import frames
 from liaison.wire.frames import ItemKind
 from liaison.wire.stream import Delivered
@@ -171,7 +172,7 @@ class Tail:
     def waiting(
         self, reader: Reader, after: Mapping[int, int], *, upto: int, per_lane: int
     ) -> list[Waiting] | None:
-        """Return what `storage.items.waiting` would, or None if not all of it is in memory."""
+        """Return what `storage.unread.waiting` would, or None if not all of it is in memory."""
         found: list[Waiting] = []
         # Lanes that begin at the same number are found in one pass.
         for begin in set(after.values()):
