@@ -1,11 +1,11 @@
 """Sends what is in the outbox: encrypt, store, send, and believe only the relay's word.
 
-A message is queued in the caller's transaction. Encrypting it is another one:
+A message is queued in the caller's transaction. Encrypting it (`encrypting`) is another one:
 exclusive, on the group as it is stored, and it stores the group's next state
 with the ciphertext before anything is sent. So a crash at any point leaves a
 row that says what to do next, and no key is ever used for two messages.
 
-A ciphertext is sent again as it is until the relay has ruled. Where it has to
+A ciphertext is sent again as it is until the relay has ruled (`rulings`). Where it has to
 be encrypted anew, because its epoch is over, the relay is asked first whether
 the earlier one had arrived after all.
 """
@@ -14,20 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
 from typing import Final
 
-from liaison.envelope.header import Header
 from liaison.errors import LiaisonError
-from liaison.mls.group import encrypt
 from liaison.model import ChannelId
-from liaison.policy.agreement import Agreement
 from liaison.policy.errors import PolicyRefusedError
 from liaison.wire.frames import Accepted, Send
 from liaison.wire.problems import RemoteError
-from liaison_sdk import composing, duties, log_credentials, log_told, merging, plans, refreshing
+from liaison_sdk import duties, encrypting, merging, refreshing, rulings
 from liaison_sdk.committing import Committer
-from liaison_sdk.composing import Composed
 from liaison_sdk.connection import Connection
 from liaison_sdk.environment import Environment
 from liaison_sdk.errors import (
@@ -39,10 +34,8 @@ from liaison_sdk.errors import (
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.log_credentials import CredentialUnloggedError
 from liaison_sdk.log_following import LogFollower
-from liaison_sdk.store import Transaction, answers, channels, items, messages, meta, outbox
+from liaison_sdk.store import Transaction, channels, outbox
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
-from liaison_sdk.store.items import Told
-from liaison_sdk.store.messages import MessageState
 from liaison_sdk.store.outbox import OutboxRecord, OutboxState
 
 # The relay knows of a version or of an absence that this device has not heard of.
@@ -53,6 +46,7 @@ _EPOCH_OVER: Final = _NEWS | {"channel.epoch_stale"}
 _LATER: Final = frozenset({"rate.exceeded", "unavailable", "internal"})
 _FULL: Final = "queue.full"
 _TAKEN: Final = "message.id_conflict"
+_UNAUTHORIZED: Final = 401
 _BATCH: Final = 32
 _RETRY_PAUSE: Final = 0.5
 _BLOCKED_PAUSE: Final = 2.0
@@ -120,7 +114,7 @@ class Outbound:
         pause = 0.0
         for row, answer in zip(ready, await self._send_all(ready), strict=True):
             if isinstance(answer, RemoteError):
-                pause = max(pause, await self._refused(row, answer))
+                pause = max(pause, await self._heed(row, answer))
             elif isinstance(answer, BaseException):
                 lost = answer
         if lost is not None:
@@ -159,16 +153,16 @@ class Outbound:
                 rows.append(row)
                 continue
             try:
-                encrypted = self._encrypt(tx, row)
+                encrypted = encrypting.encrypt(self._env, tx, row)
             except (StatusOverdueError, CredentialUnloggedError):
                 encrypted = None
             except PolicyRefusedError as e:
                 if not self._may_be_over(row, e):
-                    refuse(self._env, tx, row, e.code, e.message)
+                    rulings.refuse(self._env, tx, row, e.code, e.message)
                     continue
                 encrypted = None
             except (ChannelClosedError, ChannelRejectedError) as e:
-                refuse(self._env, tx, row, e.code, e.message)
+                rulings.refuse(self._env, tx, row, e.code, e.message)
                 continue
             if encrypted is None:
                 # In order: nothing of this channel overtakes what waits for the commit.
@@ -184,42 +178,6 @@ class Outbound:
             return False
         self._unsure.setdefault(row.channel, set()).add(row.number)
         return True
-
-    def _encrypt(self, tx: Transaction, row: OutboxRecord) -> OutboxRecord | None:
-        env = self._env
-        stored = channels.load(tx, row.channel)
-        if stored is not None and stored.state is ChannelState.STALE:
-            return None
-        record = channels.load_open(tx, row.channel)
-        group = env.groups.load(tx, record)
-        agreement = env.trust.agreement(tx, record.agreement_id, record.agreement_version)
-        due = duties.due(env, tx, record, group)
-        if due.own is not None:
-            raise PolicyRefusedError(due.own.reason, rule=due.own.rule)
-        if due or plans.is_spent(group):
-            return None
-        # Until a fresh word comes it waits, and is encrypted then.
-        duties.check_fresh(env, tx, agreement)
-        if log_credentials.check_group(env, tx, record, agreement):
-            return None
-        row, composed = _renewed(env, tx, row, agreement)
-        # Who can read it has been decided since it was queued.
-        composing.judge(env, tx, record, agreement, composed).require()
-        after, ciphertext = encrypt(
-            group,
-            row.content,
-            signer=env.account.signer(group.suite.signature),
-            rng=env.options.rng,
-            authenticated_data=row.header,
-        )
-        # The group that has forgotten the key, and what the key has made, together
-        # or not at all; nothing is sent before.
-        env.groups.save_message(tx, record, after)
-        env.blocked.pop(row.channel, None)
-        version = meta.next_state_version(tx)
-        row = outbox.save_encrypted(tx, row, ciphertext, group.epoch, version)
-        _mark(tx, row, MessageState.SENDING)
-        return row
 
     async def _unblock(self, channel: ChannelId) -> None:
         record = await self._env.read(lambda tx: channels.load(tx, channel))
@@ -286,16 +244,21 @@ class Outbound:
         self, tx: Transaction, accepted: list[tuple[OutboxRecord, Accepted]]
     ) -> None:
         for row, answer in accepted:
-            self._accepted(tx, row, answer)
+            rulings.accept(self._env, tx, row, answer)
 
-    def _accepted(self, tx: Transaction, row: OutboxRecord, answer: Accepted) -> None:
-        if answer.digest not in (row.digest, *row.earlier):
-            # Something else lies under our id: what we sent was not accepted.
-            text = "the relay says that it stored something else under this message's id"
-            refuse(self._env, tx, row, "message.digest_mismatch", text)
-            return
-        _accept(self._env, tx, row, answer)
-        self._env.ruled(tx, row.number)
+    async def _heed(self, row: OutboxRecord, error: RemoteError) -> float:
+        """Act on a refusal; where the relay can't say now what that takes, later."""
+        try:
+            return await self._refused(row, error)
+        except RemoteError as e:
+            if e.problem.status == _UNAUTHORIZED:
+                raise
+            # Nothing was decided: the same bytes are sent again. The connection, and the other
+            # channels, go on.
+            self._env.publish(Event(EventKind.PROBLEM, row.channel, e.message))
+            pause = float(e.problem.retry_after or _BLOCKED_PAUSE)
+            self._resting[row.channel] = self._env.loop.time() + min(pause, _MOST_PAUSE)
+            return 0.0
 
     async def _refused(self, row: OutboxRecord, error: RemoteError) -> float:
         """Act on a refusal; return how long to wait before sending more."""
@@ -313,7 +276,7 @@ class Outbound:
             outcome = await env.api.outcome(row.channel, row.message_id)
             if outcome is not None and outcome.digest in (row.digest, *row.earlier):
                 found = Accepted(0, True, outcome.seq, outcome.time_ms, outcome.digest)  # type: ignore[arg-type]  # noqa: FBT003 - the frame's field
-                await env.write(lambda tx: self._accepted(tx, row, found))
+                await env.write(lambda tx: rulings.accept(env, tx, row, found))
                 return 0.0
             if error.remote_code in _EPOCH_OVER:
                 requeued = await env.write(lambda tx: outbox.requeue(tx, row))
@@ -322,7 +285,7 @@ class Outbound:
                 if requeued:
                     await self._await_epoch(row, error)
                 return 0.0
-        await env.write(lambda tx: refuse(env, tx, row, error.remote_code, error.message))
+        await env.write(lambda tx: rulings.refuse(env, tx, row, error.remote_code, error.message))
         return 0.0
 
     async def _learn(self, channel: ChannelId, code: str) -> None:
@@ -365,75 +328,8 @@ def _has_succeeded(task: asyncio.Task[Accepted]) -> bool:
     return not task.cancelled() and task.exception() is None
 
 
-def _renewed(
-    env: Environment, tx: Transaction, row: OutboxRecord, agreement: Agreement
-) -> tuple[OutboxRecord, Composed]:
-    """Return a queued message under the version of the agreement that the channel is at now."""
-    composed = Composed(Header.decode(row.header), row.content)
-    named = composed.header.agreement_version
-    if named == agreement.version:
-        return row, composed
-    before = env.trust.agreement(tx, agreement.agreement_id, named)
-    composed = composing.renew(composed, before, agreement)
-    header, content = composed.header.encode(), composed.content
-    message = messages.find_own(tx, row.channel, row.message_id)
-    if message is not None:
-        messages.save_outcome(tx, replace(message, header=header, content=content))
-    return replace(row, header=header, content=content), composed
-
-
 def _compare(env: Environment, tx: Transaction, channel: ChannelId, epoch: int) -> None:
     """Note that a commit is missing here that the relay has delivered, if so."""
     record = channels.load(tx, channel)
     if record is not None and record.state is ChannelState.ACTIVE and record.epoch < epoch:
         merging.mark_stale(env, tx, record, "this store lacks a commit that it was given")
-
-
-def refuse(env: Environment, tx: Transaction, row: OutboxRecord, code: str, reason: str) -> None:
-    """Note that a message will never be sent, and why."""
-    outbox.delete(tx, row.number)
-    message = messages.find_own(tx, row.channel, row.message_id)
-    if message is not None:
-        refused = replace(message, state=MessageState.REFUSED, reason_code=code, reason=reason)
-        messages.save_outcome(tx, refused)
-    else:
-        answer = answers.rule(tx, row.number, MessageState.REFUSED, code, reason)
-        if answer is not None:
-            reason = f"the answer to {answer.receipt.ref.message_id} was refused: {reason}"
-    env.ruled(tx, row.number)
-    env.announce(tx, Event(EventKind.REFUSED, row.channel, reason))
-
-
-def _accept(env: Environment, tx: Transaction, row: OutboxRecord, answer: Accepted) -> None:
-    outbox.delete(tx, row.number)
-    items.take(tx, row.channel, answer.seq, answer.digest, _told(env, row, answer))
-    message = messages.find_own(tx, row.channel, row.message_id)
-    if message is not None:
-        accepted = replace(
-            message, state=MessageState.ACCEPTED, seq=answer.seq, time_ms=answer.time_ms
-        )
-        messages.save_outcome(tx, accepted)
-    else:
-        answers.rule(tx, row.number, MessageState.ACCEPTED)
-
-
-def _told(env: Environment, row: OutboxRecord, answer: Accepted) -> Told | None:
-    """Return what an own message has to say in the log; None for an earlier ciphertext of it."""
-    if row.epoch is None or answer.digest != row.digest:
-        return None
-    header = Header.decode(row.header)
-    return log_told.of_message(
-        env.account.device,
-        header,
-        answer.digest,
-        epoch=row.epoch,
-        size=len(row.ciphertext),
-        time_ms=answer.time_ms,
-        version=header.agreement_version,
-    )
-
-
-def _mark(tx: Transaction, row: OutboxRecord, state: MessageState) -> None:
-    message = messages.find_own(tx, row.channel, row.message_id)
-    if message is not None and message.state is not state:
-        messages.save_outcome(tx, replace(message, state=state))
