@@ -12,8 +12,8 @@ import pytest
 
 from liaison.model import ChannelId, MessageId
 from liaison.wire import frames
-from liaison.wire.problems import Problem
-from liaison_sdk import Client, MessageState, outbound
+from liaison.wire.problems import Problem, RemoteError
+from liaison_sdk import Client, EventKind, MessageState, outbound
 from liaison_sdk.channel import Channel
 from liaison_sdk.errors import ConnectionLostError
 from liaison_sdk.transport import AiohttpTransport, Answer, Socket
@@ -127,6 +127,30 @@ async def test_what_the_relay_has_already_is_not_encrypted_again(stage: Stage, c
 
         assert sent.state is MessageState.ACCEPTED
         assert len(way.sent[sent.message_id]) == 1
+
+
+@pytest.mark.parametrize("status", [429, 403, 503])
+async def test_an_outcome_that_the_relay_can_not_tell_now_ends_no_connection(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(outbound, "_BLOCKED_PAUSE", 0.01)
+    async with sender(stage) as (way, channel):
+        env, told = channel.client._env, list[EventKind]()
+        asked, answers = env.api.outcome, [status, status]
+        env.listeners.add(lambda event: told.append(event.kind))
+
+        async def outcome(where: ChannelId, message: MessageId) -> Any:
+            if answers:
+                raise RemoteError(Problem("not.now", answers.pop(), "not now"))
+            return await asked(where, message)
+
+        monkeypatch.setattr(env.api, "outcome", outcome)
+        way.refuses, way.arrives = "channel.epoch_stale", True
+        sent = await channel.send("one")
+
+        assert sent.state is MessageState.ACCEPTED
+        assert EventKind.PROBLEM in told
+        assert EventKind.DISCONNECTED not in told
 
 
 async def test_of_a_batch_what_was_answered_before_the_connection_broke_is_done_with(
