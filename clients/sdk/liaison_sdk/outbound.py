@@ -1,11 +1,11 @@
 """Sends what is in the outbox: encrypt, store, send, and believe only the relay's word.
 
-A message is queued in the caller's transaction. Encrypting it is another one:
+A message is queued in the caller's transaction. Encrypting it (`encrypting`) is another one:
 exclusive, on the group as it is stored, and it stores the group's next state
 with the ciphertext before anything is sent. So a crash at any point leaves a
 row that says what to do next, and no key is ever used for two messages.
 
-A ciphertext is sent again as it is until the relay has ruled. Where it has to
+A ciphertext is sent again as it is until the relay has ruled (`rulings`). Where it has to
 be encrypted anew, because its epoch is over, the relay is asked first whether
 the earlier one had arrived after all.
 """
