@@ -31,6 +31,7 @@ from liaison.relay.services import Services
 from liaison.relay.services.callers import DeviceCaller
 from liaison.relay.services.refusals import TOLD
 from liaison.relay.settings import Settings
+from liaison.relay.slots import Slots
 from liaison.relay.streams import Streams, code_for
 from liaison.relay.websocket import WebSocket
 from liaison.wire import frames
@@ -55,47 +56,6 @@ class _CloseError(Exception):
     def __init__(self, code: Close) -> None:
         super().__init__(code)
         self.code = code
-
-
-class Slots:
-    """Room for so many messages that wait for their acknowledgement.
-
-    Args:
-        most: of them.
-    """
-
-    __slots__ = ("_changed", "_most", "_taken")
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._taken = 0
-        self._changed = Flag()
-
-    @property
-    def has_room(self) -> bool:
-        """Whether one more may be taken."""
-        return self._taken < self._most
-
-    def take(self) -> None:
-        """Begin one."""
-        self._taken += 1
-
-    def leave(self) -> None:
-        """End one."""
-        self._taken -= 1
-        self._changed.set()
-
-    async def room(self) -> None:
-        """Wait until one more may be taken."""
-        while self._taken >= self._most:
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def empty(self) -> None:
-        """Wait until all have ended."""
-        while self._taken:
-            self._changed.clear()
-            await self._changed.wait()
 
 
 class Connection:
