@@ -3,7 +3,7 @@
 Settings come from the environment (`LIAISON_RELAY_<NAME>`), then from
 `liaison-relay.toml` in the data directory, then from the defaults here. An
 unknown name in the file is an error: a misspelt limit must not pass unnoticed.
-`docs/operating/settings.md` is made from this module and compared in a test.
+For people they are written by `settings_words`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -391,33 +390,3 @@ def _unknown(names: Sequence[str], known: Iterable[str]) -> str:
     near = [match for name in names for match in get_close_matches(name, possible, 1)]
     meant = f"; did you mean {', '.join(near)}?" if near else ""
     return f"no setting is called {', '.join(names)}{meant}"
-
-
-def table() -> str:
-    """Return the settings as the Markdown table of the operating guide."""
-    rows = ["| setting | default | what it does |", "|---|---|---|"]
-    for name, info in Settings.model_fields.items():
-        default = info.default
-        shown = "" if default in (None, "", (), {}) else f"`{default}`"
-        rows.append(f"| `{name}` | {shown} | {info.description} |")
-    return "\n".join(rows) + "\n"
-
-
-def template(listen: str) -> str:
-    """Return the settings file that `init` writes: every setting, all but one commented out."""
-    lines = ["# Settings of this relay; a line that is commented out shows its default.", ""]
-    for name, info in Settings.model_fields.items():
-        lines += [f"# {line}" for line in textwrap.wrap(str(info.description), 90)]
-        shown = f'{name} = "{listen}"' if name == "listen" else f"# {name} = {_toml(info.default)}"
-        lines += [shown, ""]
-    return "\n".join(lines)
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, tuple):
-        return "[]"
-    if isinstance(value, dict):
-        return "{}"
-    return f'"{value or ""}"'

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from liaison.relay import settings
+from liaison.relay import settings, settings_words
 from liaison.relay.errors import SettingsError
 from liaison.relay.files import SETTINGS_FILE
 from liaison.relay.settings import TLSMode
@@ -36,7 +36,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
 
 
 def test_the_file_that_init_writes_means_the_defaults(tmp_path: Path) -> None:
-    write(tmp_path, settings.template("127.0.0.1:9000"))
+    write(tmp_path, settings_words.template("127.0.0.1:9000"))
 
     found = settings.load(tmp_path)
 
@@ -45,7 +45,7 @@ def test_the_file_that_init_writes_means_the_defaults(tmp_path: Path) -> None:
 
 
 def test_every_line_that_init_comments_out_can_be_used_as_it_stands(tmp_path: Path) -> None:
-    lines = settings.template("127.0.0.1:8443").splitlines()
+    lines = settings_words.template("127.0.0.1:8443").splitlines()
     active = [line.removeprefix("# ") for line in lines if " = " in line and '= ""' not in line]
     write(tmp_path, "\n".join(line for line in active if line.split(" = ")[0].isidentifier()))
 
@@ -151,4 +151,4 @@ def test_an_origin_is_scheme_host_and_port(text: str) -> None:
 
 
 def test_the_operating_guide_has_the_table_of_settings() -> None:
-    assert settings.table() in PAGE.read_text(), "write settings.table() into the page"
+    assert settings_words.table() in PAGE.read_text(), "write settings_words.table() into the page"
