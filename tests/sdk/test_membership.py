@@ -134,7 +134,7 @@ async def test_who_is_asked_before_a_revoked_device_was_removed_is_told_that_it_
     async with stage.client(ATTACHE) as nor:
         channel = await nor.channel("duty")
         env, agreement = nor._env, await nor.agreement(AGREEMENT)
-        await env.trust.refresh_revocations(env.api, env.store, agreement)
+        await env.trust.revocations.refresh(env.api, env.store, agreement)
 
         found = await channel.simulate("is anybody there?", to=[duty])
 

@@ -33,8 +33,8 @@ async def devices(env: Environment, agreement: Agreement) -> list[DirectoryEntry
         ConnectionLostError: it can't be reached.
     """
     listed = await env.api.directory(agreement.agreement_id)
-    await env.trust.refresh_revocations(env.api, env.store, agreement)
-    revoked = await env.read(lambda tx: env.trust.revoked(tx, agreement))
+    await env.trust.revocations.refresh(env.api, env.store, agreement)
+    revoked = await env.read(lambda tx: env.trust.revocations.revoked(tx, agreement))
     entries = []
     for entry in listed:
         certified = _certified(entry, agreement, env.now)

@@ -125,7 +125,7 @@ def must_go(
             rule="channel.unknown",
             hint="open a channel of a kind that it has",
         ) from e
-    revoked = env.trust.revoked(tx, agreement)
+    revoked = env.trust.revocations.revoked(tx, agreement)
     standing = env.trust.standing(tx, agreement.agreement_id)
     soon = now + agreement.times.ahead
     found: dict[int, Decision] = {}

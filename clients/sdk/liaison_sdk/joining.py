@@ -103,7 +103,7 @@ class Joiner:
         agreement = await env.trust.fetch_agreement(
             env.api, env.store, hint.agreement, hint.agreement_version
         )
-        await env.trust.refresh_revocations(env.api, env.store, agreement)
+        await env.trust.revocations.refresh(env.api, env.store, agreement)
         await refreshing.statements(env, agreement.agreement_id)
         return agreement, (await env.api.tree(item.channel, item.epoch)).tree
 

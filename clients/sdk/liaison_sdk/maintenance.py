@@ -150,7 +150,7 @@ class Maintenance:
     def _hidden(self, tx: Transaction, agreement: Agreement) -> list[str]:
         """Return what is older than it may be: a newer one may be kept from this device."""
         env = self._env
-        lists = [env.trust.revocations(tx, agreement, code) for code in agreement.codes]
+        lists = [env.trust.revocations.of(tx, agreement, code) for code in agreement.codes]
         standing = env.trust.standing(tx, agreement.agreement_id)
         return [
             f"the revocation list of {known.party} is overdue: a newer one may be kept from us"

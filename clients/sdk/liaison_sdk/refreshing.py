@@ -50,7 +50,7 @@ async def people(env: Environment, agreement_id: str) -> bool:
     news = await statements(env, agreement_id)
     try:
         agreement = await env.read(lambda tx: env.trust.agreement(tx, agreement_id))
-        news |= await env.trust.refresh_revocations(env.api, env.store, agreement)
+        news |= await env.trust.revocations.refresh(env.api, env.store, agreement)
     except LiaisonError as e:
         told(env, e)
     return news

@@ -187,7 +187,7 @@ async def stage_resync(
     agreement = await env.trust.fetch_agreement(
         env.api, env.store, hint.agreement, hint.agreement_version
     )
-    await env.trust.refresh_revocations(env.api, env.store, agreement)
+    await env.trust.revocations.refresh(env.api, env.store, agreement)
     await refreshing.statements(env, agreement.agreement_id)
 
     def work(tx: Transaction) -> StagedRecord | None:

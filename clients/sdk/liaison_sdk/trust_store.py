@@ -3,8 +3,9 @@
 Nothing is believed because the relay served it. An agreement counts when the
 own party's authority and every other party's have signed it, and a later version
 when it follows the one before; a statement of participation when the party's
-authority has signed it; a revocation list when the registrar that the agreement
-names has. All are stored as signed bytes, and nothing goes back to an older one.
+authority has signed it (`standings`); a revocation list when the registrar that
+the agreement names has (`revocations`). All are stored as signed bytes, and
+nothing goes back to an older one.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from liaison import trust
 from liaison.errors import VerificationError
 from liaison.mls.credentials import Credential
 from liaison.model import DeviceId, PartyCode
-from liaison.policy import exclusion, participation, revocation, succession
+from liaison.policy import exclusion, participation, succession
 from liaison.policy.agreement import Agreement
-from liaison.policy.revocation import RevocationList
 from liaison.policy.standing import Standing
 from liaison.policy.statement import (
     AgreementReason,
@@ -32,10 +32,10 @@ from liaison.policy.statement import (
 from liaison.policy.succession import SuccessionError
 from liaison.trust import AgreementValidator
 from liaison.wire import v1
-from liaison.wire.problems import RemoteError
 from liaison_sdk.account import Account
 from liaison_sdk.errors import RelayBrokenError
 from liaison_sdk.http import RelayAPI
+from liaison_sdk.revocations import Revocations
 from liaison_sdk.standings import Refreshed, Standings
 from liaison_sdk.store import Store, Transaction, documents
 
@@ -60,8 +60,8 @@ class TrustStore:
         self._account: Final = account
         # Verified once per process: parsing and checking all signatures takes milliseconds.
         self._agreements: dict[tuple[str, int], Agreement] = {}
-        self._lists: dict[tuple[PartyCode, int], RevocationList] = {}
         self.standings: Final = Standings()
+        self.revocations: Final = Revocations()
 
     # --- agreements ---------------------------------------------------------------------
 
@@ -288,63 +288,7 @@ class TrustStore:
             raise AgreementMissingError(f"the agreement {agreement_id} is not here")
         return [one for one in versions if one.has_party(party)] or versions[:1]
 
-    # --- revocation ---------------------------------------------------------------------
-
-    def revocations(
-        self, tx: Transaction, agreement: Agreement, party: PartyCode
-    ) -> RevocationList | None:
-        """Return a party's latest list from the store, or None."""
-        number = documents.latest(tx, documents.REVOCATIONS, str(party))
-        if number is None:
-            return None
-        known = self._lists.get((party, number))
-        if known is None:
-            data = documents.load(tx, documents.REVOCATIONS, str(party), number)
-            if data is None:
-                return None
-            known = revocation.verify(data, agreement.party(party))
-            self._lists[party, number] = known
-        return known
-
-    def revoked(self, tx: Transaction, agreement: Agreement) -> frozenset[tuple[PartyCode, str]]:
-        """Return every certificate that is known to be revoked, as (party, serial)."""
-        lists = (self.revocations(tx, agreement, code) for code in agreement.codes)
-        return frozenset().union(*(known.revoked for known in lists if known is not None))
-
-    def keep_revocations(
-        self, tx: Transaction, agreement: Agreement, party: PartyCode, data: bytes
-    ) -> bool:
-        """Verify a signed list and keep it if it is newer; return whether it was.
-
-        Raises:
-            VerificationError: not signed by the party's registrar, or it drops what
-                an earlier list had revoked.
-        """
-        new = revocation.verify(data, agreement.party(party))
-        old = self.revocations(tx, agreement, party)
-        if old is not None:
-            if new.number <= old.number:
-                return False
-            new.check_succeeds(old)
-        documents.save(tx, documents.REVOCATIONS, str(party), new.number, data)
-        documents.forget_older(tx, documents.REVOCATIONS, str(party), new.number)
-        return True
-
-    async def refresh_revocations(self, api: RelayAPI, store: Store, agreement: Agreement) -> bool:
-        """Fetch the lists of an agreement's parties; return whether any is news."""
-        news = False
-        for party in agreement.codes:
-            try:
-                data = await api.revocations(party)
-            except RemoteError as e:
-                # A party that has never revoked anything may have published no list.
-                if e.problem.status == 404:
-                    continue
-                raise
-            news |= await store.write(
-                lambda tx, p=party, d=data: self.keep_revocations(tx, agreement, p, d)  # type: ignore[misc]  # default arguments bind the loop's values
-            )
-        return news
+    # --- removals -----------------------------------------------------------------------
 
     def keep_reason(
         self, tx: Transaction, agreement: Agreement, party: PartyCode, reason: Reason
@@ -360,7 +304,7 @@ class TrustStore:
         name = agreement.agreement_id
         match reason:
             case RevocationReason(signed=signed):
-                self.keep_revocations(tx, agreement, party, signed)
+                self.revocations.keep(tx, agreement, party, signed)
             case ParticipationReason(signed=signed, statement=said):
                 newest = self.standing(tx, name).newest(party)
                 if newest is None or said.number > newest.number:
@@ -383,19 +327,11 @@ class TrustStore:
 
     def validator_at(self, tx: Transaction, agreement: Agreement, at: int) -> AgreementValidator:
         """Return the judge of certificates as they stood at a time, Unix seconds."""
-        lists = (self.revocations(tx, agreement, code) for code in agreement.codes)
-        revoked = frozenset(
-            (known.party, entry.serial)
-            for known in lists
-            if known is not None
-            for entry in known.entries
-            if entry.at <= at
-        )
-        return AgreementValidator(agreement, revoked)
+        return AgreementValidator(agreement, self.revocations.revoked_at(tx, agreement, at))
 
     def strict_validator(self, tx: Transaction, agreement: Agreement) -> AgreementValidator:
         """Return the judge of leaves that this device brings in: nobody revoked."""
-        return AgreementValidator(agreement, self.revoked(tx, agreement))
+        return AgreementValidator(agreement, self.revocations.revoked(tx, agreement))
 
 
 def _of_others(standing: Standing, agreement: Agreement) -> Standing:
