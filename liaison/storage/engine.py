@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from sqlalchemy import URL, event, make_url, select, text
@@ -21,13 +21,10 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
-from liaison.storage import connections, failures, postgres_plans, sqlite_driver, tables
+from liaison.storage import failures, postgres_plans, sqlite_driver, tables
 from liaison.storage.errors import SchemaError
-from liaison.storage.sqlite_direct import DirectConnection
+from liaison.storage.kept_connections import KeptPostgreSQL, KeptSQLite
 from liaison.values import dataclass
-
-if TYPE_CHECKING:
-    from liaison.storage import postgres_direct
 
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long SQLite waits for another process, such as a backup, before it gives up."""
@@ -49,7 +46,7 @@ class Database:
     _writing: AsyncEngine
     _reading: AsyncEngine
     _reserved: AsyncEngine
-    _kept: _KeptSQLite | _KeptPostgreSQL
+    _kept: KeptSQLite | KeptPostgreSQL
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -67,10 +64,10 @@ class Database:
             writing = _postgresql(address, writer=True)
             reading = _postgresql(address, writer=False)
             reserved = _postgresql(address, writer=False, size=1)
-            return cls(address, writing, reading, reserved, _KeptPostgreSQL(writing))
+            return cls(address, writing, reading, reserved, KeptPostgreSQL(writing, _WRITERS))
         writing, reading = _sqlite(address, writer=True), _sqlite(address, writer=False)
         reserved = _sqlite(address, writer=False, size=1)
-        return cls(address, writing, reading, reserved, _KeptSQLite(writing))
+        return cls(address, writing, reading, reserved, KeptSQLite(writing))
 
     @property
     def is_sqlite(self) -> bool:
@@ -181,129 +178,6 @@ class Database:
         await self._writing.dispose()
         await self._reading.dispose()
         await self._reserved.dispose()
-
-
-class _KeptSQLite:
-    """The one connection that writes to SQLite.
-
-    It is kept: taking it from a pool and giving it back costs more than a message does. And its
-    transactions begin and end past SQLAlchemy, which hears of one when it is asked for a statement.
-
-    Args:
-        engine: for writing.
-    """
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._tx: AsyncConnection | None = None
-        self._lock = asyncio.Lock()
-
-    @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """One transaction."""
-        async with self._lock:
-            tx = self._tx = self._tx or await self._engine.connect()
-            database = connections.sqlite(tx)
-            if database is None:
-                raise LookupError("the writer's connection is of another driver")
-            try:
-                await database.begin()
-                yield tx
-                if tx.in_transaction():
-                    # Whoever was overtaken hears of it here: of a commit that fails SQLAlchemy makes much.
-                    await database.flush()
-                    await tx.commit()
-                else:
-                    await database.end()
-            except BaseException:
-                await self._undo(tx, database)
-                raise
-
-    async def _undo(self, tx: AsyncConnection, database: DirectConnection) -> None:
-        # Until it is undone nobody may go on with this connection.
-        self._tx = None
-        try:
-            if tx.in_transaction():
-                await tx.rollback()
-            database.rollback()
-        except BaseException:
-            await tx.invalidate()
-            await tx.close()
-            raise
-        self._tx = tx
-
-    async def close(self) -> None:
-        """Let go of it."""
-        async with self._lock:
-            tx, self._tx = self._tx, None
-            if tx is not None:
-                await tx.close()
-
-
-class _KeptPostgreSQL:
-    """Connections that write to PostgreSQL: one, as long as there is one user at a time.
-
-    They are kept, and their transactions begin and end past SQLAlchemy, as SQLite's does.
-
-    Args:
-        engine: for writing.
-    """
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._idle: list[AsyncConnection] = []
-        self._free = asyncio.Semaphore(_WRITERS)
-
-    @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """One transaction."""
-        async with self._free:
-            tx, database = await self._take()
-            try:
-                yield tx
-                if tx.in_transaction():
-                    await tx.commit()
-                else:
-                    await database.end()
-            except BaseException:
-                await self._undo(tx, database)
-                raise
-            self._idle.append(tx)
-
-    async def _take(self) -> tuple[AsyncConnection, postgres_direct.DirectConnection]:
-        while True:
-            tx = self._idle.pop() if self._idle else await self._engine.connect()
-            database = connections.postgres(tx)
-            if database is None:
-                raise LookupError("the writer's connection is of another driver")
-            if not database.is_closed:
-                return tx, database
-            # The server was restarted meanwhile, or has ended it.
-            await _drop(tx)
-
-    async def _undo(self, tx: AsyncConnection, database: postgres_direct.DirectConnection) -> None:
-        try:
-            if tx.in_transaction():
-                await tx.rollback()
-            await database.undo()
-        except BaseException:
-            await _drop(tx)
-            raise
-        if database.is_closed:
-            await _drop(tx)
-        else:
-            self._idle.append(tx)
-
-    async def close(self) -> None:
-        """Let go of them."""
-        idle, self._idle = self._idle, []
-        for tx in idle:
-            await tx.close()
-
-
-async def _drop(tx: AsyncConnection) -> None:
-    await tx.invalidate()
-    await tx.close()
 
 
 def _with_driver(url: str) -> URL:
