@@ -8,7 +8,7 @@ checkpoint ended is an old copy or another history, and signing on would show tw
 
 What this process has just recorded it need not read again; all else, and every few seconds
 everything, comes from the database. How one log's files are brought up to it is in
-`liaison.relay.tiling`.
+`liaison.relay.tiling`, and what becomes of one that is refused in `liaison.relay.damaged`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from liaison.errors import LiaisonError, UnavailableError
 from liaison.relay import held as held_log
 from liaison.relay import log, tilestore
 from liaison.relay.asking import Answer, Requests, Subject, WitnessUnreachableError
+from liaison.relay.damaged import Refuser
 from liaison.relay.held import Held
 from liaison.relay.recording import Growth, Recorder, Step, nothing
 from liaison.relay.tilestore import TileStore
@@ -54,7 +55,6 @@ LOOK: Final = 5.0
 _AT_ONCE: Final = 4
 _SYNCING: Final = 8
 
-_GUIDE: Final = "see docs/operating/log.md"
 _T = TypeVar("_T")
 
 Policies = Callable[[str, int], Awaitable[Policy | None]]
@@ -105,7 +105,6 @@ class Publisher:
     _held: dict[int, Held] = field(default_factory=dict)
     _grown: set[int] = field(default_factory=set)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
-    _refusing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _passing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _requests: Requests | None = None
     _working: ThreadPoolExecutor = field(
@@ -115,9 +114,11 @@ class Publisher:
         default_factory=lambda: ThreadPoolExecutor(_SYNCING, "log-sync")
     )
     _tiler: Tiler = field(init=False)
+    _damaged: Refuser = field(init=False)
 
     def __post_init__(self) -> None:
         self._tiler = Tiler(self.database, self.signer, self._working, self.step)
+        self._damaged = Refuser(self.recorder, self._working, self.step)
 
     # --- the life of the publisher ---
 
@@ -135,7 +136,7 @@ class Publisher:
                 f"the end of {origin} is lost, as whoever restored the relay has said",
                 hint="`liaison-relay log begin-root` begins the next one",
             )
-            await self._refuse(held, lost, {})
+            await self._damaged.refuse(held, lost, {})
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -265,7 +266,7 @@ class Publisher:
             return await step()
         except Exception as error:  # noqa: BLE001 - logged, and tried again in the next pass
             if isinstance(error, LiaisonError) and not isinstance(error, UnavailableError):
-                await self._refuse(self._held[key], error, await self._words_of(key))
+                await self._damaged.refuse(self._held[key], error, await self._words_of(key))
                 return None
             self._grown.add(key)
             log.logger().error("worker_failed", worker="log", **log.failure(error))
@@ -310,7 +311,7 @@ class Publisher:
             del self._held[row.key]
             raise
         except LiaisonError as error:
-            await self._refuse(held, error, {"database": held_log.told(row)})
+            await self._damaged.refuse(held, error, {"database": held_log.told(row)})
         return held
 
     def _end_before(self, held: Held) -> None:
@@ -375,7 +376,7 @@ class Publisher:
             prove=partial(self._prove, held),
             size=partial(self._size, held),
             root=partial(self._root, held),
-            refuse=partial(self._refuse, held),
+            refuse=partial(self._damaged.refuse, held),
         )
         cosigning = Cosigning(
             subject=subject,
@@ -420,29 +421,6 @@ class Publisher:
         await self.writer.submit(StoreCheckpoints((), [signed], self.clock()))
         held.stored_at = held_log.now()
         self.step("kept")
-
-    # --- logs that are damaged ---
-
-    async def _refuse(self, held: Held, error: LiaisonError, evidence: Mapping[str, bytes]) -> None:
-        error.hint = f"{error.hint}; {_GUIDE}" if error.hint else _GUIDE
-        self.recorder.refuse(held.agreement, error, held.generation)
-        kept = {"signed": held.note.encode(), **evidence}
-        names = [f"{error.code}-{name}-{held_log.short(data)}" for name, data in kept.items()]
-        log.logger().error("log_refused", origin=held.origin, code=error.code)
-        # Two witnesses may say the same at the same time.
-        async with self._refusing:
-            for name, data in zip(names, kept.values(), strict=True):
-                await self._keep_evidence(held, name, data)
-        self.step("refused")
-        for task in held.tasks:
-            task.cancel()
-
-    async def _keep_evidence(self, held: Held, name: str, data: bytes) -> None:
-        try:
-            await self._in_thread(partial(held.store.keep_evidence, name, data))
-        except OSError as error:
-            # A full disk must not keep the log from being refused, nor others from being published.
-            log.logger().error("evidence_lost", origin=held.origin, **log.failure(error))
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._working, work)
