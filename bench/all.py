@@ -31,7 +31,7 @@ SHORT: Final = {
     "logshare": "--rounds 2",
     "bundle": "--count 300000 --opened 30000 --exported 30000 --changes 200 --rounds 1",
     "relay": "--rounds 2 --seconds 3",
-    "urgent": "--rounds 2 --count 100",
+    "urgent": "--rounds 3 --count 150",
     "idle": "",
     "stall": "",
     "scale": "--messages 6000 --rounds 2",

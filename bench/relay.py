@@ -264,7 +264,7 @@ async def connected(program: Program, rooms: Sequence[Room]) -> AsyncIterator[di
     devices = sorted({n for room in rooms for n in room.devices})
     sockets = {n: await program.connect(n) for n in devices}
     try:
-        await _quiet(sockets.values())
+        await quiet(sockets.values())
         yield sockets
     finally:
         for socket in sockets.values():
@@ -274,7 +274,7 @@ async def connected(program: Program, rooms: Sequence[Room]) -> AsyncIterator[di
             socket.close()
 
 
-async def _quiet(sockets: object) -> None:
+async def quiet(sockets: object) -> None:
     """Wait until nothing more comes."""
     seen = -1
     while seen != (now := sum(s.delivered for s in sockets)):  # type: ignore[attr-defined]  # a view of sockets
@@ -302,7 +302,7 @@ async def saturate(
         took, spent = time.perf_counter() - begun, program.cpu() - cpu
         for sender in going:
             sender.going = False
-        await _quiet(sockets.values())
+        await quiet(sockets.values())
         refused = [words for s in sockets.values() for words in s.refused]
         assert not refused, refused[0]
         accepted, delivered = (b - a for a, b in zip(before, after, strict=True))
@@ -329,7 +329,7 @@ async def latency(
             socket.on_deliver = on_deliver
         senders = [(sockets[r.devices[0]], r.templates[r.devices[0]]) for r in rooms]
         left = await load.pace(senders, made.number, rate, count)
-        await _quiet(sockets.values())
+        await quiet(sockets.values())
         took = sorted(1_000 * (when - left[name]) for name, when in came if name in left)
         expected = count * (len(rooms[0].devices) - 1)
         assert len(took) == expected, f"{len(took)} of {expected} deliveries came"

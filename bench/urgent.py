@@ -1,7 +1,8 @@
 """How long a FLASH takes while ROUTINE saturates the relay: `python -m bench.urgent`.
 
 The second member of each room sends a FLASH at a low rate, now with nothing else to do and now while
-the first member of every room sends ROUTINE as fast as it is answered. What counts is the ratio of the
+the first member of every room sends ROUTINE as fast as it is answered. Who sends FLASH, and who is
+looked at when it comes, is in a process of its own (`bench.watcher`). What counts is the ratio of the
 two in one round: whoever has something urgent to say must hardly notice the load, in the writer's
 queue as little as in any other. And of the ROUTINE nothing may be missing in the end.
 """
@@ -15,20 +16,22 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
-from bench import load, relay
+from bench import relay, watcher
 from bench.load import Sender
 from bench.mls import RESULTS, Figure
-from bench.relay import WARM, WINDOW, Cast, Program
+from bench.relay import WARM, WINDOW, Cast, Program, Room
 
 RATE: Final = 20.0
 """FLASH messages a second, of all rooms together."""
 GOAL: Final = 3.0
+_ROOM: Final = 32
+"""Bits for the numbers that the process beside gives."""
 
 
 async def urgent(
@@ -40,36 +43,38 @@ async def urgent(
         AssertionError: something that was accepted did not come.
     """
     rooms = made.rooms
-    async with relay.connected(program, rooms) as sockets:
-        came: list[tuple[int, float]] = []
-        at = rooms[0].urgent.at
+    with watcher.beside(
+        program, rooms, rate=RATE, count=count, first=made.number() << _ROOM
+    ) as watch:
+        await watch.ready()
+        async with relay.connected(program, [_without_watchers(room) for room in rooms]) as sockets:
+            before = sum(socket.delivered for socket in sockets.values())
+            going = [
+                Sender(
+                    sockets[room.devices[0]], room.templates[room.devices[0]], made.number, WINDOW
+                )
+                for room in (rooms if loaded else ())
+            ]
+            for sender in going:
+                sender.begin()
+            await asyncio.sleep(WARM)
+            begun, accepted = time.perf_counter(), sum(one.accepted for one in going)
+            await watch.send()
+            rate = (sum(one.accepted for one in going) - accepted) / (time.perf_counter() - begun)
+            for sender in going:
+                sender.going = False
+            await relay.quiet(sockets.values())
+            seen = await watch.end()
+            delivered = sum(socket.delivered for socket in sockets.values()) - before
+    expected = (count + sum(one.accepted for one in going)) * (len(rooms[0].devices) - 1)
+    came = delivered + seen.delivered
+    assert came == expected, f"{came} of {expected} deliveries came"
+    return statistics.median(seen.took), seen.took[int(0.99 * len(seen.took))], rate
 
-        def on_deliver(data: bytes, begin: int) -> None:
-            came.append((int.from_bytes(data[begin + at : begin + at + 16]), time.perf_counter()))
 
-        for socket in sockets.values():
-            socket.on_deliver = on_deliver
-        before = sum(socket.delivered for socket in sockets.values())
-        going = [
-            Sender(sockets[room.devices[0]], room.templates[room.devices[0]], made.number, WINDOW)
-            for room in (rooms if loaded else ())
-        ]
-        for sender in going:
-            sender.begin()
-        await asyncio.sleep(WARM)
-        begun, accepted = time.perf_counter(), sum(one.accepted for one in going)
-        senders = [(sockets[room.devices[1]], room.urgent) for room in rooms]
-        left = await load.pace(senders, made.number, RATE, count)
-        rate = (sum(one.accepted for one in going) - accepted) / (time.perf_counter() - begun)
-        for sender in going:
-            sender.going = False
-        await relay._quiet(sockets.values())  # noqa: SLF001 - what all of these benches wait for
-        others = len(rooms[0].devices) - 1
-        expected = (count + sum(one.accepted for one in going)) * others
-        delivered = sum(socket.delivered for socket in sockets.values()) - before
-        assert delivered == expected, f"{delivered} of {expected} deliveries came"
-        took = sorted(1_000 * (when - left[name]) for name, when in came if name in left)
-        return statistics.median(took), took[int(0.99 * len(took))], rate
+def _without_watchers(room: Room) -> Room:
+    watching = room.devices[watcher.WATCHING]
+    return replace(room, devices=tuple(n for n in room.devices if n not in watching))
 
 
 async def measure(rounds: int, count: int) -> list[Figure]:
