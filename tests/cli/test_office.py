@@ -36,7 +36,8 @@ from liaison_sdk.registrar.errors import (
     OfficeStateError,
     SchemeRefusedError,
 )
-from liaison_sdk.registrar.office import DAY, RegistrarOffice
+from liaison_sdk.registrar.issuing import DAY
+from liaison_sdk.registrar.office import RegistrarOffice
 from liaison_sdk.registrar.state import Invitation, OfficeState
 from liaison_sdk.registrar.store import RegistrarStore, Role
 from tests.cli.conftest import CHEAP, NOW, PASSPHRASE, found

@@ -1,5 +1,5 @@
 """A party's registrar: its keys, its invitations, its certificates, its revocations.
 
-`office` works on the registrar's own disk and needs no relay; `desk` brings what
+`office` works on the registrar's own disk and needs no relay, and issues with `issuing`; `desk` brings what
 the office made to the relay and back. `store` and `state` are how it rests.
 """

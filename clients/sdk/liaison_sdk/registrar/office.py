@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
-from liaison.crypto import kdf, x509_issue, x509_path
+from liaison.crypto import kdf
 from liaison.crypto.secret import random_bytes
 from liaison.crypto.signing import SignatureScheme, SigningKey
 from liaison.crypto.x509 import Root
@@ -25,6 +25,7 @@ from liaison.policy.relay_identity import RelayIdentity
 from liaison.policy.revocation import Reason, RevocationList, RevokedCertificate
 from liaison.values import dataclass
 from liaison_sdk.keystore import DEFAULT_PARAMETERS, Argon2Parameters
+from liaison_sdk.registrar import issuing
 from liaison_sdk.registrar.errors import (
     CertificateUnknownError,
     ForeignPartyError,
@@ -35,6 +36,7 @@ from liaison_sdk.registrar.errors import (
     NotConnectedError,
     SchemeRefusedError,
 )
+from liaison_sdk.registrar.issuing import DAY
 from liaison_sdk.registrar.state import (
     Answered,
     Connection,
@@ -44,9 +46,6 @@ from liaison_sdk.registrar.state import (
 )
 from liaison_sdk.registrar.store import RegistrarStore, Role
 
-DAY: Final = 86_400
-BACKDATED: Final = 3_600
-"""Seconds before the issue at which a certificate begins: the device's clock may be behind."""
 _KEPT_EXPIRED: Final = 7 * DAY
 LIST_LIFETIME_DAYS: Final = 30
 """How long a revocation list may be relied upon unless the caller says otherwise."""
@@ -99,13 +98,7 @@ class RegistrarOffice:
             OfficeExistsError: the party has its office under `home` already.
         """
         keys = {role: SigningKey.generate(SignatureScheme.ED25519) for role in Role}
-        root = x509_issue.issue_root(
-            keys[Role.ROOT],
-            code,
-            not_before=now - BACKDATED,
-            not_after=now + lifetime_days * DAY,
-            rng=rng,
-        )
+        root = issuing.root(keys[Role.ROOT], code, now, lifetime_days, rng)
         party = Party(
             code,
             name,
@@ -274,7 +267,7 @@ class RegistrarOffice:
         reply = enrolment.EnrolmentReply(invitation.device, chains, self.party, connection.identity)
         sealed_reply = enrolment.seal_reply(code, request.digest, reply, self._rng)
         answered = replace(invitation, answered=Answered(request.digest, chains, sealed_reply))
-        issued = tuple(_book(chain[0], now) for chain in chains)
+        issued = tuple(issuing.entry(chain[0], now) for chain in chains)
 
         def step(state: OfficeState) -> OfficeState:
             if invitation not in state.invitations:
@@ -340,19 +333,8 @@ class RegistrarOffice:
         return self._next_list((), now, lifetime_days)
 
     def _issue(self, device: DeviceId, key: VerifyKey, now: int, lifetime_days: int) -> bytes:
-        root = self.party.roots[0]
-        # A certificate that outlives its root would be refused one day without a word.
-        last = min(now + lifetime_days * DAY, root.certificate.not_after)
-        return x509_issue.issue_device(
-            self._store.key(Role.ROOT),
-            root.der,
-            device,
-            key.scheme,
-            key.public,
-            not_before=max(now - BACKDATED, root.certificate.not_before),
-            not_after=last,
-            rng=self._rng,
-        )
+        root_key, root = self._store.key(Role.ROOT), self.party.roots[0]
+        return issuing.leaf(root_key, root, device, key, now, lifetime_days, self._rng)
 
     def _next_list(
         self, entries: Iterable[RevokedCertificate], now: int, lifetime_days: int
@@ -364,7 +346,7 @@ class RegistrarOffice:
 
         def step(state: OfficeState) -> OfficeState:
             nonlocal signed
-            following = self._successor(state, added, now, next_update)
+            following = issuing.following(self.party, state.revocations, added, now, next_update)
             signed = revocation.sign(following, key)
             digest = kdf.sha256(dsse.Envelope.decode(signed).payload).hex()
             lists = (*state.lists, (following.number, digest))
@@ -372,19 +354,6 @@ class RegistrarOffice:
 
         self._store.change(step)
         return signed
-
-    def _successor(
-        self,
-        state: OfficeState,
-        added: Sequence[RevokedCertificate],
-        now: int,
-        next_update: int,
-    ) -> RevocationList:
-        if state.revocations is not None:
-            before = revocation.verify(state.revocations, self.party)
-            return before.with_revoked(added, issued_at=now, next_update=next_update)
-        first = RevocationList.empty(self.party.code, issued_at=now, next_update=next_update)
-        return replace(first, entries=tuple(sorted(added, key=lambda entry: entry.serial)))
 
 
 def _check_same(invitation: Invitation, known: Answered, digest: bytes) -> None:
@@ -403,15 +372,3 @@ def _check_schemes(invitation: Invitation, keys: Iterable[VerifyKey]) -> None:
             f"{invitation.device} asks for {', '.join(refused)}, which its invitation leaves out",
             hint="withdraw the invitation and make one with the right --scheme",
         )
-
-
-def _book(leaf: bytes, now: int) -> IssuedCertificate:
-    device = x509_path.peek_device(leaf)
-    return IssuedCertificate(
-        device.device,
-        device.scheme,
-        device.serial,
-        issued_at=now,
-        not_after=device.not_after,
-        digest=kdf.sha256(leaf).hex(),
-    )
