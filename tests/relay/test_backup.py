@@ -428,8 +428,7 @@ def test_the_operator_backs_up_a_running_relay_and_restores_it(tmp_path: Path) -
     assert begun.stdout.startswith(f"127.0.0.1:{process.port}/root-log/2 follows the first ")
     assert done.stdout.startswith(f"restored 127.0.0.1:{process.port} as it was at ")
     events = [json.loads(line)["event"] for line in anew.log.read_text().splitlines()]
-    assert events[0] == "restored_copy"
-    assert "listening" in events
+    assert events.index("restored_copy") < events.index("listening")
 
 
 @dataclass
