@@ -211,6 +211,7 @@ def _postgresql(address: URL, *, writer: bool, size: int = 0) -> AsyncEngine:
         address.difference_update_query([_STATEMENTS]).set(drivername="postgresql+direct"),
         connect_args=options,
         pool_size=size or (_WRITERS if writer else _READERS),
+        pool_use_lifo=True,
         max_overflow=0 if writer or size else _READERS // 2,
         isolation_level="READ COMMITTED" if writer else "AUTOCOMMIT",
         hide_parameters=True,
@@ -236,6 +237,8 @@ def _sqlite(address: URL, *, writer: bool, size: int = _READERS) -> AsyncEngine:
         connect_args={"busy_timeout_ms": BUSY_TIMEOUT_MS} if writer else {},
         poolclass=AsyncAdaptedQueuePool,
         pool_size=1 if writer else size,
+        # Each keeps pages in memory: those that are not needed at once are not filled with them.
+        pool_use_lifo=True,
         max_overflow=0,
         # What members have sent is not for the text of an exception.
         hide_parameters=True,

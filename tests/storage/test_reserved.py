@@ -1,4 +1,4 @@
-"""A crowd that has taken every connection keeps nobody from what must not be late."""
+"""Which connections readers get: a crowd keeps nobody from what must not be late, and few are kept busy."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from liaison.storage import tables
 from liaison.storage.engine import Database
 
 CROWD = 16
+
+
+async def _driver(tx: AsyncConnection) -> object:
+    return (await tx.get_raw_connection()).driver_connection
 
 
 async def test_what_must_not_be_late_waits_for_no_crowd_of_readers(database: Database) -> None:
@@ -30,3 +35,17 @@ async def test_what_must_not_be_late_waits_for_no_crowd_of_readers(database: Dat
         for one in crowd:
             one.cancel()
         await asyncio.gather(*crowd, return_exceptions=True)
+
+
+async def test_readers_that_come_one_after_the_other_fill_the_memory_of_one_connection(
+    database: Database,
+) -> None:
+    async with database.read() as one, database.read() as other:
+        assert await _driver(one) is not await _driver(other)
+
+    used = set()
+    for _ in range(4):
+        async with database.read() as tx:
+            used.add(await _driver(tx))
+
+    assert len(used) == 1
