@@ -20,7 +20,7 @@ from liaison.wire import v1
 from liaison.wire.problems import RemoteError
 from liaison_sdk import merging, plans, refreshing, staging
 from liaison_sdk.environment import Environment
-from liaison_sdk.errors import ConnectionLostError
+from liaison_sdk.errors import ConnectionLostError, UndecidedError
 from liaison_sdk.staging import Fresh
 from liaison_sdk.store import Transaction, channels, commits
 from liaison_sdk.store.channels import ChannelState
@@ -34,6 +34,9 @@ _AGAIN: Final = frozenset(
 )
 """The relay knows of something that the commit leaves out, or knows that something is over."""
 _OUT: Final = ("channel.not_member", "channel.unknown")
+_NOBODY_ADDED: Final = "log.grace_over"
+"""Decided, though the same may be taken later: other changes must not wait behind it until then."""
+_RATES: Final = "rate."
 _ATTEMPTS: Final = 16
 """Commits that may lose in a row before the caller is told."""
 
@@ -51,8 +54,9 @@ class Committer:
         Raises:
             ChannelClosedError, ChannelRejectedError: the channel takes no changes.
             RemoteError: the relay refused the change; nothing was changed.
-            ConnectionLostError: the relay can't be reached; the commit stays
-                staged and goes out when it can, unless another one is first.
+            ConnectionLostError: the relay can't be reached, or can't decide now
+                (`UndecidedError`); the commit stays staged and goes out when it
+                can, unless another one is first.
         """
         async with self._locks.setdefault(channel, asyncio.Lock()):
             bare = again = False
@@ -111,18 +115,11 @@ class Committer:
                 if staged is not None:
                     await self._settle(staged)
 
-    async def resync_stale(self) -> None:
-        """Join every channel anew that this store is out of step with.
+    async def resync(self, channel: ChannelId, *, anyway: bool = False) -> None:
+        """Join a channel anew, in the place of the own old leaf.
 
         What the relay still has for this device should be in the store before: it
         belongs to epochs that the new start is not part of.
-        """
-        for record in await self._env.read(channels.load_all):
-            if record.state is ChannelState.STALE:
-                await self.resync(record.channel)
-
-    async def resync(self, channel: ChannelId, *, anyway: bool = False) -> None:
-        """Join a channel anew, in the place of the own old leaf.
 
         Args:
             channel: which this store is out of step with; otherwise nothing is done. Several may
@@ -160,9 +157,11 @@ class Committer:
         try:
             accepted = await env.api.commit(staged.channel, body)
         except RemoteError as e:
-            if e.problem.status >= 500 or e.remote_code == "rate.exceeded":
+            if e.remote_code != _NOBODY_ADDED and (
+                e.problem.status >= 500 or e.remote_code.startswith(_RATES)
+            ):
                 # Nothing was decided; the commit stays staged.
-                raise ConnectionLostError(e.message) from e
+                raise UndecidedError(e.message) from e
             await env.write(lambda tx: _drop(tx, staged))
             if e.remote_code == _UNFOUNDED and await env.write(lambda tx: _forget(tx, staged)):
                 return False

@@ -238,6 +238,14 @@ class ConnectionLostError(UnavailableError):
         self.close_code = close_code
 
 
+class UndecidedError(ConnectionLostError):
+    """The relay can't say now whether it takes a change of a channel.
+
+    The change stays staged and goes out when it can. The connection is there, and everything else
+    goes on over it.
+    """
+
+
 class RelayAddressError(MalformedError):
     """The relay's address can't be used."""
 

@@ -16,13 +16,15 @@ from liaison.wire.problems import RemoteError
 from liaison_sdk import creating, duties, key_packages, plans, refreshing
 from liaison_sdk.committing import Committer
 from liaison_sdk.environment import Environment
-from liaison_sdk.errors import ConnectionLostError
+from liaison_sdk.errors import ConnectionLostError, UndecidedError
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.store import Transaction, channels
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 
 _ROUND: Final = 300.0
 """Seconds between rounds in which nothing has happened."""
+_SOON: Final = 10.0
+"""Seconds until the next one where the relay could not decide something."""
 _LOW: Final = "key-packages.low"
 _AGREEMENTS: Final = "agreements.changed"
 
@@ -40,6 +42,8 @@ class Maintenance:
         self._committer: Final = committer
         self._backlog_taken: Final = backlog_taken
         self._has_renewed = False
+        self._is_undecided = False
+        """Whether the relay could not decide a change in this round or since: the next is soon."""
         self._low = asyncio.Event()
         self._proposed: asyncio.Queue[ChannelId] = asyncio.Queue()
 
@@ -65,14 +69,21 @@ class Maintenance:
         """
         self._has_renewed = False
         while True:
+            again, self._is_undecided = self._is_undecided, False
             await self._try(self._refresh)
             await self._try(lambda: creating.resume(self._env))
             await self._try(self._committer.resume)
             await self._try(self._replenish)
             await self._renew()
             await self._forget()
+            if again:
+                await self.resync()
+            pause = _ROUND
+            if self._is_undecided:
+                self._low.clear()
+                pause = _SOON
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_ROUND * (0.5 + self._env.options.chance())):
+                async with asyncio.timeout(pause * (0.5 + self._env.options.chance())):
                     await self._low.wait()
 
     async def owed(self) -> bool:
@@ -95,7 +106,9 @@ class Maintenance:
         Raises:
             ConnectionLostError: the relay can't be reached.
         """
-        await self._try(self._committer.resync_stale)
+        for record in await self._env.read(channels.load_all):
+            if record.state is ChannelState.STALE:
+                await self._try(lambda c=record.channel: self._committer.resync(c))  # type: ignore[misc]  # a default argument binds the loop's value
 
     async def commit_proposals(self) -> None:
         """Commit what others propose, each after a while in which another may have done it.
@@ -126,6 +139,12 @@ class Maintenance:
         """Do one thing; a refusal of it is told, and does not end the others."""
         try:
             await work()
+        except UndecidedError as e:
+            # No news of the connection: ended for this, it would end again at once.
+            if not self._is_undecided:
+                self._is_undecided = True
+                self._low.set()
+            self._env.publish(Event(EventKind.PROBLEM, text=e.message))
         except ConnectionLostError:
             raise
         except LiaisonError as e:

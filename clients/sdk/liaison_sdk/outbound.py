@@ -30,6 +30,7 @@ from liaison_sdk.errors import (
     ChannelRejectedError,
     ConnectionLostError,
     StatusOverdueError,
+    UndecidedError,
 )
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.log_credentials import CredentialUnloggedError
@@ -183,10 +184,10 @@ class Outbound:
         record = await self._env.read(lambda tx: channels.load(tx, channel))
         if record is None:
             return
-        if record.state is ChannelState.STALE:
-            await self._rejoin(channel)
-            return
         try:
+            if record.state is ChannelState.STALE:
+                await self._rejoin(channel)
+                return
             unsure = self._unsure.pop(channel, None)
             if unsure is not None:
                 await refreshing.refresh(self._env, record.agreement_id)
@@ -195,6 +196,9 @@ class Outbound:
             await self._committer.settle(channel)
             await self._require_fresh(record)
             await self._follower.require_group(channel)
+        except UndecidedError as e:
+            self._env.publish(Event(EventKind.PROBLEM, channel, e.message))
+            self._resting[channel] = self._env.loop.time() + _BLOCKED_PAUSE
         except ConnectionLostError:
             raise
         except LiaisonError as e:
