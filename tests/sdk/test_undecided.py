@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from liaison.wire.problems import Problem, RemoteError
-from liaison_sdk import Client, Event, EventKind, MessageState, maintenance, outbound
+from liaison_sdk import Client, Event, EventKind, MessageState, creating, maintenance, outbound
 from liaison_sdk.channel import Channel
-from liaison_sdk.errors import UndecidedError
+from liaison_sdk.errors import ConnectionLostError, UndecidedError
 from liaison_sdk.store import Transaction, channels, commits
 from liaison_sdk.store.channels import ChannelState
-from tests.sdk.support import AGREEMENT, POLICY, Stage, endpoint, until
+from tests.sdk.support import AGREEMENT, CALM, POLICY, Stage, endpoint, until
 
 ATTACHE = "nor/defatt-berlin#d1"
 
@@ -52,6 +52,33 @@ async def become_stale(client: Client, *those: Channel) -> None:
             channels.save(tx, replace(record, state=ChannelState.STALE))
 
     await client._env.write(work)
+
+
+async def test_a_channel_that_may_be_registered_is_not_forgotten_because_the_relay_is_busy(
+    enrolled: Stage,
+) -> None:
+    async with enrolled.client(ATTACHE, CALM) as nor:
+        await nor.sync(10)
+        api: Any = nor._env.api
+        registered = api.create_channel
+
+        async def without_answer(*asked: Any) -> None:
+            await registered(*asked)
+            raise ConnectionLostError
+
+        async def busy(*_: Any) -> None:
+            raise RemoteError(Problem("rate.exceeded", 429, "not now"))
+
+        api.create_channel = without_answer
+        with pytest.raises(ConnectionLostError):
+            await nor.create_channel(AGREEMENT, POLICY, "duty", [])
+        api.create_channel = busy
+        with pytest.raises(RemoteError):
+            await creating.resume(nor._env)
+        api.create_channel = registered
+        await creating.resume(nor._env)
+
+        assert (await nor.channel("duty")).state is ChannelState.ACTIVE
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (429, "rate.bodies")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from liaison.crypto import suites
 from liaison.mls.credentials import X509, Credential
@@ -23,6 +24,8 @@ from liaison_sdk.events import Event, EventKind
 from liaison_sdk.groups import limits_of
 from liaison_sdk.store import Transaction, channels, meta, stays
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
+
+_RATES: Final = "rate."
 
 
 async def open_channel(env: Environment, agreement: Agreement, policy: str, name: str) -> ChannelId:
@@ -47,7 +50,7 @@ async def resume(env: Environment) -> None:
     """Register the channels whose registration was interrupted."""
     for record in await env.read(channels.load_all):
         if record.state is ChannelState.CREATING:
-            await _register(env, record.channel)
+            await _register(env, record.channel, again=True)
 
 
 def _make(
@@ -105,7 +108,7 @@ def _group(
     )
 
 
-async def _register(env: Environment, channel: ChannelId) -> None:
+async def _register(env: Environment, channel: ChannelId, *, again: bool = False) -> None:
     info, tree = await env.read(lambda tx: _public_part(env, tx, channel))
     try:
         await env.api.create_channel(channel, info, tree)
@@ -113,6 +116,9 @@ async def _register(env: Environment, channel: ChannelId) -> None:
         if e.remote_code == "channel.exists":
             # The answer to an earlier attempt was lost; ours if we are in it.
             await env.api.channel(channel)
+        elif again and e.remote_code.startswith(_RATES):
+            # The relay may have it from the first time.
+            raise
         elif e.problem.status < 500:
             await env.write(lambda tx: channels.delete(tx, channel))
             raise
