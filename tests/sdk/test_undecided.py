@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -138,7 +139,7 @@ async def test_a_channel_that_can_not_be_joined_anew_stops_no_other(
         await become_stale(nor, shut, free)
         await shut.send("waits", wait=False)
         await nor._parts.maintenance.resync()
-        sent = await free.send("goes out")
+        sent = await asyncio.wait_for(free.send("goes out"), 10)
 
         assert sent.state is MessageState.ACCEPTED
         assert (await nor.channel("shut")).state is ChannelState.STALE
