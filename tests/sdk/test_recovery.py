@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -361,27 +361,70 @@ class Nowhere:
         """Nothing is open."""
 
 
-async def test_waits_between_attempts_grow_and_are_spread_by_chance(stage: Stage) -> None:
-    await stage.enrol(ATTACHE)
-    pauses: list[float] = []
-    enough = asyncio.Event()
+@dataclass
+class Pauses:
+    """Notes for how long a client would wait before it connects again, and ends it after some."""
 
-    async def sleep(seconds: float) -> None:
-        if seconds != 77:
-            pauses.append(seconds)
-        if len(pauses) >= 8:
-            enough.set()
+    seen: list[float] = field(default_factory=list)
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def sleep(self, seconds: float) -> None:
+        """Stand in for the wait; shorter ones than the shortest, and looks at the store, are others'."""
+        if seconds >= 1 and seconds != 77:
+            self.seen.append(seconds)
+        if len(self.seen) >= 8:
+            self.enough.set()
             await asyncio.Event().wait()
         await asyncio.sleep(0)
 
-    options = Options(
-        sleep=sleep, chance=lambda: 0.5, backoff_first=1, backoff_most=20, poll_interval=77
-    )
+    @property
+    def options(self) -> Options:
+        """A client's, to whom chance is fair."""
+        return Options(
+            sleep=self.sleep,
+            chance=lambda: 0.5,
+            backoff_first=1,
+            backoff_most=20,
+            poll_interval=77,
+        )
+
+
+async def test_waits_between_attempts_grow_and_are_spread_by_chance(stage: Stage) -> None:
+    await stage.enrol(ATTACHE)
+    pauses = Pauses()
 
     async with Client.open(
-        stage.homes[ATTACHE], passphrase=PASSPHRASE, options=options, transport=Nowhere()
+        stage.homes[ATTACHE], passphrase=PASSPHRASE, options=pauses.options, transport=Nowhere()
     ):
-        await asyncio.wait_for(enough.wait(), 10)
+        await asyncio.wait_for(pauses.enough.wait(), 10)
 
-    assert pauses[:8] == [1.5, 3.0, 6.0, 12.0, 15.0, 15.0, 15.0, 15.0]
-    assert QUICK.backoff_most < options.backoff_most
+    assert pauses.seen[:8] == [1.5, 3.0, 6.0, 12.0, 15.0, 15.0, 15.0, 15.0]
+    assert QUICK.backoff_most < pauses.options.backoff_most
+
+
+class Curt(AiohttpTransport):
+    """A way to the relay on which each connection breaks behind the relay's Ready."""
+
+    async def connect(self, path: str, *, headers: Mapping[str, str]) -> Socket:
+        return _Curt(await super().connect(path, headers=headers))
+
+
+@dataclass
+class _Curt(_Brief):
+    async def receive(self) -> bytes:
+        if self.is_broken:
+            raise ConnectionLostError
+        self.is_broken = True
+        return await self.plain.receive()
+
+
+async def test_waits_also_grow_where_each_connection_breaks_at_its_beginning(stage: Stage) -> None:
+    await stage.enrol(ATTACHE)
+    pauses, way = Pauses(), Curt(stage.relay.url, ca_file=stage.relay.ca)
+
+    async with Client.open(
+        stage.homes[ATTACHE], passphrase=PASSPHRASE, options=pauses.options, transport=way
+    ):
+        await asyncio.wait_for(pauses.enough.wait(), 10)
+
+    assert pauses.seen[:6] == [1.5, 3.0, 6.0, 12.0, 15.0, 15.0]

@@ -60,16 +60,25 @@ Job = Callable[[], Coroutine[Any, Any, None]]
 
 @dataclass(slots=True)
 class _Live:
-    """One open connection."""
+    """One open connection.
+
+    Args:
+        since: when the relay answered Hello, in seconds of the event loop's clock.
+    """
 
     socket: Socket
     stream: ClientStream
     delivers: bool
+    since: float
     answers: dict[int, asyncio.Future[Accepted]] = field(default_factory=dict)
     inbox: asyncio.Queue[Deliver | CaughtUp] = field(default_factory=asyncio.Queue)
     taking: list[Deliver] = field(default_factory=list)
     """Out of the inbox, and not yet acknowledged."""
     next_request: int = 1
+    is_of_use: bool = False
+    """Whether something has come of it: an answer, or what was delivered is in the store."""
+    is_marked: bool = False
+    """Whether the last of the inbox, or what came out of it last, is CaughtUp: it says nothing twice."""
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once what waited at the relay when the connection began is in the store."""
 
@@ -178,9 +187,11 @@ class Connection:
         return most / 2 + options.chance() * most / 2
 
     def _note_end(self, error: LiaisonError) -> bool:
-        """Note why there is no connection; return whether there had been one."""
-        was_up = self.is_up
-        self._live = None
+        """Note why there is no connection; return whether the one before was of use.
+
+        A relay that breaks off as soon as it has said Ready is not met with a new connection at once, each time.
+        """
+        live, self._live = self._live, None
         self.caught_up = False
         self.attempts += 1
         code = error.close_code if isinstance(error, ConnectionLostError) else None
@@ -195,7 +206,11 @@ class Connection:
         self.failure = error
         self._env.publish(Event(EventKind.DISCONNECTED, text=error.message))
         self._env.changes.notify_outside()
-        return was_up
+        if live is None:
+            return False
+        return (
+            live.is_of_use or self._env.loop.time() - live.since >= self._env.options.backoff_most
+        )
 
     async def _connect_and_run(self, jobs: tuple[Job, ...]) -> None:
         delivers = self._lock is not None and await self._lock.acquire()
@@ -237,7 +252,7 @@ class Connection:
         if not isinstance(ready, Ready):
             raise RelayBrokenError("the relay did not answer Hello with Ready")
         await env.write(lambda tx: merging.mark_all_stale(env, tx, ready.state_version))
-        live = _Live(socket, stream, delivers)
+        live = _Live(socket, stream, delivers, env.loop.time())
         if not delivers:
             # Another process receives, all the time: nothing has piled up.
             live.caught_up.set()
@@ -251,10 +266,12 @@ class Connection:
             match frame:
                 case Deliver(number=number):
                     live.stream.receive(number)
-                    self.caught_up = False
+                    self.caught_up = live.is_marked = False
                     live.inbox.put_nowait(frame)
                 case CaughtUp():
-                    live.inbox.put_nowait(frame)
+                    if not live.is_marked:
+                        live.is_marked = True
+                        live.inbox.put_nowait(frame)
                 case Accepted(request=request):
                     _answer(live, request, frame)
                 case Refused(request=request, problem=problem):
@@ -291,6 +308,7 @@ class Connection:
 
     async def _take_and_acknowledge(self, live: _Live) -> None:
         await self._take(live.taking)
+        live.is_of_use = True
         # After the store's commit, never before.
         for answer in live.stream.stored(live.taking[-1].number):
             await live.socket.send(frames.encode(answer))
@@ -319,6 +337,9 @@ class Connection:
             return
         while not await lock.acquire():
             await self._env.options.sleep(self._env.options.poll_interval * _LOCK_LOOKS)
+        if self._live is not None:
+            # Nothing was wrong with it.
+            self._live.is_of_use = True
         raise ConnectionLostError("this process receives from now on")
 
 
@@ -331,6 +352,7 @@ def _answer(live: _Live, request: int, answer: Accepted | RemoteError) -> None:
     if waiting is None or waiting.done():
         # Its sender has given up; the store still knows what to ask about.
         return
+    live.is_of_use = True
     if isinstance(answer, Accepted):
         waiting.set_result(answer)
     else:
