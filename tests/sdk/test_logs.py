@@ -34,7 +34,7 @@ from liaison_sdk import Client, EventKind, LogStatus, log_asking, log_credential
 from liaison_sdk.channel import Channel
 from liaison_sdk.log_credentials import CredentialUnloggedError
 from liaison_sdk.log_following import LogFollower
-from liaison_sdk.store import Transaction, channels, items, pending
+from liaison_sdk.store import Transaction, channels, items, pending, stays
 from liaison_sdk.store.items import Told
 from tests.sdk.support import (
     AGREEMENT,
@@ -768,6 +768,77 @@ async def test_an_item_that_is_logged_and_never_delivered_is_noticed(pair: Stage
         assert await until(officer, noticed)
         (alarm,) = (await status(officer)).alarms
         assert "sender" in json.loads(alarm.evidence)["values"]
+
+
+@pytest.mark.parametrize("way", ["anew", "added again"])
+async def test_an_item_that_was_never_delivered_is_noticed_also_after_a_new_stay_began(
+    pair: Stage, way: str
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        channel = await talk(attache, officer)
+        for client in (attache, officer):
+            assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
+        withholding(officer)
+        await channel.send("three")
+        withheld = await attache._env.read(lambda tx: items.highest(tx, channel.id))
+        assert await until(attache, lambda: all_logged(attache))
+        await officer.follow_logs()
+        assert await waiting(officer, channel.id) == [withheld]
+
+        if way == "anew":
+            await officer.resync(channel.id)
+        else:
+            await channel.remove(endpoint("deu/lno-j3"))
+            await channel.send("not for Germany")
+            assert await until(attache, lambda: all_logged(attache))
+            await officer.follow_logs()
+            await channel.add(endpoint("deu/lno-j3"))
+
+            async def is_back() -> bool:
+                known = await officer._env.read(lambda tx: stays.load(tx, channel.id))
+                return known is not None and known.start > withheld + 1
+
+            assert await until(officer, is_back)
+
+        assert await waiting(officer, channel.id) == [withheld]
+    later = replace(QUICK, clock=lambda: time.time() + HOUR)
+    async with pair.client(OFFICER, later, alarms=True) as officer:
+        withholding(officer)
+
+        async def noticed() -> bool:
+            return await codes(officer) == {"log.item_withheld"}
+
+        assert await until(officer, noticed)
+        (alarm,) = (await status(officer)).alarms
+        assert alarm.text.startswith(f"item {withheld} of the channel")
+
+
+async def test_an_item_of_an_earlier_stay_that_comes_after_all_is_compared_and_no_alarm(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        channel = await talk(attache, officer)
+        assert await until(officer, lambda: all_logged(officer))
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER, receive=False) as officer:
+        await (await attache.channel("duty")).send("three")
+        assert await until(attache, lambda: all_logged(attache))
+        await officer.follow_logs()
+        await officer.resync(channel.id)
+        assert len(await waiting(officer, channel.id)) == 1
+    async with pair.client(OFFICER) as officer:
+
+        async def none_waits() -> bool:
+            return await waiting(officer, channel.id) == []
+
+        assert (await next_message(officer)).text == "three"
+        assert await until(officer, none_waits)
+        assert await until(officer, lambda: all_logged(officer))
+
+
+async def waiting(client: Client, channel: ChannelId) -> list[int]:
+    """Return the places that the log has shown, and that were not delivered."""
+    found = await client._env.read(lambda tx: pending.load_all(tx, channel))
+    return [place.seq for place in found]
 
 
 async def test_whoever_was_given_another_message_before_it_joined_anew_finds_out(

@@ -94,6 +94,9 @@ def compare_pending(env: Environment, tx: Transaction, agreement: Agreement) -> 
                 env, tx, agreement, known, place, partial(_kept, tx, agreement)
             )
             if settled is not None:
+                if waiting.seq < known.start:
+                    # What came in an earlier stay says nothing about the epochs of this one.
+                    settled = known
                 known, found = settled, True
                 pending.drop(tx, record.channel, waiting.seq)
         stays.save(tx, known)
@@ -236,6 +239,8 @@ def _keep_places(
         settled = log_settling.settle(env, tx, plan.agreement, known, place, shown)
         if settled is not None:
             known = settled
+            continue
+        if not log_stays.is_awaited(tx, channel):
             continue
         waiting = PendingPlace(place.seq, place.index, place.entry.encode(), place.values, env.now)
         pending.add(tx, channel, waiting)

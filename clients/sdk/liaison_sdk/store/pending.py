@@ -63,9 +63,9 @@ def drop(tx: Transaction, channel: ChannelId, seq: int) -> None:
     tx.execute("DELETE FROM log_pending WHERE channel = ? AND seq = ?", (channel.value, seq))
 
 
-def drop_all(tx: Transaction, channel: ChannelId) -> None:
-    """Forget what waits for items of a channel."""
-    tx.execute("DELETE FROM log_pending WHERE channel = ?", (channel.value,))
+def drop_from(tx: Transaction, channel: ChannelId, seq: int) -> None:
+    """Forget what waits for the item at a place of a channel, and for those behind it."""
+    tx.execute("DELETE FROM log_pending WHERE channel = ? AND seq >= ?", (channel.value, seq))
 
 
 def has_any_come(tx: Transaction, channel: ChannelId) -> bool:

@@ -78,8 +78,9 @@ def begin(
     # No commit has number 0: a stay that began with none would need nothing to confirm it.
     seq = max(seq, 1)
     save(tx, FollowRecord(channel, seq, epoch - 1, -1, -1, seq, welcomed))
-    # Of an earlier stay nothing more will come.
-    pending.drop_all(tx, channel)
+    # The new stay is followed from its commit on. What an earlier one waits for it goes on waiting
+    # for: else a relay would only need to have a device join anew to hide what it withholds.
+    pending.drop_from(tx, channel, seq)
 
 
 def begin_own(tx: Transaction, channel: ChannelId, epoch: int) -> None:
