@@ -27,7 +27,7 @@ from liaison.trust import CHANNEL_BINDING_EXTENSION, ChannelBinding
 from liaison.trust.credentials import relay_sender
 from liaison.wire.frames import Deliver
 from liaison.wire.problems import RemoteError
-from liaison_sdk import log_stays, refreshing
+from liaison_sdk import refreshing
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.groups import limits_of
@@ -87,9 +87,6 @@ class Joiner:
             if items.is_taken(tx, item.channel, item.seq):
                 return
             items.take(tx, item.channel, item.seq, kdf.sha256(item.payload))
-            known = channels.load(tx, item.channel)
-            if known is not None:
-                log_stays.forget_absence(tx, known, item.seq)
             if fetched is None:
                 self._note_failure(tx, item.channel, missing or BadInvitationError())
                 return

@@ -240,8 +240,6 @@ def _keep_places(
         if settled is not None:
             known = settled
             continue
-        if not log_stays.is_awaited(tx, channel):
-            continue
         waiting = PendingPlace(place.seq, place.index, place.entry.encode(), place.values, env.now)
         pending.add(tx, channel, waiting)
     stays.save(tx, known)

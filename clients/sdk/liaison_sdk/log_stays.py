@@ -4,7 +4,8 @@ Whoever joins a channel anew, or is removed and added again, follows it from the
 this device back. What had come before, or comes still, and was not compared with the log by then is
 asked for by its place. Whether the log leaves something out between such places can't be told here,
 because nothing says where a stay has ended: that is for whoever reads all entries (`log_walking`).
-What the log had shown of an earlier stay, and was not delivered by its end, is waited for as before.
+What the log had shown of an earlier stay, and was not delivered by its end, is waited for as before:
+the relay shows of a channel only what came while this device was in it, so all of it is due.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 from liaison.model import ChannelId
 from liaison.tlog.channels import first_of
 from liaison.values import dataclass
-from liaison_sdk.store import Transaction, channels, generations, items, pending, stays
-from liaison_sdk.store.channels import ChannelRecord, ChannelState
+from liaison_sdk.store import Transaction, generations, items, stays
+from liaison_sdk.store.channels import ChannelRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +69,3 @@ def is_lacking(tx: Transaction, channel: ChannelId, seq: int) -> bool:
     Where a Welcome was taken there is not: its bytes are not those of the commit.
     """
     return items.uncompared(tx, channel, seq - 1, seq + 1) is not None
-
-
-def is_awaited(tx: Transaction, channel: ChannelId) -> bool:
-    """Whether what the log shows of a channel is to be delivered here, or will be seen not to be.
-
-    Not between a Welcome that could not be used and the commit by which this device comes back: from
-    which place on it is a member is not known then.
-    """
-    record = channels.load(tx, channel)
-    if record is None or not record.state.is_open:
-        return True
-    return channels.load_group(tx, channel) is not None
-
-
-def forget_absence(tx: Transaction, record: ChannelRecord, seq: int) -> None:
-    """Wait no more for what nobody delivers, because this device was out of the channel.
-
-    Args:
-        tx: the transaction.
-        record: the channel, as it was before the Welcome.
-        seq: of the Welcome that brings this device back.
-    """
-    if record.state in (ChannelState.REMOVED, ChannelState.LEFT):
-        # The last item that came is the commit that removed it.
-        pending.drop_from(tx, record.channel, items.highest_before(tx, record.channel, seq) + 1)

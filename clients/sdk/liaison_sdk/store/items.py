@@ -97,13 +97,6 @@ def highest(tx: Transaction, channel: ChannelId) -> int:
     return 0 if row is None or row[0] is None else int(row[0])
 
 
-def highest_before(tx: Transaction, channel: ChannelId, seq: int) -> int:
-    """Return the place of the last item that has come before a place; 0 where none has."""
-    sql = "SELECT max(seq) FROM items WHERE channel = ? AND seq < ?"
-    row = tx.one(sql, (channel.value, seq))
-    return 0 if row is None or row[0] is None else int(row[0])
-
-
 def digest_of(tx: Transaction, channel: ChannelId, seq: int) -> bytes | None:
     """Return the digest of an item that has come, or None."""
     row = tx.one("SELECT digest FROM items WHERE channel = ? AND seq = ?", (channel.value, seq))
