@@ -43,7 +43,7 @@ ORDINARY: Final = 0.9
 """The share of both that is for what is less urgent than FLASH."""
 GROUP: Final = 512
 """Operations in one transaction; larger ones cost less for each."""
-SMALL_GROUP: Final = 32
+SMALL_GROUP: Final = 8
 """The same while urgent messages come: so many may a FLASH have to wait for."""
 ALERT: Final = 10.0
 """Seconds after an urgent message for which groups stay small."""
