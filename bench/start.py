@@ -149,7 +149,7 @@ def main(arguments: list[str]) -> int:
                 found.append(figure)
                 print(figure, flush=True)
         finally:
-            play.relay.stop()
+            play.end()
             transcript.close()
     RESULTS.mkdir(exist_ok=True)
     kept = [asdict(figure) | {"holds": figure.holds} for figure in found]
