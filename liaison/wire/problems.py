@@ -74,6 +74,11 @@ class RemoteError(LiaisonError):
         """The stable code that the relay gave, such as `channel.epoch_stale`."""
         return self.problem.code
 
+    @property
+    def is_rate(self) -> bool:
+        """Whether it only came too soon after others: it was not looked at."""
+        return self.problem.code.startswith("rate.")
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

@@ -36,7 +36,6 @@ _AGAIN: Final = frozenset(
 _OUT: Final = ("channel.not_member", "channel.unknown")
 _NOBODY_ADDED: Final = "log.grace_over"
 """Decided, though the same may be taken later: other changes must not wait behind it until then."""
-_RATES: Final = "rate."
 _ATTEMPTS: Final = 16
 """Commits that may lose in a row before the caller is told."""
 
@@ -157,9 +156,7 @@ class Committer:
         try:
             accepted = await env.api.commit(staged.channel, body)
         except RemoteError as e:
-            if e.remote_code != _NOBODY_ADDED and (
-                e.problem.status >= 500 or e.remote_code.startswith(_RATES)
-            ):
+            if e.remote_code != _NOBODY_ADDED and (e.problem.status >= 500 or e.is_rate):
                 # Nothing was decided; the commit stays staged.
                 raise UndecidedError(e.message) from e
             await env.write(lambda tx: _drop(tx, staged))

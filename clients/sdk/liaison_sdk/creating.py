@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from liaison.crypto import suites
 from liaison.mls.credentials import X509, Credential
@@ -24,8 +23,6 @@ from liaison_sdk.events import Event, EventKind
 from liaison_sdk.groups import limits_of
 from liaison_sdk.store import Transaction, channels, meta, stays
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
-
-_RATES: Final = "rate."
 
 
 async def open_channel(env: Environment, agreement: Agreement, policy: str, name: str) -> ChannelId:
@@ -116,13 +113,11 @@ async def _register(env: Environment, channel: ChannelId, *, again: bool = False
         if e.remote_code == "channel.exists":
             # The answer to an earlier attempt was lost; ours if we are in it.
             await env.api.channel(channel)
-        elif again and e.remote_code.startswith(_RATES):
-            # The relay may have it from the first time.
-            raise
-        elif e.problem.status < 500:
-            await env.write(lambda tx: channels.delete(tx, channel))
-            raise
         else:
+            # Of a second attempt that came too soon, the relay may have it from the first one.
+            is_undecided = e.problem.status >= 500 or (again and e.is_rate)
+            if not is_undecided:
+                await env.write(lambda tx: channels.delete(tx, channel))
             raise
     await env.write(lambda tx: _activate(env, tx, channel))
 
