@@ -34,6 +34,7 @@ from liaison_sdk.store import (
     alarms,
     channels,
     credentials,
+    gaps,
     generations,
     items,
     logs,
@@ -41,6 +42,7 @@ from liaison_sdk.store import (
 )
 from liaison_sdk.store.channels import ChannelRecord, ChannelState, GroupBlobs
 from liaison_sdk.store.credentials import CredentialRecord, CredentialState
+from liaison_sdk.store.gaps import GapRecord
 from liaison_sdk.store.logs import LogRecord
 from tests.core.policy.documents import NOW
 from tests.core.policy.documents import agreement as plain
@@ -263,6 +265,19 @@ async def test_a_message_that_is_accepted_for_the_new_log_before_the_device_goes
     rows = await device.kept.read(lambda tx: tx.all("SELECT late FROM messages"))
     (ended,) = (await device.kept.read(lambda tx: generations.load(tx, device.name))).ended
     assert ([row[0] for row in rows], ended.unlogged) == ([0, 0, 0], 0)
+
+
+async def test_what_the_old_log_has_left_out_of_a_channel_is_nothing_that_the_new_one_lacks(
+    device: Device,
+) -> None:
+    channel = ChannelId(bytes(16))
+    await device.has_verified(10)
+    await device.kept.write(lambda tx: note_messages(tx, channel, device.name))
+    await device.kept.write(lambda tx: gaps.save(tx, channel, GapRecord(9, NOW)))
+
+    await device.goes_over(10)
+
+    assert await device.kept.read(gaps.channels) == []
 
 
 async def test_another_history_than_was_verified_is_an_alarm_with_the_evidence(

@@ -34,7 +34,8 @@ from liaison_sdk import Client, EventKind, LogStatus, log_asking, log_credential
 from liaison_sdk.channel import Channel
 from liaison_sdk.log_credentials import CredentialUnloggedError
 from liaison_sdk.log_following import LogFollower
-from liaison_sdk.store import Transaction, channels, items, pending, stays
+from liaison_sdk.store import Transaction, channels, gaps, items, pending, stays
+from liaison_sdk.store.gaps import GapRecord
 from liaison_sdk.store.items import Told
 from tests.sdk.support import (
     AGREEMENT,
@@ -727,12 +728,21 @@ async def test_what_the_log_makes_up_about_an_item_is_noticed(
         assert (await attache.log_proof(own) is None) is (place == 2)
 
 
-async def test_an_entry_that_is_kept_back_is_noticed(pair: Stage) -> None:
-    def hiding(query: LogQuery, answer: LogAnswer) -> LogAnswer:
-        del query
-        shown = [one for one in answer.entries if b'"seq":2,' not in one.data]
-        return answer.model_copy(update={"entries": shown})
+def hiding(query: LogQuery, answer: LogAnswer) -> LogAnswer:
+    """Leave an item out of the log."""
+    del query
+    shown = [one for one in answer.entries if b'"seq":2,' not in one.data]
+    return answer.model_copy(update={"entries": shown})
 
+
+def stopping(query: LogQuery, answer: LogAnswer) -> LogAnswer:
+    """Show nothing from the item on that is left out."""
+    del query
+    shown = [one for one in answer.entries if b'"seq":' not in one.data or b'"seq":1,' in one.data]
+    return answer.model_copy(update={"entries": shown, "more": False})
+
+
+async def test_an_entry_that_is_kept_back_is_noticed(pair: Stage) -> None:
     async with pair.client(ATTACHE) as attache, pair.client(OFFICER, alarms=True) as officer:
         lying(officer, hiding)
         await talk(attache, officer)
@@ -741,6 +751,71 @@ async def test_an_entry_that_is_kept_back_is_noticed(pair: Stage) -> None:
             return await codes(officer) == {"log.channel_gap"}
 
         assert await until(officer, noticed, 20)
+
+
+BRIEF = replace(QUICK, log_pause=30)
+"""Ends long before a gap has been there for long enough, and asks only when it is told to."""
+
+
+async def asked(
+    stage: Stage, change: Callable[[LogQuery, LogAnswer], LogAnswer], ahead: int
+) -> set[str]:
+    """Have the officer's device ask the log once, as a command does; return the alarms that it has."""
+    options = replace(BRIEF, clock=lambda: time.time() + ahead)
+    async with stage.client(OFFICER, options, alarms=True) as officer:
+        lying(officer, change)
+        await officer.sync()
+        await officer.follow_logs()
+        return await codes(officer)
+
+
+async def gap(client: Client, channel: ChannelId) -> GapRecord | None:
+    """Return what a client has noted that the log leaves out."""
+    return await client._env.read(lambda tx: gaps.load(tx, channel))
+
+
+@pytest.mark.parametrize("between", [[], [hiding, stopping, stopping]])
+async def test_an_entry_that_is_kept_back_is_noticed_also_by_programs_that_end_at_once(
+    pair: Stage, between: list[Callable[[LogQuery, LogAnswer], LogAnswer]]
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER, BRIEF) as officer:
+        lying(officer, hiding)
+        channel = await talk(attache, officer)
+        assert await until(attache, lambda: all_logged(attache))
+        await officer.follow_logs()
+        assert await gap(officer, channel.id) is not None
+
+    for number, change in enumerate(between):
+        assert await asked(pair, change, number) == set()
+
+    assert await asked(pair, hiding, HOUR) == {"log.channel_gap"}
+
+
+async def test_an_invitation_that_no_program_has_taken_yet_is_no_gap_however_long_it_waits(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        channel = await talk(attache, officer)
+        for client in (attache, officer):
+            assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
+    async with pair.client(ATTACHE) as attache:
+        channel = await attache.channel("duty")
+        await channel.remove(endpoint("deu/lno-j3"))
+        await channel.send("not for Germany")
+        await channel.add(endpoint("deu/lno-j3"))
+        assert await until(attache, lambda: all_logged(attache))
+    for ahead in (0, HOUR):
+        options = replace(BRIEF, clock=lambda s=ahead: time.time() + s)  # type: ignore[misc]  # a default argument binds the loop's value
+        async with pair.client(OFFICER, options, receive=False) as officer:
+            await officer.follow_logs()
+            assert await gap(officer, channel.id) is not None
+
+    async with pair.client(OFFICER, replace(BRIEF, clock=lambda: time.time() + HOUR)) as officer:
+        await officer.sync()
+        await officer.follow_logs()
+
+        assert await gap(officer, channel.id) is None
+        assert await codes(officer) == set()
 
 
 async def test_an_item_that_is_logged_and_never_delivered_is_noticed(pair: Stage) -> None:

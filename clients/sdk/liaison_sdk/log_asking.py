@@ -37,6 +37,7 @@ from liaison_sdk.store import (
     Transaction,
     channels,
     credentials,
+    gaps,
     generations,
     items,
     logs,
@@ -44,6 +45,7 @@ from liaison_sdk.store import (
     stays,
 )
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
+from liaison_sdk.store.gaps import GapRecord
 from liaison_sdk.store.logs import LogRecord
 
 
@@ -227,17 +229,19 @@ class Wanted:
     Args:
         channels: with the last item that has come, how far it was followed, and the epoch.
         past: what of earlier stays it was not compared with.
+        gaps: what it leaves out of channels.
         unknown: certificates that the log was not asked about, or does not have.
         new: whether nothing of the log was ever verified.
     """
 
     channels: tuple[tuple[ChannelId, int, int, int], ...]
     past: tuple[Past, ...]
+    gaps: tuple[tuple[ChannelId, GapRecord], ...]
     unknown: tuple[tuple[bytes, str], ...]
     new: bool
 
     def __bool__(self) -> bool:
-        return self.new or bool(self.channels or self.past or self.unknown)
+        return self.new or bool(self.channels or self.past or self.gaps or self.unknown)
 
 
 def wanted(env: Environment, tx: Transaction, agreement: Agreement) -> Wanted:
@@ -257,7 +261,9 @@ def wanted(env: Environment, tx: Transaction, agreement: Agreement) -> Wanted:
         unknown[credential.digest] = credential.name
     is_behind = generations.load(tx, name).current < agreement.log.generation
     new = is_behind or not logs.load(tx, name).note
-    return Wanted(tuple(behind), past(tx, followed), tuple(sorted(unknown.items())), new)
+    found = ((one.channel, gaps.load(tx, one.channel)) for one in followed)
+    left_out = tuple((channel, gap) for channel, gap in found if gap is not None)
+    return Wanted(tuple(behind), past(tx, followed), left_out, tuple(sorted(unknown.items())), new)
 
 
 # --- parts ------------------------------------------------------------------------------

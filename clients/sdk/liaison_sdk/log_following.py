@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId
-from liaison.tlog.errors import ChannelGapError
 from liaison.values import dataclass
 from liaison.wire.problems import RemoteError
 from liaison_sdk import log_credentials, refreshing
@@ -37,7 +36,7 @@ _ASKS: Final = 4
 """For a certificate before a whole log's silence counts: the next checkpoint takes a moment."""
 _UNAUTHORIZED: Final = 401
 _GAP_PAUSES: Final = 20
-"""For so many pauses, in which all was delivered that waits, a gap may be a new stay's."""
+"""So many pauses after it was noticed, a gap is no new stay's any more; see `log_gaps`."""
 
 
 @dataclass(slots=True)
@@ -62,8 +61,8 @@ class LogFollower:
         """Whether this process receives, and has taken all that waits at the relay."""
         self._locks: dict[str, asyncio.Lock] = {}
         self._tried: dict[str, _Tried] = {}
-        self._gaps: dict[ChannelId, tuple[int, float]] = {}
-        """Where a channel's entries leave something out, and since when on the loop's clock."""
+        self._noticed: dict[ChannelId, float] = {}
+        """When this process saw first that the log leaves something out, on the loop's clock."""
 
     async def run(self) -> None:
         """Follow for ever.
@@ -199,7 +198,7 @@ class LogFollower:
 
     def _note(self, name: str, before: Wanted, after: Wanted) -> None:
         options, tried = self._env.options, self._tried.get(name)
-        if not after and not self._gaps:
+        if not after:
             pause = _IDLE
         elif tried is None or after != before or tried.pause > options.log_poll:
             pause = options.log_pause
@@ -208,7 +207,7 @@ class LogFollower:
         self._tried[name] = _Tried(after, pause, self._env.loop.time() + pause)
 
     async def _after(self, agreement: Agreement) -> None:
-        from liaison_sdk import log_keeping  # noqa: PLC0415 - as in `_look`
+        from liaison_sdk import log_gaps, log_keeping  # noqa: PLC0415 - as in `_look`
 
         env = self._env
         has_all = self.has_all()
@@ -217,6 +216,7 @@ class LogFollower:
             settled = log_keeping.compare_pending(env, tx, agreement)
             late = log_keeping.report_late(env, tx, agreement)
             withheld = has_all and log_keeping.report_withheld(env, tx, agreement)
+            log_gaps.forget_left(tx, agreement.agreement_id)
             return settled or late or withheld
 
         # Mostly there is nothing, which nobody needs to be woken for.
@@ -289,7 +289,7 @@ class LogFollower:
         self, name: str, planned: Callable[[Transaction], Plan | None], *, final: bool
     ) -> tuple[Plan, Outcome, LogAnswer] | None:
         """Put a question, and keep what its answer shows; None where nothing is proven, or asked."""
-        from liaison_sdk import log_asking, log_keeping, log_successors  # noqa: PLC0415 - as in `_look`
+        from liaison_sdk import log_asking, log_successors  # noqa: PLC0415 - as in `_look`
 
         env, party, refreshed = self._env, self._env.account.device.party, False
         for _ in range(_MOST_ANSWERS):
@@ -305,9 +305,7 @@ class LogFollower:
                 if isinstance(e, RemoteError) and e.problem.status == _UNAUTHORIZED:
                     raise ConnectionLostError(e.message) from e
                 nothing = log_asking.Outcome(problem=e.message)
-                await env.write(
-                    lambda tx, p=plan, o=nothing: log_keeping.keep(env, tx, p, o, None, final=final)  # type: ignore[misc]  # default arguments bind the loop's values
-                )
+                await self._keep(plan, nothing, None, final=final)
                 return None
             outcome = await asyncio.to_thread(log_asking.judge, plan, party, answer)
             if outcome.answered is None and not refreshed:
@@ -320,28 +318,24 @@ class LogFollower:
             ):
                 # The version came in by another way: the question was put to a log that has ended.
                 continue
-            self._doubt(plan, outcome)
-            await env.write(
-                lambda tx, p=plan, o=outcome, a=answer: log_keeping.keep(
-                    env, tx, p, o, a, final=final
-                )  # type: ignore[misc]  # default arguments bind the loop's values
-            )
+            await self._keep(plan, outcome, answer, final=final)
             return None if outcome.answered is None else (plan, outcome, answer)
         return None
 
-    def _doubt(self, plan: Plan, outcome: Outcome) -> None:
-        """Hold gaps back for a while: a new stay may have begun whose invitation is on its way."""
-        now = self._env.loop.time()
-        for channel, known in plan.following.items():
-            if not isinstance(outcome.forked.get(channel), ChannelGapError):
-                self._gaps.pop(channel, None)
-                continue
-            at, since = self._gaps.get(channel, (known.after, now))
-            if at != known.after or not self.has_all():
-                at, since = known.after, now
-            self._gaps[channel] = at, since
-            if now - since < _GAP_PAUSES * self._env.options.log_pause:
-                del outcome.forked[channel]
+    async def _keep(
+        self, plan: Plan, outcome: Outcome, answer: LogAnswer | None, *, final: bool
+    ) -> None:
+        from liaison_sdk import log_keeping  # noqa: PLC0415 - as in `_look`
+        from liaison_sdk.log_gaps import Patience  # noqa: PLC0415 - as in `_look`
+
+        env, wait = self._env, _GAP_PAUSES * self._env.options.log_pause
+        # Before the transaction: all that had been taken by now is seen in it.
+        patience = Patience(wait, self.has_all(), env.loop.time(), self._noticed)
+        await env.write(
+            lambda tx: log_keeping.keep(
+                env, tx, plan, outcome, answer, final=final, patience=patience
+            )
+        )
 
     async def _refreshed(self, name: str) -> bool:
         try:

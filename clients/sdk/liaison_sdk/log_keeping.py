@@ -17,11 +17,12 @@ from liaison.policy.fields import format_duration
 from liaison.tlog.entries import Entry
 from liaison.tlog.errors import ChannelForkError
 from liaison.wire.log import LogAnswer
-from liaison_sdk import log_asking, log_checks, log_credentials, log_settling, log_stays
+from liaison_sdk import log_asking, log_checks, log_credentials, log_gaps, log_settling, log_stays
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
 from liaison_sdk.log_alarms import alarm
 from liaison_sdk.log_asking import Outcome, Plan, followed_channels
+from liaison_sdk.log_gaps import Patience
 from liaison_sdk.log_places import Following, Place
 from liaison_sdk.log_settling import Shown
 from liaison_sdk.store import Transaction, generations, logs, messages, pending, proofs, stays
@@ -42,6 +43,7 @@ def keep(
     answer: LogAnswer | None,
     *,
     final: bool,
+    patience: Patience,
 ) -> bool:
     """Keep what an answer shows; return False where another process was faster.
 
@@ -52,6 +54,7 @@ def keep(
         outcome: of its answer.
         answer: itself, for the evidence; None where there was none.
         final: see `log_credentials.note`.
+        patience: see `log_gaps`.
     """
     name = plan.agreement.agreement_id
     known = logs.load(tx, name)
@@ -71,7 +74,7 @@ def keep(
         for record in followed_channels(tx, name):
             if log_credentials.release(tx, record):
                 env.announce(tx, Event(EventKind.MESSAGE, record.channel))
-    for channel, error in outcome.forked.items():
+    for channel, error in log_gaps.forks(env, tx, plan, outcome, patience).items():
         alarm(env, tx, name, channel, error, evidence)
     if answer is not None:
         _keep_proofs(env, tx, plan, outcome, answer)
@@ -222,8 +225,7 @@ def _keep_places(
     following, places = followed
     before = stays.load(tx, channel)
     first = plan.following[channel]
-    if before is not None and (before.next_seq, before.last) != (first.view.next_seq, first.last):
-        # A new stay has begun meanwhile, or another process went on.
+    if log_stays.has_moved(before, first):
         return
     start = first.after if before is None else before.start
     known = FollowRecord(

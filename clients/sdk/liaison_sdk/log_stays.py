@@ -13,8 +13,10 @@ from __future__ import annotations
 from liaison.model import ChannelId
 from liaison.tlog.channels import first_of
 from liaison.values import dataclass
+from liaison_sdk.log_places import Following
 from liaison_sdk.store import Transaction, generations, items, stays
 from liaison_sdk.store.channels import ChannelRecord
+from liaison_sdk.store.stays import FollowRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,16 @@ def lacking(tx: Transaction, record: ChannelRecord, *, after: int = 0) -> Past |
     below = min(known.start, known.next_seq)
     found = items.uncompared(tx, record.channel, max(after, before(tx, record)), below)
     return None if found is None else Past(record.channel, *found)
+
+
+def has_moved(now: FollowRecord | None, then: Following) -> bool:
+    """Whether a new stay has begun, or another process went on, since the log was asked.
+
+    Args:
+        now: how far the channel is followed.
+        then: how far it was, when it was asked for.
+    """
+    return now is not None and (now.next_seq, now.last) != (then.view.next_seq, then.last)
 
 
 def before(tx: Transaction, record: ChannelRecord) -> int:

@@ -20,7 +20,7 @@ from liaison.tlog.note import Note
 from liaison_sdk import log_alarms, log_stays
 from liaison_sdk.environment import Environment
 from liaison_sdk.events import Event, EventKind
-from liaison_sdk.store import Transaction, channels, generations, items, logs, messages, stays
+from liaison_sdk.store import Transaction, channels, gaps, generations, items, logs, messages, stays
 from liaison_sdk.store.channels import ChannelRecord
 from liaison_sdk.store.generations import EndedLog, Generations
 from liaison_sdk.store.stays import FollowRecord
@@ -113,6 +113,8 @@ def _begin(tx: Transaction, record: ChannelRecord) -> None:
     stays.save(tx, fresh)
     # What the old log said of items that have not come is for nobody to wait for.
     generations.drop_pending(tx, record.channel)
+    # Nor what it has left out.
+    gaps.drop(tx, record.channel)
 
 
 def _compare(

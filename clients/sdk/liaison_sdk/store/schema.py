@@ -8,7 +8,7 @@ from typing import Final
 
 from liaison_sdk.errors import NewerStoreError
 
-VERSION: Final = 5
+VERSION: Final = 6
 
 # `about` is the device that sent the message: two devices may give two messages one id.
 _RECEIPTS: Final = """
@@ -135,6 +135,16 @@ _ANSWERS: Final = (
     "CREATE INDEX answers_waiting ON answers (number) WHERE state = 'queued'",
 )
 
+# What the logs leave out of channels, until that is explained.
+_GAPS: Final = (
+    """
+    CREATE TABLE log_gaps (
+        channel BLOB PRIMARY KEY,
+        body BLOB NOT NULL
+    ) STRICT
+    """,
+)
+
 _STATEMENTS: Final = (
     """
     CREATE TABLE meta (
@@ -236,6 +246,7 @@ _STATEMENTS: Final = (
     *_LOGS,
     *_TOLD,
     *_ANSWERS,
+    *_GAPS,
 )
 
 # What brings a store of an earlier version to the next one.
@@ -254,6 +265,7 @@ _STEPS: Final = {
     3: _TOLD,
     # Why an answer was refused stood apart, and only for a while.
     4: (*_ANSWERS, "DELETE FROM records WHERE name LIKE 'refusal %'"),
+    5: _GAPS,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from liaison.envelope import cbor
 from liaison.model import ChannelId
 from liaison.values import dataclass
-from liaison_sdk.store import pending
+from liaison_sdk.store import gaps, pending
 from liaison_sdk.store.base import Transaction
 
 _WITH_JOINED: Final = 7
@@ -81,11 +81,13 @@ def begin(
     # The new stay is followed from its commit on. What an earlier one waits for it goes on waiting
     # for: else a relay would only need to have a device join anew to hide what it withholds.
     pending.drop_from(tx, channel, seq)
+    gaps.drop(tx, channel)
 
 
 def begin_own(tx: Transaction, channel: ChannelId, epoch: int) -> None:
     """Note that this device has opened a channel, in the transaction in which it does."""
     save(tx, FollowRecord(channel, 1, epoch, -1, epoch, 0, welcomed=False))
+    gaps.drop(tx, channel)
 
 
 def is_confirmed(tx: Transaction, channel: ChannelId, epoch: int) -> bool:

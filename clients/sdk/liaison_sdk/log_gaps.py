@@ -1,0 +1,127 @@
+"""When it is an alarm that the log leaves something out of a channel.
+
+An honest relay shows a device what came while it was in the channel. So there is a gap also where
+a new stay has begun whose invitation has yet to come, and that is none of the relay's doing. An
+invitation is at the relay when the log shows the stay: it comes with all that waits there. So a gap
+is an alarm where the relay shows it once more, a while after the first time, to a process that has
+taken all that waits, and no new stay is known.
+
+When it was noticed stands in the store: a process may end long before. Only what an honest relay
+would do ends the wait, a new stay or all that was left out; an answer without the gap does not, or
+a relay could go on for ever by leaving out and showing less in turn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import field
+
+from liaison.errors import LiaisonError
+from liaison.model import ChannelId
+from liaison.tlog.errors import ChannelGapError
+from liaison.values import dataclass
+from liaison_sdk import log_stays
+from liaison_sdk.environment import Environment
+from liaison_sdk.log_asking import Outcome, Plan, followed_channels
+from liaison_sdk.log_places import Following
+from liaison_sdk.store import Transaction, channels, gaps, stays
+from liaison_sdk.store.gaps import GapRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What it takes here and now to believe that something is left out.
+
+    Args:
+        wait: seconds between the first and the last time that the relay shows it.
+        has_all: whether this process has taken all that waits at the relay.
+        at: now, in seconds of a clock that is never set.
+        noticed: what this process was the first to notice, on that clock.
+    """
+
+    wait: float
+    has_all: bool
+    at: float
+    noticed: dict[ChannelId, float] = field(default_factory=dict)
+
+
+def forks(
+    env: Environment, tx: Transaction, plan: Plan, outcome: Outcome, patience: Patience
+) -> dict[ChannelId, LiaisonError]:
+    """Return what an answer contradicts, without gaps that may be a new stay's; those are noted."""
+    for channel, (following, _) in outcome.followed.items():
+        note_shown(tx, channel, plan.following[channel], following)
+    return {
+        channel: error
+        for channel, error in outcome.forked.items()
+        if not isinstance(error, ChannelGapError)
+        or is_proven(
+            tx, channel, plan.following[channel], _end(plan, outcome, channel), env.now, patience
+        )
+    }
+
+
+def is_proven(
+    tx: Transaction, channel: ChannelId, known: Following, end: int, now: int, patience: Patience
+) -> bool:
+    """Note that something is left out of a channel; return whether no new stay can explain it.
+
+    Args:
+        tx: the transaction.
+        channel: which channel.
+        known: how far it had been followed when the relay was asked.
+        end: the last place that it has shown.
+        now: Unix seconds.
+        patience: what it takes.
+    """
+    if log_stays.has_moved(stays.load(tx, channel), known):
+        return False
+    noted = gaps.load(tx, channel)
+    # What was noticed later than now was noticed on a clock that has been put right since.
+    if noted is None or noted.since > now:
+        gaps.save(tx, channel, GapRecord(max(end, known.after + 1), now))
+        tx.after_commit(lambda: patience.noticed.update({channel: patience.at}))
+        return False
+    # Whole seconds, so more than the wait. And where this process has seen it all, its own clock
+    # has the last word: the other one may have been set meanwhile.
+    has_waited = now - noted.since > patience.wait
+    own = patience.at - patience.noticed.get(channel, -math.inf)
+    return patience.has_all and has_waited and own >= patience.wait
+
+
+def note_shown(tx: Transaction, channel: ChannelId, known: Following, following: Following) -> None:
+    """Forget what was left out of a channel, where all of it is shown by now.
+
+    Args:
+        tx: the transaction.
+        channel: which channel.
+        known: how far it had been followed when the relay was asked.
+        following: how far it is followed with the answer.
+    """
+    noted = gaps.load(tx, channel)
+    if noted is None or log_stays.has_moved(stays.load(tx, channel), known):
+        return
+    if following.after >= noted.end:
+        gaps.drop(tx, channel)
+
+
+def forget_left(tx: Transaction, agreement_id: str) -> None:
+    """Forget what was left out of an agreement's channels that are not followed any more."""
+    waiting = gaps.channels(tx)
+    if not waiting:
+        return
+    followed = {record.channel for record in followed_channels(tx, agreement_id)}
+    for channel in waiting:
+        record = channels.load(tx, channel)
+        if record is not None and record.agreement_id == agreement_id and channel not in followed:
+            gaps.drop(tx, channel)
+
+
+# --- parts ------------------------------------------------------------------------------
+
+
+def _end(plan: Plan, outcome: Outcome, channel: ChannelId) -> int:
+    """Return the last place of a channel that an answer shows; 0 for none."""
+    name = plan.following[channel].view.channel
+    shown = () if outcome.answered is None else outcome.answered.entries
+    return max((each.entry.seq or 0 for each in shown if each.entry.channel == name), default=0)
