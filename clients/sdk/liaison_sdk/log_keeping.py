@@ -26,7 +26,6 @@ from liaison_sdk.log_gaps import Patience
 from liaison_sdk.log_places import Following, Place
 from liaison_sdk.log_settling import Shown
 from liaison_sdk.store import Transaction, generations, logs, messages, pending, proofs, stays
-from liaison_sdk.store.channels import ChannelState
 from liaison_sdk.store.logs import LogRecord
 from liaison_sdk.store.pending import PendingPlace
 from liaison_sdk.store.stays import FollowRecord
@@ -135,7 +134,8 @@ def report_withheld(env: Environment, tx: Transaction, agreement: Agreement) -> 
     found = False
     since = env.now - agreement.log.report_after
     for record in followed_channels(tx, agreement.agreement_id):
-        if record.state is not ChannelState.ACTIVE:
+        # Also where this store is out of step: that it is, is the relay's word.
+        if not record.state.is_open:
             continue
         for waiting in pending.load_all(tx, record.channel):
             if waiting.since < since:
