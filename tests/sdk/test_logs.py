@@ -32,6 +32,7 @@ from liaison.wire.frames import Deliver, ItemKind
 from liaison.wire.log import LogAnswer, LogQuery
 from liaison_sdk import Client, EventKind, LogStatus, log_asking, log_credentials
 from liaison_sdk.channel import Channel
+from liaison_sdk.log_asking import Wanted
 from liaison_sdk.log_credentials import CredentialUnloggedError
 from liaison_sdk.log_following import LogFollower
 from liaison_sdk.store import Transaction, channels, gaps, items, pending, stays
@@ -57,6 +58,8 @@ from tests.support.world import World
 ATTACHE, OFFICER = "nor/defatt-berlin#d1", "deu/lno-j3#d1"
 HOUR = 3600
 MANY = 1000
+BRIEF = replace(QUICK, log_pause=30)
+"""Asks only when it is told to, and ends long before a gap has been there for long enough."""
 
 
 @pytest.fixture
@@ -319,6 +322,61 @@ async def test_what_the_log_never_shows_of_an_earlier_stay_is_late(pair: Stage) 
 
         assert await until(officer, late)
         assert not (await status(officer)).is_sound
+
+
+async def test_what_the_log_never_shows_of_an_earlier_stay_is_asked_for_less_and_not_forgotten(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        Mute(officer)
+        channel = await talk(attache, officer)
+        await channel.update()
+        await officer.sync()
+        await officer.resync(channel.id)
+        known = await officer._env.read(lambda tx: stays.load(tx, channel.id))
+        assert known is not None
+        start = known.start
+        assert await until(attache, lambda: all_logged(attache))
+        asking = await wanted(officer)
+        assert [(past.channel, past.last) for past in asking.past] == [(channel.id, start - 1)]
+
+    def showing(query: LogQuery, answer: LogAnswer) -> LogAnswer:
+        del query
+        shown = [one for one in answer.entries if (Entry.decode(one.data).seq or start) >= start]
+        return answer.model_copy(update={"entries": shown})
+
+    later = replace(BRIEF, clock=lambda: time.time() + HOUR)
+    async with pair.client(OFFICER, later) as officer:
+        api: Any = officer._env.api
+        honest = api.log
+        Mute(officer)
+        await officer.follow_logs()
+        asking = await wanted(officer)
+        # What lacks of this stay is asked for as before.
+        assert ([one[0] for one in asking.channels], asking.past) == ([channel.id], ())
+
+        api.log = honest
+        lying(officer, showing)
+        await officer.follow_logs()
+        assert not await wanted(officer)
+        assert await officer._env.read(lambda tx: items.told(tx, channel.id, start - 1)) is not None
+
+        api.log = honest
+        await officer.follow_logs()
+
+        assert await officer._env.read(lambda tx: items.told(tx, channel.id, start - 1)) is None
+        assert await all_logged(officer)
+
+
+async def wanted(client: Client) -> Wanted:
+    """Return what a client wants its log to show."""
+    env = client._env
+
+    def look(tx: Transaction) -> Wanted:
+        (agreement,) = log_asking.agreements(env, tx)
+        return log_asking.wanted(env, tx, agreement)
+
+    return await env.read(look)
 
 
 # --- witnesses --------------------------------------------------------------------------
@@ -751,10 +809,6 @@ async def test_an_entry_that_is_kept_back_is_noticed(pair: Stage) -> None:
             return await codes(officer) == {"log.channel_gap"}
 
         assert await until(officer, noticed, 20)
-
-
-BRIEF = replace(QUICK, log_pause=30)
-"""Ends long before a gap has been there for long enough, and asks only when it is told to."""
 
 
 async def asked(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
+from typing import Final
 
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId, PartyCode
@@ -47,6 +48,8 @@ from liaison_sdk.store import (
 from liaison_sdk.store.channels import ChannelRecord, ChannelState
 from liaison_sdk.store.gaps import GapRecord
 from liaison_sdk.store.logs import LogRecord
+
+_DAY: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +231,7 @@ class Wanted:
 
     Args:
         channels: with the last item that has come, how far it was followed, and the epoch.
-        past: what of earlier stays it was not compared with.
+        past: what of earlier stays it was not compared with, and may show any moment.
         gaps: what it leaves out of channels.
         unknown: certificates that the log was not asked about, or does not have.
         new: whether nothing of the log was ever verified.
@@ -259,11 +262,12 @@ def wanted(env: Environment, tx: Transaction, agreement: Agreement) -> Wanted:
             unknown |= _unknown(env, tx, record, agreement)
     for credential in credentials.unlogged(tx, name):
         unknown[credential.digest] = credential.name
+    lacking = tuple(one for one in past(tx, followed) if not _is_late(env, tx, agreement, one))
     is_behind = generations.load(tx, name).current < agreement.log.generation
     new = is_behind or not logs.load(tx, name).note
     found = ((one.channel, gaps.load(tx, one.channel)) for one in followed)
     left_out = tuple((channel, gap) for channel, gap in found if gap is not None)
-    return Wanted(tuple(behind), past(tx, followed), left_out, tuple(sorted(unknown.items())), new)
+    return Wanted(tuple(behind), lacking, left_out, tuple(sorted(unknown.items())), new)
 
 
 # --- parts ------------------------------------------------------------------------------
@@ -280,6 +284,16 @@ def _grounds(
         if one.version > agreement.version and one.log.generation == agreement.log.generation
     ]
     return agreement, (agreement, *later), logs.load(tx, agreement_id)
+
+
+def _is_late(env: Environment, tx: Transaction, agreement: Agreement, past: Past) -> bool:
+    """Whether what lacks of earlier stays is asked for with everything else only.
+
+    A relay that has not shown it by then may never do: that is no reason to ask twice a minute, for
+    good. It is not forgotten either, or a relay would only need to wait.
+    """
+    before_ms = (env.now - agreement.log.report_after) * 1000
+    return log_stays.is_late(tx, past, before_ms=before_ms, after_ms=(env.now + _DAY) * 1000)
 
 
 def _lags(tx: Transaction, record: ChannelRecord) -> bool:

@@ -75,6 +75,18 @@ def before(tx: Transaction, record: ChannelRecord) -> int:
     return first_of(known.next_seq, generations.load(tx, record.agreement_id).current) - 1
 
 
+def is_late(tx: Transaction, past: Past, *, before_ms: int, after_ms: int) -> bool:
+    """Whether the log should have been showing what lacks of earlier stays for a while.
+
+    Args:
+        tx: the transaction.
+        past: where it lacks.
+        before_ms, after_ms: as in `messages.mark_late`.
+    """
+    # The last one has waited for the shortest time.
+    return not before_ms <= items.accepted_at(tx, past.channel, past.last) <= after_ms
+
+
 def is_lacking(tx: Transaction, channel: ChannelId, seq: int) -> bool:
     """Whether the log was not compared at a place, though there is something to compare.
 

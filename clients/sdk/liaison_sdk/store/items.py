@@ -138,5 +138,18 @@ def uncompared(
     return None if row is None or row[0] is None else (int(row[0]), int(row[1]))
 
 
+def accepted_at(tx: Transaction, channel: ChannelId, seq: int) -> int:
+    """Return when what stands at a place was accepted, by the relay's word, in Unix milliseconds.
+
+    0 where that is not known.
+    """
+    known = told(tx, channel, seq)
+    if known is not None:
+        return known.time_ms
+    sql = "SELECT max(time_ms) FROM messages WHERE channel = ? AND seq = ?"
+    row = tx.one(sql, (channel.value, seq))
+    return 0 if row is None or row[0] is None else int(row[0])
+
+
 def _label(channel: ChannelId, seq: int) -> str:
     return f"item {channel} {seq}"
