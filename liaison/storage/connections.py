@@ -42,8 +42,8 @@ def require_postgres(tx: AsyncConnection) -> postgres_direct.DirectConnection:
 
 
 def rehearses(tx: AsyncConnection) -> bool:
-    """Whether what is written for no rows is written all the same (`liaison.storage.rehearsal`)."""
-    database = postgres(tx)
+    """Whether what is written for no rows is made ready all the same (`liaison.storage.rehearsal`)."""
+    database = sqlite(tx) or postgres(tx)
     return database is not None and database.rehearses
 
 

@@ -62,8 +62,11 @@ class ForEach:
             await require_postgres(tx).later(self._words.write(rows, expected))
             return
         if self._each is None:
-            text = self._single.text(tx, dict(zip(self._columns, rows[0], strict=True)))
+            # No value is a list, so that its words are the same for all.
+            text = self._single.text(tx, dict.fromkeys(self._columns))
             self._each = text.words, text.order(tuple(self._columns))
+        if not rows:
+            return
         words, order = self._each
         values = [[value if at < 0 else row[at] for at, value in order] for row in rows]
         database.later([Write(words, values, expected, len(values))])

@@ -77,6 +77,7 @@ class DirectConnection(AdaptedConnection):
         "_thread",
         "_waiting",
         "reads",
+        "rehearses",
         "written",
     )
 
@@ -92,6 +93,8 @@ class DirectConnection(AdaptedConnection):
         self._connection = cast("Any", connection)
         self._sqlite = connection
         self.reads = reads
+        # Whether what is written for no rows is put into words all the same.
+        self.rehearses = False
         self._busy_timeout_ms = busy_timeout_ms
         self._cursors = cursors
         self._checkpoints = checkpoints
