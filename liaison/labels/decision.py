@@ -107,7 +107,7 @@ def decide(
         now: Unix seconds, for what is valid for a time only; None leaves that out.
     """
     if not policy.is_valid_at(now):
-        return _deny("policy.validity", f"the policy {policy.name} is not valid at this time")
+        return _deny("policy.validity", f"the policy {policy.name!r} is not valid at this time")
     if clearance is None:
         return _deny("clearance.nil", "there is no clearance")
     if not policy.is_named(clearance.policy):

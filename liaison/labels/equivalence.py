@@ -52,7 +52,7 @@ def translate(label: Label, source: LabelPolicy, target: LabelPolicy) -> Label:
         target.check(made)
     except LabelError as error:
         raise NoEquivalentError(
-            f"{label.marking()} would be {made.marking()} in {target.name}: {error.message}"
+            f"{label.marking()} would be {made.marking()} in {target.name!r}: {error.message}"
         ) from None
     return made
 
@@ -74,7 +74,7 @@ def _level(
         if _is_from(each, source, own)
     ]
     if not found:
-        raise NoEquivalentError(f"{label.classification} has no equivalent in {target.name}")
+        raise NoEquivalentError(f"{label.classification} has no equivalent in {target.name!r}")
     return max(found, key=lambda level: level.hierarchy).name, ()
 
 
@@ -113,7 +113,7 @@ def _category(value: Value, source: LabelPolicy, target: LabelPolicy) -> set[Pai
     }
     if not found and value.tag.kind is not CategoryType.INFORMATIVE:
         tag, name = value.pair
-        raise NoEquivalentError(f"{tag}: {name} has no equivalent in {target.name}")
+        raise NoEquivalentError(f"{tag}: {name} has no equivalent in {target.name!r}")
     return found
 
 
@@ -171,7 +171,9 @@ def _added(rules: Iterable[RequiredCategory], target: LabelPolicy, pairs: set[Pa
         ]
         if rule.operation in {None, Operation.ALL}:
             if not all(groups):
-                raise NoEquivalentError(f"{target.name} lacks a category that the equivalence adds")
+                raise NoEquivalentError(
+                    f"the policy {target.name!r} lacks a category that the equivalence adds"
+                )
             added.update(*groups)
         elif not pairs & set().union(*groups):
             raise NoEquivalentError("the equivalence leaves a choice of categories to people")

@@ -164,11 +164,13 @@ class LabelPolicy:
         """
         said = full.sensitivity
         if not self.is_meant(said.policy):
-            raise LabelError(f"the label is of {_identity(said.policy)}, not of {self.name}")
+            raise LabelError(f"the label is of {_identity(said.policy)}, not of {self.name!r}")
         self._check_privacy_mark(said.privacy_mark)
         level = self._resolve_level(said.classification)
         if level is None:
-            raise LabelError(f"{self.name} has no classification {said.classification[:60]!r}")
+            raise LabelError(
+                f"the policy {self.name!r} has no classification {said.classification[:60]!r}"
+            )
         pairs = [self._resolve(each, value) for each in said.categories for value in each.values]
         return Label.of(self.policy_id, level, pairs)
 
@@ -180,7 +182,7 @@ class LabelPolicy:
         """
         if not self.is_meant(full.policy):
             raise ClearanceError(
-                f"the clearance is of {_identity(full.policy)}, not of {self.name}"
+                f"the clearance is of {_identity(full.policy)}, not of {self.name!r}"
             )
         levels = [self._resolve_level(name) for name in full.classifications]
         pairs = []
@@ -232,13 +234,15 @@ class LabelPolicy:
     def _level(self, name: str) -> Level:
         level = self.rules.levels.get(name)
         if level is None:
-            raise LabelError(f"{self.name} has no classification {name[:60]!r}")
+            raise LabelError(f"the policy {self.name!r} has no classification {name[:60]!r}")
         return level
 
     def _value(self, pair: Pair) -> Value:
         value = self.rules.values.get(pair)
         if value is None:
-            raise LabelError(f"{self.name} has no category {pair[0][:60]!r}: {pair[1][:60]!r}")
+            raise LabelError(
+                f"the policy {self.name!r} has no category {pair[0][:60]!r}: {pair[1][:60]!r}"
+            )
         return value
 
     def _resolve_level(self, name: str) -> str | None:
@@ -252,11 +256,15 @@ class LabelPolicy:
         found = self.rules.values.get((tag_set, value))
         found = found or self._folded_values.get(tag_set, {}).get(value.casefold())
         if found is None:
-            raise LabelError(f"{self.name} has no category {category.tag[:60]!r}: {value[:60]!r}")
+            raise LabelError(
+                f"the policy {self.name!r} has no category {category.tag[:60]!r}: {value[:60]!r}"
+            )
         if found.tag.kind is not category.type:
-            raise LabelError(f"{category.tag[:60]} {value[:60]} is {found.tag.kind} in {self.name}")
+            raise LabelError(
+                f"{category.tag[:60]} {value[:60]} is {found.tag.kind} in {self.name!r}"
+            )
         if category.oid not in {None, found.tag.tag_set_oid}:
-            raise LabelError(f"the tag set {category.tag[:60]} has another id in {self.name}")
+            raise LabelError(f"the tag set {category.tag[:60]} has another id in {self.name!r}")
         return found.pair
 
     def _check_privacy_mark(self, mark: str | None) -> None:
@@ -264,7 +272,7 @@ class LabelPolicy:
         if mark is None or privacy is None:
             return
         if mark not in {each.name for each in privacy.items}:
-            raise LabelError(f"{self.name} has no privacy mark {mark[:60]!r}")
+            raise LabelError(f"the policy {self.name!r} has no privacy mark {mark[:60]!r}")
 
 
 class LabelPolicies:

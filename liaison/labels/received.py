@@ -65,8 +65,8 @@ def label_for(
         source = None if known is None else known.named(label.sensitivity.policy)
         if source is not None:
             return translate(source.compact(label), source, policy)
-    names = ", ".join(sorted({label.sensitivity.policy.name[:60] for label in in_force}))
-    raise LabelError(f"the label is of {names or 'no policy'}, not of {policy.name}")
+    names = ", ".join(sorted({repr(label.sensitivity.policy.name[:60]) for label in in_force}))
+    raise LabelError(f"the label is of {names or 'no policy'}, not of {policy.name!r}")
 
 
 def decide_received(

@@ -406,12 +406,14 @@ def _check_clearance(agreement: Agreement, rule: ClearanceRule, node: Node) -> N
         return
     if rule.highest not in policy.classifications:
         node.fail(
-            f"names {rule.highest!r}, which is not a level of {policy.name}",
+            f"names {rule.highest!r}, which is not a level of {policy.name!r}",
             hint=f"levels are {', '.join(policy.classifications)}",
         )
     for pair in rule.categories:
         if pair not in policy.rules.values:
-            node.fail(f"names the category {pair[0]}={pair[1]}, which {policy.name} does not have")
+            node.fail(
+                f"names the category {pair[0]}={pair[1]}, which {policy.name!r} does not have"
+            )
 
 
 def _check_who(agreement: Agreement, people: Who, node: Node) -> None:

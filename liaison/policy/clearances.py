@@ -33,7 +33,7 @@ def check_label(header: Header, agreement: Agreement, now: int) -> Decision | No
     if meaning is None:
         return _unknown(agreement)
     if not meaning.is_valid_at(now):
-        return deny("labels.policy", f"label policy {meaning.name} is not valid at this time")
+        return deny("labels.policy", f"label policy {meaning.name!r} is not valid at this time")
     label = label_of(header)
     try:
         meaning.check(label, now=now)

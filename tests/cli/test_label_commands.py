@@ -204,8 +204,8 @@ def test_a_check_names_the_rule_that_is_broken(liaison: Liaison, label: Path) ->
 
     assert (good.code, good.record["valid"], good.record["classification"]) == (0, True, "CLOSED")
     assert (bad.code, bad.out) == (1, "")
-    assert bad.err == "liaison: error: DEMO has no category 'Releasable To': 'USA'\n"
-    assert other.err == "liaison: error: the label is of DEMO, not of TLP 2.0\n"
+    assert bad.err == "liaison: error: the policy 'DEMO' has no category 'Releasable To': 'USA'\n"
+    assert other.err == "liaison: error: the label is of 'DEMO', not of 'TLP 2.0'\n"
 
 
 def test_what_is_obsolete_is_no_new_label(liaison: Liaison, label: Path) -> None:

@@ -114,7 +114,7 @@ def _labelled(made: Agreement, policy: LabelPolicy, ceiling: str | None) -> Agre
     lowest = policy.classifications[0]
     if ceiling is not None and ceiling not in policy.classifications:
         raise UsageProblemError(
-            f"{ceiling!r} is not a level of {policy.name}",
+            f"{ceiling!r} is not a level of {policy.name!r}",
             hint=f"levels are {', '.join(policy.classifications)}",
         )
     highest = ceiling or lowest

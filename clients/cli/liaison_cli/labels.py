@@ -98,7 +98,7 @@ def check(
     found = received.label_for(rules, labels, now=now, known=others)
     rules.check(found, now=now, new=new)
     record = _short(found) | {"valid": True}
-    cli.out.record(record, _page([f"{found.marking()}: a label of {rules.name}"]))
+    cli.out.record(record, _page([f"{found.marking()}: a label of {rules.name!r}"]))
 
 
 @command(app)

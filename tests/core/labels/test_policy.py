@@ -374,6 +374,13 @@ def test_names_are_compared_without_case_and_come_out_in_the_policys_spelling() 
     assert DEMO.compact(replace(full, sensitivity=shouted)) == label("CLOSED", "NOR")
 
 
+def test_a_policys_title_is_quoted_so_that_it_never_reads_as_part_of_the_sentence() -> None:
+    with pytest.raises(LabelError) as caught:
+        UNMARKED.check(Label("liaison.unmarked", "SECRET"))
+
+    assert caught.value.message == "the policy 'No labels' has no classification 'SECRET'"
+
+
 def test_names_that_differ_in_case_only_are_not_taken_for_each_other() -> None:
     policy = compile_policy(made(levels=(LOW, replace(HIGH, name="low"))), policy_id="p")
     full = policy.expand(Label("p", "low"), created=1)
@@ -389,16 +396,16 @@ def test_names_that_differ_in_case_only_are_not_taken_for_each_other() -> None:
     [
         ({"policy": PolicyIdentifier("NATO")}, "of 'NATO'"),
         ({"policy": PolicyIdentifier("DEMO", "1.2.3")}, "1.2.3"),
-        ({"classification": "SECRET"}, "no classification"),
-        ({"privacy_mark": "UNHEARD"}, "no privacy mark"),
+        ({"classification": "SECRET"}, "'DEMO' has no classification"),
+        ({"privacy_mark": "UNHEARD"}, "'DEMO' has no privacy mark"),
         ({"categories": (Category("X", CategoryType.PERMISSIVE, ("NOR",)),)}, "no category"),
         (
             {"categories": (Category("Releasable To", CategoryType.RESTRICTIVE, ("NOR",)),)},
-            "is PERMISSIVE in DEMO",
+            "is PERMISSIVE in 'DEMO'",
         ),
         (
             {"categories": (Category("Releasable To", CategoryType.PERMISSIVE, ("NOR",), "1.2"),)},
-            "another id",
+            "another id in 'DEMO'",
         ),
     ],
 )
@@ -436,7 +443,7 @@ def test_of_a_clearance_only_what_the_policy_knows_counts() -> None:
     assert short == Clearance.of("liaison.demo", "GUARDED", [("Releasable To", "NOR")])
     assert DEMO.holding(short).rank == DEMO.rank("GUARDED")
     assert DEMO.holding(Clearance("liaison.demo", ("COSMIC",))).rank == NOTHING
-    with pytest.raises(ClearanceError, match="not of NATO"):
+    with pytest.raises(ClearanceError, match="not of 'NATO'"):
         NATO.clearance(full)
     with pytest.raises(ClearanceError, match=r"liaison\.demo"):
         NATO.holding(short)

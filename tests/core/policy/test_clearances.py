@@ -291,7 +291,7 @@ def with_labels(**changes: Any) -> dict[str, Any]:
         ({"spif": ""}, r"labels\.spif must have 1 to"),
         ({"spif": None}, r"labels\.spif must be text"),
         ({"policy": "2.25.7"}, r"labels\.policy is not the id of the policy that stands in spif"),
-        ({"ceiling": "NONE"}, "has no classification 'NONE'"),
+        ({"ceiling": "NONE"}, "the policy 'OWN' has no classification 'NONE'"),
         ({"default": "CORE", "ceiling": "OPEN"}, r"labels\.default is above the ceiling"),
     ],
 )
@@ -321,7 +321,7 @@ def test_an_error_in_a_label_policy_names_the_line() -> None:
 @pytest.mark.parametrize(
     ("clearance", "words"),
     [
-        ({"highest": "SECRET"}, r"clearances\[0\] names 'SECRET', which is not a level of OWN"),
+        ({"highest": "SECRET"}, r"clearances\[0\] names 'SECRET', which is not a level of 'OWN'"),
         ({"categories": [{"tag": SPECIAL, "value": "X"}]}, "names the category Special=X"),
         ({"who": ["role:x"]}, "role x, which is not defined"),
         ({"who": ["SWE"]}, "SWE is not a party here"),
