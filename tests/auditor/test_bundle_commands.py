@@ -18,7 +18,7 @@ from liaison.audit.verify import read_events
 from liaison.tlog.fields import EntryType
 from liaison.tlog.note import Note
 from liaison_auditor.main import run
-from tests.core.audit.support import MESSAGE, AuditedLog
+from tests.core.audit.support import MESSAGE, POLICY, AuditedLog
 from tests.core.tlog.support import NOW, key_pair
 
 
@@ -279,6 +279,74 @@ def test_events_are_written_in_each_format(
     assert list(rows[0]) == list(events.COLUMNS)
     assert auditor("events", bundle, "--type", "commit") == 0
     assert capsys.readouterr().out.startswith("INDEX  TIME")
+
+
+PLACE = {"channel": b"\x0c" * 16, "epoch": 4}
+NUMBERED = {**PLACE, "seq": 1, "policy": POLICY, "size": 512}
+DEVICES = tuple(f"deu/lno#d{n}" for n in range(1, 6))
+
+
+@pytest.mark.parametrize(
+    ("type_", "values", "shown", "what"),
+    [
+        (
+            "accepted",
+            {"action": "FLASH", "kind": "text", "label": "A/B"},
+            NUMBERED,
+            "FLASH text A/B",
+        ),
+        ("receipt", {"action": "FLASH", "kind": "receipt"}, NUMBERED, "FLASH receipt"),
+        ("commit", {"party": "DEU"}, NUMBERED, "epoch 4 ended"),
+        (
+            "commit",
+            {"added": DEVICES, "removed": ("nor/x#d1",)},
+            NUMBERED,
+            "epoch 4 ended; added deu/lno#d1, deu/lno#d2, deu/lno#d3 and 2 more; removed nor/x#d1",
+        ),
+        ("delivered", {"first": 3, "last": 9}, {"channel": b"\x0c" * 16}, "items 3 to 9"),
+        ("delivered", {"first": 3, "last": 3}, {"channel": b"\x0c" * 16}, "item 3"),
+        ("refused", {"action": "send", "code": "a.b", "rule": "c"}, {}, "send a.b c"),
+        ("policy", {"step": "admitted"}, {"policy": POLICY}, "admitted"),
+        ("admin", {"act": "hold.set"}, {}, "hold.set"),
+        ("member", {"change": "removed", "reason": "left"}, PLACE, "removed left"),
+        ("key", {"act": "certificate"}, {}, "certificate"),
+        ("export", {"first": 0, "last": 9}, {}, "entries 0 to 9"),
+        (
+            "export",
+            {"first": 0, "last": 9, "filters": ("from 2026-11-01T00:00:00Z",)},
+            {},
+            "entries 0 to 9 from 2026-11-01T00:00:00Z",
+        ),
+        ("erasure", {"rule": "retention", "first": 2, "last": 2}, {}, "retention entry 2"),
+        ("erasure", {"rule": "retention"}, {}, "retention"),
+        ("checkpoint", {"origin": "relay.example", "size": 7}, {}, "7 entries"),
+        ("checkpoint", {"origin": "relay.example", "size": 1}, {}, "1 entry"),
+    ],
+)
+def test_every_type_of_entry_says_in_the_table_what_it_is_about(
+    type_: str, values: dict[str, Any], shown: dict[str, Any], what: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    made = AuditedLog()
+    made.add(EntryType(type_), values, **shown)
+    bundle = saved(tmp_path / "audit.zip", made.bundle())
+
+    assert auditor("events", bundle) == 0
+
+    heading, line = capsys.readouterr().out.splitlines()
+    assert line[heading.index("WHAT") :] == what
+
+
+def test_the_table_says_of_what_is_not_opened_that_it_is_not(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = [event for event in filtered(bundle, capsys) if event["fields"] is None]
+
+    assert auditor("events", bundle) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert closed
+    assert sum(line.endswith("(not opened)") for line in lines) == len(closed)
 
 
 def test_events_are_written_as_parquet(bundle: Path, tmp_path: Path) -> None:

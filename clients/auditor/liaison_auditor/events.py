@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
 import typer
 
+from liaison import words
 from liaison_auditor import bundles
 from liaison_auditor.bundles import Bundle, PolicyFile, Required
 from liaison_auditor.context import Context, command
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _COLUMNS: Final = ("index", "time", "type", "channel", "party", "who", "what")
 _WHO: Final = ("sender", "device", "subject", "agreement", "origin")
 _WHAT: Final = ("action", "kind", "act", "change", "code", "step", "rule", "label", "reason")
+_MAX_NAMED: Final = 3
+"""Devices of a commit that people are shown; its `member` entries name all of them."""
+
 _PSEUDONYM: Final = 8
 """Digits of a channel's pseudonym that people are shown; as many as a filter needs at least."""
 
@@ -148,7 +152,6 @@ def _check_parquet() -> None:
 
 
 def _line(event: Event) -> dict[str, Any]:
-    said = [event.text(name) for name in _WHAT]
     return {
         "index": event.index,
         "time": bundles.iso(event.time),
@@ -156,8 +159,44 @@ def _line(event: Event) -> dict[str, Any]:
         "channel": None if event.channel is None else event.channel[:_PSEUDONYM],
         "party": event.get("party"),
         "who": next(filter(None, (event.text(name) for name in _WHO)), None),
-        "what": " ".join(filter(None, said)) if event.is_opened else "(not opened)",
+        "what": _what(event) if event.is_opened else "(not opened)",
     }
+
+
+def _what(event: Event) -> str:
+    said = [event.text(name) for name in _WHAT]
+    match event.type.value:
+        case "commit":
+            said += [_ended(event)]
+        case "delivered":
+            said += [_range(event, "item")]
+        case "export":
+            said += [_range(event, "entry", "entries"), *event.texts("filters")]
+        case "erasure":
+            said += [_range(event, "entry", "entries")]
+        case "checkpoint":
+            size = event.number("size")
+            said += [] if size is None else [words.count(size, "entry", "entries")]
+    return " ".join(filter(None, said))
+
+
+def _ended(event: Event) -> str:
+    """Say what a commit did; one that only renews keys names nobody."""
+    parts = [f"epoch {event.epoch} ended"]
+    for change in ("added", "removed"):
+        if devices := event.texts(change):
+            rest = len(devices) - _MAX_NAMED
+            more = f" and {rest} more" if rest > 0 else ""
+            parts.append(f"{change} {', '.join(devices[:_MAX_NAMED])}{more}")
+    return "; ".join(parts)
+
+
+def _range(event: Event, one: str, many: str = "") -> str:
+    """Name a range, its last one included; empty where its ends are not opened, or there is none."""
+    first, last = event.number("first"), event.number("last")
+    if first is None or last is None:
+        return ""
+    return f"{one} {first}" if first == last else f"{many or one + 's'} {first} to {last}"
 
 
 def _write(file: BinaryIO, found: Iterator[Event], format_: Format) -> int:
