@@ -14,4 +14,14 @@ def count(number: int, one: str, many: str = "") -> str:
         one: what stands behind 1.
         many: what stands behind every other number; empty for `one` with an s.
     """
-    return f"{number} {one if number == 1 else many or one + 's'}"
+    return f"{number} {noun(number, one, many)}"
+
+
+def noun(number: int, one: str, many: str = "") -> str:
+    """Return what stands behind a number that is written already; see `count`."""
+    return one if number == 1 else many or f"{one}s"
+
+
+def entries(number: int) -> str:
+    """Write how many entries of a log: most of what is counted is these."""
+    return count(number, "entry", "entries")

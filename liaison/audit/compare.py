@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
+from liaison import words
 from liaison.audit.errors import BundleForkError, IncomparableError
 from liaison.audit.stream import Stream
 from liaison.audit.verify import Head, read_head, verify
@@ -93,12 +94,14 @@ def _compare_logs(a: Head, b: Head) -> Comparison:
         root = dict(_roots(old, {before.size})).get(before.size)
         if root is None:
             raise IncomparableError(
-                f"the bundle of the old log does not tell its {before.size} entries' root",
+                "the bundle of the old log does not tell the root of its"
+                f" {words.entries(before.size)}",
                 hint="ask for a bundle that goes up to there",
             )
         if root != before.root:
             raise BundleForkError(
-                f"the new log follows another history of the old one's first {before.size} entries",
+                "the new log follows another history of the old one's first"
+                f" {words.entries(before.size)}",
                 size=before.size,
             )
         facts = old.manifest.facts
@@ -124,7 +127,9 @@ def _compare_roots(a: Head, b: Head) -> tuple[int, ...]:
     common = sorted(ours.keys() & theirs.keys())
     for size in common:
         if ours[size] != theirs[size]:
-            raise BundleForkError(f"the log has signed two trees of {size} entries", size=size)
+            raise BundleForkError(
+                f"the log has signed two trees of {words.entries(size)}", size=size
+            )
     return tuple(common)
 
 

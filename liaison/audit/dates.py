@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from liaison import words
 from liaison.audit.events import iso
 from liaison.tlog.entries import MAX_TIME
 from liaison.tlog.policy import Cosigned
@@ -55,9 +56,9 @@ class Misdated:
     def told(self) -> str:
         """Say it to people, without a full stop."""
         entry = f"entry {self.entry} is dated {iso(self.time)}, {self.seconds} s"
-        seen = f"had cosigned {self.size} entries at {moment(self.cosigned_at)}"
+        seen = f"had cosigned {words.entries(self.size)} at {moment(self.cosigned_at)}"
         if not self.is_late:
-            seen = f"saw no more than {self.size} entries at {moment(self.cosigned_at)}"
+            seen = f"saw no more than {words.entries(self.size)} at {moment(self.cosigned_at)}"
         order = "after" if self.is_late else "before"
         more = f"; so with {self.checkpoints} checkpoints" if self.checkpoints > 1 else ""
         return f"{entry} {order} {self.witness} {seen}{more}"

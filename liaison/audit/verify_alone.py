@@ -393,7 +393,9 @@ def verify_checkpoint(data: bytes, policy: Policy, origin: str) -> Cosigned:
     signed = note.verify(keys)
     witnesses = {names[key.name, key.id]: time for key, time, _ in signed}
     if not policy.is_quorum(policy.quorum, set(witnesses)):
-        raise ValueError(f"the cosignatures of {len(witnesses)} witnesses are no quorum")
+        raise ValueError(
+            f"the cosignatures of {counted(len(witnesses), 'witness', 'witnesses')} are no quorum"
+        )
     return Cosigned(checkpoint, witnesses, sum(not checked for _, _, checked in log + signed))
 
 
@@ -1011,6 +1013,11 @@ def second(time: int) -> str:
     return (ZERO + timedelta(seconds=time)).isoformat(timespec="seconds")[:-6]
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Write how many there are."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def iso(time: int) -> str:
     return f"{second(time // 1000)}.{time % 1000:03}Z"
 
@@ -1367,9 +1374,10 @@ class Misdated(NamedTuple):
 
     def told(self) -> str:
         dated = f"entry {self.entry} is dated {iso(self.time)}, {self.seconds} s"
-        seen = f"had cosigned {self.size} entries at {moment(self.cosigned_at)}"
+        size = counted(self.size, "entry", "entries")
+        seen = f"had cosigned {size} at {moment(self.cosigned_at)}"
         if not self.is_late:
-            seen = f"saw no more than {self.size} entries at {moment(self.cosigned_at)}"
+            seen = f"saw no more than {size} at {moment(self.cosigned_at)}"
         order = "after" if self.is_late else "before"
         more = f"; so with {self.checkpoints} checkpoints" if self.checkpoints > 1 else ""
         return f"{dated} {order} {self.witness} {seen}{more}"
@@ -1527,9 +1535,10 @@ def told(report: Report) -> list[str]:
     opened = f"{manifest.disclosed} opened for {manifest.party}"
     lines.append(f"entries      {manifest.first} to {manifest.end - 1}; {opened}")
     count, size = len(report.checkpoints), last.checkpoint.size
-    lines.append(f"checkpoints  {count}; the last of {size} entries, {by}")
+    lines.append(f"checkpoints  {count}; the last of {counted(size, 'entry', 'entries')}, {by}")
     if report.left:
-        lines.append(f"not checked  {report.left} ML-DSA-44 signatures: use liaison-auditor")
+        left = counted(report.left, "ML-DSA-44 signature", "ML-DSA-44 signatures")
+        lines.append(f"not checked  {left}: use liaison-auditor")
     if report.attached:
         names = ", ".join(report.attached)
         lines.append(f"not checked  what is in {names}, only that the log signed it")

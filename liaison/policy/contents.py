@@ -6,6 +6,7 @@ anything; the relay bounds no more than the size of what is uploaded.
 
 from __future__ import annotations
 
+from liaison import words
 from liaison.envelope.attachment import Attachment
 from liaison.envelope.content import Content, Disposition, External, Part, Single
 from liaison.errors import LiaisonError
@@ -37,7 +38,7 @@ def check_count(count: int, policy: ChannelPolicy) -> Decision | None:
     if count <= most:
         return None
     name = rule(policy, "attachments.max_count")
-    return deny(name, f"at most {most} files may be attached, here are {count}")
+    return deny(name, f"at most {words.count(most, 'file')} may be attached, here are {count}")
 
 
 def check_file(name: str, media_type: str, size: int, policy: ChannelPolicy) -> Decision | None:

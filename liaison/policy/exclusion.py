@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from liaison import words
 from liaison.crypto.signing import Signer
 from liaison.model import PartyCode
 from liaison.policy import canonical, dsse, signing
@@ -112,7 +113,8 @@ def verify(data: bytes, agreement: Agreement, left: Iterable[PartyCode] = ()) ->
     if len(agreed) < needed:
         missing = ", ".join(sorted(map(str, voters - agreed)))
         raise SignatureMissingError(
-            f"excluding {party} takes {needed} of the others, {len(agreed)} have signed",
+            f"excluding {party} takes {needed} of the others,"
+            f" {words.count(len(agreed), 'has', 'have')} signed",
             hint=f"not signed: {missing}",
         )
     return exclusion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from liaison import words
 from liaison.model import EndpointId
 from liaison.policy import lifecycle
 from liaison.policy.agreement import Agreement
@@ -170,21 +171,24 @@ def _check_numbers(
 ) -> Decision | None:
     if len(present) > policy.max_members:
         most = policy.max_members
-        return deny(rule(policy, "max_members"), f"the channel has at most {most} devices")
+        return deny(
+            rule(policy, "max_members"), f"the channel has at most {words.count(most, 'device')}"
+        )
     if policy.quotas is None:
         return None
     theirs = [endpoint for endpoint in present if endpoint.party == added.party]
     if len(theirs) > policy.quotas.devices:
         most = policy.quotas.devices
         return deny(
-            rule(policy, "quotas.devices"), f"{added.party} has at most {most} devices here"
+            rule(policy, "quotas.devices"),
+            f"{added.party} has at most {words.count(most, 'device')} here",
         )
     administrators = {one for one in theirs if _administers(one, agreement, policy, now)}
     if added in administrators and len(administrators) > policy.quotas.administrators:
         most = policy.quotas.administrators
         return deny(
             rule(policy, "quotas.administrators"),
-            f"{added.party} has at most {most} endpoints here that may add or remove others",
+            f"{added.party} has at most {words.count(most, 'endpoint')} here that may add or remove others",
         )
     return None
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from liaison import words
 from liaison.relay import startup
 from liaison.relay.command_options import AsJSON, Data, relay_of, settings_of
 from liaison.relay.errors import BodyError
@@ -210,7 +211,9 @@ def log_begin_root(
     """Begin a new root log in the place of one that is refused; the old one stays as it is."""
     found = _admin(data, {"do": "log.begin_root"} | ({"lost": "yes"} if lost else {}))
     before = found["predecessor"]
-    typer.echo(f"{found['log']} follows the first {before['size']} entries of {before['origin']}")
+    typer.echo(
+        f"{found['log']} follows the first {words.entries(before['size'])} of {before['origin']}"
+    )
 
 
 def _document(file: Path) -> str:

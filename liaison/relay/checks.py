@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from liaison import words
 from liaison.crypto import trial_tls
 from liaison.errors import LiaisonError
 from liaison.relay import adminsocket, identity, log_audit, openfiles, probing, restored, times, tls
@@ -165,7 +166,8 @@ def _tls(data: DataDir, settings: Settings, *, is_running: bool) -> Iterator[Fin
 def _certificate(path: Path, ends: int, *, trial: bool) -> Finding:
     names, _ = trial_tls.names_and_end(path.read_bytes())
     left = ends - int(time.time())
-    text = f"for {', '.join(sorted(names)) or 'no name'}; {max(0, left // _DAY)} days left"
+    days = words.count(max(0, left // _DAY), "day")
+    text = f"for {', '.join(sorted(names)) or 'no name'}; {days} left"
     if left <= 0:
         return failed("tls", text)
     if trial or left < _SOON or not names:
@@ -256,7 +258,9 @@ async def _logs(
     if not is_running:
         entries = sum(one.size for one in standings)
         signed = sum(one.signed for one in standings)
-        found.append(ok("log", f"{_count(standings)}, {entries} entries, {signed} of them signed"))
+        found.append(
+            ok("log", f"{_count(standings)}, {words.entries(entries)}, {signed} of them signed")
+        )
     return found
 
 
@@ -275,11 +279,11 @@ def _running_logs(status: list[Any]) -> Iterator[Finding]:
         yield warning("log", f"{why}: see liaison-relay log status")
     elif not refused:
         entries = sum(one["entries"] for one in alive)
-        yield ok("log", f"{_count(alive)}, {entries} entries, none waits for a witness")
+        yield ok("log", f"{_count(alive)}, {words.entries(entries)}, none waits for a witness")
 
 
 def _count(logs: Sized) -> str:
-    return "1 log" if len(logs) == 1 else f"{len(logs)} logs"
+    return words.count(len(logs), "log")
 
 
 def _clock(standings: list[Standing]) -> Finding:

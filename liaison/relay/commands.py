@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from liaison import words
 from liaison.relay import admin_commands, startup
 from liaison.relay.command_options import Data, relay_of, settings_of
 from liaison.relay.files import DataDir
@@ -126,7 +127,7 @@ def backup_command(
     found = relay_of(data)
     made = backup.make(found, settings_of(found), folder, time.time_ns() // 1_000_000)
     size = sum(kept.size for kept in made.files.values())
-    logs = "1 log" if len(made.logs) == 1 else f"{len(made.logs)} logs"
+    logs = words.count(len(made.logs), "log")
     typer.echo(f"wrote {folder}: {size >> 10} KiB, {logs}, checked")
     if not made.was_stopped:
         typer.echo(

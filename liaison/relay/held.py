@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Final
 
+from liaison import words
 from liaison.errors import LiaisonError
 from liaison.relay.asking import RESTORE
 from liaison.relay.recording import Growth
@@ -133,7 +134,8 @@ def check_not_shorter(signed: Checkpoint, state: State) -> None:
     """
     if signed.size > state.size:
         raise ShrunkError(
-            f"the database has {state.size} entries of the log and {signed.size} were signed",
+            f"the database has {words.entries(state.size)} of the log and"
+            f" {words.count(signed.size, 'was', 'were')} signed",
             hint=RESTORE,
         )
 
@@ -141,7 +143,8 @@ def check_not_shorter(signed: Checkpoint, state: State) -> None:
 def forked(held: Held) -> ForkError:
     """Return what says that the database has another history."""
     return ForkError(
-        f"the database does not go on where the checkpoint of {held.signed.size} entries ended",
+        "the database does not go on where the checkpoint of"
+        f" {words.entries(held.signed.size)} ended",
         hint=RESTORE,
     )
 
@@ -174,7 +177,8 @@ def stored_note(held: Held, row: LogRow) -> Note:
     checkpoint = witness.signed_by_log(note, [held.vkey])
     if root_of(held, checkpoint.size) != checkpoint.root:
         raise ForkError(
-            f"the database does not have the {checkpoint.size} entries that were signed",
+            "the database does not have the"
+            f" {words.count(checkpoint.size, 'entry that was', 'entries that were')} signed",
             hint=RESTORE,
         )
     return note

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from liaison import words
 from liaison.policy.keys import VerifyKey
 from liaison.relay import held as held_log
 from liaison.relay import tilestore
@@ -103,7 +104,7 @@ async def _standing(database: Database, row: LogRow, signed: Checkpoint | None) 
         if signed.size == state.size and signed.root != state.tree.root:
             raise _forked(row, "its state is not the one that was signed")
     if row.size != state.size:
-        raise _forked(row, f"its state is of {state.size} entries and its row of {row.size}")
+        raise _forked(row, f"its state is of {words.entries(state.size)} and its row of {row.size}")
     async with database.read() as tx:
         newest = await logs_reading.time_of(tx, row.key, row.size - 1) if row.size else None
     return Standing(
@@ -139,7 +140,10 @@ async def _recompute(database: Database, row: LogRow, signed: Checkpoint | None)
             raise _forked(row, f"of the entries from {tree.size} to {end} some are missing")
         tree = await asyncio.to_thread(held_log.extended, tree, entries)
         if signed is not None and tree.size == signed.size and tree.root != signed.root:
-            raise _forked(row, f"its first {signed.size} entries are not those that were signed")
+            first = words.count(
+                signed.size, "entry is not the one that was", "entries are not those that were"
+            )
+            raise _forked(row, f"its first {first} signed")
     if tree != state.tree:
         raise _forked(row, "its entries are not those of its state")
 

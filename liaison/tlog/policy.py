@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
 from typing import Final
 
+from liaison import words
 from liaison.tlog import quorum
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.errors import (
@@ -169,7 +170,9 @@ class Policy:
         if absent:
             raise QuorumError(f"the checkpoint lacks the cosignature of {', '.join(absent)}")
         if not self.is_quorum(times.keys()):
-            raise QuorumError(f"the cosignatures of {len(times)} witnesses are no quorum")
+            raise QuorumError(
+                f"the cosignatures of {words.count(len(times), 'witness', 'witnesses')} are no quorum"
+            )
         return Cosigned(checkpoint, note, log, times)
 
     def _cosigned(self, note: Note, not_after: int | None) -> dict[str, int]:

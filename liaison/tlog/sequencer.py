@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from liaison import codec
+from liaison import codec, words
 from liaison.tlog import merkle, tiles
 from liaison.tlog.checkpoint import Checkpoint
 from liaison.tlog.entries import MAX_TIME, Entry
@@ -168,7 +168,7 @@ def verify_follows(
     """
     if published.size > state.size:
         raise ShrunkError(
-            f"the database has {state.size} entries and {published.size} were signed",
+            f"the database has {words.entries(state.size)} and {words.count(published.size, 'was', 'were')} signed",
             hint="restore the newest backup, or have all parties' authorities sign a successor log",
         )
     signed = before.size == published.size and before.root == published.root

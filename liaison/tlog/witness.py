@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from liaison import words
 from liaison.crypto.signing import Signer
 from liaison.errors import LiaisonError
 from liaison.tlog import merkle, note
@@ -138,7 +139,7 @@ def judge(
             raise ProofError("from an empty log nothing is to be proved")
         return new
     if new.size == size and new.root != latest.root:
-        raise ForkError(f"the log has shown two roots for its first {size} entries")
+        raise ForkError(f"the log has shown two roots for its first {words.entries(size)}")
     merkle.verify_consistency(size, new.size, request.proof, latest.root, new.root)
     return new
 
@@ -257,8 +258,10 @@ def verify_not_behind(own: Checkpoint, own_root: bytes, seen: Checkpoint) -> Non
         raise ForkError("the witness has seen another log")
     if seen.size > own.size:
         raise ShrunkError(
-            f"the log has {own.size} entries and a witness has seen {seen.size}",
+            f"the log has {words.entries(own.size)} and a witness has seen {seen.size}",
             hint="restore the newest backup, or have all parties' authorities sign a successor log",
         )
     if seen.root != own_root:
-        raise ForkError(f"a witness has seen other first {seen.size} entries")
+        raise ForkError(
+            f"a witness has seen {words.noun(seen.size, 'another', 'other')} first {words.entries(seen.size)}"
+        )

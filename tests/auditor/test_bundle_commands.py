@@ -8,17 +8,20 @@ import json
 import subprocess  # reason: verify.py is a program
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from liaison.audit import events, verify_alone
+from liaison.audit.manifest import Facts
 from liaison.audit.verify import read_events
+from liaison.tlog.entries import PolicyRef
 from liaison.tlog.fields import EntryType
 from liaison.tlog.note import Note
 from liaison_auditor.main import run
-from tests.core.audit.support import MESSAGE, POLICY, AuditedLog
+from tests.core.audit.support import AGREEMENT, MESSAGE, POLICY, AuditedLog
 from tests.core.tlog.support import NOW, key_pair
 
 
@@ -47,6 +50,10 @@ def changed(bundle: Path, name: str = "tile/entries/000", at: int = 300) -> Path
     return saved(bundle.with_name("changed.zip"), bytes(data))
 
 
+def alone(bundle: Path) -> list[str]:
+    return verify_alone.told(verify_alone.verify(io.BytesIO(bundle.read_bytes())))
+
+
 def auditor(*words: str | Path) -> int:
     return run([str(word) for word in words])
 
@@ -73,6 +80,45 @@ def test_a_bundle_that_is_right_is_verified(
     assert record["valid"] is True
     assert record["checkpoints"] == [100, 300]
     assert record["witnesses"].keys() == log.witnesses.keys()
+
+
+def test_what_there_is_one_of_is_not_told_as_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = AuditedLog()
+    short.add(EntryType.ADMIN, {"act": "export"})
+    bundle = saved(tmp_path / "audit.zip", short.bundle())
+
+    assert auditor("verify", bundle) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert "agreement    0123, version 1" in told
+    assert "checkpoints  1; the last of 1 entry" in told
+    assert auditor("compare", bundle, bundle) == 0
+    assert "1 entry and 1 signed size in common" in capsys.readouterr().out
+    assert auditor("events", bundle, "-o", tmp_path / "a.jsonl") == 0
+    assert capsys.readouterr().out.endswith(": 1 event\n")
+    assert auditor("report", bundle) == 0
+    assert capsys.readouterr().out.endswith(": of 1 entry, verified\n")
+    assert "the last of 1 entry, cosigned" in "\n".join(alone(bundle))
+
+
+class AmendedLog(AuditedLog):
+    """A log of an agreement with a second version."""
+
+    def facts(self, first: int = 0, end: int | None = None) -> Facts:
+        versions = (POLICY, PolicyRef(2, bytes(32)))
+        return replace(super().facts(first, end), agreement=replace(AGREEMENT, versions=versions))
+
+
+def test_several_versions_of_an_agreement_are_told_as_several(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = AmendedLog()
+    made.grow(2)
+
+    assert auditor("verify", saved(tmp_path / "audit.zip", made.bundle())) == 0
+
+    assert "agreement    0123, versions 1, 2\n" in capsys.readouterr().out
 
 
 def test_dates_that_the_witnesses_contradict_are_noted_and_the_bundle_is_whole(

@@ -259,6 +259,19 @@ def test_refusals_are_counted_by_rule_with_those_that_were_summed_up() -> None:
     assert any("1 of others, or erased" in text for text in page.texts)
 
 
+def test_what_there_is_one_of_is_not_told_as_many() -> None:
+    story = Story()
+    story.item(EntryType.ACCEPTED, {"party": "NOR", "action": "FLASH"})
+    story.add(EntryType.REFUSED, None)
+    story.add(EntryType.KEY, None)
+
+    texts = "\n".join(_report(story).texts)
+
+    assert "1 of others, or erased, is in the range" in texts
+    assert "1 entry of others, or erased, is in the range" in texts
+    assert "1 channel has numbered items" in texts
+
+
 def test_members_are_told_over_time() -> None:
     story = Story()
     for change in ("founded", "added", "renewed"):

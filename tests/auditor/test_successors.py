@@ -39,7 +39,7 @@ def test_the_command_tells_which_log_it_follows(
     (record,) = map(json.loads, capsys.readouterr().out.splitlines())
 
     assert f"follows      {ORIGIN}, up to entry 700, root {HEAD.root.hex()}" in told.out
-    assert "1 channels began before this log" in told.err
+    assert "1 channel began before this log" in told.err
     assert record["predecessor"] == HEAD.values
 
 

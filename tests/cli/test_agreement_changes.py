@@ -404,6 +404,23 @@ def test_the_page_has_everything_that_was_agreed(liaison: Liaison, draft: Path) 
         assert line in out.splitlines(), out
 
 
+def test_the_page_tells_one_device_or_day_as_one(liaison: Liaison, draft: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["retention_days"] = 1
+        channel = document["channels"][0]
+        channel["retention_days"] = 1
+        channel["quotas"] = {"devices": 1, "administrators": 1}
+
+    out = liaison("agreement", "show", edited(draft, change)).out
+
+    for line in (
+        "retention    1 day",
+        "  retention    1 day",
+        "  each party   1 device at most, 1 endpoint that adds or removes others",
+    ):
+        assert line in out.splitlines(), out
+
+
 def test_an_amendments_page_names_what_it_follows(
     liaison: Liaison, signed: Path, amended: Path
 ) -> None:

@@ -15,12 +15,14 @@ from liaison.policy.agreement_rules import Witness
 from liaison.policy.keys import VerifyKey
 from liaison.policy.relay_identity import RelayIdentity
 from liaison.tlog.policy import Policy
+from liaison_cli import log
 from liaison_sdk.log_status import Alarm, ChannelLog, LogStatus, UnloggedDevice
 from liaison_sdk.registrar.comparing import KeyEvent
 from liaison_sdk.registrar.desk import RelayDesk
 from liaison_sdk.registrar.office import RegistrarOffice
 from liaison_sdk.registrar.state import WatchAlarm, WatchedLog
 from liaison_sdk.registrar.watching import Watched
+from liaison_sdk.store.generations import EndedLog
 from tests.cli.conftest import Liaison
 from tests.cli.fakes import CHANNEL, FakeClient, FakeMessage, FakeRelay, State
 
@@ -54,6 +56,18 @@ OVERDUE = replace(SOUND, channels=(ChannelLog(CHANNEL, "berlin-watch", 4, False,
 UNREAD = replace(SOUND, unread="the relay has no such tile")
 OLD = replace(SOUND, old="since yesterday nothing was cosigned")
 UNKNOWN = replace(SOUND, unlogged=(UnloggedDevice("deu/x#d1", missing=True, since=AT),))
+
+
+def test_what_there_is_one_of_is_not_told_as_many() -> None:
+    ended = EndedLog(1, 1, b"", 1, 1, 1, 0, int(AT.timestamp()))
+
+    told = list(log.lines(replace(SOUND, size=1, newest=1, read=(0, 1), ended=(ended,))))
+
+    assert told[1] == "  verified  1 entry, cosigned by DEU-1, NOR-1"
+    assert told[-1] == (
+        "  ended     log 1: 1 entry verified, 1 counts; 1 message logged in what they gave up;"
+        " 1 message was in no log"
+    )
 
 
 def test_the_status_of_a_log_is_read_from_the_store_alone(
@@ -361,5 +375,5 @@ def test_alarms_are_accepted_where_that_is_said(
     done = liaison("party", "watch", "--accept")
 
     assert done.code == 0
-    assert "1 alarms are taken as looked into" in done.err
+    assert "1 alarm is taken as looked into" in done.err
     assert office.state.watch("nor-deu-2026").alarms == ()

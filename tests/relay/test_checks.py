@@ -64,7 +64,7 @@ def test_of_a_stopped_relay_everything_is_looked_at(stopped: DataDir) -> None:
         "settings", "keys", "origin", "modes", "tls", "key share", "database", "clock", "log", "disk",
         "open files", "process",
     }  # fmt: skip
-    assert found["log"] == (Verdict.OK, "1 log, 1 entries, 1 of them signed")
+    assert found["log"] == (Verdict.OK, "1 log, 1 entry, 1 of them signed")
     assert found["database"][1].startswith("SQLite 3.")
     assert found["key share"][1].startswith("TLS 1.3; a client like this one exchanges keys by ")
     assert found["process"] == (Verdict.OK, "not running")
@@ -72,16 +72,22 @@ def test_of_a_stopped_relay_everything_is_looked_at(stopped: DataDir) -> None:
 
 
 @pytest.mark.parametrize(
-    ("days_left", "verdict"), [(80, Verdict.OK), (10, Verdict.WARNING), (-1, Verdict.FAILED)]
+    ("days_left", "told", "verdict"),
+    [
+        (80, "80 days", Verdict.OK),
+        (10, "10 days", Verdict.WARNING),
+        (1, "1 day", Verdict.WARNING),
+        (-1, "0 days", Verdict.FAILED),
+    ],
 )
 def test_a_certificate_is_judged_by_the_days_that_it_has_left(
-    tmp_path: Path, stopped: DataDir, days_left: int, verdict: Verdict
+    tmp_path: Path, stopped: DataDir, days_left: int, told: str, verdict: Verdict
 ) -> None:
     made_at = NOW + days_left * 86_400 - int(trial_tls.LIFETIME.total_seconds()) + 3_600
 
     found = look(stopped, with_certificate(tmp_path, made_at))
 
-    assert found["tls"] == (verdict, f"for relay.example; {max(0, days_left)} days left")
+    assert found["tls"] == (verdict, f"for relay.example; {told} left")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liaison import words
 from liaison_auditor.context import Context
 
 if TYPE_CHECKING:
@@ -73,12 +74,12 @@ def lines(found: Report) -> Iterator[tuple[str, str]]:
     if facts.predecessor is not None:
         before = facts.predecessor
         yield "follows", f"{before.origin}, up to entry {before.size}, root {before.root.hex()}"
-    yield "agreement", f"{facts.agreement.id}, versions {versions(found)}"
+    yield "agreement", f"{facts.agreement.id}, {_versions(found)}"
     yield "for", party(found, facts.party)
     opened = f"{found.manifest.disclosed} opened"
     yield "entries", f"{facts.first} to {facts.end - 1}; {opened}"
     size = last.checkpoint.size
-    yield "checkpoints", f"{len(found.checkpoints)}; the last of {size} entries"
+    yield "checkpoints", f"{len(found.checkpoints)}; the last of {words.entries(size)}"
     for name, seconds in sorted(last.witnesses.items()):
         key = fingerprint(found.policy.witnesses[name].key)
         yield "witness", f"{name} at {moment(seconds)}, key {key}"
@@ -102,7 +103,7 @@ def notes(found: Report) -> Iterator[str]:
         where = "this range: an earlier bundle shows how"
         if found.manifest.facts.begins_with is not None:
             where = "this log: a bundle of the log that it follows shows how"
-        yield f"{len(found.begun)} channels began before {where}"
+        yield f"{words.count(len(found.begun), 'channel')} began before {where}"
 
 
 def record(bundle: Path, found: Report) -> dict[str, Any]:
@@ -139,9 +140,10 @@ def record(bundle: Path, found: Report) -> dict[str, Any]:
     }
 
 
-def versions(found: Report) -> str:
+def _versions(found: Report) -> str:
     """Name the versions of the agreement that were in force."""
-    return ", ".join(str(each.version) for each in found.manifest.facts.agreement.versions) or "-"
+    known = [str(each.version) for each in found.manifest.facts.agreement.versions]
+    return f"{words.noun(len(known), 'version')} {', '.join(known) or '-'}"
 
 
 def party(found: Report, code: str) -> str:

@@ -105,7 +105,9 @@ def events(
         return
     with output.open("wb") as file:
         count = _write(file, found, format_)
-    cli.out.record({"output": str(output), "events": count}, f"{output}: {count} events")
+    cli.out.record(
+        {"output": str(output), "events": count}, f"{output}: {words.count(count, 'event')}"
+    )
 
 
 def register(app: typer.Typer) -> None:
@@ -176,7 +178,7 @@ def _what(event: Event) -> str:
             said += [_range(event, "entry", "entries")]
         case "checkpoint":
             size = event.number("size")
-            said += [] if size is None else [words.count(size, "entry", "entries")]
+            said += [] if size is None else [words.entries(size)]
     return " ".join(filter(None, said))
 
 

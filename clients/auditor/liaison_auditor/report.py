@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from liaison import words
 from liaison_auditor import bundles
 from liaison_auditor.bundles import Bundle, PolicyFile, Required
 from liaison_auditor.context import Context, command
@@ -54,7 +55,7 @@ def report(
     page = render(summary, _checked(found, tuple(require or ())))
     target.write_text(page, encoding="utf-8")
     record = {"report": str(target), "entries": found.manifest.entries}
-    cli.out.record(record, f"{target}: of {found.manifest.entries} entries, verified")
+    cli.out.record(record, f"{target}: of {words.entries(found.manifest.entries)}, verified")
 
 
 def register(app: typer.Typer) -> None:
@@ -102,8 +103,8 @@ def _notes(found: Report) -> Iterator[str]:
     from liaison.audit.report import told
 
     if found.begun:
-        count = len(found.begun)
-        yield f"{count} channels began before this range: an earlier bundle shows how."
+        begun = words.count(len(found.begun), "channel")
+        yield f"{begun} began before this range: an earlier bundle shows how."
     yield from told(found.misdated)
     if not found.is_own_verifier:
         yield "The verify.py in the bundle is not the one that this program knows."

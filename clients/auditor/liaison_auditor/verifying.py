@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liaison import words
 from liaison_auditor import bundles
 from liaison_auditor.bundles import Bundle, PolicyFile, Required
 from liaison_auditor.context import Context, command
@@ -89,7 +90,8 @@ def compare(
         cli.out.record(fork, f"two histories: {error.message}")
         raise
     shared = {"origin": found.origin, "first": found.first, "end": found.end}
-    entries = f"{found.end - found.first} entries and {len(found.sizes)} signed sizes in common"
+    sizes = words.count(len(found.sizes), "signed size")
+    entries = f"{words.entries(found.end - found.first)} and {sizes} in common"
     cli.out.record({"fork": False, **shared, "sizes": list(found.sizes)}, f"one history: {entries}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from liaison import words
 from liaison.crypto import suites
 from liaison.errors import VerificationError
 from liaison.model import PartyCode
@@ -12,7 +13,7 @@ from liaison.policy import agreement_yaml, lifecycle, signing
 from liaison.policy.agreement import Agreement
 from liaison.policy.agreement_rules import ExclusionRule, Overdue
 from liaison.policy.channel_policy import ChannelPolicy
-from liaison.policy.channel_rules import AnswerTimes, ReleaseRule
+from liaison.policy.channel_rules import AnswerTimes, Quotas, ReleaseRule
 from liaison.policy.fields import format_duration, format_instant
 from liaison.policy.lifecycle import Participation
 from liaison.policy.party import Party
@@ -154,7 +155,7 @@ def _terms(agreement: Agreement) -> Iterator[str]:
     yield f"exclusion    {_EXCLUSION[agreement.exclusion]}"
     ahead, behind = map(format_duration, (agreement.times.ahead, agreement.times.behind))
     yield f"DTG          {ahead} ahead of acceptance at most, {behind} behind"
-    yield f"retention    {agreement.retention_days} days"
+    yield f"retention    {words.count(agreement.retention_days, 'day')}"
     yield f"relay        {agreement.relay.origin}"
     for key in agreement.relay.identity_keys:
         yield f"             key {key.key_id} ({key.scheme.value})"
@@ -163,7 +164,8 @@ def _terms(agreement: Agreement) -> Iterator[str]:
     yield f"             without its witnesses members come in for {grace}"
     if agreement.log.predecessor is not None:
         before = agreement.log.predecessor
-        yield f"             generation {agreement.log.generation}; follows the first {before.size} entries of"
+        first = words.entries(before.size)
+        yield f"             generation {agreement.log.generation}; follows the first {first} of"
         yield f"             {before.origin}, root {before.root.hex()}"
     for key in agreement.relay.log_keys:
         yield f"             key {key.key_id} ({key.scheme.value})"
@@ -227,18 +229,15 @@ def _channel(channel: ChannelPolicy) -> Iterator[str]:
         names = ", ".join(map(str, days)) if isinstance(days, list) else ""
         yield f"  manned       {_people(watch.who)}: {names}, {begins} to {ends} UTC"
     if channel.quotas is not None:
-        quotas = channel.quotas
-        yield (
-            f"  each party   {quotas.devices} devices at most,"
-            f" {quotas.administrators} endpoints that add or remove others"
-        )
-    yield f"  size         {channel.max_members} devices, messages of {channel.max_message_bytes} bytes"
+        yield f"  each party   {_quotas(channel.quotas)}"
+    devices = words.count(channel.max_members, "device")
+    yield f"  size         {devices}, messages of {channel.max_message_bytes} bytes"
     limits = channel.attachments
     types = ", ".join(limits.media_types) or "no type"
     yield f"  attachments  {limits.max_count} of at most {limits.max_bytes} bytes: {types}"
     if channel.max_expiry:
         yield f"  expiry       after {format_duration(channel.max_expiry)} at most"
-    yield f"  retention    {channel.retention_days} days"
+    yield f"  retention    {words.count(channel.retention_days, 'day')}"
     keys = channel.keys
     yield (
         f"  keys         renewed after {format_duration(keys.epoch_max_age)}; a device that has not"
@@ -246,9 +245,18 @@ def _channel(channel: ChannelPolicy) -> Iterator[str]:
     )
 
 
+def _quotas(quotas: Quotas) -> str:
+    devices = words.count(quotas.devices, "device")
+    others = words.count(
+        quotas.administrators, "endpoint that adds or removes", "endpoints that add or remove"
+    )
+    return f"{devices} at most, {others} others"
+
+
 def _release(rule: ReleaseRule) -> Iterator[str]:
     kinds = ", ".join(map(str, rule.kinds))
-    yield f"  release      {rule.persons} persons sign: {kinds}, {rule.lowest.name} and above"
+    persons = words.count(rule.persons, "person signs", "persons sign")
+    yield f"  release      {persons}: {kinds}, {rule.lowest.name} and above"
     if rule.review:
         yield f"               reviewed by {_people(rule.review)}"
     yield f"               released by {_people(rule.release)}"

@@ -6,6 +6,7 @@ import string
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from liaison import words
 from liaison.labels import Label, LabelError
 from liaison.model import EndpointId, PartyCode
 from liaison.policy import changes
@@ -228,8 +229,9 @@ def log_lines(before: Agreement, after: Agreement, differences: Iterable[str]) -
     head = after.log.predecessor
     if head is None or after.log.generation == before.log.generation:
         return []
+    first = words.count(head.size, "entry counts", "entries count")
     return [
-        f"the log ends: its first {head.size} entries count, and a new one follows",
+        f"the log ends: its first {first}, and a new one follows",
         *(f"  but {text}" for text in differences),
         "",
     ]

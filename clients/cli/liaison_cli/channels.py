@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liaison import words
 from liaison.errors import RefusedError, UnavailableError
 from liaison.model import DeviceId, EndpointId
 from liaison_cli import clients
@@ -179,7 +180,7 @@ async def sync(
             await client.sync(seconds)
         except UnavailableError as e:
             raise clients.UnreachableError(
-                f"not everything was fetched within {seconds:.0f} seconds",
+                f"not everything was fetched within {words.count(round(seconds), 'second')}",
                 hint="run it again: it goes on where it stopped",
             ) from e
         received = len(await client.history()) - before

@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from liaison import words
 from liaison.errors import LiaisonError, UnavailableError, UnknownError
 from liaison_cli import startup
 from liaison_cli.context import Context
@@ -177,7 +178,7 @@ async def _in_time(
                 return await task
             return "the relay can't be reached"
     except TimeoutError:
-        return f"the relay did not answer within {seconds:.0f} seconds"
+        return f"the relay did not answer within {words.count(round(seconds), 'second')}"
     finally:
         task.cancel()
         refusal.cancel()
@@ -269,7 +270,9 @@ async def sync(cli: Context, client: Client, seconds: float = SYNC_SECONDS) -> b
         cli.out.note(f"{e.message}; this is what came before")
         return False
     except TimeoutError:
-        cli.out.note(f"the relay did not send everything within {seconds:.0f} seconds")
+        cli.out.note(
+            f"the relay did not send everything within {words.count(round(seconds), 'second')}"
+        )
         return False
     return True
 

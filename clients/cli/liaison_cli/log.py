@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liaison import words
 from liaison.errors import VerificationError
 from liaison_cli import clients, documents
 from liaison_cli.context import Context, command
@@ -192,7 +193,7 @@ def _print(cli: Context, found: Sequence[LogStatus]) -> None:
 def _verified(status: LogStatus) -> str:
     if not status.size:
         return "nothing yet"
-    entries = f"{status.size} entries"
+    entries = words.entries(status.size)
     if status.newest > status.size:
         entries += f" of {status.newest}"
     if status.witnesses:
@@ -220,11 +221,12 @@ def _channel(channel: ChannelLog) -> str:
 
 
 def _ended(ended: EndedLog) -> str:
-    said = [f"log {ended.generation}: {ended.size} entries verified, {ended.kept} count"]
+    kept = words.count(ended.kept, "counts", "count")
+    said = [f"log {ended.generation}: {words.entries(ended.size)} verified, {kept}"]
     if ended.dropped:
-        said.append(f"{ended.dropped} messages logged in what they gave up")
+        said.append(f"{words.count(ended.dropped, 'message')} logged in what they gave up")
     if ended.unlogged:
-        said.append(f"{ended.unlogged} messages were in no log")
+        said.append(f"{words.count(ended.unlogged, 'message was', 'messages were')} in no log")
     return "; ".join(said)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from liaison import words
 from liaison.errors import LiaisonError
 from liaison.model import DeviceId, EndpointId
 from liaison_cli import offices
@@ -80,7 +81,7 @@ async def invite(
         "expires": made.expires,
     }
     cli.out.record(record, made.code)
-    cli.out.note(f"the code is for {made.device}, once, within {ttl} hours")
+    cli.out.note(f"the code is for {made.device}, once, within {words.count(ttl, 'hour')}")
 
 
 async def requests(cli: Context, party: PartyOption = None) -> None:

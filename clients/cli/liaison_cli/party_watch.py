@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liaison import words
 from liaison.errors import UnavailableError, VerificationError
 from liaison_cli import offices
 from liaison_cli.context import Context, command
@@ -49,7 +50,7 @@ async def watch(
     async with await offices.open_desk(cli, party) as desk:
         if accept:
             count = await desk.accept_alarms()
-            cli.out.note(f"{count} alarms are taken as looked into")
+            cli.out.note(f"{words.count(count, 'alarm is', 'alarms are')} taken as looked into")
         found = await desk.watch()
     records = [record(one) for one in found]
     text = (line for one in found for line in lines(one))
@@ -60,7 +61,7 @@ async def watch(
     alarms = sum(len(one.alarms) for one in found)
     if alarms:
         raise NotOurDoingError(
-            f"{alarms} alarms: something in the log is not this office's doing",
+            f"{words.count(alarms, 'alarm')}: something in the log is not this office's doing",
             hint="find out who did it; a key of the party may be in other hands",
         )
     unread = [one.agreement_id for one in found if one.problem]
@@ -101,7 +102,7 @@ def record(watched: Watched) -> dict[str, Any]:
 
 def lines(watched: Watched) -> Iterator[str]:
     """Give what people read about one log."""
-    yield f"{watched.agreement_id}: {watched.size} entries read, {_count(watched.events)}"
+    yield f"{watched.agreement_id}: {words.entries(watched.size)} read, {_count(watched.events)}"
     for event in watched.events:
         at = datetime.fromtimestamp(event.time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         yield f"  {event.index:>6}  {at}  {event.act}  {event.subject}"

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from liaison import words
 from liaison.errors import LiaisonError
 from liaison.model import DeviceId, PartyCode
 from liaison.policy.agreement import Agreement
@@ -246,10 +247,10 @@ def signed_newest(versions: Sequence[Agreement], answer: LogAnswer) -> Checkpoin
 
 def _check_grown(old: Checkpoint, new: Checkpoint, proof: Sequence[bytes]) -> None:
     if new.size < old.size:
-        raise ShrunkError(f"the log had {old.size} entries, and now it has {new.size}")
+        raise ShrunkError(f"the log had {words.entries(old.size)}, and now it has {new.size}")
     if new.size == old.size:
         if new.root != old.root:
-            raise ForkError(f"the log shows two histories of {old.size} entries")
+            raise ForkError(f"the log shows two histories of {words.entries(old.size)}")
         return
     if old.size == 0:
         return
@@ -257,13 +258,14 @@ def _check_grown(old: Checkpoint, new: Checkpoint, proof: Sequence[bytes]) -> No
         merkle.verify_consistency(old.size, new.size, proof, old.root, new.root)
     except ProofError as error:
         raise ForkError(
-            f"the log's {new.size} entries do not begin with the {old.size} that it had"
+            f"the log's {words.count(new.size, 'entry does', 'entries do')} not begin with"
+            f" the {old.size} that it had"
         ) from error
 
 
 def _check_newest(checkpoint: Checkpoint, newest: Checkpoint) -> None:
     if newest.size == checkpoint.size and newest.root != checkpoint.root:
-        raise ForkError(f"the relay has signed two histories of {newest.size} entries")
+        raise ForkError(f"the relay has signed two histories of {words.entries(newest.size)}")
 
 
 def _proven(checkpoint: Checkpoint, each: ProvenEntry) -> Proven:

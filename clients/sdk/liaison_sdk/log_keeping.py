@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from liaison import words
 from liaison.model import ChannelId
 from liaison.policy.agreement import Agreement
 from liaison.policy.fields import format_duration
@@ -118,8 +119,8 @@ def report_late(env: Environment, tx: Transaction, agreement: Agreement) -> bool
             tx, record.channel, start=start, before_ms=before_ms, after_ms=after_ms
         )
         if late:
-            words = "1 message" if len(late) == 1 else f"{len(late)} messages"
-            text = f"{words} accepted more than {format_duration(patience)} ago: not in the log"
+            count = words.count(len(late), "message")
+            text = f"{count} accepted more than {format_duration(patience)} ago: not in the log"
             env.announce(tx, Event(EventKind.UNLOGGED, record.channel, text))
             found = True
     return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from liaison import words
 from liaison.errors import VerificationError
 from liaison.policy.agreement import Agreement
 from liaison.policy.log_rules import Predecessor
@@ -124,16 +125,16 @@ def _compare(
     if verified.size > head.size:
         text = (
             f"{agreement.agreement_id}: the parties have given up the log's last"
-            f" {verified.size - head.size} entries that this device has verified"
+            f" {words.entries(verified.size - head.size)} that this device has verified"
         )
         env.announce(tx, Event(EventKind.UNLOGGED, None, text))
     elif verified.size == head.size and verified.root != head.root:
         error = HeadContradictedError(
             f"version {agreement.version} holds to another history of the log's first"
-            f" {head.size} entries than this device has verified"
+            f" {words.entries(head.size)} than this device has verified"
         )
         log_alarms.alarm(env, tx, agreement.agreement_id, None, error, lambda: note)
 
 
 def _messages(count: int) -> str:
-    return "1 message is" if count == 1 else f"{count} messages are"
+    return words.count(count, "message is", "messages are")

@@ -11,6 +11,7 @@ from liaison.audit.report.markup import Markup, element, said, table
 from liaison.audit.report.parts import (
     UNKNOWN_WORDS,
     Parties,
+    counted,
     listed,
     number,
     section,
@@ -19,6 +20,7 @@ from liaison.audit.report.parts import (
 )
 from liaison.audit.report.summary import OTHERS, UNKNOWN, Summary, acts_of
 from liaison.tlog.fields import EntryType
+from liaison.words import noun
 
 ACT_WORDS: Final = {
     "certificate": "certificates",
@@ -116,11 +118,12 @@ def members(summary: Summary, parties: Parties) -> Markup:
 def keys(summary: Summary, parties: Parties) -> Markup:
     """Keys over time."""
     acts = list(acts_of(summary))
+    closed = summary.closed[EntryType.KEY]
     intro = text(
         "Certificates and revocations are told of every party, without the names of devices that were "
         "never in a channel with this one's; key packages and signatures only of "
-        f"this one: {number(summary.closed[EntryType.KEY])} entries of others, or erased, are in "
-        "the range."
+        f"this one: {counted(closed, 'entry', 'entries')} of others, or erased, "
+        f"{noun(closed, 'is', 'are')} in the range."
     )
     if not acts:
         return section("keys", "Keys", intro, text("None is told in this range."))

@@ -9,6 +9,7 @@ from liaison.audit.report.markup import Markup, element, said, table
 from liaison.audit.report.parts import (
     Parties,
     bad,
+    counted,
     left_out,
     listed,
     number,
@@ -47,9 +48,9 @@ def gaps(summary: Summary, parties: Parties) -> Markup:
         "gaps",
         "Gaps and erasures",
         text(
-            f"Of {number(whole)} entries, {number(closed)} are closed: this party may not see what "
-            "they say, they lie outside of the times that were asked for, or what opens them was "
-            "erased. Which of these it is, nobody can tell from the log."
+            f"Of {counted(whole, 'entry', 'entries')}, {counted(closed, 'is', 'are')} closed: this "
+            "party may not see what is said there, it lies outside of the times that were asked for, "
+            "or what opens it was erased. Which of these it is, nobody can tell from the log."
         ),
         text(
             "The longest time without an entry is ",
@@ -68,8 +69,8 @@ def gaps(summary: Summary, parties: Parties) -> Markup:
             numbers=2,
         ),
         text(
-            f"{number(len(summary.channels))} channels have numbered items in the range; "
-            "within each, the numbers have to follow one another."
+            f"{counted(len(summary.channels), 'channel has', 'channels have')} numbered items in the "
+            "range; within each, the numbers have to follow one another."
         ),
         table(
             "Channels with missing numbers",

@@ -9,7 +9,7 @@ from typing import Final
 from liaison.audit.manifest import Predecessor
 from liaison.audit.report import changes, gaps, style, traffic
 from liaison.audit.report.markup import Content, Markup, element, join, said, table
-from liaison.audit.report.parts import Parties, number, section, text, when
+from liaison.audit.report.parts import Parties, counted, number, section, text, when
 from liaison.audit.report.summary import MAX_ROWS, Summary
 from liaison.tlog.policy import Cosigned
 from liaison.values import dataclass
@@ -142,7 +142,14 @@ def _title(summary: Summary, parties: Parties) -> Content:
 
 def _before(head: Predecessor) -> Content:
     root = element("code", head.root.hex())
-    told = ["the first ", number(head.size), " entries of ", said(head.origin), ", root ", root]
+    told = [
+        "the first ",
+        counted(head.size, "entry", "entries"),
+        " of ",
+        said(head.origin),
+        ", root ",
+        root,
+    ]
     return [*told, ". The parties gave that log up; what it had beyond is not in this one."]
 
 
@@ -226,13 +233,14 @@ def _verdict(checked: Checked) -> list[Markup]:
             "Whether these are the keys of the log and of the witnesses only the agreement says: "
             "compare the fingerprints below with the agreement that you have."
         )
-    counted = text(
-        f"{number(checked.entries)} entries lead to the signed roots; {number(checked.opened)} of "
-        "them are opened, and what they say is what they committed to. Checked on ",
+    told = text(
+        f"{counted(checked.entries, 'entry leads', 'entries lead')} to the signed roots; "
+        f"{counted(checked.opened, 'of them is', 'of them are')} opened, and what stands there is what "
+        "was committed to. Checked on ",
         when(checked.at),
         " UTC.",
     )
-    return [text(head), counted, rest]
+    return [text(head), told, rest]
 
 
 def _witnessed(checked: Checked, parties: Parties) -> list[list[str]]:

@@ -11,6 +11,7 @@ from liaison.audit.report.durations import words
 from liaison.audit.report.markup import Content, Markup, clean, element, join, said, table
 from liaison.audit.report.summary import MAX_ROWS, OTHERS, UNKNOWN, Rows, Summary
 from liaison.tlog.entries import MAX_TIME
+from liaison.words import noun
 
 UNKNOWN_WORDS: Final = "not told"
 
@@ -28,6 +29,11 @@ def when(milliseconds: int | None) -> Markup:
 def number(count: int) -> str:
     """Write a count."""
     return f"{count:,}"
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Write a count and what there is so much of."""
+    return f"{number(count)} {noun(count, one, many)}"
 
 
 def bad(count: int) -> str:

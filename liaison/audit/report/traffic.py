@@ -23,6 +23,7 @@ from liaison.audit.report.parts import (
 )
 from liaison.audit.report.summary import MAX_ROWS, PRECEDENCES, UNKNOWN, Summary
 from liaison.tlog.fields import EntryType
+from liaison.words import noun
 
 _MOST_REFUSALS: Final = 15
 
@@ -177,9 +178,10 @@ def refusals(summary: Summary, parties: Parties) -> Markup:
     by_rule: Counter[str] = Counter()
     for (rule, _, _), n in summary.refusals.items():
         by_rule[rule] += n
+    closed = summary.closed[EntryType.REFUSED]
     intro = text(
         "What the relay refused because the agreement does not allow it. Only the asking party may "
-        f"open a refusal: {number(summary.closed[EntryType.REFUSED])} of others, or erased, are in "
+        f"open a refusal: {number(closed)} of others, or erased, {noun(closed, 'is', 'are')} in "
         "the range. More than one a second is told as a count."
     )
     if not by_rule:

@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison import words
 from liaison.errors import UnavailableError
 from liaison.model import BlobId, ChannelId, Precedence
 from liaison.policy import lifecycle, sending
@@ -228,7 +229,7 @@ class _Room:
     ) -> None:
         if self._devices[caller.key] >= self.limits.uploads:
             raise TooManyUploadsError(
-                f"{self.limits.uploads} uploads of this device are under way",
+                f"this device has {words.count(self.limits.uploads, 'upload')} under way",
                 hint="begin the next one when one has ended",
             )
         hint = "it takes more as old ones expire"

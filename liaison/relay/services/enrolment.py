@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from liaison import words
 from liaison.crypto import x509_path
 from liaison.crypto.x509_path import CertifiedDevice
 from liaison.errors import LiaisonError, MalformedError
@@ -71,7 +72,7 @@ class Enrolment:
         latest = now + self.limits.enrolment_days * _DAY_MS
         if not now < invitation.expires_ms <= latest:
             raise MalformedError(
-                f"an invitation ends within {self.limits.enrolment_days} days from now"
+                f"an invitation ends within {words.count(self.limits.enrolment_days, 'day')} from now"
             )
         lookup = bytes.fromhex(invitation.lookup)
         most, kept = self.limits.invitations, self.limits.enrolments
@@ -216,13 +217,13 @@ class _Invite(Operation[None]):
             party = self.office.party_key
             if await enrolments.count_open(work.tx, party, now_ms=self.now_ms) >= self.most:
                 raise TooManyInvitationsError(
-                    f"{self.office.party} has {self.most} invitations open",
+                    f"{self.office.party} has {words.count(self.most, 'invitation')} open",
                     hint="answer or withdraw some, or let them expire",
                     unchanged="nobody was invited",
                 )
             if await enrolments.count(work.tx, party) >= self.most_kept:
                 raise TooManyInvitationsError(
-                    f"{self.office.party} has had {self.most_kept} enrolments lately",
+                    f"{self.office.party} has had {words.count(self.most_kept, 'enrolment')} lately",
                     hint="they are forgotten some weeks after they are over",
                     unchanged="nobody was invited",
                 )

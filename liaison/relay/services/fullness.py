@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import field
 from typing import Final
 
+from liaison import words
 from liaison.model import Precedence
 from liaison.relay.services.errors import QueueFullError
 from liaison.relay.services.limits import Limits
@@ -74,7 +75,7 @@ class Fullness:
         if self.clock() - counted.at > _AGAIN_MS:
             self._wanted.add(channel)
         raise QueueFullError(
-            f"the channel holds {count} messages of {counted.size} bytes, which is as much as the"
+            f"the channel holds {words.count(count, 'message')} of {counted.size} bytes, which is as much as the"
             " relay keeps",
             hint="it takes messages again as old ones expire; a new channel takes them now",
         )

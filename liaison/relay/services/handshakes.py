@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from liaison import words
 from liaison.errors import ConflictError
 from liaison.fanout import topics
 from liaison.mls.public_group import PublicGroup
@@ -89,7 +90,7 @@ class CreateChannel(Operation[v1.Sequenced]):
         id_ = self.new.binding.agreement_id
         if await usage.channels_under_agreement(work.tx, id_) >= self.most:
             raise TooManyChannelsError(
-                f"{id_} has {self.most} channels",
+                f"{id_} has {words.count(self.most, 'channel')}",
                 hint="use one that is open, or ask the relay's operator for more",
                 unchanged="no channel was opened",
             )

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
+from liaison import words
 from liaison.fanout import Bus
 from liaison.policy import dsse, exclusion, participation
 from liaison.policy.agreement import Agreement
@@ -259,7 +260,7 @@ class _State(Operation[list[bytes]]):
             return
         if mine[-limit].accepted_at > self.now_ms - _MINUTE_MS:
             raise TooManyDocumentsError(
-                f"{limit} statements of {self.statement.party} came within a minute",
+                f"{words.count(limit, 'statement')} of {self.statement.party} came within a minute",
                 unchanged="nothing was stored",
                 hint="publish it again later; leaving is possible at any time",
             )
@@ -368,7 +369,8 @@ class _Exclude(Operation[tuple[v1.ExclusionStatus, list[bytes]]]):
         limit = self.limits.open_documents
         if await statements.count_waiting(work.tx, id_, self.caller) >= limit:
             raise TooManyDocumentsError(
-                f"{limit} exclusions of this party wait for signatures",
+                f"{words.count(limit, 'exclusion of this party waits', 'exclusions of this party wait')}"
+                " for signatures",
                 unchanged="nothing was stored",
                 hint="complete one of them, or take one back",
             )

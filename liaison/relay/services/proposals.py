@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from liaison import words
 from liaison.fanout import Bus
 from liaison.model import PartyCode
 from liaison.policy import dsse, signing
@@ -267,7 +268,7 @@ class _Propose(Operation[tuple[v1.ProposalStatus, list[bytes]]]):
             or waiting.all >= self.limits.open_proposals
         ):
             raise TooManyDocumentsError(
-                f"{waiting.agreement} versions of {id_} and {waiting.all} in all, proposed by"
+                f"{words.count(waiting.agreement, 'version')} of {id_} and {waiting.all} in all, proposed by"
                 f" {self.office.party}, wait for signatures",
                 unchanged="nothing was stored",
                 hint="complete one of them, or let another party propose",

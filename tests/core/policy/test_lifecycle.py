@@ -224,7 +224,7 @@ def test_all_others_exclude_a_party_and_one_less_does_not() -> None:
     assert exclusion.verify(excluding("NOR", "DEU"), coalition()).party == OCHA
 
     with pytest.raises(
-        SignatureMissingError, match="takes 2 of the others, 1 have signed"
+        SignatureMissingError, match="takes 2 of the others, 1 has signed"
     ) as raised:
         exclusion.verify(excluding("NOR"), coalition())
     assert "DEU" in raised.value.hint

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liaison import words
 from liaison_auditor.context import Context, command
 from liaison_auditor.errors import (
     Exit,
@@ -255,7 +256,7 @@ def _status_of(state: State, origin: str) -> dict[str, Any]:
 def _words(item: Evidence) -> str:
     from liaison_auditor.witness.state import Kind
 
-    when = f"on {_shown(item.time)} it came with {item.size} entries"
+    when = f"on {_shown(item.time)} it came with {words.entries(item.size)}"
     if item.kind is Kind.FORK:
         return f"{when} and another root than before: two signed histories"
     if item.kind is Kind.SHRUNK:
@@ -274,4 +275,4 @@ def _save(cli: Context, folder: Path, held: Sequence[Evidence]) -> None:
         for side, data in (("ours", item.ours), ("theirs", item.theirs)):
             (folder / f"{number}-{item.kind}-{side}.note").write_bytes(data)
         (folder / f"{number}-{item.kind}.request").write_bytes(item.request)
-    cli.out.note(f"{len(held)} pairs of notes are in {folder}")
+    cli.out.note(f"{words.count(len(held), 'pair of notes is', 'pairs of notes are')} in {folder}")

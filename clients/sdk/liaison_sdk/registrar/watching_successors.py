@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from liaison import words
 from liaison.policy.agreement import Agreement
 from liaison.policy.log_rules import Predecessor
 from liaison.tlog.checkpoint import Checkpoint
@@ -58,13 +59,12 @@ def _differences(read: Checkpoint, head: Predecessor) -> list[str]:
             f"after {read.origin}, the parties have given up another log that was not read here"
         ]
     if read.size > head.size:
-        given_up = read.size - head.size
-        return [
-            f"the parties have given up the last {given_up} entries of {read.origin} that were read"
-        ]
+        given_up = words.entries(read.size - head.size)
+        were = words.noun(read.size - head.size, "was", "were")
+        return [f"the parties have given up the last {given_up} of {read.origin} that {were} read"]
     if read.size < head.size:
-        unread = head.size - read.size
-        return [f"the parties hold to {unread} more entries of {read.origin} than were read here"]
+        unread = words.count(head.size - read.size, "more entry", "more entries")
+        return [f"the parties hold to {unread} of {read.origin} than were read here"]
     if read.root != head.root:
         return [f"the parties hold to another history of {read.origin} than was read here"]
     return []
