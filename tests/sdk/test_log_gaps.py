@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,19 +53,23 @@ class Process:
 
     def __init__(self, store: SQLiteStore) -> None:
         self._store = store
-        self._patience = Patience(WAIT, has_all=True, at=0)
+        self._patience = Patience(WAIT, had_all=0, at=0)
 
     async def asks(
         self,
         now: int,
         *,
         at: float = 0,
-        has_all: bool = True,
+        had_all: float | None = None,
         after: int = 0,
         end: int = SHOWN,
     ) -> bool:
-        """Return whether what it is shown at a time is an alarm; `at` is on its own clock."""
-        known, patience = followed(after), replace(self._patience, at=at, has_all=has_all)
+        """Return whether what it is shown at a time is an alarm.
+
+        `at` is on its own clock, as is when it last had all that waits: None for now.
+        """
+        had_all = at if had_all is None else had_all
+        known, patience = followed(after), replace(self._patience, at=at, had_all=had_all)
 
         def work(tx: Transaction) -> bool:
             stays.save(tx, stay(after))
@@ -104,9 +109,31 @@ async def test_time_in_which_nothing_was_asked_is_no_alarm_by_itself(store: SQLi
 async def test_only_who_has_all_that_waits_raises_the_alarm_and_who_has_not_does_not_put_it_off(
     store: SQLiteStore,
 ) -> None:
-    assert not await Process(store).asks(BEGUN, has_all=False)
-    assert not await Process(store).asks(BEGUN + 5 * WAIT, has_all=False)
+    assert not await Process(store).asks(BEGUN, had_all=-math.inf)
+    assert not await Process(store).asks(BEGUN + 5 * WAIT, had_all=-math.inf)
     assert await Process(store).asks(BEGUN + 5 * WAIT)
+
+
+async def test_what_is_on_its_way_when_the_log_is_asked_does_not_put_the_alarm_off(
+    store: SQLiteStore,
+) -> None:
+    process = Process(store)
+    assert not await process.asks(BEGUN, at=50)
+
+    later = {"now": BEGUN + 3 * WAIT, "at": 50 + 3 * WAIT}
+    # What had come before the gap was noticed, or soon after, need not be an invitation behind it.
+    assert not await process.asks(**later, had_all=50)
+    assert not await process.asks(**later, had_all=50 + WAIT - 1)
+    assert await process.asks(**later, had_all=50 + WAIT + 1)
+
+
+async def test_who_had_all_long_after_another_process_noticed_it_raises_the_alarm(
+    store: SQLiteStore,
+) -> None:
+    assert not await Process(store).asks(BEGUN)
+
+    assert not await Process(store).asks(BEGUN + 3 * WAIT, at=500, had_all=500 - 2 * WAIT)
+    assert await Process(store).asks(BEGUN + 3 * WAIT, at=500, had_all=500 - 2 * WAIT + 1)
 
 
 async def test_a_clock_that_is_put_on_does_not_shorten_the_wait_of_a_process(
@@ -163,7 +190,7 @@ async def test_what_was_asked_before_a_new_stay_began_is_not_noted_after_it(
 ) -> None:
     known = followed(3)
     await store.write(lambda tx: stays.begin(tx, ROOM, SHOWN, 3, welcomed=True))
-    patience = Patience(WAIT, has_all=True, at=0)
+    patience = Patience(WAIT, had_all=0, at=0)
 
     proven = await store.write(
         lambda tx: log_gaps.is_proven(tx, ROOM, known, SHOWN, BEGUN, patience)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,9 +38,25 @@ async def test_what_was_never_delivered_is_told_of_whatever_channel_this_device_
     since = NOW - agreement().log.report_after
 
     await store.write(lambda tx: wait_for_item(tx, state, since))
-    in_time = await store.write(lambda tx: log_keeping.report_withheld(env, tx, agreement()))
+    in_time = await store.write(lambda tx: log_keeping.report_withheld(env, tx, agreement(), ago=0))
     env.now += 1
-    late = await store.write(lambda tx: log_keeping.report_withheld(env, tx, agreement()))
+    late = await store.write(lambda tx: log_keeping.report_withheld(env, tx, agreement(), ago=0))
 
     assert (in_time, late) == (False, True)
     assert [one.code for one in await store.read(alarms.load_all)] == [log_keeping.WITHHELD]
+
+
+@pytest.mark.parametrize(("ago", "is_told"), [(0, True), (5, True), (10, False), (math.inf, False)])
+async def test_what_was_never_delivered_is_told_by_who_once_had_all_that_was_due(
+    store: SQLiteStore,  # noqa: F811 - the fixture's name
+    ago: float,
+    *,
+    is_told: bool,
+) -> None:
+    env: Any = SimpleNamespace(now=NOW, announce=lambda *_: None)
+    since = NOW - agreement().log.report_after - 10
+    await store.write(lambda tx: wait_for_item(tx, ChannelState.ACTIVE, since))
+
+    told = await store.write(lambda tx: log_keeping.report_withheld(env, tx, agreement(), ago=ago))
+
+    assert told is is_told

@@ -845,6 +845,59 @@ async def test_an_entry_that_is_kept_back_is_noticed_also_by_programs_that_end_a
     assert await asked(pair, hiding, HOUR) == {"log.channel_gap"}
 
 
+async def test_a_relay_that_delivers_something_before_each_answer_does_not_put_the_alarms_off(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER, BRIEF) as officer:
+        channel = await talk(attache, officer)
+        withholding(officer)
+        await channel.send("three")
+        assert await until(attache, lambda: all_logged(attache))
+        await officer.follow_logs()
+        assert len(await waiting(officer, channel.id)) == 1
+        await channel.update()
+        await channel.send("four")
+        assert await until(attache, lambda: all_logged(attache))
+        lying(officer, hiding_next(await followed_by(officer, channel.id)))
+        await officer.follow_logs()
+        assert await gap(officer, channel.id) is not None
+        left_out = await followed_by(officer, channel.id)
+
+    options = replace(BRIEF, clock=lambda: time.time() + HOUR)
+    async with pair.client(OFFICER, options, alarms=True) as officer:
+        connection: Any = officer._parts.connection
+        hide = hiding_next(left_out)
+
+        def busy(query: LogQuery, answer: LogAnswer) -> LogAnswer:
+            connection.caught_up = False
+            return hide(query, answer)
+
+        withholding(officer)
+        lying(officer, busy)
+        await officer.sync()
+        await officer.follow_logs()
+
+        assert await codes(officer) == {"log.channel_gap", "log.item_withheld"}
+
+
+async def followed_by(client: Client, channel: ChannelId) -> int:
+    """Return the place of a channel that its log has to show next."""
+    known = await client._env.read(lambda tx: stays.load(tx, channel))
+    assert known is not None
+    return known.next_seq
+
+
+def hiding_next(seq: int) -> Callable[[LogQuery, LogAnswer], LogAnswer]:
+    """Leave the item at a place out of the log."""
+
+    def change(query: LogQuery, answer: LogAnswer) -> LogAnswer:
+        del query
+        shown = [one for one in answer.entries if Entry.decode(one.data).seq != seq]
+        return answer.model_copy(update={"entries": shown})
+
+    return change
+
+
 async def test_an_invitation_that_no_program_has_taken_yet_is_no_gap_however_long_it_waits(
     pair: Stage,
 ) -> None:

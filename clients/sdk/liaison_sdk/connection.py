@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -108,6 +109,7 @@ class Connection:
         self.is_over = False
         """Whether `failure` is for good."""
         self.caught_up = False
+        self._had_all = -math.inf
         self.on_notice: Callable[[str], None] = lambda _: None
         self.on_stale: Callable[[], Awaitable[None]] = _nothing
 
@@ -120,6 +122,16 @@ class Connection:
     def is_receiving(self) -> bool:
         """Whether deliveries come here rather than to another process of the device."""
         return self._lock is not None and self._lock.is_held
+
+    @property
+    def had_all(self) -> float:
+        """When all that waited at the relay was here for the last time, on the loop's clock.
+
+        Minus infinity where that never was, or deliveries go elsewhere.
+        """
+        if not self.is_receiving:
+            return -math.inf
+        return self._env.loop.time() if self.caught_up else self._had_all
 
     async def run(self, jobs: tuple[Job, ...]) -> None:
         """Connect, run the jobs, and start over when the connection is lost; for ever.
@@ -299,8 +311,10 @@ class Connection:
                 live.taking = batch
                 await self._take_and_acknowledge(live)
             if marker is not None and live.inbox.empty():
+                had_all = self._env.loop.time()
                 # What waited is read first: joining anew ends the stay that it belongs to.
                 await self.on_stale()
+                self._had_all = had_all
                 self.caught_up = True
                 live.caught_up.set()
                 self._env.publish(Event(EventKind.CAUGHT_UP))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -57,8 +58,8 @@ class LogFollower:
 
     def __init__(self, environment: Environment) -> None:
         self._env: Final = environment
-        self.has_all: Callable[[], bool] = lambda: False
-        """Whether this process receives, and has taken all that waits at the relay."""
+        self.had_all: Callable[[], float] = lambda: -math.inf
+        """When this process last had all that waited at the relay; see `Connection.had_all`."""
         self._locks: dict[str, asyncio.Lock] = {}
         self._tried: dict[str, _Tried] = {}
         self._noticed: dict[ChannelId, float] = {}
@@ -210,12 +211,12 @@ class LogFollower:
         from liaison_sdk import log_gaps, log_keeping  # noqa: PLC0415 - as in `_look`
 
         env = self._env
-        has_all = self.has_all()
+        ago = env.loop.time() - self.had_all()
 
         def report(tx: Transaction) -> bool:
             settled = log_keeping.compare_pending(env, tx, agreement)
             late = log_keeping.report_late(env, tx, agreement)
-            withheld = has_all and log_keeping.report_withheld(env, tx, agreement)
+            withheld = log_keeping.report_withheld(env, tx, agreement, ago)
             log_gaps.forget_left(tx, agreement.agreement_id)
             return settled or late or withheld
 
@@ -330,7 +331,7 @@ class LogFollower:
 
         env, wait = self._env, _GAP_PAUSES * self._env.options.log_pause
         # Before the transaction: all that had been taken by now is seen in it.
-        patience = Patience(wait, self.has_all(), env.loop.time(), self._noticed)
+        patience = Patience(wait, self.had_all(), env.loop.time(), self._noticed)
         await env.write(
             lambda tx: log_keeping.keep(
                 env, tx, plan, outcome, answer, final=final, patience=patience

@@ -3,8 +3,9 @@
 An honest relay shows a device what came while it was in the channel. So there is a gap also where
 a new stay has begun whose invitation has yet to come, and that is none of the relay's doing. An
 invitation is at the relay when the log shows the stay: it comes with all that waits there. So a gap
-is an alarm where the relay shows it once more, a while after the first time, to a process that has
-taken all that waits, and no new stay is known.
+is an alarm where the relay shows it once more to a process that has, a while after the first time,
+taken all that waits, and no new stay is known. Whether it has all when it asks says nothing: a relay
+that delivers something before each answer, and says that it was all after it, would never be told.
 
 When it was noticed stands in the store: a process may end long before. Only what an honest relay
 would do ends the wait, a new stay or all that was left out; an answer without the gap does not, or
@@ -33,14 +34,15 @@ class Patience:
     """What it takes here and now to believe that something is left out.
 
     Args:
-        wait: seconds between the first and the last time that the relay shows it.
-        has_all: whether this process has taken all that waits at the relay.
+        wait: seconds from the first time that the relay shows it to when all that waits was taken.
+        had_all: when this process had last taken all that waited at the relay, on the clock of `at`;
+            minus infinity where it never had.
         at: now, in seconds of a clock that is never set.
         noticed: what this process was the first to notice, on that clock.
     """
 
     wait: float
-    has_all: bool
+    had_all: float
     at: float
     noticed: dict[ChannelId, float] = field(default_factory=dict)
 
@@ -82,11 +84,13 @@ def is_proven(
         gaps.save(tx, channel, GapRecord(max(end, known.after + 1), now))
         tx.after_commit(lambda: patience.noticed.update({channel: patience.at}))
         return False
-    # Whole seconds, so more than the wait. And where this process has seen it all, its own clock
+    # Whole seconds, so one more than the wait. And where this process has seen it all, its own clock
     # has the last word: the other one may have been set meanwhile.
-    has_waited = now - noted.since > patience.wait
-    own = patience.at - patience.noticed.get(channel, -math.inf)
-    return patience.has_all and has_waited and own >= patience.wait
+    had_all = now - (patience.at - patience.had_all)
+    has_waited = had_all - noted.since >= patience.wait + 1
+    return (
+        has_waited and patience.had_all >= patience.noticed.get(channel, -math.inf) + patience.wait
+    )
 
 
 def note_shown(tx: Transaction, channel: ChannelId, known: Following, following: Following) -> None:

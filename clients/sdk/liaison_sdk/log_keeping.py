@@ -126,14 +126,21 @@ def report_late(env: Environment, tx: Transaction, agreement: Agreement) -> bool
     return found
 
 
-def report_withheld(env: Environment, tx: Transaction, agreement: Agreement) -> bool:
+def report_withheld(env: Environment, tx: Transaction, agreement: Agreement, ago: float) -> bool:
     """Raise the alarm for items that are in the log and were never delivered.
 
-    To be called only while this device receives and has taken all that waits for it. Returns
-    whether there is a new one.
+    Args:
+        env: where it is told.
+        tx: the transaction.
+        agreement: whose log.
+        ago: seconds since this device had taken all that waited for it; infinity where it never
+            had. It need not have all now: a relay could see to it that it never does when it asks.
+
+    Returns:
+        Whether there is a new one.
     """
     found = False
-    since = env.now - agreement.log.report_after
+    since = env.now - ago - agreement.log.report_after
     for record in followed_channels(tx, agreement.agreement_id):
         # Also where this store is out of step: that it is, is the relay's word.
         if not record.state.is_open:

@@ -194,7 +194,7 @@ def _assemble(
     committer = Committer(env)
     follower = LogFollower(env)
     connection = Connection(env, lock, Inbound(env, Joiner(env), follower).take)
-    follower.has_all = lambda: connection.is_receiving and connection.caught_up
+    follower.had_all = lambda: connection.had_all
     maintenance = Maintenance(env, committer, connection.backlog_taken)
     env.listeners.add(maintenance.note)
     connection.on_notice = maintenance.notice
