@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -301,6 +301,46 @@ async def test_a_relay_that_restarts_loses_nothing_and_is_found_again(tmp_path: 
 
 async def _is_away(client: Client) -> bool:
     return not client.connected
+
+
+async def test_what_comes_while_a_channel_is_joined_anew_is_not_taken_for_what_is_here(
+    pair: Stage,
+) -> None:
+    async with pair.client(ATTACHE, CALM) as nor, pair.client(OFFICER, CALM) as deu:
+        await deu.sync(10)
+        channel = await nor.channel("duty")
+        connection: Any = deu._parts.connection
+        take, inbox = connection._take, connection._live.inbox
+        put, joining, arrived, storing = inbox.put_nowait, *(asyncio.Event() for _ in range(3))
+        may_join, may_store = asyncio.Event(), asyncio.Event()
+
+        def note(frame: frames.RelayFrame) -> None:
+            put(frame)
+            if joining.is_set():
+                arrived.set()
+
+        async def join_anew() -> None:
+            joining.set()
+            await may_join.wait()
+
+        async def store(delivered: list[frames.Deliver]) -> None:
+            if joining.is_set():
+                storing.set()
+                await may_store.wait()
+            await take(delivered)
+
+        inbox.put_nowait, connection.on_stale, connection._take = note, join_anew, store
+        await channel.send("one")
+        await joining.wait()
+        await channel.send("two")
+        await arrived.wait()
+        may_join.set()
+        await storing.wait()
+        assert not connection.caught_up
+
+        may_store.set()
+        await deu.sync(10)
+        assert await _all_texts(deu) == Counter(["one", "two"])
 
 
 class Brief(AiohttpTransport):

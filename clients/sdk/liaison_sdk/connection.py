@@ -315,7 +315,8 @@ class Connection:
                 # What waited is read first: joining anew ends the stay that it belongs to.
                 await self.on_stale()
                 self._had_all = had_all
-                self.caught_up = True
+                # What came meanwhile has its own mark.
+                self.caught_up = live.inbox.empty()
                 live.caught_up.set()
                 self._env.publish(Event(EventKind.CAUGHT_UP))
                 self._env.changes.notify_outside()
