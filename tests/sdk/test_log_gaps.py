@@ -13,7 +13,8 @@ import pytest
 from liaison.model import ChannelId
 from liaison.tlog.channels import ChannelView
 from liaison.tlog.entries import pseudonym
-from liaison_sdk import log_gaps
+from liaison_sdk import log_following, log_gaps, transport
+from liaison_sdk.environment import DEFAULT_OPTIONS
 from liaison_sdk.keystore import Keystore
 from liaison_sdk.log_gaps import Patience
 from liaison_sdk.log_places import Following
@@ -134,6 +135,13 @@ async def test_who_had_all_long_after_another_process_noticed_it_raises_the_alar
 
     assert not await Process(store).asks(BEGUN + 3 * WAIT, at=500, had_all=500 - 2 * WAIT)
     assert await Process(store).asks(BEGUN + 3 * WAIT, at=500, had_all=500 - 2 * WAIT + 1)
+
+
+def test_a_gap_waits_for_longer_than_a_dead_connection_goes_unnoticed() -> None:
+    # A ping after so long without a word, and half as long for its answer.
+    unnoticed = 1.5 * transport._HEARTBEAT
+
+    assert log_following._GAP_PAUSES * DEFAULT_OPTIONS.log_pause > unnoticed
 
 
 async def test_a_clock_that_is_put_on_does_not_shorten_the_wait_of_a_process(

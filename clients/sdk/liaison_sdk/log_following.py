@@ -36,8 +36,12 @@ _MOST_ANSWERS: Final = 256
 _ASKS: Final = 4
 """For a certificate before a whole log's silence counts: the next checkpoint takes a moment."""
 _UNAUTHORIZED: Final = 401
-_GAP_PAUSES: Final = 20
-"""So many pauses after it was noticed, a gap is no new stay's any more; see `log_gaps`."""
+_GAP_PAUSES: Final = 80
+"""So many pauses after it was noticed, a gap is no new stay's any more; see `log_gaps`.
+
+Longer than a connection can be dead unnoticed: an invitation does not come until then, and a process
+takes itself for one that has all.
+"""
 
 
 @dataclass(slots=True)
