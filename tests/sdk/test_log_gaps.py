@@ -62,15 +62,18 @@ class Process:
         *,
         at: float = 0,
         had_all: float | None = None,
+        set_at: float = -math.inf,
         after: int = 0,
         end: int = SHOWN,
     ) -> bool:
         """Return whether what it is shown at a time is an alarm.
 
-        `at` is on its own clock, as is when it last had all that waits: None for now.
+        `at` is on its own clock, as is when it last had all that waits (None for now), and when the
+        other clock was set.
         """
         had_all = at if had_all is None else had_all
-        known, patience = followed(after), replace(self._patience, at=at, had_all=had_all)
+        known = followed(after)
+        patience = replace(self._patience, at=at, had_all=had_all, set_at=set_at)
 
         def work(tx: Transaction) -> bool:
             stays.save(tx, stay(after))
@@ -152,6 +155,16 @@ async def test_a_clock_that_is_put_on_does_not_shorten_the_wait_of_a_process(
 
     assert not await process.asks(BEGUN + 100 * WAIT, at=50 + WAIT - 1)
     assert await process.asks(BEGUN + 100 * WAIT, at=50 + WAIT)
+
+
+async def test_a_clock_that_is_put_on_does_not_shorten_the_wait_for_what_another_process_noticed(
+    store: SQLiteStore,
+) -> None:
+    assert not await Process(store).asks(BEGUN)
+
+    process, later = Process(store), BEGUN + 100 * WAIT
+    assert not await process.asks(later, at=500, set_at=499)
+    assert await process.asks(later + WAIT, at=499 + WAIT, set_at=499)
 
 
 async def test_a_clock_that_was_put_back_does_not_put_the_alarm_off_for_ever(

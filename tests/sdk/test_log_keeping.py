@@ -60,3 +60,19 @@ async def test_what_was_never_delivered_is_told_by_who_once_had_all_that_was_due
     told = await store.write(lambda tx: log_keeping.report_withheld(env, tx, agreement(), ago=ago))
 
     assert told is is_told
+
+
+async def test_a_clock_that_was_put_back_does_not_put_off_what_was_never_delivered_for_ever(
+    store: SQLiteStore,  # noqa: F811 - the fixture's name
+) -> None:
+    env: Any = SimpleNamespace(now=NOW, announce=lambda *_: None)
+    await store.write(lambda tx: wait_for_item(tx, ChannelState.ACTIVE, NOW + 1_000_000))
+    told = []
+
+    for _ in range(2):
+        told.append(
+            await store.write(lambda tx: log_keeping.report_withheld(env, tx, agreement(), ago=0))
+        )
+        env.now += agreement().log.report_after + 1
+
+    assert told == [False, True]

@@ -952,6 +952,24 @@ async def test_an_item_that_is_logged_and_never_delivered_is_noticed(pair: Stage
         assert "sender" in json.loads(alarm.evidence)["values"]
 
 
+async def test_what_is_on_its_way_while_the_clock_is_put_on_is_no_alarm(pair: Stage) -> None:
+    ahead = 0
+    options = replace(BRIEF, clock=lambda: time.time() + ahead)
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER, options) as officer:
+        channel = await talk(attache, officer)
+        await officer.sync()
+        withholding(officer)
+        await channel.send("three")
+        assert await until(attache, lambda: all_logged(attache))
+        await officer.follow_logs()
+        assert len(await waiting(officer, channel.id)) == 1
+
+        ahead = HOUR
+        await officer.follow_logs()
+
+        assert await codes(officer) == set()
+
+
 @pytest.mark.parametrize("way", ["anew", "added again"])
 async def test_an_item_that_was_never_delivered_is_noticed_also_after_a_new_stay_began(
     pair: Stage, way: str

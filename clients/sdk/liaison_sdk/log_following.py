@@ -36,6 +36,8 @@ _MOST_ANSWERS: Final = 256
 _ASKS: Final = 4
 """For a certificate before a whole log's silence counts: the next checkpoint takes a moment."""
 _UNAUTHORIZED: Final = 401
+_JUMP: Final = 5
+"""Seconds by which the clock and the loop's can come to differ between two looks, if nobody sets it."""
 _GAP_PAUSES: Final = 80
 """So many pauses after it was noticed, a gap is no new stay's any more; see `log_gaps`.
 
@@ -68,6 +70,8 @@ class LogFollower:
         self._tried: dict[str, _Tried] = {}
         self._noticed: dict[ChannelId, float] = {}
         """When this process saw first that the log leaves something out, on the loop's clock."""
+        self._ahead: float | None = None
+        self._set_at = -math.inf
 
     async def run(self) -> None:
         """Follow for ever.
@@ -215,12 +219,15 @@ class LogFollower:
         from liaison_sdk import log_gaps, log_keeping  # noqa: PLC0415 - as in `_look`
 
         env = self._env
-        ago = env.loop.time() - self.had_all()
+        had_all = self.had_all()
+        # What waits since before the clock was set may have come into the log a moment ago.
+        is_due = had_all >= self._clock_set_at() + _GAP_PAUSES * env.options.log_pause
+        ago = env.loop.time() - had_all if is_due else math.inf
 
         def report(tx: Transaction) -> bool:
             settled = log_keeping.compare_pending(env, tx, agreement)
             late = log_keeping.report_late(env, tx, agreement)
-            withheld = log_keeping.report_withheld(env, tx, agreement, ago)
+            withheld = ago < math.inf and log_keeping.report_withheld(env, tx, agreement, ago)
             log_gaps.forget_left(tx, agreement.agreement_id)
             return settled or late or withheld
 
@@ -335,12 +342,26 @@ class LogFollower:
 
         env, wait = self._env, _GAP_PAUSES * self._env.options.log_pause
         # Before the transaction: all that had been taken by now is seen in it.
-        patience = Patience(wait, self.had_all(), env.loop.time(), self._noticed)
+        patience = Patience(
+            wait, self.had_all(), env.loop.time(), self._clock_set_at(), self._noticed
+        )
         await env.write(
             lambda tx: log_keeping.keep(
                 env, tx, plan, outcome, answer, final=final, patience=patience
             )
         )
+
+    def _clock_set_at(self) -> float:
+        """Return when the clock was set, or the machine slept, last, on the loop's clock.
+
+        Minus infinity where it never was, as far as was noticed here: called at each look.
+        """
+        at = self._env.loop.time()
+        ahead = self._env.now - at
+        if self._ahead is not None and abs(ahead - self._ahead) > _JUMP:
+            self._set_at = at
+        self._ahead = ahead
+        return self._set_at
 
     async def _refreshed(self, name: str) -> bool:
         try:

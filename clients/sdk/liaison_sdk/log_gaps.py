@@ -38,12 +38,14 @@ class Patience:
         had_all: when this process had last taken all that waited at the relay, on the clock of `at`;
             minus infinity where it never had.
         at: now, in seconds of a clock that is never set.
+        set_at: when the other clock was set last, on that clock; minus infinity where it was not.
         noticed: what this process was the first to notice, on that clock.
     """
 
     wait: float
     had_all: float
     at: float
+    set_at: float = -math.inf
     noticed: dict[ChannelId, float] = field(default_factory=dict)
 
 
@@ -89,7 +91,8 @@ def is_proven(
     had_all = now - (patience.at - patience.had_all)
     has_waited = had_all - noted.since >= patience.wait + 1
     return (
-        has_waited and patience.had_all >= patience.noticed.get(channel, -math.inf) + patience.wait
+        has_waited
+        and patience.had_all >= patience.noticed.get(channel, patience.set_at) + patience.wait
     )
 
 
