@@ -30,7 +30,7 @@ from liaison.trust import log as trusted
 from liaison.wire import v1
 from liaison.wire.frames import Deliver, ItemKind
 from liaison.wire.log import LogAnswer, LogQuery
-from liaison_sdk import Client, EventKind, LogStatus, log_asking, log_credentials
+from liaison_sdk import ChannelState, Client, EventKind, LogStatus, log_asking, log_credentials
 from liaison_sdk.channel import Channel
 from liaison_sdk.log_asking import Wanted
 from liaison_sdk.log_credentials import CredentialUnloggedError
@@ -49,6 +49,7 @@ from tests.sdk.support import (
     tiles_of,
     until,
 )
+from tests.sdk.test_undecided import refusing
 from tests.support import relay as relays
 from tests.support import witness as witnesses
 from tests.support.ledger import Ledger, digest_of
@@ -923,6 +924,43 @@ async def test_an_invitation_that_no_program_has_taken_yet_is_no_gap_however_lon
 
         assert await gap(officer, channel.id) is None
         assert await codes(officer) == set()
+
+
+@pytest.mark.parametrize("left_out", [0, 1])
+async def test_an_invitation_that_can_not_be_used_is_no_gap_but_what_is_left_out_elsewhere_is(
+    pair: Stage, left_out: int
+) -> None:
+    async with pair.client(ATTACHE) as attache, pair.client(OFFICER) as officer:
+        channel = await talk(attache, officer)
+        for client in (attache, officer):
+            assert await until(client, lambda c=client: all_logged(c))  # type: ignore[misc]
+        place = await followed_by(officer, channel.id)
+    async with pair.client(ATTACHE) as attache:
+        channel = await attache.channel("duty")
+        if left_out:
+            await channel.send("still for Germany")
+            await channel.send("this as well")
+        await channel.remove(endpoint("deu/lno-j3"))
+        await channel.send("not for Germany")
+        await channel.add(endpoint("deu/lno-j3"))
+        assert await until(attache, lambda: all_logged(attache))
+    hide = hiding_next(place if left_out else 0)
+    async with pair.client(OFFICER, BRIEF, receive=False) as officer:
+        lying(officer, hide)
+        await officer.follow_logs()
+        assert await gap(officer, channel.id) is not None
+        await officer._env.write(lambda tx: tx.execute("DELETE FROM key_packages"))
+
+    options = replace(BRIEF, clock=lambda: time.time() + HOUR)
+    async with pair.client(OFFICER, options, alarms=True) as officer:
+        lying(officer, hide)
+        # It can't join anew for a while.
+        refusing(officer, 429, "rate.exceeded")
+        await officer.sync()
+        await officer.follow_logs()
+
+        assert (await officer.channel("duty")).state is ChannelState.STALE
+        assert await codes(officer) == ({"log.channel_gap"} if left_out else set())
 
 
 async def test_an_item_that_is_logged_and_never_delivered_is_noticed(pair: Stage) -> None:

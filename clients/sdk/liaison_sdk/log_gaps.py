@@ -19,13 +19,15 @@ from dataclasses import field
 
 from liaison.errors import LiaisonError
 from liaison.model import ChannelId
+from liaison.tlog.commitment import MAX_NUMBER
 from liaison.tlog.errors import ChannelGapError
 from liaison.values import dataclass
-from liaison_sdk import log_stays
+from liaison_sdk import log_places, log_stays
 from liaison_sdk.environment import Environment
 from liaison_sdk.log_asking import Outcome, Plan, followed_channels
-from liaison_sdk.log_places import Following
-from liaison_sdk.store import Transaction, channels, gaps, stays
+from liaison_sdk.log_places import Following, Place
+from liaison_sdk.store import Transaction, channels, gaps, items, stays
+from liaison_sdk.store.channels import ChannelState
 from liaison_sdk.store.gaps import GapRecord
 
 
@@ -59,8 +61,16 @@ def forks(
         channel: error
         for channel, error in outcome.forked.items()
         if not isinstance(error, ChannelGapError)
-        or is_proven(
-            tx, channel, plan.following[channel], _end(plan, outcome, channel), env.now, patience
+        or (
+            is_proven(
+                tx,
+                channel,
+                plan.following[channel],
+                _end(plan, outcome, channel),
+                env.now,
+                patience,
+            )
+            and not _is_invited(env, tx, plan, outcome, channel)
         )
     }
 
@@ -125,6 +135,37 @@ def forget_left(tx: Transaction, agreement_id: str) -> None:
 
 
 # --- parts ------------------------------------------------------------------------------
+
+
+def _is_invited(
+    env: Environment, tx: Transaction, plan: Plan, outcome: Outcome, channel: ChannelId
+) -> bool:
+    """Whether the log goes on with a commit that has brought this device in, by what it can't use.
+
+    Such an invitation begins no stay, which joining anew does, and until then this device is out of
+    step. A relay that only says so would have to log another commit than its members know.
+    """
+    record = channels.load(tx, channel)
+    if record is None or record.state is not ChannelState.STALE:
+        return False
+    place = _behind(plan, outcome, channel)
+    return (
+        place is not None
+        and place.is_commit
+        and str(env.account.device) in (place.added or ())
+        and items.is_taken(tx, channel, place.seq)
+    )
+
+
+def _behind(plan: Plan, outcome: Outcome, channel: ChannelId) -> Place | None:
+    """Return the place with which an answer goes on where it leaves something out of a channel."""
+    view = plan.following[channel].view
+    shown = () if outcome.answered is None else outcome.answered.entries
+    places = log_places.between(shown, view.channel, 1, MAX_NUMBER)
+    expected = range(view.next_seq, view.next_seq + len(places))
+    found = (each for each, seq in zip(places, expected, strict=True) if each.seq != seq)
+    place = next(found, None)
+    return place if place is not None and place.seq > view.next_seq else None
 
 
 def _end(plan: Plan, outcome: Outcome, channel: ChannelId) -> int:
