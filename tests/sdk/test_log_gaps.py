@@ -167,6 +167,20 @@ async def test_a_clock_that_is_put_on_does_not_shorten_the_wait_for_what_another
     assert await process.asks(later + WAIT, at=499 + WAIT, set_at=499)
 
 
+async def test_what_a_process_noticed_long_ago_says_nothing_of_what_another_one_noticed_since(
+    store: SQLiteStore,
+) -> None:
+    process = Process(store)
+    assert not await process.asks(BEGUN, at=50)
+    await process.is_shown(SHOWN)
+    assert not await Process(store).asks(BEGUN + 300, after=SHOWN, end=SHOWN + 2)
+
+    # Then the clock was put on.
+    later = {"after": SHOWN, "end": SHOWN + 2, "set_at": 351}
+    assert not await process.asks(BEGUN + 9_000, at=352, **later)
+    assert await process.asks(BEGUN + 9_000 + WAIT, at=351 + WAIT, **later)
+
+
 async def test_a_clock_that_was_put_back_does_not_put_the_alarm_off_for_ever(
     store: SQLiteStore,
 ) -> None:

@@ -100,10 +100,8 @@ def is_proven(
     # has the last word: the other one may have been set meanwhile.
     had_all = now - (patience.at - patience.had_all)
     has_waited = had_all - noted.since >= patience.wait + 1
-    return (
-        has_waited
-        and patience.had_all >= patience.noticed.get(channel, patience.set_at) + patience.wait
-    )
+    begun = max(patience.noticed.get(channel, -math.inf), patience.set_at)
+    return has_waited and patience.had_all >= begun + patience.wait
 
 
 def note_shown(tx: Transaction, channel: ChannelId, known: Following, following: Following) -> None:
