@@ -9,6 +9,9 @@ import pytest
 
 from liaison.storage.side_thread import SideThread
 
+SECONDS = 10
+"""That a thread may take to end."""
+
 
 async def test_what_is_done_comes_back_from_one_and_the_same_thread() -> None:
     side = SideThread("side")
@@ -68,4 +71,5 @@ async def test_a_thread_that_is_ended_or_forgotten_ends() -> None:
     del forgotten
 
     for thread in threads:
-        await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(thread.join, SECONDS)
+        assert not thread.is_alive()
