@@ -147,7 +147,10 @@ async def test_nobody_waits_for_a_witness_that_is_not_needed(
     tmp_path: Path,
     signer: SigningKey,
     witnesses: tuple[RunningWitness, RunningWitness],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Whoever did wait for it would not be done when the test gives up.
+    monkeypatch.setattr(asking, "PATIENCE", 100 * SECONDS)
     one, two = witnesses
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
