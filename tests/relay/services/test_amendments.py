@@ -17,7 +17,7 @@ from liaison.policy.lifecycle import Event
 from liaison.policy.succession import SuccessionError
 from liaison.policy.who import Pattern
 from liaison.relay.services import Limits
-from liaison.relay.services.enforcement import CHANGED
+from liaison.relay.services.enforcement import CHANGED, enforce
 from liaison.relay.services.errors import (
     AgreementNotActiveError,
     AgreementRefusedError,
@@ -31,6 +31,8 @@ from liaison.relay.services.errors import (
     UnknownAgreementError,
     UnknownProposalError,
 )
+from liaison.relay.services.lives import Life
+from liaison.relay.work import Work
 from liaison.trust import CHANNEL_BINDING_EXTENSION
 from liaison.wire import v1
 from tests.relay.services.forum import (
@@ -438,11 +440,20 @@ async def test_a_guest_goes_when_its_time_is_over(relay: Relay) -> None:
 async def test_what_was_enforced_is_not_enforced_again(
     forum: Forum, members: tuple[Actor, Actor, Actor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    enforced = []
+
+    async def noted(work: Work, life: Life, agreement: str, now_ms: int) -> list[bytes]:
+        enforced.append(now_ms // 1000)
+        return await enforce(work, life, agreement, now_ms)
+
+    monkeypatch.setattr("liaison.relay.services.enforcement.enforce", noted)
+    await forum.amend(forum.next(title="amended", valid_from=forum.now + 3600))
+    enforced.clear()
+    forum.wait(3600)
+    due = forum.now
+
     await forum.relay.services.resume()
-
-    async def never(*_: object) -> None:
-        raise AssertionError("nothing is due")
-
-    monkeypatch.setattr("liaison.relay.services.enforcement.enforce", never)
     forum.wait(DAY)
     await forum.relay.build().resume()
+
+    assert enforced == [due]
