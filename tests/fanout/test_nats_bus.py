@@ -23,7 +23,7 @@ from liaison.fanout.nats import (
 from tests.support import nats
 from tests.support.nats import SECONDS, NatsServer
 
-SUBJECT = subject_of("relay.example")
+SUBJECT, OTHER = subject_of("relay.example"), subject_of("other.example")
 
 
 @pytest.fixture(autouse=True)
@@ -70,8 +70,8 @@ async def node(url: str, subject: str = SUBJECT) -> AsyncIterator[Node]:
 
 
 @contextlib.asynccontextmanager
-async def two_nodes(server: NatsServer) -> AsyncIterator[tuple[Node, Node]]:
-    async with node(server.url) as one, node(server.url) as two:
+async def two_nodes(server: NatsServer, subject: str = SUBJECT) -> AsyncIterator[tuple[Node, Node]]:
+    async with node(server.url, subject) as one, node(server.url, subject) as two:
         await one.until("bus_connected")
         await two.until("bus_connected")
         yield one, two
@@ -121,11 +121,15 @@ async def test_what_a_node_sends_does_not_come_back_to_it(server: NatsServer) ->
 
 
 async def test_relays_that_share_a_server_do_not_hear_each_other(server: NatsServer) -> None:
-    async with two_nodes(server) as (one, two), node(server.url, subject_of("other")) as other:
-        await other.until("bus_connected")
-        elsewhere = other.bus.subscribe("channel.1")
+    async with two_nodes(server) as (one, two), two_nodes(server, OTHER) as (other, peer):
         there = two.bus.subscribe("channel.1")
+        elsewhere, own = other.bus.subscribe("channel.1"), other.bus.subscribe("channel.2")
+        await told(peer, own, "channel.2")
+        elsewhere.taken()
+
         await told(one, there, "channel.1")
+        # The server hands this on after that: had it come here, it would be here by now.
+        await told(peer, own, "channel.2")
 
         assert not elsewhere.has_news
 
