@@ -41,6 +41,8 @@ from tests.support.world import ED25519, FAST_SUITE, Device, World
 
 NOW = 1_790_000_000
 POLICY = "liaison"
+SECONDS = 30
+"""That a test waits at most for what has to come."""
 _numbers = count(1)
 
 
@@ -391,11 +393,16 @@ class Actor:
 
 
 async def news(feed: Feed) -> set[str]:
-    """Wait until there may be something new for a reader; return notes for its client."""
+    """Wait until there may be something new for a reader; return notes for its client.
+
+    Raises:
+        TimeoutError: there was nothing new.
+    """
     called = asyncio.Event()
     feed.call(called.set)
     try:
-        await called.wait()
+        async with asyncio.timeout(SECONDS):
+            await called.wait()
     finally:
         feed.call(None)
     # A look for items takes what it was woken for, too, and there may be none here to look for.
