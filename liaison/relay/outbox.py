@@ -80,6 +80,11 @@ class Outbox:
         if self._scheduled is None:
             self._scheduled = self._loop.call_soon(self.flush)
 
+    def send(self, parts: Iterable[bytes]) -> None:
+        """Hand whole frames to the transport now, behind everything that waits."""
+        self._parts.extend(parts)
+        self.flush()
+
     @property
     def is_full(self) -> bool:
         """Whether `drained` may have to wait."""

@@ -34,6 +34,9 @@ MAX_BATCH_BYTES: Final = 128 << 10
 """Payload read from the database at once, except where one item is larger."""
 
 
+_CAUGHT_UP: Final = header(len(frames.caught_up(0)))
+
+
 class Pump:
     """Moves one device's items to one connection.
 
@@ -144,13 +147,13 @@ class Pump:
                 if not await self._from_feed(feed, room):
                     return
             elif ready[1]:
-                self._put(*ready)
+                self._outbox.put_framed(*self._frames(*ready))
             else:
                 return
             await self._outbox.drained()
 
-    def _put(self, channel: ChannelId, ready: Sequence[Ready]) -> None:
-        """Deliver what is in memory; most of each frame is made already."""
+    def _frames(self, channel: ChannelId, ready: Sequence[Ready]) -> tuple[list[bytes], int]:
+        """Return the frames of what is in memory, and roughly their size; most of each is made already."""
         for one in ready:
             if not one.begin:
                 one.make(channel, header)
@@ -161,9 +164,9 @@ class Pump:
             payload = one.item.payload
             parts += (one.begin, number.to_bytes(8), one.fields, payload)
             size += len(payload)
-        self._outbox.put_framed(parts, size)
         first = ready[0].item
         self._count(len(ready), first.precedence, first.accepted_at)
+        return parts, size
 
     async def _from_feed(self, feed: Feed, room: int) -> bool:
         """Deliver the next batch; whether there was one."""
@@ -241,12 +244,13 @@ class Pump:
         ready = feed.ready(room, MAX_BATCH_BYTES)
         if ready is None:
             return False
+        parts: list[bytes] = []
         if ready[1]:
-            self._put(*ready)
-            self._outbox.put(frames.encode(frames.CaughtUp(self._flow.sent)))
-        self._tell(feed)
+            parts, _ = self._frames(*ready)
+            parts.append(_CAUGHT_UP + frames.caught_up(self._flow.sent))
         # Now, and not when all other readers were served, too.
-        self._outbox.flush()
+        self._outbox.send(parts)
+        self._tell(feed)
         return True
 
     def _tell(self, feed: Feed) -> None:

@@ -221,9 +221,14 @@ def encode(frame: ClientFrame | RelayFrame) -> bytes:
         case Ready(time_ms, state_version):
             return _READY.pack(0x81, time_ms, state_version)
         case CaughtUp(number):
-            return _NUMBER.pack(0x85, number)
+            return caught_up(number)
         case Notice(code):
             return b"\x86" + code.encode()
+
+
+def caught_up(number: int) -> bytes:
+    """Return a CaughtUp frame's bytes: one for each reader whenever something was delivered."""
+    return _NUMBER.pack(0x85, number)
 
 
 def deliver_head(number: int, item: Deliver) -> bytes:

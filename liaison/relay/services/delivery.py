@@ -42,6 +42,7 @@ LOOK_AGAIN: Final = 30.0
 _Ranked = tuple[Urgency, StayQueue]
 
 _NOTHING: Final = ChannelId(bytes(16)), ()
+_NO_NOTES: Final[frozenset[str]] = frozenset()
 _KNOWN_AHEAD: Final = 256
 """Items that a feed takes over from memory at once; more it reads from the database."""
 
@@ -142,9 +143,11 @@ class Feed:
         if news is not None and self._notes:
             news()
 
-    def notes(self) -> set[str]:
+    def notes(self) -> frozenset[str]:
         """Return notes for the client that came since the last call."""
-        notes, self._notes = self._notes, set()
+        if not self._notes:
+            return _NO_NOTES
+        notes, self._notes = frozenset(self._notes), set()
         return notes
 
     def _look_again(self) -> None:
@@ -186,7 +189,7 @@ class Feed:
             return None
         (channel,) = self._changed
         queues = self._channels.get(channel, [])
-        if len(queues) != 1 or not queues[0].is_current or not queues[0].is_empty:
+        if len(queues) != 1 or not queues[0].is_empty:
             return None
         queue = queues[0]
         new = self._delivery.tail.since(channel, queue.upto)

@@ -182,7 +182,13 @@ class StayQueue:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known to wait, and nothing remains to be read."""
-        return not self.welcomed and self.is_current and not any(lane.rows for lane in self._lanes)
+        if self.welcomed:
+            return False
+        # No generator: this is asked of each reader for each message.
+        for lane in self._lanes:  # noqa: SIM110 - as said
+            if lane.rows or not lane.ended:
+                return False
+        return True
 
     def grow(self, upto: int) -> None:
         """Take the channel's new head: what came since the known one has to be read."""

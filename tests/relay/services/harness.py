@@ -407,7 +407,7 @@ async def news(feed: Feed) -> set[str]:
         feed.call(None)
     # A look for items takes what it was woken for, too, and there may be none here to look for.
     feed._note(feed._subscription.taken())
-    return feed.notes()
+    return set(feed.notes())
 
 
 async def another_node(relay: Relay) -> AsyncIterator[Services]:
